@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
 from loraloop.skill_build import BuildOrder, parameters, router_document, skill_document
@@ -14,7 +17,15 @@ if TYPE_CHECKING:
     from loraloop.adapters.training.recipe.run import Prepared
 
 SAMPLED = 64
-"""Training records, and router states, that a plan measures."""
+"""Training records of a skill, and router states, from which a plan reckons."""
+READ = 256
+"""Frozen records of a source that a plan reads."""
+MOST_SECONDS = 45.0
+"""After so many no further step of a training is measured."""
+ROUTER_SECONDS = 10.0
+"""After so many no further states are read."""
+TOGETHER = 4
+"""States that are read at once."""
 GPUS: Mapping[str, tuple[float, int]] = {
     "t4": (65, 16), "l4": (121, 24), "rtx4090": (165, 24), "a100": (312, 80), "h100": (990, 80), "h200": (990, 141),
 }  # fmt: skip
@@ -46,13 +57,16 @@ class PlannedPart:
         return {"name": self.name, "steps": self.steps, **times}
 
 
-def plan(order: BuildOrder, base: Base, gpu: str = "") -> list[PlannedPart]:
+def plan(order: BuildOrder, base: Base, gpu: str = "", say: Callable[[str], object] = str) -> list[PlannedPart]:
     """What `build` would take for an order, part by part; nothing is written.
+
+    It measures for `MOST_SECONDS` at most, and reckons what it did not measure from what it did.
 
     Args:
         order: What would be built.
         base: The loaded base.
         gpu: A name of `GPUS`, to reckon for that GPU what is else measured here.
+        say: Is given a line before each part.
 
     Raises:
         UnknownNameError: There is no such GPU.
@@ -63,20 +77,29 @@ def plan(order: BuildOrder, base: Base, gpu: str = "") -> list[PlannedPart]:
 
     if gpu and gpu not in GPUS:
         raise unknown("GPU", gpu, GPUS)
-    parts = []
-    for name in order.skills:
+    parts, begun = list[PlannedPart](), time.monotonic()
+    each, memory = 0.0, 0.0
+    for place, name in enumerate(order.skills):
         document = skill_document(name, base, order)
         if document is None:
             continue
         document["data"]["limit"] = SAMPLED
-        prepared = prepare(read_recipe(document), base)
-        disk = _disk_mb(prepared, base)
+        say(f"{name}: reading some of its records")
+        prepared = prepare(read_recipe(document), base, sample=READ)
+        tokens = sum(example.length for example in prepared.train) / len(prepared.train)
         if gpu:
             seconds, memory = _on_gpu(prepared, base, gpu)
+        elif (left := MOST_SECONDS - (time.monotonic() - begun)) > 0 or not each:
+            say(f"{name}: measuring steps of its training")
+            found = estimate(prepared, seconds=left / (len(order.skills) - place + 1))
+            seconds, memory = found.seconds, max(memory, found.memory_mb)
+            checks = ceil(found.steps / prepared.config.validate_every)
+            whole = found.step_seconds * found.steps + found.validation_seconds * checks
+            each = whole / (found.steps * prepared.config.batch * tokens)
         else:
-            found = estimate(prepared)
-            seconds, memory = found.seconds, found.memory_mb
-        parts.append(PlannedPart(name, prepared.config.steps, seconds, memory, disk))
+            seconds = min(each * prepared.config.steps * prepared.config.batch * tokens, prepared.config.seconds or inf)
+        parts.append(PlannedPart(name, prepared.config.steps, seconds, memory, _disk_mb(prepared, base)))
+    say("router: reading some of its states")
     return [*parts, _router(order, base, gpu)]
 
 
@@ -100,8 +123,6 @@ def _on_gpu(prepared: Prepared, base: Base, gpu: str) -> tuple[float, float]:
 
 def _router(order: BuildOrder, base: Base, gpu: str) -> PlannedPart:
     """Reading the states, each once, and the fits, which take about two minutes on a processor."""
-    import time
-
     from loraloop.router.features import extract
     from loraloop.router.fit import read_router_recipe, share_of
     from loraloop.router.states import frozen_states
@@ -109,13 +130,16 @@ def _router(order: BuildOrder, base: Base, gpu: str) -> PlannedPart:
     recipe = read_router_recipe(router_document(base, order))
     states = share_of(base, frozen_states("train", order.data, base.prompting.tools_header), recipe.share)
     some = states[:: max(1, len(states) // SAMPLED)]
+    some = random.Random(0).sample(some, len(some))  # as many of them as there is time for
     layer = max(1, round(base.config.layers * 2 / 3))
     if gpu:
         tokens = sum(len(base.chat.render(list(state.messages))) for state in some) / len(some)
         each = max(2 * parameters(base) * tokens / (GPUS[gpu][0] * 1e12 * REACHED), 0.002)
     else:
-        start = time.perf_counter()
-        extract(base, [state.messages for state in some], (layer,))
-        each = (time.perf_counter() - start) / len(some)
+        start, read = time.perf_counter(), 0
+        while read < len(some) and (not read or time.perf_counter() - start < ROUTER_SECONDS):
+            extract(base, [state.messages for state in some[read : read + TOGETHER]], (layer,))
+            read += len(some[read : read + TOGETHER])
+        each = (time.perf_counter() - start) / read
     disk = len(states) * 2 * 4 * 2 * base.config.hidden_size / 2**20
     return PlannedPart("router", len(states), each * len(states) + 120, 2 * parameters(base) / 2**20, disk)

@@ -63,7 +63,11 @@ class Gathered:
 
 
 def gather(
-    recipe: Recipe, count: Callable[[Record], int] | None = None, seed: int = 0, header: str = CALLS_HEADER
+    recipe: Recipe,
+    count: Callable[[Record], int] | None = None,
+    seed: int = 0,
+    header: str = CALLS_HEADER,
+    sample: int | None = None,
 ) -> Gathered:
     """Reads and splits a recipe's data; nothing is written.
 
@@ -72,6 +76,7 @@ def gather(
         count: Tokens of a record.
         seed: Of what a limit, a weight or a share draws.
         header: Stands above the tools of a transcript; see `Prompting.tools_header`.
+        sample: Frozen records of a source that are looked at, spread over the source; all where None.
 
     Raises:
         InputError: a file cannot be read; records are broken and the recipe does not say to skip them (with file and
@@ -81,7 +86,7 @@ def gather(
     if len({source.title for source in data.sources}) < len(data.sources):
         raise InputError(f"{recipe.at('data', 'sources')}: two sources have the same name; give each its own")
     checker = _checker(recipe, count)
-    read = [_read(recipe, source, checker, header) for source in data.sources]
+    read = [_read(recipe, source, checker, header, sample) for source in data.sources]
     if evaluation.sources and not evaluation.enabled:
         raise InputError(f"{recipe.at('evaluation', 'enabled')}: there are sources, but nothing is measured")
     held_out = [record for s in evaluation.sources for record in _read(recipe, s, checker.beside(), header)]
@@ -187,7 +192,7 @@ def _checker(recipe: Recipe, count: Callable[[Record], int] | None) -> Checker:
     return made
 
 
-def _read(recipe: Recipe, source: Source, checker: Checker, header: str) -> list[Record]:
+def _read(recipe: Recipe, source: Source, checker: Checker, header: str, sample: int | None = None) -> list[Record]:
     how = Reading(
         contract=recipe.content.skill.contract,
         form=source.form,
@@ -202,7 +207,7 @@ def _read(recipe: Recipe, source: Source, checker: Checker, header: str) -> list
     if source.file:
         records = checker.check(read_file(recipe.path(source.file), how))
     else:
-        records = checker.fitting(_frozen(recipe, source, how))
+        records = checker.fitting(_frozen(recipe, source, how, sample))
     if form := recipe.content.skill.form:
         records = [_compact(record, dict(form)) for record in records]
     if source.limit is not None and len(records) > source.limit:
@@ -211,11 +216,12 @@ def _read(recipe: Recipe, source: Source, checker: Checker, header: str) -> list
     return records
 
 
-def _frozen(recipe: Recipe, source: Source, how: Reading) -> Iterator[Record]:
+def _frozen(recipe: Recipe, source: Source, how: Reading, sample: int | None) -> Iterator[Record]:
     """The records of frozen data, each with the part that it belongs to."""
     name = source.frozen or f"{source.public}{PUBLIC}"
     folder = recipe.path(recipe.content.data.folder) if recipe.content.data.folder else None
-    for line, row in frozen_rows(name, folder if source.public else None):
+    rows = list(frozen_rows(name, folder if source.public else None))
+    for line, row in rows if sample is None else rows[:: max(1, len(rows) // sample)]:
         own = replace(how, source=row.get("source", how.source), license=row.get("license", how.license))
         for record in records_of(row, own, RecordPlace(name, line)):
             yield replace(record, part=row.get("part", "train"))

@@ -120,13 +120,21 @@ def shown(base: Base, example: Encoded) -> Shown:
     return Shown(tokens(example.trunk), tuple(branches))
 
 
-def estimate(prepared: Prepared) -> Estimate:
-    """Trains a few steps in a temporary folder and reckons up the schedule from them."""
+def estimate(prepared: Prepared, seconds: float | None = None) -> Estimate:
+    """Trains a few steps in a temporary folder and reckons up the schedule from them.
+
+    Args:
+        prepared: What would be trained.
+        seconds: After so many no further step is begun, and each step has one example, from which a batch is reckoned;
+            None for whole steps, however long they take.
+    """
     config = prepared.config
+    whole, begun = config.batch, _memory_mb()
+    config = config if seconds is None else replace(config, batch=1)
     together = current()
     count = together.count if together.shared else 1  # that go through these steps together
     valid = _spread(prepared.valid, config.batch * count)
-    few = replace(config, steps=1 + STEPS, validate_every=10**6, seconds=None, save_every=None)
+    few = replace(config, steps=1 + STEPS, validate_every=10**6, seconds=seconds, save_every=None)
     took: list[float] = []
     with tempfile.TemporaryDirectory(prefix="loraloop-") as folder:
         trainer = make_trainer(
@@ -141,9 +149,10 @@ def estimate(prepared: Prepared) -> Estimate:
         start = time.perf_counter()
         trainer.validate()
         check = time.perf_counter() - start
-    step = sum(took[1:]) / STEPS  # of the first process, which alone is told
+    ratio, rest = whole / config.batch, took[1:] or took
+    step = ratio * sum(rest) / len(rest)  # of the first process, which alone is told
     validation = check * len(prepared.valid) / len(valid)
-    seconds = step * config.steps + validation * math.ceil(config.steps / config.validate_every)
+    total = step * config.steps + validation * math.ceil(config.steps / config.validate_every)
     lengths = [example.length for example in prepared.train]
     learnt = [example.counted for example in prepared.train]
     mean = sum(lengths) / len(lengths), sum(learnt) / len(learnt)
@@ -151,8 +160,8 @@ def estimate(prepared: Prepared) -> Estimate:
         steps=config.steps,
         step_seconds=step,
         validation_seconds=validation,
-        seconds=min(seconds, config.seconds or math.inf),
-        memory_mb=_memory_mb(),
+        seconds=min(total, config.seconds or math.inf),
+        memory_mb=begun + ratio * (_memory_mb() - begun),
         tokens=mean,
     )
 

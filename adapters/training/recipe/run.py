@@ -101,8 +101,13 @@ def load_base(recipe: Recipe, progress: Any = None) -> Base:
     return Base.load(chosen.name, quantize=chosen.quantize, device="cpu" if shared else None, progress=progress)
 
 
-def prepare(recipe: Recipe, base: Base) -> Prepared:
+def prepare(recipe: Recipe, base: Base, sample: int | None = None) -> Prepared:
     """Reads, checks and encodes everything; raises before anything is written.
+
+    Args:
+        recipe: Of the skill.
+        base: That it is trained for.
+        sample: Frozen records of a source that are looked at; all where None.
 
     Raises:
         InputError: something in the recipe or in the data is wrong; with file and line.
@@ -119,7 +124,7 @@ def prepare(recipe: Recipe, base: Base) -> Prepared:
     if limit < recipe.content.data.longest:
         raise InputError(f"{recipe.at('data', 'longest')}: {base.name} has {limit} positions")
     seed = recipe.content.schedule.get("seed", 0)
-    gathered = gather(recipe, count, seed if isinstance(seed, int) else 0, base.prompting.tools_header)
+    gathered = gather(recipe, count, seed if isinstance(seed, int) else 0, base.prompting.tools_header, sample)
     train, valid = (
         tuple(
             [encoded(base, record, kind) for record in records]

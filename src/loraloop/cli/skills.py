@@ -233,6 +233,9 @@ def build(
 
     A build that was killed goes on where it stopped when the same command is given again.
     """
+    if not as_json:
+        sys.stderr.write(f"loading {base}\n")
+        sys.stderr.flush()
     from loraloop.build_plan import plan
     from loraloop.render.training import Watch, clock
     from loraloop.skill_build import BuildOrder, left_out, load
@@ -248,7 +251,7 @@ def build(
         else:
             console().print(report.markdown(), markup=False, soft_wrap=True)
         return
-    parts = plan(order, loaded := load(order, watch), gpu)
+    parts = plan(order, loaded := load(order, watch), gpu, watch.say)
     if as_json:
         print_json([part.to_dict() for part in parts])
         return

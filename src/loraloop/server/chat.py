@@ -7,27 +7,33 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from loraloop.agent.events import Event, RunFinished
+from loraloop.agent.loop.iterate import AnswerText
 from loraloop.agent.skills.threads import awaited
 from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.reply import Reply, Replying
+from loraloop.server.ag_ui import AgUiInput, translated
 from loraloop.server.errors import STREAM, ApiError, api_error, documented
 from loraloop.server.state import ServerState, begun, check_texts, event_stream, state_of, turn_of, while_there
 from loraloop.server.wire import ChatRequest, ReplyOptions, chat_options, conversation_of, reply_request
 from loraloop.tool_schemas.grammar.effort import stopping
 
 if TYPE_CHECKING:
+    from loraloop.agent.loop.iterate import RunStream
     from loraloop.agent.result import RunResult
     from loraloop.integrations.conversation import ConversationBuilder
     from loraloop.server.state import RequestTurn
 
 routes = APIRouter()
+Progress: TypeAlias = Mapping[str, Any]
+"""An event of AG-UI."""
 FINISH = {"answer": "stop", "code": "stop", "tool_call": "tool_calls", "refused": "content_filter"}
 """`finish_reason` by stop reason; every other one is `length`."""
 
@@ -36,14 +42,16 @@ FINISH = {"answer": "stop", "code": "stop", "tool_call": "tool_calls", "refused"
 async def chat_completions(body: ChatRequest, request: Request) -> Response:
     """Answers a conversation: text, or calls of the tools that are offered."""
     state = state_of(request)
-    options = chat_options(body)
+    options, usage = chat_options(body), bool(body.stream_options and body.stream_options.include_usage)
     if body.model in state.agents and body.model not in state.runtime.skills:
-        if body.stream or options != ReplyOptions(body.model):
+        if options != ReplyOptions(body.model):
             raise ApiError(400, f"{body.model} is an agent with its own tools and options: leave them out", "agent")
         turn = await turn_of(request)
+        if body.stream:
+            told = await while_there(request, begun(hosted_replying(state, body, turn)))
+            return event_stream(state, chunks(body.model, told, usage))
         with turn:
             return JSONResponse(completion(body.model, await while_there(request, hosted_reply(state, body))))
-    usage = bool(body.stream_options and body.stream_options.include_usage)
     turn = await turn_of(request)
     made = await prepared(request, lambda: conversation_of(body.messages), options, turn)
     if not body.stream:
@@ -132,8 +140,10 @@ def completion(model: str, reply: Reply) -> dict[str, Any]:
     }
 
 
-async def chunks(model: str, pieces: AsyncIterator[str | Reply], usage: bool) -> AsyncGenerator[dict[str, str], None]:
-    """The events of a stream."""
+async def chunks(
+    model: str, pieces: AsyncIterator[str | Reply | Progress], usage: bool
+) -> AsyncGenerator[dict[str, str], None]:
+    """The events of a stream. What an agent does meanwhile comes in chunks without text, as `loraloop.progress`."""
     head: dict[str, Any] = {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion.chunk",
@@ -151,6 +161,9 @@ async def chunks(model: str, pieces: AsyncIterator[str | Reply], usage: bool) ->
         async for piece in pieces:
             if isinstance(piece, str):
                 yield event({"content": piece})
+                continue
+            if not isinstance(piece, Reply):
+                yield event({}, loraloop={"progress": piece})
                 continue
             if piece.run.stop_reason == "refused":
                 yield event({"refusal": piece.run.output})
@@ -220,10 +233,52 @@ def facts_of(run: RunResult[Any], forced: int) -> dict[str, Any]:
 
 
 async def hosted_reply(state: ServerState, body: ChatRequest) -> Reply:
-    """Runs an agent on a conversation; its answer.
+    """Runs an agent on a conversation; its answer. Raises as `hosted_stream` and `hosted_outcome` do."""
+    stream = await hosted_stream(state, body)
+    await awaited(lambda: list(stream), stream.cancel)
+    return hosted_outcome(state, body, stream.result)
+
+
+async def hosted_replying(
+    state: ServerState, body: ChatRequest, turn: RequestTurn
+) -> AsyncGenerator[str | Reply | Progress, None]:
+    """Runs an agent: pieces of its answer's text, between them its steps and calls as events of AG-UI, then the reply.
+
+    The turn is given back at the end, however it comes.
+    """
+    with turn:
+        stream = await hosted_stream(state, body)
+        text, ready = AnswerText(), list[str]()
+
+        def events() -> Iterator[Event]:
+            with stream:
+                for event in stream:
+                    state.runs.check_going_on()
+                    yield event
+
+        async def noted() -> AsyncGenerator[dict[str, Any], None]:
+            async with aclosing(in_thread(events(), stream.cancel)) as happened:
+                async for event in happened:
+                    if not (isinstance(event, RunFinished) and event.result.stop_reason == "refused"):
+                        ready.append(text.piece(event))
+                    yield event.to_dict()
+
+        asked = AgUiInput.model_construct(thread_id="", run_id="")
+        async with aclosing(noted()) as happened, aclosing(translated(asked, happened, state.runtime)) as told:
+            async for event in told:
+                for piece in filter(None, ready):
+                    yield piece
+                ready.clear()
+                if not event["type"].startswith(("TEXT_", "RUN_")):  # which OpenAI's chunks say themselves
+                    yield event
+        yield hosted_outcome(state, body, stream.result)
+
+
+async def hosted_stream(state: ServerState, body: ChatRequest) -> RunStream[Any]:
+    """The run of an agent on a conversation; it has not begun.
 
     Raises:
-        ApiError: 400, the conversation has instructions or does not end with the user; 409, a call needs approval.
+        ApiError: 400, the conversation has instructions or does not end with the user.
     """
     talk = await asyncio.to_thread(conversation_of, body.messages)
     if talk.system:
@@ -233,9 +288,15 @@ async def hosted_reply(state: ServerState, body: ChatRequest) -> Reply:
         raise ApiError(400, "an agent answers what the user says last", "invalid_value", "messages")
     await asyncio.to_thread(check_texts, state, [message.content for message in messages])
     *history, last = messages
-    stream = state.agents[body.model].agent.stream(last.content, messages=history)
-    await awaited(lambda: list(stream), stream.cancel)
-    run = stream.result
+    return state.agents[body.model].agent.stream(last.content, messages=history)
+
+
+def hosted_outcome(state: ServerState, body: ChatRequest, run: RunResult[Any]) -> Reply:
+    """What an agent's run came to.
+
+    Raises:
+        ApiError: 409, a call needs approval.
+    """
     state.metrics.count(run.steps, refused=run.stop_reason == "refused")
     if run.stop_reason == "approval":
         where = f"/v1/agents/{body.model}/runs"

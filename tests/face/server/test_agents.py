@@ -493,3 +493,35 @@ def test_a_client_of_ag_ui_reads_its_own_events(serving: Callable[..., str], htt
     assert made == [event["toolCallId"] for event in told if event["type"] == "TOOL_CALL_RESULT"] and len(made) == 2
     assert http.post(path, json=body).status_code == 400
     assert http.post(f"{path}?protocol=ag-ui", json={"input": "x"}).status_code == 400
+
+
+def test_a_hosted_agent_streams_its_answer_alone_and_its_progress_beside_it(serving: Callable[..., str]) -> None:
+    from openai import APIError, OpenAI
+
+    runtime, agents = hosted(LOOK, "Ann was paid.", PAY)
+
+    @tool
+    def look(word: str) -> str:
+        """Looks a word up."""
+        return "a house of money"
+
+    agents["desk"] = HostedAgent("desk", Agent(runtime, [look]))
+    with OpenAI(base_url=f"{serving(runtime, agents=agents)}/v1", api_key="none", max_retries=0) as client:
+        asked: Any = {"messages": [{"role": "user", "content": "Was Ann paid?"}], "stream": True}
+        options = {"stream_options": {"include_usage": True}}
+        chunks = list(client.chat.completions.create(model="desk", **asked, **options))
+        deltas = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
+        said = [each for each in deltas if each]
+        assert len(said) > 3 and "".join(said) == "Ann was paid."
+        told = [extra["progress"] for chunk in chunks if "progress" in (extra := getattr(chunk, "loraloop", {}))]
+        kinds = [event["type"] for event in told]
+        assert kinds[0] == "STEP_STARTED" and kinds.count("TOOL_CALL_RESULT") == 2 and kinds[-1] == "STEP_FINISHED"
+        assert not [kind for kind in kinds if kind.startswith(("TEXT_", "RUN_"))]
+        assert chunks[-1].usage is not None and chunks[-2].choices[0].finish_reason == "stop"
+        with pytest.raises(APIError, match="a call needs approval"):
+            list(client.chat.completions.create(model="bank", **asked))
+        with pytest.raises(APIError, match="leave them out"):
+            client.chat.completions.create(model="desk", temperature=1.0, **asked)
+        with pytest.raises(APIError, match="leave yours out"):
+            first = {"role": "system", "content": "Be brief."}
+            client.chat.completions.create(model="desk", messages=[first, *asked["messages"]], stream=True)
