@@ -91,7 +91,7 @@ def plan(order: BuildOrder, base: Base, gpu: str = "", say: Callable[[str], obje
             seconds, memory = _on_gpu(prepared, base, gpu)
         elif (left := MOST_SECONDS - (time.monotonic() - begun)) > 0 or not each:
             say(f"{name}: measuring steps of its training")
-            found = estimate(prepared, seconds=left / (len(order.skills) - place + 1))
+            found = estimate(prepared, seconds=max(1.0, left / (len(order.skills) - place + 1)))
             seconds, memory = found.seconds, max(memory, found.memory_mb)
             checks = ceil(found.steps / prepared.config.validate_every)
             whole = found.step_seconds * found.steps + found.validation_seconds * checks

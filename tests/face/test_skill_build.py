@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from loraloop import Runtime
+from loraloop import Runtime, build_plan
 from loraloop.adapters.base import Base
 from loraloop.build_plan import plan
 from loraloop.router import Router
@@ -95,6 +95,21 @@ def test_a_plan_measures_and_writes_nothing(folder: Path, tmp_path: Path) -> Non
     assert on_gpu[0].to_dict()["steps"] == 24 and on_gpu[0].seconds > 0
     with pytest.raises(UnknownNameError, match="h100"):
         plan(order, base, "h1000")
+
+
+def test_a_plan_says_what_it_does_and_reckons_what_it_has_no_time_for(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Any
+) -> None:
+    monkeypatch.setattr(build_plan, "MOST_SECONDS", 0.0)
+    order = BuildOrder(str(folder), tmp_path / "out", skills=("safety", "tools"), records=200)
+    lines: list[str] = []
+    safety, tools, router = plan(order, Base.load(str(folder), quantize="fp32"), say=lines.append)
+    assert [line.split(":")[0] for line in lines] == ["safety", "safety", "tools", "router"], "tools is not measured"
+    assert safety.seconds > 0 and tools.seconds > 0 and tools.steps > 0 and router.seconds > 0
+    command = "skills", "build", "--base", str(folder), "--quantize", "fp32", "--out", str(order.out), "--plan"
+    status, out, err = run(*command, "--skills", "safety", "--records", "200", "--gpu", "h100")
+    assert status == 0 and "router" in out and not order.out.exists()
+    assert err.splitlines()[0] == f"loading {folder}" and "safety: reading some of its records" in err
 
 
 def test_what_is_wrong_with_an_order(folder: Path, tmp_path: Path) -> None:

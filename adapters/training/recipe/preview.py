@@ -129,7 +129,7 @@ def estimate(prepared: Prepared, seconds: float | None = None) -> Estimate:
             None for whole steps, however long they take.
     """
     config = prepared.config
-    whole, begun = config.batch, _memory_mb()
+    whole = config.batch
     config = config if seconds is None else replace(config, batch=1)
     together = current()
     count = together.count if together.shared else 1  # that go through these steps together
@@ -145,12 +145,11 @@ def estimate(prepared: Prepared, seconds: float | None = None) -> Estimate:
             progress=lambda at: took.append(at.seconds),
             workers=None if together.shared else Alone(),
         )
-        trainer.advance()
-        start = time.perf_counter()
-        trainer.validate()
-        check = time.perf_counter() - start
+        begun, start = _memory_mb(), time.perf_counter()
+        trainer.advance()  # which validates once, at its end
+        check = time.perf_counter() - start - sum(took)
     ratio, rest = whole / config.batch, took[1:] or took
-    step = ratio * sum(rest) / len(rest)  # of the first process, which alone is told
+    step = ratio * sum(rest) / max(1, len(rest))  # of the first process, which alone is told
     validation = check * len(prepared.valid) / len(valid)
     total = step * config.steps + validation * math.ceil(config.steps / config.validate_every)
     lengths = [example.length for example in prepared.train]
