@@ -155,7 +155,7 @@ def test_what_changed_since_the_pause_is_an_error_unless_it_does_not_matter() ->
     pay, look = bank.tools
     cents = {**ORDER, "properties": {**ORDER["properties"], "amount": {"type": "integer", "maximum": 9}}}
     small = replace(pay, parameters=cents)
-    with pytest.raises(UnknownNameError, match=r"call_0_0 cannot run any more.*did you mean 'look'.*or deny the call"):
+    with pytest.raises(UnknownNameError, match=r"call_0_0 cannot run any more.*known: look.*or deny the call"):
         Agent(ScriptedRuntime(), [look]).resume_sync(pending, yes)
     with pytest.raises(SchemaError, match=r"\$.amount: call_0_0 cannot run any more.*schema of 'pay' has changed"):
         Agent(ScriptedRuntime(), [small, look]).resume_sync(pending, yes)
