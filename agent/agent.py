@@ -348,9 +348,10 @@ class Agent(Generic[T, D]):
 
         Free text of the base or of a text skill comes as it is written, because such a step ends the run and its text
         always stays. Text that may still be dropped or changed comes in one piece when the run is over: a program, an
-        answer from passages, an answer of an output type, a text that a gate of the guard judges, a refusal. Of a run
-        that ends with calls (`tool_call`, `approval`) nothing comes. Joined, the pieces are the `output` of `result`,
-        which is there after the last one.
+        answer from passages, an answer of an output type, an answer that is checked against the records of calls
+        (`Policy.answers`), a text that a gate of the guard judges, a refusal. Of a run that ends with calls
+        (`tool_call`, `approval`) nothing comes. Joined, the pieces are the `output` of `result`, which is there after
+        the last one.
         """
         return RunText(self._starter(prompt, output_type, running_loop(), **options))
 

@@ -41,9 +41,8 @@ def as_tools(given: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]) -> 
         elif callable(each):
             tools.append(Tool.from_function(each))
         else:
-            what = repr(each) if isinstance(each, str) else f"a {type(each).__name__}"
             raise InputError(
-                f"{what} is no tool: give a Tool, a typed function, a tool's JSON form, or load_tools('FILE')"
+                f"{_shown(each)} is no tool: give a Tool, a typed function, a tool's JSON form, or load_tools('FILE')"
             )
     check_names(tools)
     for tool in tools:
@@ -51,6 +50,11 @@ def as_tools(given: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]) -> 
             _undescribed.add(tool.name)
             log.warning("the tool %s has no description: write a docstring that says when to use it", tool.name)
     return tuple(tools)
+
+
+def _shown(value: object) -> str:
+    """What a message shows of something that is no tool: a text, else its kind."""
+    return repr(value) if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def as_passages(given: Sequence[Passage | Mapping[str, Any] | str]) -> tuple[Passage, ...]:

@@ -53,6 +53,13 @@ def test_the_text_comes_while_it_is_written() -> None:
     assert len(pieces) > 3 and "".join(pieces) == stream.result.output == "It is the first letter."
 
 
+def test_an_answer_that_is_checked_comes_when_it_has_passed() -> None:
+    runtime = ScriptedRuntime(LOOK, "It has 99 pages.", "It is the first letter.")
+    stream = Agent(runtime, [look]).stream_text("What is a?")
+    assert list(stream) == ["It is the first letter."] == [stream.result.output]
+    assert [step.outcome for step in stream.result.steps] == ["calls", "flawed", "text"]
+
+
 @pytest.mark.parametrize(
     ("script", "options", "expected"),
     [
@@ -121,7 +128,8 @@ def test_whatever_a_run_does_the_pieces_are_its_output(
 
 def test_it_can_be_read_in_a_loop_and_left_early(make_runtime: MakeRuntime) -> None:
     async def main() -> tuple[list[str], str]:
-        stream = Agent(ScriptedRuntime(LOOK, "It is the first letter."), [look]).stream_text("What is a?")
+        agent = Agent(ScriptedRuntime(LOOK, "It is the first letter."), [look], policy=Policy(answers="free"))
+        stream = agent.stream_text("What is a?")
         return [piece async for piece in stream], stream.result.output
 
     pieces, output = asyncio.run(main())

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loraloop import Agent, tool
+from loraloop import Agent, Policy, tool
 from loraloop.server.agents import Resources, read_agents
 from loraloop.server.runs import KEPT, HostedAgent, HostedRun, RunRegistry, owner_of
 from loraloop.server.settings import ServerLimits, ServerSettings
@@ -505,7 +505,7 @@ def test_a_hosted_agent_streams_its_answer_alone_and_its_progress_beside_it(serv
         """Looks a word up."""
         return "a house of money"
 
-    agents["desk"] = HostedAgent("desk", Agent(runtime, [look]))
+    agents["desk"] = HostedAgent("desk", Agent(runtime, [look], policy=Policy(answers="free")))
     with OpenAI(base_url=f"{serving(runtime, agents=agents)}/v1", api_key="none", max_retries=0) as client:
         asked: Any = {"messages": [{"role": "user", "content": "Was Ann paid?"}], "stream": True}
         options = {"stream_options": {"include_usage": True}}
