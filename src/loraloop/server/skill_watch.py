@@ -42,9 +42,10 @@ class SkillWatch:
         self._thread: threading.Thread | None = None
 
     def start(self, seconds: float = SECONDS) -> None:
-        """Reads all skills ahead, so that none is read from a folder that was replaced, and looks from now on."""
+        """Reads all skills, so that no run reads one from a folder that was replaced, and looks from now on."""
         for name in self.runtime.bank.names:
             self.runtime.bank.prefetch(name)
+        self.runtime.bank.settle()
 
         def watch() -> None:
             while not self._stopped.wait(seconds):
@@ -77,7 +78,8 @@ class SkillWatch:
             try:
                 opened = SkillFolder.open(folder)
                 if opened.card.name in self.runtime.bank:
-                    done.append(self.runtime.bank.replace(opened))
+                    # Read whole: by the time that a run asks for it, the folder may hold the next version.
+                    done.append(self.runtime.bank.replace(opened.load()))
                     LOG.info("the skill %s was replaced by %s", opened.card.name, folder)
             except LoraloopError as error:
                 LOG.warning("the skill in %s was not taken: %s", folder, error)

@@ -80,7 +80,7 @@ def test_a_chat_with_an_agent_drops_nothing_in_silence(serving: Callable[..., st
     runtime, agents = hosted(PAY, "I paid Ann.")
     url = f"{serving(runtime, agents=agents)}/v1/chat/completions"
     asked: dict[str, Any] = {"model": "bank", "messages": [{"role": "user", "content": "Pay Ann 5."}]}
-    for more in ({"temperature": 0.5}, {"stop": "x"}, {"stream": True}, {"tool_choice": "none"}):
+    for more in ({"temperature": 0.5}, {"stop": "x"}, {"tool_choice": "none"}):
         answer = http.post(url, json={**asked, **more})
         assert answer.status_code == 400 and "leave them out" in answer.json()["error"]["message"]
     told = {"messages": [{"role": "system", "content": "Never pay."}, *asked["messages"]]}
