@@ -10,7 +10,7 @@ import torch
 
 from loraloop.adapters.base import Message
 from loraloop.adapters.base.prompting import SMALL, Prompting
-from loraloop.agent import Agent, Guard, Limits, Policy, RunResult, Runtime
+from loraloop.agent import Agent, Gate, Guard, Limits, Policy, RunResult, Runtime
 from loraloop.agent.loop.outcome import Facts, outcome_of
 from loraloop.agent.tools.calls import call_key
 from loraloop.testing import ScriptedRuntime, assert_called, assert_routes
@@ -230,8 +230,11 @@ def test_safe_leaves_nothing_and_is_not_screened_again(play: Play) -> None:
 def test_tool_results_are_screened_each(play: Play) -> None:
     two = CALL[:-1] + ',{"name":"add","arguments":{"a":3,"b":4}}]'
     runtime = play([two, UNSAFE], "tools", unsafe=[False, True, False])
-    result = Agent(runtime, [add]).run_sync("add")
+    result = Agent(runtime, [add], guard=Guard(tools=Gate())).run_sync("add")
     assert runtime.router.screened == 3 and result.stop_reason == "refused"
+    runtime = play([two, UNSAFE, "Fine."], "tools", unsafe=[False, True, False])
+    result = Agent(runtime, [add]).run_sync("add")
+    assert runtime.router.screened == 3 and result.output == "Fine." and result.stop_reason == "answer"
     runtime = play([two, "Fine."], "tools", unsafe=[False, True])
     result = Agent(runtime, [add], guard=Guard(tools=None)).run_sync("add")
     assert runtime.router.screened == 1 and result.output == "Fine."

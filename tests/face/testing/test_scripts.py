@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loraloop.adapters.skill.contracts import Answer, Verdict
-from loraloop.agent import Agent, Limits, Policy
+from loraloop.agent import Agent, Guard, Limits, Policy
 from loraloop.agent.events import TokenGenerated
 from loraloop.testing import ScriptedRouter, ScriptedRuntime, ScriptError, answer, calls, code, text, verdict
 from loraloop.tool_schemas.errors import InputError
@@ -19,7 +19,7 @@ def add(a: int, b: int) -> int:
 
 def test_every_kind_of_step_takes_its_skill() -> None:
     runtime = ScriptedRuntime(verdict(), calls(add={"a": 1, "b": 2}), answer("Ada.", ["2"]))
-    result = Agent(runtime, [add]).run_sync("Who?", passages=["Bob.", "Ada."])
+    result = Agent(runtime, [add], guard=Guard(trust_passages=True)).run_sync("Who?", passages=["Bob.", "Ada."])
     assert [step.skill for step in result.steps] == ["safety", "tools", "retrieval"]
     assert (result.output, result.citations) == ("Ada.", ("2",))
     assert result.steps[1].calls[0].result == 3 and runtime.router.screened == 2
@@ -32,7 +32,8 @@ def test_every_kind_of_step_takes_its_skill() -> None:
 def test_values_of_the_contracts_are_steps_too() -> None:
     call = Call("add", {"a": 1, "b": 2})
     runtime = ScriptedRuntime(Verdict(False), [call], call, Answer(False), "Done.")
-    result = Agent(runtime, [add], policy=Policy(repeat_calls=True)).run_sync("Go.", passages=["x"])
+    agent = Agent(runtime, [add], policy=Policy(repeat_calls=True), guard=Guard(trust_passages=True))
+    result = agent.run_sync("Go.", passages=["x"])
     assert [step.outcome for step in result.steps] == ["safe", "calls", "calls", "not_answerable", "text"]
     with pytest.raises(InputError, match="no step of a script"):
         ScriptedRuntime(5)  # type: ignore[arg-type]
