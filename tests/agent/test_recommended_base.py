@@ -27,7 +27,7 @@ def runtime() -> Runtime:
 
 
 def test_its_skills_and_router_are_found_by_its_name(runtime: Runtime) -> None:
-    assert set(runtime.skills) == {"tools", "code", "retrieval", "safety"}
+    assert set(runtime.skills) == {"tools", "code", "retrieval", "safety", "answer"}
     assert runtime.bank.card("tools").asks
 
 
