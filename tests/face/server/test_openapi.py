@@ -65,7 +65,7 @@ def look(word: str) -> str:
 def url(module_serving: Callable[..., str], base: Base) -> Iterator[str]:
     """A server that gives every request few tokens; whatever was asked, it answers at the end."""
     runtime = Runtime.load(base)
-    limits = ServerLimits(max_tokens=8, seconds=20, max_bytes=50_000_000)
+    limits = ServerLimits(max_tokens=8, seconds=50, max_bytes=50_000_000)
     agent = Agent(runtime, [look], limits=Limits(max_steps=2, step_tokens=8, run_tokens=8))
     kept = ServerSettings(keys=frozenset(("long-enough",)), admin_key="admin-enough", limits=limits)
     url = module_serving(runtime, kept, {"one": HostedAgent("one", agent)})
