@@ -243,7 +243,11 @@ def _refuse(recipe: Recipe, checker: Checker) -> None:
 
 
 def _epoch(parts: Sequence[Sequence[Record]], sources: Sequence[Source], limit: int | None, seed: int) -> list[Record]:
-    """One epoch, shuffled: each record as often as its source's weight or share says, the fraction by chance."""
+    """One epoch, shuffled: each record as often as its source's weight or share says, the fraction by chance.
+
+    Where a share takes a part of a source, it takes all records of a system message or none: contexts that begin alike
+    are read once.
+    """
     rng = random.Random(seed)
     total = sum(source.share or 0.0 for source in sources)
     epoch: list[Record] = []
@@ -253,9 +257,18 @@ def _epoch(parts: Sequence[Sequence[Record]], sources: Sequence[Source], limit: 
                 epoch += [record] * (int(source.weight) + (rng.random() < source.weight % 1))
         elif records:
             times, more = divmod(round((limit or 0) * source.share / total), len(records))
-            epoch += [*records] * times + rng.sample(records, more)
+            epoch += [*records] * times + _alike(records, rng)[:more]
     rng.shuffle(epoch)
     return epoch[:limit]
+
+
+def _alike(records: Sequence[Record], rng: random.Random) -> list[Record]:
+    """Records in a random order of their system messages; one without a system message stands for itself."""
+    groups: dict[object, list[Record]] = {}
+    for place, record in enumerate(records):
+        first = record.messages[0]
+        groups.setdefault(first if first.role == "system" else place, []).append(record)
+    return [record for group in rng.sample(list(groups.values()), len(groups)) for record in group]
 
 
 def _sources(records: Sequence[Record]) -> tuple[DataSource, ...]:

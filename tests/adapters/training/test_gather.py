@@ -147,6 +147,21 @@ def test_a_mixture_has_the_shares_of_its_sources_and_the_parts_of_frozen_data() 
     assert {record.part for record in found.train} == {"train"} and {r.part for r in found.valid} == {"valid"}
 
 
+def test_a_part_of_a_source_takes_contexts_that_begin_alike_together(tmp_path: Path) -> None:
+    path = tmp_path / "desks.jsonl"
+    lines = []
+    for k in range(200):
+        talk = [("system", f"You work at desk {k % 20}."), ("user", f"Request {k}."), ("assistant", f"{k}")]
+        lines.append(json.dumps({"messages": [{"role": role, "content": text} for role, text in talk]}))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    source = {"file": str(path), "license": "MIT", "form": "openai", "share": 1.0}
+    found = gathered(source, data={"limit": 45, "validation": 0.01}, evaluation={"enabled": False})
+    taken = Counter(record.messages[0].content for record in found.train)
+    whole = Counter(record.messages[0].content for record in found.checked.records)
+    assert len(found.train) == 45 and 5 <= len(taken) <= 6
+    assert sum(taken[desk] < whole[desk] for desk in taken) <= 1
+
+
 def test_what_is_wrong_with_a_source(tmp_path: Path) -> None:
     own = rows(tmp_path, "a.jsonl", 40)
     with pytest.raises(InputError, match="one of file, frozen and public"):
