@@ -22,10 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from conformance import CASES, OurJudge, SchemaJudge, read_cases, score
 from report import BenchmarkReport, finish, options
 
+from loraloop.inputs.tool_sources import check_compiler
 from loraloop.render.progress import counting
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
-from loraloop.tool_sources import check_compiler
 
 FILES = ("maskbench.eval.jsonl", "json_schema_test_suite.eval.jsonl")
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loraloop.kernels.gpu.device import INTERPRETED
+from loraloop.kernels.device import INTERPRETED
 
 _LORA = "Tensor A, Tensor B, Tensor slots, Tensor weights, Tensor tiles"
 _NF4 = "Tensor codes, Tensor absmax, Tensor absmax_code, Tensor absmax_scales, Tensor offset"

@@ -17,9 +17,9 @@ from loraloop.adapters.bank.device import DeviceTier, SlotClaim
 from loraloop.adapters.bank.entry import BankEntry
 from loraloop.adapters.bank.host import HOST_BYTES, HostTier
 from loraloop.adapters.bank.prefetch import Prefetcher
-from loraloop.adapters.bank.slots import HostPayload, bucket_of
 from loraloop.adapters.payload.attached import BankAttached
 from loraloop.adapters.payload.attached_native import NativeAttached
+from loraloop.adapters.payload.slots import HostPayload, bucket_of
 from loraloop.adapters.skill import store
 from loraloop.adapters.skill.card import BARE, Card
 from loraloop.adapters.skill.skill import Skill, SkillFolder

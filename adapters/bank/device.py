@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import torch
 
-from loraloop.adapters.bank.slots import BUCKETS, SlotStack, bucket_of
 from loraloop.adapters.payload.extras import ExtraSlots
 from loraloop.adapters.payload.sites import Dimensions
+from loraloop.adapters.payload.slots import BUCKETS, SlotStack, bucket_of
 from loraloop.tool_schemas.errors import InputError
 
 

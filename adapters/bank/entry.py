@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from loraloop.adapters.bank.slots import HostPayload, check_size
+from loraloop.adapters.payload.slots import HostPayload, check_size
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.skill import Skill, SkillFolder
 from loraloop.adapters.skill.tensors import check_base

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from loraloop.adapters.bank.slots import HostPayload
+from loraloop.adapters.payload.slots import HostPayload
 
 HOST_BYTES = 256 << 20
 """What the tier may hold where nothing else is said: about twenty skills of rank 16 on the embedded base."""

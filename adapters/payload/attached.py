@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 
 from torch import Tensor
 
-from loraloop.adapters.bank.slots import HostPayload, Views
 from loraloop.adapters.payload.payload import BEYOND, PartsBeyond, Payload
 from loraloop.adapters.payload.sites import Site
+from loraloop.adapters.payload.slots import HostPayload, Views
 from loraloop.kernels.cpu.lora import add_blend, add_low_rank
 from loraloop.kernels.reference import Blend, Choice, Segments
 from loraloop.tool_schemas.errors import InputError

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loraloop.adapters.bank.slots import HostPayload, SlotStack, Views
 from loraloop.adapters.payload.attached import BankAttached
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import Site
 from loraloop.adapters.payload.slot_events import SlotEvents
+from loraloop.adapters.payload.slots import HostPayload, SlotStack, Views
 from loraloop.kernels.nf4 import Nf4Weight
 from loraloop.kernels.quantized import Weight
 from loraloop.kernels.reference import Choice, Segments, members

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping
 
-from loraloop.adapters.bank.slots import HostPayload, Views
 from loraloop.adapters.payload.attached import BankAttached
 from loraloop.adapters.payload.payload import BEYOND, Payload
 from loraloop.adapters.payload.sites import GROUPS
+from loraloop.adapters.payload.slots import HostPayload, Views
 from loraloop.kernels.cpu.native_types import AFTER, CBottleneck, CExtra, CPair, vector
 
 

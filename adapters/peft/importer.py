@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from loraloop.adapters.bank.slots import BUCKETS
 from loraloop.adapters.methods import card_fields
 from loraloop.adapters.methods.adalora import AdaLora
 from loraloop.adapters.methods.context import BaseContext
@@ -27,6 +26,7 @@ from loraloop.adapters.methods.prompt import Prompt
 from loraloop.adapters.methods.vera import Vera
 from loraloop.adapters.payload.pairs import Factors, matching, uniform
 from loraloop.adapters.payload.sites import MODULES, module_shape, tensor_name
+from loraloop.adapters.payload.slots import BUCKETS
 from loraloop.adapters.peft.format import CONFIG, EMBEDDINGS, WEIGHTS, number, our_names, patterns, read_config
 from loraloop.adapters.skill import store
 from loraloop.adapters.skill.card import Card

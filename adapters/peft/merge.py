@@ -20,9 +20,9 @@ from torch import Tensor
 
 from loraloop.adapters.base.loading.folders import cache_folder
 from loraloop.adapters.methods.context import BaseContext
-from loraloop.adapters.payload.folding import folded
 from loraloop.adapters.payload.payload import Payload, PayloadAttached
 from loraloop.adapters.payload.sites import MODULE_PATHS, MODULES
+from loraloop.adapters.peft.folding import folded
 from loraloop.adapters.skill import store
 from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.skill.tensors import check_base
@@ -252,7 +252,7 @@ def measure(
     """
     from loraloop.adapters.base import Base as Loaded
     from loraloop.adapters.base import Row
-    from loraloop.adapters.training.forward.view import training_view
+    from loraloop.adapters.base.decoder.training_view import training_view
 
     with nullcontext(cache_dir) if cache_dir else _passing_cache() as cache:
         made = Loaded.load(str(folder), quantize=form, device=base.device, cache_dir=cache)

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from loraloop import Agent, Limits, Policy, Runtime, Tracer, run_recipe, tool
-from loraloop.trace_data import from_traces, rate
+from loraloop.training.trace_data import from_traces, rate
 
 SITES = {"north": "N", "south": "S", "east": "E", "west": "W", "harbour": "H"}
 WAYS = (

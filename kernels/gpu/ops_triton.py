@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from loraloop.kernels.device import on_device
 from loraloop.kernels.gpu import triton_lora, triton_nf4
-from loraloop.kernels.gpu.device import on_device
 from loraloop.kernels.gpu.triton_nf4 import LoraOperands, Nf4
 
 _dense: dict[tuple[torch.device, torch.dtype, int], Tensor] = {}

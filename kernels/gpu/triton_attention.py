@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from loraloop.kernels.gpu.device import INTERPRETED
+from loraloop.kernels.device import INTERPRETED
 
 _TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 PROGRAMS = 256

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from loraloop.kernels.gpu.device import INTERPRETED
+from loraloop.kernels.device import INTERPRETED
 from loraloop.kernels.gpu.triton_tiles import any_slot, expand_tile, shrink_tile
 from loraloop.kernels.rows import tile_rows
 

@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from loraloop.kernels.gpu.device import INTERPRETED
+from loraloop.kernels.device import INTERPRETED
 from loraloop.kernels.gpu.triton_lora import shrink_shape
 from loraloop.kernels.gpu.triton_nf4_codes import LEVELS_TYPES, unpack
 from loraloop.kernels.gpu.triton_tiles import expand_tile, product, shrink_tile

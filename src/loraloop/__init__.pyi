@@ -52,6 +52,6 @@ from .tool_schemas.errors import ToolError as ToolError
 from .tool_schemas.errors import ToolRetry as ToolRetry
 from .tool_schemas.errors import UnknownNameError as UnknownNameError
 from .tool_schemas.tools.context import Context as Context
-from .training import run_recipe as run_recipe
+from .training.run import run_recipe as run_recipe
 
 __version__: str

@@ -9,9 +9,9 @@ import pytest
 
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent import Agent, Limits, Runtime
+from loraloop.cli.run.routing import first_route
 from loraloop.evals.desk.runner import run
 from loraloop.evals.desk.world import read_world
-from loraloop.routing import first_route
 from loraloop.tool_schemas import Tool
 
 pytestmark = [pytest.mark.large, pytest.mark.timeout(1800)]

@@ -14,9 +14,9 @@ import yaml
 import loraloop
 from loraloop.adapters.methods import METHODS
 from loraloop.adapters.training.data.checker import Checker
-from loraloop.adapters.training.data.gather import check_files
 from loraloop.adapters.training.data.readers import FORMS, Reading, form_of
-from loraloop.adapters.training.objectives.registry import OPTIONS
+from loraloop.adapters.training.recipe.gather import check_files
+from loraloop.adapters.training.recipe.objective import OPTIONS
 from loraloop.adapters.training.recipe.recipe_file import RecipeFile, read_recipe
 from loraloop.adapters.training.recipe.run import _config, _method
 from loraloop.adapters.training.trainer.train_config import setting_names

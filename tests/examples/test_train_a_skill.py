@@ -28,8 +28,8 @@ def commands() -> list[list[str]]:
 
 def test_its_data_are_the_same_each_time_and_leak_nothing(tmp_path: Path) -> None:
     from loraloop.adapters.training.data.checker import Checker
-    from loraloop.adapters.training.data.gather import check_files
     from loraloop.adapters.training.data.readers import Reading
+    from loraloop.adapters.training.recipe.gather import check_files
 
     schema = yaml.safe_load((EXAMPLE / "recipe.yaml").read_text(encoding="utf-8"))["skill"]["schema"]
     for folder in ("a", "b"):

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from loraloop import Runtime, build_plan
+from loraloop import Runtime
 from loraloop.adapters.base import Base
-from loraloop.build_plan import plan
 from loraloop.router import Router
-from loraloop.skill_build import BuildOrder, build, recipe_folder, skill_document
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
+from loraloop.training import build_plan
+from loraloop.training.build import BuildOrder, build, recipe_folder, skill_document
+from loraloop.training.build_plan import plan
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_a_killed_build_goes_on(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     order = BuildOrder(str(folder), out, ("safety",), quantize="fp32", records=400, measured=6)
     script = (
-        "import sys; from pathlib import Path; from loraloop.skill_build import BuildOrder, build\n"
+        "import sys; from pathlib import Path; from loraloop.training.build import BuildOrder, build\n"
         "build(BuildOrder(sys.argv[1], Path(sys.argv[2]), ('safety',), quantize='fp32', records=400, measured=6))"
     )
     child = subprocess.Popen([sys.executable, "-c", script, str(folder), str(out)])

@@ -20,7 +20,7 @@ from loraloop.cli.main import app
 from loraloop.testing import ScriptedRuntime, calls, verdict
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import InputError, SchemaError
-from loraloop.trace_data import REDACTED, from_traces, rate, redacted, shown
+from loraloop.training.trace_data import REDACTED, from_traces, rate, redacted, shown
 
 
 def weather(city: str) -> str:

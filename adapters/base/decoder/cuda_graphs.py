@@ -21,7 +21,7 @@ from loraloop.adapters.base.decoder.decoder import Attached, Decoder, Forward, L
 from loraloop.adapters.base.decoder.flash_rows import flash_rows
 from loraloop.adapters.base.decoder.step_cache import StepCache, StepInputs
 from loraloop.adapters.payload.sites import Site
-from loraloop.kernels.gpu.device import on_device
+from loraloop.kernels.device import on_device
 from loraloop.kernels.quantized import Weight
 from loraloop.kernels.reference import members
 from loraloop.kernels.rows import FEW, RowSlots

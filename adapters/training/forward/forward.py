@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.decoder.decoder import Beyond, Decoder, Layer
+from loraloop.adapters.base.decoder.shards import ShardedWeight
 from loraloop.adapters.payload.payload import PayloadAttached
 from loraloop.adapters.training.forward.fused import (
     AdaptedLinear,
@@ -26,7 +27,6 @@ from loraloop.adapters.training.forward.fused import (
 )
 from loraloop.adapters.training.forward.past import Past
 from loraloop.adapters.training.forward.plan import Plan
-from loraloop.adapters.training.trainer.shards import ShardedWeight
 from loraloop.kernels.quantized import DenseWeight, Weight
 
 

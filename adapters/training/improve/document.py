@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from loraloop.adapters.atomic_write import write_text
 from loraloop.adapters.skill.blank import is_blank
 from loraloop.adapters.skill.card import Card, method_of
 from loraloop.adapters.training.data.frozen import frozen_rows
-from loraloop.adapters.training.data.gather import FROZEN_LICENSE, generator
-from loraloop.adapters.training.trainer.whole import write_text
+from loraloop.adapters.training.recipe.gather import FROZEN_LICENSE, generator
 from loraloop.tool_schemas.jsontext import dumps
 
 OWN_SHARE = 0.5

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from loraloop.adapters.training.trainer.whole import write_text
+from loraloop.adapters.atomic_write import write_text
 from loraloop.tool_schemas.errors import InputError
 
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder.decoder import Decoder
+from loraloop.adapters.base.decoder.training_view import training_view
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.training.data.encode import Encoded
 from loraloop.adapters.training.forward.scored import Reader, Scored
-from loraloop.adapters.training.forward.view import training_view
 from loraloop.adapters.training.objectives.head import cross_entropy, divergence
 from loraloop.tool_schemas.errors import InputError
 

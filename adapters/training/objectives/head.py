@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.decoder.decoder import Decoder
+from loraloop.adapters.base.decoder.shards import ShardedWeight
 from loraloop.adapters.training.forward.fused import Dense, apply
-from loraloop.adapters.training.trainer.shards import ShardedWeight
 from loraloop.kernels.quantized import DenseWeight
 
 CHUNK = 128  # states whose logits are held at once

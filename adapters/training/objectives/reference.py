@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.payload.payload import Payload
+from loraloop.adapters.training import checkpoint
 from loraloop.adapters.training.data.encode import Encoded
 from loraloop.adapters.training.forward.scored import Reader, Scored
 from loraloop.adapters.training.objectives.head import log_probs
-from loraloop.adapters.training.trainer import checkpoint
 
 _BATCH = 8
 

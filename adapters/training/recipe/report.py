@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loraloop.adapters.training.trainer.whole import write_text
+from loraloop.adapters.atomic_write import write_text
 
 SYSTEMS = {
     "base": "base, same grammar",

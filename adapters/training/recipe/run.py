@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loraloop.adapters.atomic_write import write_text
 from loraloop.adapters.base import Base
 from loraloop.adapters.methods import METHODS, card_fields, make_method
 from loraloop.adapters.methods.context import BaseContext
@@ -21,17 +22,16 @@ from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.skill.card import Card, Fingerprints
 from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.training.data.encode import Encoded, encode_grouped
-from loraloop.adapters.training.data.gather import Gathered, gather
 from loraloop.adapters.training.data.record import Record
 from loraloop.adapters.training.objectives.objective import Objective
-from loraloop.adapters.training.objectives.registry import PAIRS, encoded, find_skill, make_objective
+from loraloop.adapters.training.recipe.gather import Gathered, gather
+from loraloop.adapters.training.recipe.objective import PAIRS, encoded, find_skill, make_objective
 from loraloop.adapters.training.recipe.recipe_file import Recipe
 from loraloop.adapters.training.recipe.recipe_lines import checked, unknown_key
 from loraloop.adapters.training.trainer.originals import Originals
 from loraloop.adapters.training.trainer.progress import ProgressCallback
 from loraloop.adapters.training.trainer.train_config import GROUPS, TrainConfig, setting_names
 from loraloop.adapters.training.trainer.trainer import Trainer
-from loraloop.adapters.training.trainer.whole import write_text
 from loraloop.adapters.training.trainer.workers import Workers, current
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from loraloop.adapters.atomic_write import write_text
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.training.trainer.whole import write_text
 from loraloop.tool_schemas.errors import InputError, LimitError
 
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from loraloop.adapters.atomic_write import write_text
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.training.data.example import system_content
 from loraloop.adapters.training.data.record import SKILL_OF, Record
 from loraloop.adapters.training.scoring.metrics import scores
 from loraloop.adapters.training.scoring.score import Runs, right
 from loraloop.adapters.training.teacher.sampler import SkillSampler
-from loraloop.adapters.training.trainer.whole import write_text
 from loraloop.tool_schemas.errors import InputError
 
 PAIRS = 2

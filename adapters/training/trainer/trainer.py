@@ -19,20 +19,21 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base import Base
+from loraloop.adapters.base.decoder.shards import ShardedWeight
+from loraloop.adapters.base.decoder.training_view import training_view as training_view
 from loraloop.adapters.methods.context import BaseContext
 from loraloop.adapters.methods.method import Method
 from loraloop.adapters.payload.payload import Payload
+from loraloop.adapters.training import checkpoint
 from loraloop.adapters.training.data.encode import Encoded, batches
 from loraloop.adapters.training.forward.forward import Dropout
 from loraloop.adapters.training.forward.scored import Reader
 from loraloop.adapters.training.forward.trunks import TrunkCache
-from loraloop.adapters.training.forward.view import training_view as training_view
 from loraloop.adapters.training.objectives.objective import Objective
 from loraloop.adapters.training.objectives.sft import Sft
-from loraloop.adapters.training.trainer import checkpoint, optimizers, schedules
+from loraloop.adapters.training.trainer import optimizers, schedules
 from loraloop.adapters.training.trainer.progress import Progress as Progress
 from loraloop.adapters.training.trainer.progress import ProgressCallback
-from loraloop.adapters.training.trainer.shards import ShardedWeight
 from loraloop.adapters.training.trainer.train_config import TrainConfig as TrainConfig
 from loraloop.adapters.training.trainer.train_config import lasting
 from loraloop.adapters.training.trainer.workers import Workers, current

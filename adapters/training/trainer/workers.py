@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from loraloop.adapters.training.trainer.shards import Shards
+from loraloop.adapters.base.decoder.shards import Shards
 from loraloop.tool_schemas.errors import InputError
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from loraloop.cli.options import AsJson, Quantize
-from loraloop.loading import BaseName, SkillsFolder
+from loraloop.inputs.loading import BaseName, SkillsFolder
 from loraloop.render.console import print_json
 
 if TYPE_CHECKING:
@@ -50,13 +50,13 @@ def check(
     Exit codes: 0 nothing is broken, 1 some records cannot be used, 2 a file cannot be read.
     """
     from loraloop.adapters.training.data.checker import Checker
-    from loraloop.adapters.training.data.gather import check_files
     from loraloop.adapters.training.data.readers import Reading
+    from loraloop.adapters.training.recipe.gather import check_files
 
     checker = Checker(longest)
     if base:
-        from loraloop.adapters.training.objectives.registry import encoded
-        from loraloop.loading import open_base
+        from loraloop.adapters.training.recipe.objective import encoded
+        from loraloop.inputs.loading import open_base
 
         loaded = open_base(base, quiet=as_json)
         checker.count = lambda record: encoded(loaded, record).length
@@ -179,9 +179,9 @@ def from_traces(
 
     `loraloop trace rate` says whether a run was good. Secrets are replaced, and duplicates are written once.
     """
+    from loraloop.inputs.tool_sources import tools_of
     from loraloop.tool_schemas.errors import InputError
-    from loraloop.tool_sources import tools_of
-    from loraloop.trace_data import from_traces as harvest
+    from loraloop.training.trace_data import from_traces as harvest
 
     shown = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools_of(tools)]
     found = harvest(place, "text" if texts else "calls", shown)
@@ -224,7 +224,7 @@ def from_worlds(
     asked = requests_of(found, requests, seed)
     from loraloop.agent.engine.sampler import Sampling
     from loraloop.improve.records import RecordFile
-    from loraloop.loading import forced_skills, open_runtime
+    from loraloop.inputs.loading import forced_skills, open_runtime
 
     runtime = open_runtime(base, skills=skills)
     forced_skills(runtime, skill or [])
@@ -251,8 +251,8 @@ def from_worlds(
 def _records(files: Sequence[Path], contract: Contract, form: str, limit: int | None) -> list[Record]:
     """The usable records of some files; broken ones are an error."""
     from loraloop.adapters.training.data.checker import Checker
-    from loraloop.adapters.training.data.gather import check_files
     from loraloop.adapters.training.data.readers import Reading
+    from loraloop.adapters.training.recipe.gather import check_files
     from loraloop.tool_schemas.errors import InputError
 
     found = check_files(files, [], Reading(contract, form), Checker(10**9))
@@ -264,9 +264,9 @@ def _records(files: Sequence[Path], contract: Contract, form: str, limit: int | 
 
 
 def _sampler(base: str, quantize: str | None, skill: str, temperature: float, longest: int) -> Any:
-    from loraloop.adapters.training.objectives.registry import find_skill
+    from loraloop.adapters.training.recipe.objective import find_skill
     from loraloop.adapters.training.teacher.sampler import SkillSampler
-    from loraloop.loading import open_base
+    from loraloop.inputs.loading import open_base
 
     loaded = open_base(base, quantize)
     found = find_skill(skill, Path.cwd(), loaded.name) if skill else None

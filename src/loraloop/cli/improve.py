@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from loraloop.cli.options import AsJson, Quantize
-from loraloop.loading import BaseName, SkillsFolder
+from loraloop.inputs.loading import BaseName, SkillsFolder
 from loraloop.render.console import console, print_json
 
 

@@ -19,7 +19,7 @@ from loraloop.cli.data import data_app
 from loraloop.cli.improve import improve
 from loraloop.cli.machine import doctor
 from loraloop.cli.options import AsJson, Quantize, command
-from loraloop.cli.run import demo, route, run
+from loraloop.cli.run.command import demo, route, run
 from loraloop.cli.serve import serve_app
 from loraloop.cli.sessions import sessions_app
 from loraloop.cli.skills import skills_app
@@ -75,7 +75,7 @@ def bases(
     from loraloop.cli.machine import base_rows, bases_table
 
     if get is not None:
-        from loraloop.loading import open_base
+        from loraloop.inputs.loading import open_base
 
         open_base(get, quantize, as_json)
     rows = base_rows()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from loraloop.loading import BaseName, SkillsFolder, forced_skills, open_runtime, read_documents
+from loraloop.inputs.loading import BaseName, SkillsFolder, forced_skills, open_runtime, read_documents
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class ToolSources:
 
     def load(self, context: typer.Context) -> list[Tool]:
         """Reads the tools. MCP servers stay connected until the command's context is closed."""
-        from loraloop.tool_sources import tools_of
+        from loraloop.inputs.tool_sources import tools_of
 
         return tools_of(self.tools, self.mcp, context, policy_of(self.allow_local))
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from loraloop.cli.approval import Waiting, decisions_at_terminal
 from loraloop.cli.options import AgentOptions, AsJson, BaseOptions, ToolSources, command
-from loraloop.cli.run import run_to_end
+from loraloop.cli.run.approval import Waiting, decisions_at_terminal
+from loraloop.cli.run.command import run_to_end
 from loraloop.render.console import console, print_json, print_line
 
 if TYPE_CHECKING:

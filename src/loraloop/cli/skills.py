@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from loraloop.cli.options import AsJson, Quantize
-from loraloop.loading import BaseName
+from loraloop.inputs.loading import BaseName
 from loraloop.render.console import console, print_json
 
 if TYPE_CHECKING:
@@ -236,10 +236,10 @@ def build(
     if not as_json:
         sys.stderr.write(f"loading {base}\n")
         sys.stderr.flush()
-    from loraloop.build_plan import plan
     from loraloop.render.training import Watch, clock
-    from loraloop.skill_build import BuildOrder, left_out, load
-    from loraloop.skill_build import build as built
+    from loraloop.training.build import BuildOrder, left_out, load
+    from loraloop.training.build import build as built
+    from loraloop.training.build_plan import plan
 
     names = tuple(name.strip() for name in skills.split(",") if name.strip())
     order = BuildOrder(base, out, names, data, quantize, minutes=minutes, records=records, measured=measured)
@@ -292,7 +292,7 @@ def _check_new(folder: Path) -> None:
 
 
 def _opened(name: str, base: str, quantize: str | None, quiet: bool) -> tuple[Base, Skill]:
-    from loraloop.loading import open_base, read_skill
+    from loraloop.inputs.loading import open_base, read_skill
 
     folder = _folder_of(name, base)
     loaded = open_base(base, quantize, quiet)

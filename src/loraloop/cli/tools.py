@@ -49,8 +49,8 @@ def check(
 
     Exit codes: 0 all tools can be used, 1 some are refused, 2 some input cannot be read.
     """
+    from loraloop.inputs.tool_sources import all_reports, check_compiler
     from loraloop.tool_schemas.tools.checking import ToolChecker
-    from loraloop.tool_sources import all_reports, check_compiler
 
     _need(sources, mcp)
     compiler, tokenizer = check_compiler()
@@ -80,8 +80,8 @@ def render(
     as_json: AsJson = False,
 ) -> None:
     """Print tools as the model sees them in the system message; with --json, in OpenAI's form too."""
+    from loraloop.inputs.tool_sources import tools_of
     from loraloop.tool_schemas import openai_tools, render_tools
-    from loraloop.tool_sources import tools_of
 
     _need(sources, mcp)
     tools = tools_of(sources, mcp, context, policy_of(allow_local))

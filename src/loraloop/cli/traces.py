@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from loraloop.cli.options import AsJson, Quantize, ToolSources, command
-from loraloop.loading import BaseName, SkillsFolder, forced_skills, open_runtime
+from loraloop.inputs.loading import BaseName, SkillsFolder, forced_skills, open_runtime
 from loraloop.render.console import console, print_json, print_line
 from loraloop.tool_schemas.errors import InputError
 
@@ -50,7 +50,7 @@ def rate(
     step: Annotated[int | None, typer.Option("--step", min=0, help="The step that --correct is about.")] = None,
 ) -> None:
     """Say whether a run did what was wanted, for `loraloop data from-traces`. It is kept beside the trace."""
-    from loraloop.trace_data import rate as keep
+    from loraloop.training.trace_data import rate as keep
 
     console().print(f"kept in {keep(file, rating, correct, step)}", markup=False)
 

@@ -43,7 +43,7 @@ def train(
 
     first = os.environ.get("RANK", "0") == "0"  # of the processes that `accelerate launch` started
     watch = Watch(quiet=as_json or not first)
-    from loraloop.training import is_router_recipe, run_recipe, run_router_recipe
+    from loraloop.training.run import is_router_recipe, run_recipe, run_router_recipe
 
     if is_router_recipe(recipe):
         console().print(f"router: {run_router_recipe(recipe, data=data or '', output=out or '', observer=watch)}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loraloop.loading import BaseName, SkillsFolder, open_base
+from loraloop.inputs.loading import BaseName, SkillsFolder, open_base
 from loraloop.render.console import console
 from loraloop.tool_schemas.errors import InputError
 
@@ -313,7 +313,7 @@ def desk(
             raise InputError("--sealed shows no failures: leave out --show-errors")
     from loraloop.agent import Runtime
     from loraloop.evals.desk.runner import ALONE, report, run, sample
-    from loraloop.loading import forced_skills, open_runtime
+    from loraloop.inputs.loading import forced_skills, open_runtime
     from loraloop.render.scores import desk_table, show_failures
 
     runtime = open_runtime(base, bare=bare, skills=skills) if bare or skills else Runtime.load(open_base(base))

@@ -114,8 +114,8 @@ def store(found: TunedThreshold, folder: Path, how: dict[str, Any]) -> None:
     Raises:
         SkillError: The card cannot be read.
     """
+    from loraloop.adapters.atomic_write import write_text
     from loraloop.adapters.skill.card import Card, Threshold
-    from loraloop.adapters.training.trainer.whole import write_text
 
     path = folder / "card.json"
     threshold = Threshold(value=found.value, chosen={**how, "n": found.n, "rates": dict(found.rates)})

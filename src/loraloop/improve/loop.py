@@ -21,11 +21,11 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from loraloop.adapters.atomic_write import write_text
 from loraloop.adapters.skill.skill import Skill, SkillFolder
 from loraloop.adapters.training.improve.document import LONGEST, continued, inherited
 from loraloop.adapters.training.improve.journal import ImproveJournal, Lines
 from loraloop.adapters.training.improve.keep import Change, verdict
-from loraloop.adapters.training.trainer.whole import write_text
 from loraloop.improve.agents import Asked, AskedRun, ask_all, requests_of
 from loraloop.improve.measures import Measured, frozen_records, measure_records, measure_requests
 from loraloop.improve.report import ImproveReport
@@ -254,7 +254,7 @@ class _Improvement:
 
     def _trained(self, number: int, records: Path, count: int, seconds: float) -> dict[str, Any]:
         """Trains the round's skill, which then lies in `skill`; what its training reported."""
-        from loraloop.training import run_recipe
+        from loraloop.training.run import run_recipe
 
         folder = self._round(number)
         known = folder / "trained.json"
@@ -432,7 +432,7 @@ def _start_folder(order: ImproveOrder) -> Path | None:
 def _recipe(order: ImproveOrder, base: Base) -> dict[str, Any]:
     """The recipe that skills of this name are trained by for this base; empty where there is none."""
     from loraloop.adapters.training.recipe.recipe_lines import read_yaml
-    from loraloop.skill_build import recipe_folder
+    from loraloop.training.build import recipe_folder
 
     path = recipe_folder(base) / f"{order.skill}.yaml"
     document = read_yaml(path)[0] if path.is_file() else {}
@@ -443,10 +443,10 @@ def _recipe(order: ImproveOrder, base: Base) -> dict[str, Any]:
 
 def _traces(order: ImproveOrder, header: str) -> tuple[list[dict[str, Any]], list[Record]]:
     """The records of real runs, and those of them that are held out; a run is on one side."""
-    from loraloop.adapters.training.data.gather import in_part
     from loraloop.adapters.training.data.readers import Reading, records_of
     from loraloop.adapters.training.data.record import RecordPlace
-    from loraloop.trace_data import from_traces
+    from loraloop.adapters.training.recipe.gather import in_part
+    from loraloop.training.trace_data import from_traces
 
     assert order.traces is not None
     found = from_traces(order.traces).records

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.training.data.frozen import frozen_rows
-from loraloop.adapters.training.data.gather import generator
 from loraloop.adapters.training.data.readers import Reading, records_of
 from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.adapters.training.improve.document import replay
 from loraloop.adapters.training.improve.journal import Lines
+from loraloop.adapters.training.recipe.gather import generator
 from loraloop.improve.agents import Asked, AskedRun, ask_all
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from loraloop.adapters.atomic_write import write_text
 from loraloop.adapters.training.scoring.score import rate
-from loraloop.adapters.training.trainer.whole import write_text
 
 
 @dataclass(frozen=True, slots=True)

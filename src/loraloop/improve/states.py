@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from loraloop.evals.desk.oracle import NextStep, accepts, next_step
 from loraloop.evals.desk.request import DeskCall, DeskRequest, DeskTurn
 from loraloop.evals.desk.world import World
-from loraloop.trace_data import after_step, shown
+from loraloop.training.trace_data import after_step, shown
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import Field, ValidationError
 
 from loraloop.adapters.training.recipe.recipe_lines import Lines, explain, unknown_key
-from loraloop.loading import read_documents
+from loraloop.inputs.loading import read_documents
 from loraloop.server.ag_ui import AgUiInput, translated
 from loraloop.server.errors import STREAM, ApiError, documented
 from loraloop.server.runs import HostedAgent, HostedRun, owner_of
@@ -95,7 +95,7 @@ def agent_of(name: str, spec: AgentSpec, runtime: Runtime, folder: Path, resourc
     """The agent that a specification describes; its paths are relative to `folder`."""
     from loraloop.agent import Agent, Limits, Policy
     from loraloop.agent.tracing.otel import OpenTelemetry
-    from loraloop.tool_sources import is_url, tools_of
+    from loraloop.inputs.tool_sources import is_url, tools_of
 
     def place(source: str) -> str:
         inside = folder / source

@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row, random_base
 from loraloop.adapters.base.decoder.decoder import Decoder
+from loraloop.adapters.base.decoder.training_view import training_view
 from loraloop.adapters.methods import METHODS
 from loraloop.adapters.payload.payload import PayloadAttached
 from loraloop.adapters.skill import store
 from loraloop.adapters.skill.skill import Skill
-from loraloop.adapters.training.forward.view import training_view
 from loraloop.tool_schemas.errors import InputError, SkillError
 
 Make = Callable[..., Skill]

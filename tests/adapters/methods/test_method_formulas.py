@@ -16,10 +16,10 @@ from loraloop.adapters.base.decoder.decoder import Decoder, Layer
 from loraloop.adapters.methods import make_method
 from loraloop.adapters.methods.context import BaseContext, ConfigContext
 from loraloop.adapters.methods.galore import retained
-from loraloop.adapters.payload.folding import folded
 from loraloop.adapters.payload.pairs import low_rank_of
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import GROUPS, MODULE_PATHS, MODULES, module_shape
+from loraloop.adapters.peft.folding import folded
 from loraloop.kernels.quantized import DenseWeight
 from loraloop.tool_schemas.errors import InputError, SkillError
 

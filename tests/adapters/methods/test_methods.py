@@ -13,9 +13,9 @@ from safetensors.torch import load, save
 from loraloop.adapters.base import Base, BranchCache, Row, random_base
 from loraloop.adapters.methods import METHODS, card_fields, make_method
 from loraloop.adapters.methods.context import BaseContext, ConfigContext
-from loraloop.adapters.payload.folding import folded
 from loraloop.adapters.payload.payload import PayloadAttached
 from loraloop.adapters.payload.sites import MODULES
+from loraloop.adapters.peft.folding import folded
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.skill import Skill
 from loraloop.tool_schemas.errors import InputError, UnknownNameError

@@ -10,12 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.adapters.bank.slots import HostPayload, SlotStack
 from loraloop.adapters.base import Row
 from loraloop.adapters.payload.attached import BankAttached
 from loraloop.adapters.payload.attached_native import NativeAttached
 from loraloop.adapters.payload.extras import ExtraSlots
 from loraloop.adapters.payload.payload import Payload, PayloadAttached
+from loraloop.adapters.payload.slots import HostPayload, SlotStack
 from loraloop.tool_schemas.errors import InputError
 
 Make = Callable[..., Any]

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from loraloop.adapters.base import Base, Message, Row, random_base
+from loraloop.adapters.base.decoder import shards as shards_module
+from loraloop.adapters.base.decoder.shards import Shards
 from loraloop.adapters.methods import make_method
 from loraloop.adapters.training.data.encode import Encoded, encode_pair
 from loraloop.adapters.training.objectives.distill import Distill, SkillTeacher
 from loraloop.adapters.training.objectives.dpo import Dpo
-from loraloop.adapters.training.trainer import shards as shards_module
-from loraloop.adapters.training.trainer.shards import Shards
 from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
 from loraloop.tool_schemas.errors import InputError
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from loraloop.adapters.training.data.gather import Gathered, gather, non_commercial, share_alike
+from loraloop.adapters.training.recipe.gather import Gathered, gather, non_commercial, share_alike
 from loraloop.adapters.training.recipe.recipe_file import read_recipe
 from loraloop.tool_schemas.errors import InputError
 
@@ -92,7 +92,7 @@ def test_validation_is_bounded_and_parts_no_dialogue(tmp_path: Path, monkeypatch
     source = rows(tmp_path, "a.jsonl", 200)
     every = gathered(source, evaluation={"enabled": False}).valid
     assert len(every) > 31
-    monkeypatch.setattr("loraloop.adapters.training.data.gather.VALIDATION", 31)
+    monkeypatch.setattr("loraloop.adapters.training.recipe.gather.VALIDATION", 31)
     found = gathered(source, evaluation={"enabled": False}).valid
     assert len(found) == 30, "whole dialogues of two records"
     assert set(Counter(record.group for record in found).values()) == {2}

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.training.data.checker import Checker
-from loraloop.adapters.training.data.gather import check_files
 from loraloop.adapters.training.data.readers import FORMS, Broken, Reading, form_of, read_file
 from loraloop.adapters.training.data.record import Record
+from loraloop.adapters.training.recipe.gather import check_files
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
 TOOL = {

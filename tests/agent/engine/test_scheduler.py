@@ -384,7 +384,7 @@ def poisoned(either: Base, make_skill: Callable[..., Skill]) -> Bank:
     bank = Bank(either, slots=4)
     bank.add(make_skill(either, "good", seed=1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("loraloop.adapters.bank.slots.LARGEST", float("inf"))
+        patch.setattr("loraloop.adapters.payload.slots.LARGEST", float("inf"))
         for name, value in (("nan", float("nan")), ("huge", 3e38)):
             skill = make_skill(either, name, seed=2)
             tensors = {key: torch.full_like(tensor, value) for key, tensor in skill.tensors.items()}

@@ -92,7 +92,7 @@ def test_an_interrupt_is_130(monkeypatch, run):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("loraloop.cli.run.text_of", interrupt)
+    monkeypatch.setattr("loraloop.cli.run.command.text_of", interrupt)
     assert run("run", "x")[0] == 130
 
 

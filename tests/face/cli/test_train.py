@@ -28,7 +28,7 @@ from loraloop.adapters.training.trainer.workers import Alone
 from loraloop.cli.main import run_command
 from loraloop.render.training import TrainingPace, Watch, clock
 from loraloop.tool_schemas.errors import InputError
-from loraloop.training import run_recipe
+from loraloop.training.run import run_recipe
 
 WORDS = ("red", "green", "blue", "black", "white", "grey", "pink", "brown")
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loraloop.cli.approval import decisions_at_terminal
 from loraloop.cli.options import AgentOptions, BaseOptions, PassageFile, ToolSources
-from loraloop.loading import read_passages
+from loraloop.cli.run.approval import decisions_at_terminal
+from loraloop.inputs.loading import read_passages
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:

@@ -95,7 +95,7 @@ def _system(talk: Conversation, screen: ChatScreen, argument: str) -> None:
 
 
 def _passages(talk: Conversation, screen: ChatScreen, argument: str) -> None:
-    from loraloop.loading import read_passages
+    from loraloop.inputs.loading import read_passages
 
     talk.passages = None if argument == "off" else tuple(read_passages(Path(argument)))
     screen.say("no passages" if talk.passages is None else f"{len(talk.passages)} passages for what is asked from now")

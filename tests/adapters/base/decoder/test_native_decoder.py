@@ -14,7 +14,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.adapters.bank.slots import HostPayload, SlotStack
 from loraloop.adapters.base import Base, KVCache, NativeCache, Row, random_base
 from loraloop.adapters.base.decoder.decoder import Decoder
 from loraloop.adapters.base.decoder.native_cache import PagePool, distinct
@@ -23,6 +22,7 @@ from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.payload.attached import BankAttached
 from loraloop.adapters.payload.attached_native import NativeAttached
+from loraloop.adapters.payload.slots import HostPayload, SlotStack
 from loraloop.kernels.cpu import native
 
 Pair = Callable[..., tuple[NativeDecoder, Decoder]]

@@ -71,7 +71,7 @@ class Harvest:
 
     def write(self, out: Path) -> tuple[Path, ...]:
         """Writes the records to `out` and the pairs, if any, to `NAME.pairs.jsonl` beside it; returns the files."""
-        from loraloop.adapters.training.trainer.whole import write_text
+        from loraloop.adapters.atomic_write import write_text
 
         written = []
         for path, rows in ((out, self.records), (out.with_suffix(".pairs.jsonl"), self.pairs)):
@@ -93,8 +93,8 @@ def rate(trace: Path, rating: Literal["good", "bad"], correct: str = "", step: i
     Raises:
         InputError: The trace cannot be read, has no such step, or the calls do not fit its tools.
     """
+    from loraloop.adapters.atomic_write import write_text
     from loraloop.adapters.training.data.record import completed
-    from loraloop.adapters.training.trainer.whole import write_text
     from loraloop.agent.tracing.trace import Trace
     from loraloop.tool_schemas import Tool, parse_calls
 

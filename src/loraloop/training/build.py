@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from loraloop.render.training import Watch
 from loraloop.tool_schemas.errors import InputError, unknown
-from loraloop.training import run_recipe, run_router_recipe
+from loraloop.training.run import run_recipe, run_router_recipe
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -115,7 +115,7 @@ class BuildReport:
 
     def write(self) -> None:
         """Writes `report.json` and `report.md`."""
-        from loraloop.adapters.training.trainer.whole import write_text
+        from loraloop.adapters.atomic_write import write_text
 
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, default=str) + "\n"
         write_text(self.folder / "report.json", text)
@@ -267,7 +267,7 @@ def _skill(name: str, document: Mapping[str, Any], base: Base, order: BuildOrder
 def _tune(name: str, folder: Path, document: Mapping[str, Any], base: Base, count: int, watch: Watch) -> None:
     """Sets the threshold of a skill on validation records, where these are of both kinds."""
     from loraloop.adapters.skill.skill import Skill
-    from loraloop.adapters.training.data.gather import gather
+    from loraloop.adapters.training.recipe.gather import gather
     from loraloop.adapters.training.recipe.recipe_file import read_recipe
     from loraloop.evals.tune import at_most, most_worth, store, weigh
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from loraloop.adapters.training.trainer.whole import whole
+from loraloop.adapters.atomic_write import atomic_path
 from loraloop.tool_schemas.errors import InputError
 
 STATE, BEST, LOG = "state.pt", "best.pt", "log.jsonl"
@@ -16,7 +16,7 @@ STATE, BEST, LOG = "state.pt", "best.pt", "log.jsonl"
 
 def write(content: Any, path: Path) -> None:
     """Writes whole or not at all, and on the disk before the name is taken."""
-    with whole(path) as part, open(part, "wb") as file:
+    with atomic_path(path) as part, open(part, "wb") as file:
         torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
-from loraloop.skill_build import BuildOrder, parameters, router_document, skill_document
 from loraloop.tool_schemas.errors import unknown
+from loraloop.training.build import BuildOrder, parameters, router_document, skill_document
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base

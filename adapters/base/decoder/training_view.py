@@ -10,8 +10,8 @@ from torch import Tensor
 
 from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder.decoder import Decoder, Layer
+from loraloop.adapters.base.decoder.shards import ShardedWeight, Shards
 from loraloop.adapters.payload.sites import GROUPS
-from loraloop.adapters.training.trainer.shards import ShardedWeight, Shards
 from loraloop.kernels.nf4 import Nf4Weight, has_kernels
 from loraloop.kernels.quantized import DenseWeight, Weight
 

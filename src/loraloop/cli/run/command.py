@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loraloop.cli.approval import WAITS, Waiting, decisions_at_terminal
 from loraloop.cli.options import (
     AgentOptions,
     AsJson,
@@ -19,7 +18,8 @@ from loraloop.cli.options import (
     ToolSources,
     text_of,
 )
-from loraloop.loading import read_passages
+from loraloop.cli.run.approval import WAITS, Waiting, decisions_at_terminal
+from loraloop.inputs.loading import read_passages
 from loraloop.render.console import console, print_json, print_line
 from loraloop.tool_schemas.errors import InputError
 
@@ -135,8 +135,8 @@ def route(
     as_json: AsJson = False,
 ) -> None:
     """Show which skill the first step of a request would get, without running it."""
+    from loraloop.cli.run.routing import first_route
     from loraloop.render.result import show_route
-    from loraloop.routing import first_route
 
     request, given, listed = text_of(prompt), tools.load(context), read_passages(passages)
     routed = first_route(
@@ -158,6 +158,6 @@ def route(
 
 def demo(base: BaseOptions, as_json: AsJson = False) -> None:
     """Five requests, each with its trace: tools, code, retrieval, an unsafe request, plain chat."""
-    from loraloop.demo import run_demo
+    from loraloop.cli.run.demo import run_demo
 
     run_demo(base.open(as_json), as_json)

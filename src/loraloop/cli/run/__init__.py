@@ -1,0 +1,1 @@
+"""``loraloop run``, ``demo`` and ``route``, and approval at a terminal."""

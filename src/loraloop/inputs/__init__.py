@@ -1,0 +1,1 @@
+"""What commands, servers and evaluations open: bases, runtimes, documents, tools."""
