@@ -35,9 +35,11 @@ class Native:
 
     Attributes:
         processor: the class of processors that it was built for, such as `AVX2 with VNNI`.
+        build: names its source, processor and flags.
     """
 
     def __init__(self, path: Path) -> None:
+        self.build = path.stem
         library = ctypes.CDLL(str(path))
         self._forward, self._product = library.loraloop_forward, library.loraloop_product
         self._forward.argtypes = (ctypes.POINTER(CRequest),)

@@ -222,6 +222,29 @@ class NativeCache:
             page.frozen = True
         return other
 
+    def saved(self) -> Tensor:
+        """What its pages hold, bf16 `[pages, layers, 2, kv_heads, blocks, 16 * head_dim]`; zeros after its length."""
+        last = self.length % PAGE
+        pages = [page if (at + 1) * PAGE <= self.length else page.copy(last) for at, page in enumerate(self.pages)]
+        return torch.stack([page.data for page in pages[: -(-self.length // PAGE)]])
+
+    def restore(self, pages: Tensor, length: int) -> None:
+        """Takes what `saved` gave of a cache of this length, in the place of what it holds.
+
+        Raises:
+            ValueError: The pages are not of this shape.
+        """
+        pool = self._pool
+        shape = (-(-length // PAGE), pool.layers, 2, pool.kv_heads, PAGE // LANES, LANES * pool.head_dim)
+        if tuple(pages.shape) != shape or pages.dtype != torch.bfloat16:
+            raise ValueError(f"wanted bf16 {list(shape)}, not {pages.dtype} {list(pages.shape)}")
+        self.truncate(0)
+        self._grow(length)
+        with torch.inference_mode():
+            for page, data in zip(self.pages, pages, strict=True):
+                page.data.copy_(data)
+        self.length = length
+
     def planes(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys and values `[kv_heads, length, head_dim]` of a layer, in fp32."""
         heads, dim = self._pool.kv_heads, self._pool.head_dim
