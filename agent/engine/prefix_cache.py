@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.decoder.native_cache import distinct
 from loraloop.agent.engine.ledger import Author
-from loraloop.agent.engine.sequence import CachedSequence, Claim, common_prefix
+from loraloop.agent.engine.sequence import CachedSequence, Claim, Computes, common_prefix
 
 if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import BankBytes
+    from loraloop.agent.engine.prefix_folder import PrefixFolder
 
 WORTH = 16
 """Tokens below which a copy is not worth its time."""
@@ -100,10 +101,11 @@ class PrefixCache:
 
     Args:
         tokens: Positions that they take at most; the least recently used go first. 0 keeps none.
+        folder: Where first messages of earlier processes are, and this one's are kept; None: nowhere.
     """
 
-    def __init__(self, tokens: int = 16_384) -> None:
-        self.limit = tokens
+    def __init__(self, tokens: int = 16_384, folder: PrefixFolder | None = None) -> None:
+        self.limit, self.folder = tokens, folder
         self._held: list[CachedSequence] = []  # the last used one is last
         self._pinned: list[CachedSequence] = []
         self._reading: list[PrefixInProgress] = []
@@ -168,6 +170,14 @@ class PrefixCache:
                     self._held.pop(0)
                     self._evicted += 1
             self._changed.notify_all()
+
+    def read(self, ids: Sequence[int], scheduler: Computes, author: Author) -> None:
+        """Takes a first message from the folder, unless all of it is held already."""
+        with self._changed:
+            known = self._best(ids)[1] == len(ids)
+        found = None if known or self.folder is None else self.folder.load(ids, scheduler, author)
+        if found is not None:
+            self.put(found)
 
     def clear(self) -> None:
         """Forgets all of them, pinned ones too."""

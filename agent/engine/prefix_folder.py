@@ -80,19 +80,20 @@ class PrefixFolder:
             os.utime(path)
         return sequence
 
-    def save(self, sequence: CachedSequence) -> None:
-        """Keeps a sequence of the bare base, unless it is there already; a disk that refuses is a warning."""
-        if not self.active or sequence.length < WORTH or not isinstance(sequence.cache, NativeCache):
+    def save(self, sequence: CachedSequence, count: int) -> None:
+        """Keeps the first `count` tokens of a sequence of the bare base; a disk that refuses is a warning."""
+        if not self.active or count < WORTH or sequence.broken or (sequence.virtual and sequence.at < count):
             return
-        if sequence.broken or sequence.virtual or not all(span.author.bare for span in sequence.ledger.spans):
-            return
-        from safetensors.torch import save_file
-
-        path = self._path(sequence.ids)
+        path = self._path(sequence.ids[:count])
+        bare = all(span.author.bare for span in sequence.ledger.spans if span.start < count)
         with self._lock:
-            if path.exists():
+            if path.exists() or not bare:
                 return
-            ids, pages = torch.tensor(sequence.ids, dtype=torch.int64), sequence.cache.saved()
+            from safetensors.torch import save_file
+
+            cache = sequence.fork(count).cache
+            assert isinstance(cache, NativeCache)
+            ids, pages = torch.tensor(sequence.ids[:count], dtype=torch.int64), cache.saved()
             try:
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 with atomic_path(path) as part:

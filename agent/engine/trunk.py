@@ -151,6 +151,8 @@ class Trunk:
 
     def _take_prefix(self, prefixes: PrefixCache) -> None:
         """Begins with what other trunks have computed; the states of the last message are this one's own to compute."""
+        if prefixes.folder is not None and (first := self._instructed()) <= self._kept_from:
+            prefixes.read(self.ids[:first], self.scheduler, self.author)
         wanted = self.ids if not self.keep_layers else self.ids[: self._kept_from]
         found = prefixes.take(wanted, 0, self.claim) if len(wanted) >= WORTH else None
         if found is not None:
@@ -163,6 +165,13 @@ class Trunk:
         first = self.messages[0].end if len(self.messages) > 1 else 0
         if max(whole, first) >= WORTH:
             prefixes.put(self.sequence.fork(max(whole, first)))
+        if prefixes.folder is not None:
+            prefixes.folder.save(self.sequence, self._instructed())
+
+    def _instructed(self) -> int:
+        """Tokens of the instructions and tools that it begins with; 0 where it has none, or nothing else."""
+        first = self.messages[0] if len(self.messages) > 1 else None
+        return first.end if first is not None and first.message.role == "system" else 0
 
     def features(self, at: int = -1, clock: Clock | None = None) -> dict[int, Tensor]:
         """Hidden states `[T, H]` of the T tokens of message `at`, by layer. Computes what is pending first.

@@ -38,7 +38,7 @@ def files(folder: Path) -> list[Path]:
 @pytest.mark.parametrize("count", [64, 127, 128, 129, 300])
 def test_a_beginning_comes_back_to_the_bit(native_base: Base, author: Author, tmp_path: Path, count: int) -> None:
     kept, longer = PrefixFolder(tmp_path, native_base), computed(native_base, author, IDS)
-    kept.save(longer.fork(count))
+    kept.save(longer, count)
     found = PrefixFolder(tmp_path, native_base).load(IDS[:count], longer.scheduler, author)
     assert found is not None and found.ids == IDS[:count] and found.ledger.length == count
     for layer in range(native_base.config.layers):
@@ -53,8 +53,8 @@ def test_other_tokens_other_bases_and_short_texts_find_nothing(
     native_base: Base, small: Base, author: Author, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept, sequence = PrefixFolder(tmp_path, native_base), computed(native_base, author, IDS)
-    kept.save(sequence)
-    kept.save(sequence.fork(63))
+    kept.save(sequence, len(IDS))
+    kept.save(sequence, 63)
     assert len(files(tmp_path)) == 1
     for ids in (IDS[:-1], [*IDS, 4], [4, *IDS[1:]], []):
         assert kept.load(ids, sequence.scheduler, author) is None
@@ -69,13 +69,13 @@ def test_what_a_skill_computed_is_not_kept(native_base: Base, author: Author, tm
     sequence = computed(native_base, author, IDS)
     sequence.ledger.spans[:] = []
     sequence.ledger.record(Author(author.weights, "tools", 1, "full"), len(IDS))
-    PrefixFolder(tmp_path / "new", native_base).save(sequence)
+    PrefixFolder(tmp_path / "new", native_base).save(sequence, sequence.length)
     assert not (tmp_path / "new").exists()
 
 
 def test_files_are_their_owners_alone(native_base: Base, author: Author, tmp_path: Path) -> None:
     kept = PrefixFolder(tmp_path / "new", native_base)
-    kept.save(computed(native_base, author, IDS))
+    kept.save(computed(native_base, author, IDS), len(IDS))
     (file,) = files(kept.folder)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and stat.S_IMODE(kept.folder.stat().st_mode) == 0o700
 
@@ -86,7 +86,7 @@ def test_a_damaged_file_is_removed_and_named(
     native_base: Base, author: Author, tmp_path: Path, data: st.DataObject, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept, sequence = PrefixFolder(tmp_path, native_base), computed(native_base, author, IDS[:80])
-    kept.save(sequence)
+    kept.save(sequence, sequence.length)
     (file,) = files(tmp_path)
     whole = bytearray(file.read_bytes())
     if data.draw(st.booleans()):
@@ -112,12 +112,12 @@ def test_the_folder_is_bounded_and_the_least_recently_used_go(
     native_base: Base, author: Author, tmp_path: Path
 ) -> None:
     sequence = computed(native_base, author, IDS)
-    PrefixFolder(tmp_path, native_base).save(sequence.fork(100))
+    PrefixFolder(tmp_path, native_base).save(sequence, 100)
     size = files(tmp_path)[0].stat().st_size
     kept = PrefixFolder(tmp_path, native_base, most=size * 5 // 2)
-    kept.save(sequence.fork(101))
+    kept.save(sequence, 101)
     assert kept.load(IDS[:100], sequence.scheduler, author) is not None  # now 101 is the older one
-    kept.save(sequence.fork(102))
+    kept.save(sequence, 102)
     found = [count for count in (100, 101, 102) if kept.load(IDS[:count], sequence.scheduler, author)]
     assert found == [100, 102] and len(files(tmp_path)) == 2
 
@@ -128,5 +128,5 @@ def test_a_folder_that_cannot_be_written_is_a_warning(
     blocked = tmp_path / "file"
     blocked.write_text("")
     with caplog.at_level(logging.WARNING):
-        PrefixFolder(blocked / "inside", native_base).save(computed(native_base, author, IDS))
+        PrefixFolder(blocked / "inside", native_base).save(computed(native_base, author, IDS), len(IDS))
     assert "cannot be kept" in caplog.text
