@@ -2,9 +2,9 @@
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. NAME is a results file without ``.json``, which
 holds ``{"name", "command", "machine", "versions", "n", "metrics", "peers", "ratios"}``; ``NAME.SECTION`` is a section
-of its ``details``. Lines of the form ``pattern = words`` between NAME and ``-->`` choose the metrics to show, in their
-order, and what people read in place of the key. A metric ``a/b`` is row a, column b; a metric ``x`` with ``x_low`` and
-``x_high`` is a share, printed in percent with its interval.
+of its ``details``. ``docs/tables.toml`` says, under NAME, which metrics are shown, in their order, and what people read in
+place of the key; lines of the form ``pattern = words`` between NAME and ``-->`` go before it. A metric ``a/b`` is row a,
+column b; a metric ``x`` with ``x_low`` and ``x_high`` is a share, printed in percent with its interval.
 
     python docs/tables.py            rewrite the pages
     python docs/tables.py --check    exit with 1 if a page differs from the results
@@ -16,6 +16,7 @@ import argparse
 import json
 import re
 import sys
+import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROWS: dict[str, dict[str, str]] = tomllib.loads((ROOT / "docs" / "tables.toml").read_text(encoding="utf-8"))
 MARKED = re.compile(r"(<!-- table: (?P<name>[\w.-]+)(?P<rows>[^>]*?)\s*-->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 COMPANION = re.compile(r"_(low|high|n)(?=/|$)")  # of a share: the ends of its interval, and its number of examples
 UNMEASURED = "Not measured on this release.\n"
@@ -78,20 +80,22 @@ def table(name: str, wanted: str = "") -> str:
     columns = columns_of(document, section)
     known = list(dict.fromkeys(row for figures in columns.values() for row in figures if not COMPANION.search(row)))
     rows: dict[str, str] = {}
-    for line in filter(None, map(str.strip, wanted.splitlines())):
-        pattern, _, words = (part.strip() for part in line.partition("="))
+    lines = [line.partition("=") for line in wanted.splitlines() if line.strip()]
+    chosen = {pattern.strip(): words.strip() for pattern, _, words in lines} or ROWS.get(name, {})
+    for pattern, words in chosen.items():
         found = [row for row in known if fnmatchcase(row, pattern)]
         if not found:
             raise SystemExit(f"the table {name}: no figure of {path.name} is called {pattern!r}")
         rows.update({row: words or row.replace("_", " ") for row in found})
     rows = rows or {row: row.replace("_", " ") for row in known}
     columns = {column: figures for column, figures in columns.items() if figures.keys() & rows.keys()}
-    lines = [f"| | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
+    made = [f"| | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
     for row, words in rows.items():
-        lines.append(f"| {words} | {' | '.join(cell(figures, row) for figures in columns.values())} |")
+        made.append(f"| {words} | {' | '.join(cell(figures, row) for figures in columns.values())} |")
     machine = document.get("machine", "")
     machine = ", ".join(map(str, machine.values())) if isinstance(machine, dict) else machine
-    return "\n".join(lines) + f"\n\nn = {number(document.get('n'))}; {machine}; `{document['command']}`\n"
+    version = f"loraloop {document['versions']['loraloop']}; " if "loraloop" in document.get("versions", {}) else ""
+    return "\n".join(made) + f"\n\nn = {number(document.get('n'))}; {version}{machine}; `{document['command']}`\n"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -69,8 +69,17 @@ def test_all_forms_are_shown() -> None:
 def test_python_names_what_exists() -> None:
     for _, text in blocks("python"):
         tree = ast.parse(text)
-        imported = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+        from_us = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "loraloop"]
+        imported = [alias.name for node in from_us for alias in node.names]
         assert imported and all(hasattr(loraloop, name) for name in imported)
+
+
+def test_the_trainer_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = [text for about, text in blocks("python") if about.strip() == "trainer"]
+    exec(compile(block, "training.md", "exec"), {"__name__": "training_page"})
+    assert capsys.readouterr().out.split() == ["30", "True", "True", "2"]
+    assert (tmp_path / "run" / "trunks").is_dir()
 
 
 def test_it_names_every_method_schedule_objective_and_part() -> None:
