@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,33 @@ def test_architectures_forms_and_kinds_are_all_there() -> None:
     assert {kind for kind, form in becomes.items() if form == "int8" and not kind.startswith("any kind")} - {
         "of the embedding or head"
     } == set(FINE)
+
+
+def test_the_table_of_memory_is_made_of_the_committed_results() -> None:
+    results = Path(__file__).parents[2] / "benchmarks" / "results"
+
+    def figures(name: str) -> dict[str, Any]:
+        return json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
+
+    agents, decode, decode_qwen = figures("agents")["metrics"], figures("decode"), figures("decode_qwen")
+    small, large = (each["details"]["bytes"]["loraloop"] for each in (decode, decode_qwen))
+    known: dict[str, list[float]] = {
+        "weights that a token reads": [small["weights"] / 1e6, large["weights"] / 1e9],
+        "keys and values of a token": [small["kv_token"] / 1e3, large["kv_token"] / 1e3],
+        "a skill of rank 16 on all linear modules": [small["skill"] / 1e6, large["skill"] / 1e6],
+        "most memory up to the first token": [figures("coldstart")["metrics"]["agent_peak_mb"]],
+        "the server under 16 clients for half an hour": [figures("serve_memory")["metrics"]["rss_last_mb"] / 1e3],
+        "a thousand skills of SmolLM2-135M behind one base": [figures("bank")["metrics"]["resident_mb"]],
+    }
+    for row, key in [
+        ("caches of 16 agents with 1 500 shared tokens", "free, mixed, shared prefix, 16, MB"),
+        ("one agent, tokens/s", "free, mixed, 1, tokens_per_s"),
+        ("16 agents together, tokens/s", "free, mixed, 16, tokens_per_s"),
+    ]:
+        known[row] = [agents[f"{base}: {key}"] for base in ("smollm2-135m", "qwen2.5-coder-1.5b")]
+    table = TEXT[TEXT.index("| | SmolLM2-135M |") :].split("\n\n")[0].splitlines()[2:]
+    listed = {cells[0]: cells for cells in ([cell.strip() for cell in line.strip("|").split("|")] for line in table)}
+    assert set(listed) - {"file to fetch"} == set(known)
+    for row, values in known.items():
+        shown = [float(cell.split()[0]) for cell in listed[row][1:3] if cell != "–"]
+        assert shown == pytest.approx(values, rel=0.02), row
