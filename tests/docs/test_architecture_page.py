@@ -1,0 +1,30 @@
+"""The page on the architecture: its code runs, its table of ops is the op table, and the files that it names exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from loraloop.kernels import ops
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_code_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    exec(compile(code, "docs/architecture.md", "exec"), {})
+
+
+def test_the_table_names_every_op() -> None:
+    table = PAGE[PAGE.index("| op |") :].split("\n\n")[0]
+    named = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+    assert named == {name for name in ops.SCHEMAS if not name.endswith("_backward")}
+
+
+def test_the_files_and_commands_exist() -> None:
+    named = set(re.findall(r"`((?:agent|adapters|router|kernels|tool_schemas|src|tests|recipes)/[\w/.]*)`", PAGE))
+    assert len(named) > 25 and not {path for path in named if not (ROOT / path).exists()}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"^make ([\w-]+)", PAGE, re.MULTILINE)
+    assert targets and all(f"\n{target}:" in makefile for target in targets)
