@@ -1,21 +1,41 @@
-"""A hook of `mkdocs.yml`: the README as the first page, and a page for each file outside docs/ that a page links to."""
+"""A hook of `mkdocs.yml`: the README as the first page, the API reference, and a page for each file that a page links to."""
 
 from __future__ import annotations
 
 import posixpath
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ROOT / "build" / "api"  # a copy of the package in one tree, for mkdocstrings
+GROUPS = {  # by the beginning of the module that a name comes from
+    "Agents": (".agent",),
+    "Tools": (".tool_schemas",),
+    "Bases, skills and training": (".adapters", ".router", ".training"),
+    "Errors": (".tool_schemas.errors",),
+}
+MODULES = {"Events": "loraloop.agent.events", "More of tools": "loraloop.tool_schemas", "Tests": "loraloop.testing"}
 LINK = re.compile(r"(?<=\]\()([^)#:\s]+)(?=[#)])")
+
+
+def on_startup(**_: Any) -> None:
+    """Puts the rooms together as one package, which mkdocstrings reads without importing anything."""
+    rooms = [ROOT / room for room in ("adapters", "agent", "kernels", "recipes", "router", "tool_schemas")]
+    shutil.rmtree(SOURCES, ignore_errors=True)
+    for folder in (ROOT / "src" / "loraloop", *rooms):
+        for file in [*folder.rglob("*.py"), *folder.rglob("*.pyi")]:
+            copy = SOURCES / "loraloop" / file.relative_to(folder if folder not in rooms else ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Adds the generated pages."""
-    made: dict[str, str] = {}
+    made: dict[str, str] = {"api.md": _api()}
     waiting = {page.src_uri: f"docs/{page.src_uri}" for page in files.documentation_pages()} | {"index.md": "README.md"}
     while waiting:
         uri, path = waiting.popitem()
@@ -35,6 +55,21 @@ def on_files(files: Files, config: Any) -> Files:
             files.remove(known)
         files.append(File.generated(config, uri, content=text))
     return files
+
+
+def _api() -> str:
+    """The public names: those of `loraloop` itself by what they are for, and the modules that are public as a whole."""
+    stub = (ROOT / "src" / "loraloop" / "__init__.pyi").read_text(encoding="utf-8")
+    names = re.findall(r"^from (\S+) import (\w+) as ", stub, re.MULTILINE)
+    text = "# API reference\n\nThe public names, as their docstrings have them. All but those of the last three sections are names of `loraloop`.\n"
+    for title, rooms in GROUPS.items():
+        text += f"\n## {title}\n"
+        for module, name in names:
+            longest = max((room for each in GROUPS.values() for room in each if module.startswith(room)), key=len)
+            text += f"\n::: loraloop.{name}\n" if longest in rooms else ""
+    for title, module in MODULES.items():
+        text += f"\n## {title}\n\n::: {module}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}\n"
+    return text
 
 
 def _page(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The page on deploying: its container file and its unit start a command that exists, with extras that exist."""
+"""Deploying, on the page of the server: the container file and the unit start a command that exists, with extras that exist."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import typer
 from loraloop.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
 CONTAINER = ROOT / "examples" / "deploy" / "Containerfile"
 UNIT = ROOT / "examples" / "deploy" / "loraloop.service"
 

@@ -1,4 +1,4 @@
-"""The pages on traces and on the chat: their blocks run; the schema, the spans and the commands are the code's."""
+"""The pages on traces and on the command line: their blocks run; the schema, the spans and the commands are the code's."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def test_the_page_on_traces_runs(run_page: Callable[[Path], list[str]], capsys: 
     assert re.search(r"slowest: \(\d+\.\d+, 'weather'\) None", shown)
 
 
-def test_the_page_on_the_chat_runs(run_page: Callable[[Path], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(run_page(DOCS / "chat.md")) == 1
+def test_the_page_on_the_command_line_runs(run_page: Callable[[Path], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(run_page(DOCS / "command-line.md")) == 1
     shown = capsys.readouterr().out
     assert shown.startswith("Oslo.['The capital of Norway?', 'Oslo.', 'Of Italy?', 'Rome!'] 2, ")
 
 
 def test_every_command_is_listed() -> None:
-    table = (DOCS / "chat.md").read_text(encoding="utf-8").split("| say | to |")[1].split("\n\n")[0]
+    table = (DOCS / "command-line.md").read_text(encoding="utf-8").split("| say | to |")[1].split("\n\n")[0]
     listed = {said.replace("\\|", "|") for said in re.findall(r"`(/[^`]+)`", table)}
     assert listed == {f"{name} {each.argument}".strip() for name, each in COMMANDS.items()}
 
