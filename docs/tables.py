@@ -27,6 +27,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ROWS: dict[str, dict[str, str]] = tomllib.loads((ROOT / "docs" / "tables.toml").read_text(encoding="utf-8"))
 MARKED = re.compile(r"(<!-- table: (?P<name>[\w.-]+)(?P<rows>[^>]*?)\s*-->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 COMPANION = re.compile(r"_(low|high|n)(?=/|$)")  # of a share: the ends of its interval, and its number of examples
+MACHINE = "AMD EPYC (AVX512), 2 cores, 24 GB"  # named once on results.md
 UNMEASURED = "Not measured on this release.\n"
 
 
@@ -64,8 +65,13 @@ def columns_of(document: dict[str, Any], section: str) -> dict[str, dict[str, An
     return {"loraloop": figures, **({} if section else document.get("peers") or {})}
 
 
-def table(name: str, wanted: str = "") -> str:
+def table(name: str, wanted: str = "", brief: bool = False) -> str:
     """The Markdown of one table, with a line that says where it comes from.
+
+    Args:
+        name: A results file without `.json`, or one with a section of its details, `NAME.SECTION`.
+        wanted: Lines that choose the rows; those of `tables.toml` where empty.
+        brief: Whether the line leaves out the usual machine, which the page names once.
 
     Raises:
         SystemExit: a pattern fits no figure.
@@ -89,11 +95,13 @@ def table(name: str, wanted: str = "") -> str:
         rows.update({row: words or row.replace("_", " ") for row in found})
     rows = rows or {row: row.replace("_", " ") for row in known}
     columns = {column: figures for column, figures in columns.items() if figures.keys() & rows.keys()}
-    made = [f"| | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
+    made = [f"||{'|'.join(columns)}|", f"|---|{'---:|' * len(columns)}"]
     for row, words in rows.items():
-        made.append(f"| {words} | {' | '.join(cell(figures, row) for figures in columns.values())} |")
+        made.append(f"|{words}|{'|'.join(cell(figures, row) for figures in columns.values())}|")
     machine = document.get("machine", "")
-    machine = ", ".join(map(str, machine.values())) if isinstance(machine, dict) else machine
+    if isinstance(machine, dict):
+        usual = brief and ", ".join(str(machine.get(key)) for key in ("processor", "cores", "memory")) == MACHINE
+        machine = ", ".join(str(value) for key, value in machine.items() if key in ("threads", "load") or not usual)
     version = f"loraloop {document['versions']['loraloop']}; " if "loraloop" in document.get("versions", {}) else ""
     return "\n".join(made) + f"\n\nn = {number(document.get('n'))}; {version}{machine}; `{document['command']}`\n"
 
@@ -105,8 +113,8 @@ def main(arguments: list[str] | None = None) -> int:
     check = parser.parse_args(arguments).check
     stale = []
     for path in PAGES:
-        before = path.read_text(encoding="utf-8")
-        after = MARKED.sub(lambda found: f"{found[1]}{table(found['name'], found['rows'])}{found['end']}", before)
+        before, brief = path.read_text(encoding="utf-8"), path.name == "results.md"
+        after = MARKED.sub(lambda found: f"{found[1]}{table(found['name'], found['rows'], brief)}{found['end']}", before)
         if after != before:
             stale.append(path.relative_to(ROOT).as_posix())
             if not check:

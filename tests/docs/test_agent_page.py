@@ -18,14 +18,13 @@ TEXT = PAGE.read_text(encoding="utf-8")
 
 
 def test_the_page_runs(run_page: Callable[[Path], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(run_page(PAGE)) == 14
+    assert len(run_page(PAGE)) == 13
     text = capsys.readouterr().out
     shown = text.splitlines()
     assert re.match(r"(router|policy) calls ", shown[0])
     assert re.search(r"^tools (router|policy) (calls|no_call|invalid \$\[0\])", text, re.MULTILINE)
     assert "name='Emma' age=34" in text and "tokens left out" in text
     assert ("12" in shown or "0" in shown) and "True retry" in shown
-    assert any(re.fullmatch(r"True True \d+ MiB", line) for line in shown)
     assert "``` (1, True)" in shown
     assert "['Dates: the day after tomorrow = 2026-03-20 (Friday)']" in shown
     assert "stopped caller" in shown and "['ValueError: disk full']" in shown

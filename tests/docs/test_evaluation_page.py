@@ -23,7 +23,7 @@ RECORDS = re.findall(r"^```jsonl (\w+)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILI
 
 def test_every_block_is_looked_at() -> None:
     kinds = re.findall(r"^```(\w+)", TEXT, re.MULTILINE)
-    assert set(kinds) == {"sh", "jsonl", "python", "yaml"} and TEXT.count("```") == 2 * len(kinds)
+    assert set(kinds) == {"sh", "jsonl", "python"} and TEXT.count("```") == 2 * len(kinds)
     assert [about for about, _ in RECORDS] == ["tools", "retrieval", "code"]
 
 

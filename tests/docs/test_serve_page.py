@@ -45,15 +45,8 @@ def run(programs: list[str], url: str) -> None:
         exec(compile(program.replace(ADDRESS, url), "serve.md", "exec"), names)
 
 
-def test_its_langchain_runs(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("langchain_openai.decisions", reason="make test-clients installs it")
-    run([block for block in blocks("python") if "langchain" in block or "weather = " in block], url)
-    shown = capsys.readouterr().out
-    assert "'name': 'get_weather', 'args': {'city': 'Paris'}" in shown and 0 < float(shown.split()[-1]) < 1
-
-
 def test_its_python_runs(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    run([block for block in blocks("python") if "langchain" not in block], url)
+    run(blocks("python"), url)
     shown = capsys.readouterr().out
     assert "get_weather" in shown and "tools 0." in shown and "name='Paris'" in shown and "score=" in shown
 

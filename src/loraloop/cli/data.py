@@ -196,7 +196,7 @@ def from_traces(
 
 @data_app.command("from-worlds")
 def from_worlds(
-    worlds: Annotated[Path, typer.Argument(help="A folder of worlds with slots; see docs/evaluation.md.")],
+    worlds: Annotated[Path, typer.Argument(help="A folder of worlds with slots; see recipes/worlds/README.md.")],
     out: Out,
     base: BaseName = "smollm2-135m",
     skills: SkillsFolder = None,
