@@ -51,8 +51,8 @@ help:
 	@echo 'make train-skills  train the shipped skills of a base again (BASE=…, DATA=…)'
 	@echo 'make train-router  fit the shipped router of a base again (BASE=…, DATA=…)'
 	@echo 'make fuzz          the parsers that meet strangers, for ten minutes (SECONDS=…)'
-	@echo 'make docs          the tables of README and docs from benchmarks/results, and the lists of keywords'
-	@echo 'make site          the pages of docs/ as a website with search, into build/site'
+	@echo 'make docs          the tables and lists of the pages, and make site'
+	@echo 'make site          the pages of docs/ as a website with search and an API reference, into build/site'
 
 # --- environment -------------------------------------------------------------------------------------------------
 
@@ -170,6 +170,7 @@ docs: $(VENV)/.test
 	$(BIN)/python docs/trace_schema.py
 	$(BIN)/python docs/tables.py
 	$(BIN)/python docs/picture.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Without a network. A link that leads nowhere is an error.
 site: $(VENV)/.docs

@@ -1,9 +1,8 @@
-"""The page on evaluation: its records are read, its Python runs, and it names every reason, measure and option."""
+"""The page on evaluation: its records are read, and it names every reason, measure and option."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ RECORDS = re.findall(r"^```jsonl (\w+)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILI
 
 def test_every_block_is_looked_at() -> None:
     kinds = re.findall(r"^```(\w+)", TEXT, re.MULTILINE)
-    assert set(kinds) == {"sh", "jsonl", "python"} and TEXT.count("```") == 2 * len(kinds)
+    assert set(kinds) == {"sh", "jsonl"} and TEXT.count("```") == 2 * len(kinds)
     assert [about for about, _ in RECORDS] == ["tools", "retrieval", "code"]
 
 
@@ -39,10 +38,6 @@ def test_records_are_read_and_their_measures_named(tmp_path: Path, about: str, t
     assert set(found.values()) == {1.0}
     own = {example.kind for example in asked} | {"mine"}
     assert not [name for name in found if f"`{name}`" not in TEXT and name not in own]
-
-
-def test_its_python_runs(run_page: Callable[[Path], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(run_page(PAGE)) == 1 and "[[" not in capsys.readouterr().out
 
 
 def test_it_names_categories_reasons_and_options() -> None:

@@ -24,7 +24,7 @@ def first_cells(head: str) -> list[str]:
 
 
 def test_the_page_runs(run_page: Callable[[Path], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(run_page(PAGE)) == 6
+    assert len(run_page(PAGE)) == 5
     shown = capsys.readouterr().out
     assert '"verdict":"unsafe"' in shown
     assert "tools read_mail withheld" in shown and '"error":"withheld' in shown

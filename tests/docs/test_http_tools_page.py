@@ -20,7 +20,7 @@ def test_the_blocks_run_and_print_what_is_shown(
     monkeypatch.setenv("NOTES_TOKEN", "")  # restored afterwards
     names: dict[str, Any] = {"__name__": "http_tools_page"}
     blocks = re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", TEXT, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 4
     for block, shown in blocks:
         exec(compile(block, str(PAGE), "exec"), names)
         assert capsys.readouterr().out == shown

@@ -1,4 +1,4 @@
-"""The pages on traces and on the command line: their blocks run; the schema, the spans and the commands are the code's."""
+"""The pages on traces and on the command line: the blocks run; the schema, the spans and the commands are the code's."""
 
 from __future__ import annotations
 
@@ -22,12 +22,6 @@ def test_the_page_on_traces_runs(run_page: Callable[[Path], list[str]], capsys: 
     assert "step 1, call 1 arguments {'city': 'Oslo'} → {'city': 'Rome'}" in shown
     assert "chat scripted tools session-7" in shown and "execute_tool weather None session-7" in shown
     assert re.search(r"slowest: \(\d+\.\d+, 'weather'\) None", shown)
-
-
-def test_the_page_on_the_command_line_runs(run_page: Callable[[Path], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(run_page(DOCS / "command-line.md")) == 1
-    shown = capsys.readouterr().out
-    assert shown.startswith("Oslo.['The capital of Norway?', 'Oslo.', 'Of Italy?', 'Rome!'] 2, ")
 
 
 def test_every_command_is_listed() -> None:
