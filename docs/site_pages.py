@@ -18,7 +18,7 @@ GROUPS = {  # by the beginning of the module that a name comes from
     "Bases, skills and training": (".adapters", ".router", ".training"),
     "Errors": (".tool_schemas.errors",),
 }
-MODULES = {"Events": "loraloop.agent.events", "More of tools": "loraloop.tool_schemas", "Tests": "loraloop.testing"}
+STUBS = {"More of tools": "loraloop.tool_schemas", "Tests": "loraloop.testing"}  # packages whose public names are listed
 LINK = re.compile(r"(?<=\]\()([^)#:\s]+)(?=[#)])")
 
 
@@ -58,18 +58,27 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def _api() -> str:
-    """The public names: those of `loraloop` itself by what they are for, and the modules that are public as a whole."""
-    stub = (ROOT / "src" / "loraloop" / "__init__.pyi").read_text(encoding="utf-8")
-    names = re.findall(r"^from (\S+) import (\w+) as ", stub, re.MULTILINE)
-    text = "# API reference\n\nThe public names, as their docstrings have them. All but those of the last three sections are names of `loraloop`.\n"
+    """The public names: those of `loraloop` itself by what they are for, the events, and two packages that are public."""
+    text = "# API reference\n\nThe public names by their docstrings; those of the last three sections are imported from the modules named there.\n"
+    listed = {name: module for module, name in _names("src/loraloop")}
     for title, rooms in GROUPS.items():
         text += f"\n## {title}\n"
-        for module, name in names:
+        for name, module in listed.items():
             longest = max((room for each in GROUPS.values() for room in each if module.startswith(room)), key=len)
             text += f"\n::: loraloop.{name}\n" if longest in rooms else ""
-    for title, module in MODULES.items():
-        text += f"\n## {title}\n\n::: {module}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}\n"
+    text += "\n## Events: `loraloop.agent.events`\n\n::: loraloop.agent.events\n"
+    text += "    options: {show_root_heading: false, show_root_toc_entry: false}\n"
+    for title, package in STUBS.items():
+        folder = "tool_schemas" if package.endswith("schemas") else "src/loraloop/testing"
+        names = [name for _, name in _names(folder) if name not in listed]
+        text += f"\n## {title}: `{package}`\n" + "".join(f"\n::: {package}.{name}\n" for name in names)
     return text
+
+
+def _names(folder: str) -> list[tuple[str, str]]:
+    """The names that a package's stub makes public, each with the module that it comes from."""
+    stub = (ROOT / folder / "__init__.pyi").read_text(encoding="utf-8")
+    return re.findall(r"^from (\S+) import (\w+) as ", stub, re.MULTILINE)
 
 
 def _page(path: str) -> str:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import loraloop
+from loraloop.agent.events import EVENTS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -18,10 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The website, built as `make site` builds it; a link that leads nowhere fails the build."""
     pytest.importorskip("material")
+    pytest.importorskip("mkdocstrings")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(folder)]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=120, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+        command, cwd=ROOT, capture_output=True, text=True, timeout=600, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     )
     assert done.returncode == 0, done.stderr
     unlisted = re.findall(r"^  - (?!source/)(.*)$", done.stderr, re.MULTILINE)
@@ -35,6 +39,15 @@ def test_every_page_is_built_and_found(site: Path) -> None:
     for page in (ROOT / "docs").rglob("*.md"):
         name = page.relative_to(ROOT / "docs").with_suffix(".html").as_posix()
         assert (site / name).is_file() and name in found
+
+
+def test_the_reference_has_every_public_name_and_no_private_one(site: Path) -> None:
+    page = (site / "api.html").read_text(encoding="utf-8")
+    anchors = set(re.findall(r'<h3 id="([\w.]+)"', page))
+    assert anchors >= {f"loraloop.{name}" for name in loraloop.__all__}
+    assert anchors >= {f"loraloop.agent.events.{event.__name__}" for event in EVENTS}
+    assert {"loraloop.tool_schemas.http_tool", "loraloop.testing.ScriptedRuntime"} <= anchors
+    assert not [anchor for anchor in re.findall(r'<h\d id="(loraloop[\w.]+)"', page) if "._" in anchor]
 
 
 def test_the_readme_is_the_first_page_and_files_outside_the_docs_have_pages(site: Path) -> None:
