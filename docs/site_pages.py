@@ -1,4 +1,4 @@
-"""A hook of `mkdocs.yml`: the README as the first page, the API reference, and a page for each file that a page links to."""
+"""A hook of `mkdocs.yml`: the README as the first page, the API reference, and pages of the files that are linked to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ GROUPS = {  # by the beginning of the module that a name comes from
     "Bases, skills and training": (".adapters", ".router", ".training"),
     "Errors": (".tool_schemas.errors",),
 }
-STUBS = {"More of tools": "loraloop.tool_schemas", "Tests": "loraloop.testing"}  # packages whose public names are listed
+STUBS = {
+    "More of tools": ("loraloop.tool_schemas", "tool_schemas"),
+    "Tests": ("loraloop.testing", "src/loraloop/testing"),
+}
 LINK = re.compile(r"(?<=\]\()([^)#:\s]+)(?=[#)])")
 
 
@@ -58,18 +61,17 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def _api() -> str:
-    """The public names: those of `loraloop` itself by what they are for, the events, and two packages that are public."""
-    text = "# API reference\n\nThe public names by their docstrings; those of the last three sections are imported from the modules named there.\n"
+    """The public names: those of `loraloop` by what they are for, the events, and the packages of `STUBS`."""
+    text = "# API reference\n\nThe public names by their docstrings. Where a section names a module, import them from it.\n"
     listed = {name: module for module, name in _names("src/loraloop")}
     for title, rooms in GROUPS.items():
         text += f"\n## {title}\n"
         for name, module in listed.items():
-            longest = max((room for each in GROUPS.values() for room in each if module.startswith(room)), key=len)
-            text += f"\n::: loraloop.{name}\n" if longest in rooms else ""
+            known = (room for each in GROUPS.values() for room in each if module.startswith(room))
+            text += f"\n::: loraloop.{name}\n" if max(known, key=len) in rooms else ""
     text += "\n## Events: `loraloop.agent.events`\n\n::: loraloop.agent.events\n"
     text += "    options: {show_root_heading: false, show_root_toc_entry: false}\n"
-    for title, package in STUBS.items():
-        folder = "tool_schemas" if package.endswith("schemas") else "src/loraloop/testing"
+    for title, (package, folder) in STUBS.items():
         names = [name for _, name in _names(folder) if name not in listed]
         text += f"\n## {title}: `{package}`\n" + "".join(f"\n::: {package}.{name}\n" for name in names)
     return text

@@ -2,9 +2,9 @@
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. NAME is a results file without ``.json``, which
 holds ``{"name", "command", "machine", "versions", "n", "metrics", "peers", "ratios"}``; ``NAME.SECTION`` is a section
-of its ``details``. ``docs/tables.toml`` says, under NAME, which metrics are shown, in their order, and what people read in
-place of the key; lines of the form ``pattern = words`` between NAME and ``-->`` go before it. A metric ``a/b`` is row a,
-column b; a metric ``x`` with ``x_low`` and ``x_high`` is a share, printed in percent with its interval.
+of its ``details``. ``docs/tables.toml`` says, under NAME, which metrics are shown, in their order, and what people read
+in place of the key; lines of the form ``pattern = words`` between NAME and ``-->`` go before it. A metric ``a/b`` is
+row a, column b; a metric ``x`` with ``x_low`` and ``x_high`` is a share, printed in percent with its interval.
 
     python docs/tables.py            rewrite the pages
     python docs/tables.py --check    exit with 1 if a page differs from the results
@@ -18,6 +18,7 @@ import re
 import sys
 import tomllib
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,11 @@ def table(name: str, wanted: str = "", brief: bool = False) -> str:
     return "\n".join(made) + f"\n\nn = {number(document.get('n'))}; {version}{machine}; `{document['command']}`\n"
 
 
+def _filled(found: re.Match[str], brief: bool) -> str:
+    """A marked place of a page with its table."""
+    return f"{found[1]}{table(found['name'], found['rows'], brief)}{found['end']}"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Rewrites or checks the pages; returns the exit code."""
     parser = argparse.ArgumentParser(description="Write the tables of the README and docs from benchmarks/results.")
@@ -113,8 +119,8 @@ def main(arguments: list[str] | None = None) -> int:
     check = parser.parse_args(arguments).check
     stale = []
     for path in PAGES:
-        before, brief = path.read_text(encoding="utf-8"), path.name == "results.md"
-        after = MARKED.sub(lambda found: f"{found[1]}{table(found['name'], found['rows'], brief)}{found['end']}", before)
+        before = path.read_text(encoding="utf-8")
+        after = MARKED.sub(partial(_filled, brief=path.name == "results.md"), before)
         if after != before:
             stale.append(path.relative_to(ROOT).as_posix())
             if not check:

@@ -24,7 +24,8 @@ def test_the_table_names_every_op() -> None:
 
 
 def test_the_files_and_commands_exist() -> None:
-    named = set(re.findall(r"`((?:agent|adapters|router|kernels|tool_schemas|src|tests|recipes)/[\w/.]*)`", PAGE + KERNELS))
+    rooms = "agent|adapters|router|kernels|tool_schemas|src|tests|recipes"
+    named = set(re.findall(rf"`((?:{rooms})/[\w/.]*)`", PAGE + KERNELS))
     assert len(named) > 25 and not {path for path in named if not (ROOT / path).exists()}
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"^make ([\w-]+)", KERNELS, re.MULTILINE)

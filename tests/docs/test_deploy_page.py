@@ -1,4 +1,4 @@
-"""Deploying, on the page of the server: the container file and the unit start a command that exists, with extras that exist."""
+"""Deploying, on the page of the server: container file and unit start a command that exists, with extras that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages on traces and on the command line: the blocks run; the schema, the spans and the commands are the code's."""
+"""The pages on traces and the command line: the blocks run; the schema, the spans and the commands are the code's."""
 
 from __future__ import annotations
 

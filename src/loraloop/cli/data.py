@@ -22,7 +22,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Training data: what is wrong 
 
 Files = Annotated[list[Path], typer.Argument(help="JSON Lines, JSON, CSV or Parquet.")]
 Form = Annotated[str, typer.Option(help="Form of the records; found out from their keys by default.")]
-Limit = Annotated[int | None, typer.Option(help="Most records.")]
+Limit = Annotated[int | None, typer.Option(help="Maximum number of records.")]
 Out = Annotated[Path, typer.Option("--out", help="The JSON Lines file that is written.")]
 
 
@@ -95,13 +95,13 @@ def teacher(
     files: Files,
     out: Out,
     url: Annotated[str, typer.Option(help="OpenAI-compatible endpoint, up to and without /chat/completions.")] = "",
-    model: Annotated[str, typer.Option(help="The model's name there.")] = "",
-    per_minute: Annotated[float | None, typer.Option(help="Most requests in a minute.")] = None,
+    model: Annotated[str, typer.Option(help="Name of the model at the endpoint.")] = "",
+    per_minute: Annotated[float | None, typer.Option(help="Maximum number of requests per minute.")] = None,
     key: Annotated[str, typer.Option(help="Environment variable that holds the key.")] = "OPENAI_API_KEY",
     base: BaseName = "",
     quantize: Quantize = None,
     skill: Annotated[str, typer.Option(help="With --base: a skill of it, by name or folder.")] = "",
-    max_tokens: Annotated[int, typer.Option(help="Most tokens of one completion.")] = 256,
+    max_tokens: Annotated[int, typer.Option(help="Maximum number of tokens of one completion.")] = 256,
     contract: What = "text",
     form: Form = "auto",
     limit: Limit = None,
@@ -140,12 +140,12 @@ def teacher(
 def preferences(
     files: Files,
     out: Out,
-    skill: Annotated[str, typer.Option(help="Whose outputs are judged: a name or a folder.")],
+    skill: Annotated[str, typer.Option(help="Skill whose outputs are judged, by name or folder.")],
     base: BaseName = "smollm2-135m",
     quantize: Quantize = None,
-    samples: Annotated[int, typer.Option(help="Outputs of each transcript.")] = 4,
+    samples: Annotated[int, typer.Option(help="Number of outputs sampled for each transcript.")] = 4,
     temperature: Annotated[float, typer.Option(help="Temperature of the sampling.")] = 0.8,
-    max_tokens: Annotated[int, typer.Option(help="Most tokens of one output.")] = 256,
+    max_tokens: Annotated[int, typer.Option(help="Maximum number of tokens of one output.")] = 256,
     contract: What = "text",
     form: Form = "auto",
     limit: Limit = None,
@@ -205,8 +205,8 @@ def from_worlds(
         typer.Option("--skill", help="Folder of a skill, in place of the one of its name; repeatable."),
     ] = None,
     requests: Annotated[int, typer.Option("--requests", min=1, help="Requests that are drawn, over all worlds.")] = 100,
-    temperature: Annotated[float, typer.Option(help="Of the steps that are written; 0 is greedy.")] = 0.7,
-    seed: Annotated[int, typer.Option(help="Of the draws and the steps; equal seeds draw equal requests.")] = 0,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature of the runs; 0 is greedy.")] = 0.7,
+    seed: Annotated[int, typer.Option(help="Seed of the drawn requests and of the sampling.")] = 0,
     texts: Annotated[bool, typer.Option("--texts", help="Take the answers of the runs, in place of calls.")] = False,
     documents: Annotated[
         bool, typer.Option("--documents/--no-documents", help="Whether the assistant has the worlds' documents.")

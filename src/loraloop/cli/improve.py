@@ -13,7 +13,10 @@ from loraloop.render.console import console, print_json
 
 
 def improve(
-    out: Annotated[Path, typer.Option("--out", help="Folder for skills, records and report; a killed one goes on.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="Folder for skills, records and report; an interrupted command continues there."),
+    ],
     worlds: Annotated[
         Path | None, typer.Option("--worlds", help="Folder of worlds with slots; see docs/improve.md.")
     ] = None,
@@ -23,20 +26,24 @@ def improve(
     base: BaseName = "smollm2-135m",
     skill: Annotated[str, typer.Option("--skill", help="The skill that learns; it writes calls.")] = "tools",
     skills: SkillsFolder = None,
-    minutes: Annotated[float, typer.Option("--minutes", help="Of everything, without loading the base.")] = 60.0,
+    minutes: Annotated[
+        float, typer.Option("--minutes", help="Maximum minutes of the whole command, without loading the base.")
+    ] = 60.0,
     requests: Annotated[int, typer.Option("--requests", min=1, help="Requests that a round runs.")] = 60,
     held_out: Annotated[int, typer.Option("--held-out", min=1, help="Held-out requests that are measured.")] = 60,
     others: Annotated[int, typer.Option("--others", min=1, help="Old records of each source that are measured.")] = 40,
-    temperature: Annotated[float, typer.Option(help="Of the runs that are learnt from; 0 is greedy.")] = 0.7,
+    temperature: Annotated[
+        float, typer.Option(help="Sampling temperature of the runs that are learnt from; 0 is greedy.")
+    ] = 0.7,
     data: Annotated[Path | None, typer.Option("--data", help="The folder of public sets, for their replay.")] = None,
     quantize: Quantize = None,
     documents: Annotated[
         bool, typer.Option("--documents/--no-documents", help="Whether the assistant has the worlds' documents.")
     ] = True,
     register: Annotated[
-        bool, typer.Option("--register/--no-register", help="Whether a skill that is kept becomes yours of that name.")
+        bool, typer.Option("--register/--no-register", help="Register a skill that is kept under its name.")
     ] = True,
-    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is sampled.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Run an assistant, correct where it first went wrong, train its skill on that, and keep what is better.

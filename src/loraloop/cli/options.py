@@ -33,7 +33,7 @@ class BaseOptions:
 
     base: BaseName = "smollm2-135m"
     bare: Annotated[
-        bool, typer.Option("--bare", help="The base alone: no trained skills, no router; --skill chooses.")
+        bool, typer.Option("--bare", help="Run the base alone, without trained skills and router; --skill chooses.")
     ] = False
     quantize: Quantize = None
     skills_folder: SkillsFolder = None
@@ -107,12 +107,12 @@ class AgentOptions:
     instructions: Instructions = ""
     python: Python = False
     tool_choice: Annotated[str, typer.Option("--tool-choice", help="auto, required, none, or a tool's name.")] = "auto"
-    max_steps: Annotated[int, typer.Option("--max-steps", help="Most steps of a run.")] = 12
+    max_steps: Annotated[int, typer.Option("--max-steps", help="Maximum number of steps of a run.")] = 12
     max_tokens: Annotated[
-        int, typer.Option("--max-tokens", help="Most tokens that all steps together may generate.")
+        int, typer.Option("--max-tokens", help="Maximum number of tokens that a run may generate.")
     ] = 4096
-    deadline: Annotated[float | None, typer.Option("--deadline", help="Most seconds of a run.")] = None
-    temperature: Annotated[float, typer.Option("--temperature", help="0 is greedy.")] = 0.0
+    deadline: Annotated[float | None, typer.Option("--deadline", help="Maximum seconds of a run.")] = None
+    temperature: Annotated[float, typer.Option("--temperature", help="Sampling temperature; 0 is greedy.")] = 0.0
     seed: Annotated[int, typer.Option("--seed", help="Seed of the sampling.")] = 0
     screen: Annotated[bool, typer.Option("--screen/--no-screen", help="Refuse unsafe requests.")] = True
     ask: Annotated[

@@ -23,18 +23,20 @@ Many = list[str] | None
 class LimitOptions:
     """How much may be asked of a server."""
 
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests that run at the same time.")] = 16
-    queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; one more is answered with 429.")] = 64
+    concurrency: Annotated[int, typer.Option(min=1, help="Maximum number of requests that run at the same time.")] = 16
+    queue: Annotated[
+        int, typer.Option(min=0, help="Maximum number of waiting requests; one more is answered with 429.")
+    ] = 64
     per_key: Annotated[
-        int, typer.Option(min=1, help="Requests of a key, or of an address, that run and wait at the same time.")
+        int, typer.Option(min=1, help="Maximum number of running and waiting requests per key (or address).")
     ] = 32
     per_minute: Annotated[
-        int, typer.Option(min=0, help="Requests of a key, or of an address, in a minute; 0 for no bound.")
+        int, typer.Option(min=0, help="Maximum number of requests per minute and key (or address); 0: no limit.")
     ] = 0
     max_prompt: Annotated[
-        int, typer.Option(min=0, help="Tokens that a conversation may have; 0 for as many as the context holds.")
+        int, typer.Option(min=0, help="Maximum number of tokens of a conversation; 0: what the context holds.")
     ] = 0
-    seconds: Annotated[float, typer.Option("--timeout", min=1, help="Seconds that a request may run.")] = 300.0
+    seconds: Annotated[float, typer.Option("--timeout", min=1, help="Maximum seconds of a request.")] = 300.0
 
 
 @serve_app.callback(invoke_without_command=True)
@@ -49,7 +51,7 @@ def serve(
         Path | None, typer.Option("--agents", help="YAML file of hosted agents; see docs/serve.md.")
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; another than this machine's own needs a key.")
+        str, typer.Option(help="Address to listen on; one that other machines can reach needs a key.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.")] = 8000,
     key_env: Annotated[

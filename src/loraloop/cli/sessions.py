@@ -100,7 +100,7 @@ def export(
     sessions: File = None,
     form: Annotated[
         Literal["json", "jsonl", "markdown"],
-        typer.Option("--format", help="json has all of it, jsonl a message a line."),
+        typer.Option("--format", help="json: everything; jsonl: one message a line."),
     ] = "json",
     out: Annotated[Path | None, typer.Option("--out", help="A file; standard output without.")] = None,
 ) -> None:
@@ -141,7 +141,8 @@ def delete(session: Annotated[list[str], typer.Argument(help="Sessions.")], sess
 
 @sessions_app.command()
 def prune(
-    days: Annotated[float, typer.Argument(help="Days without anything written.", min=0)], sessions: File = None
+    days: Annotated[float, typer.Argument(help="Delete idle sessions without changes for so many days.", min=0)],
+    sessions: File = None,
 ) -> None:
     """Delete idle sessions to which nothing was written for so many days, and print their names."""
 

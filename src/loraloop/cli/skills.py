@@ -123,7 +123,10 @@ def merge(
     quantize: Quantize = None,
     dtype: Dtype = "bf16",
     measure: Annotated[
-        bool, typer.Option("--measure/--no-measure", help="Load the result and say how far it is off.")
+        bool,
+        typer.Option(
+            "--measure/--no-measure", help="Load the merged base and report how far it is from the base with the skill."
+        ),
     ] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -216,16 +219,22 @@ def lint(name: Name, base: BaseName = "smollm2-135m", as_json: AsJson = False) -
 @skills_app.command()
 def build(
     base: Annotated[str, typer.Option("--base", help="A name of `loraloop bases`, folder, GGUF file, or hub id.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for skills, router and report; a killed build goes on.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for skills, router and report; an interrupted build continues there.")
+    ],
     skills: Annotated[
-        str, typer.Option("--skills", help="Which skills, separated by commas.")
+        str, typer.Option("--skills", help="Names of the skills, separated by commas.")
     ] = "tools,retrieval,safety,code",
     data: Annotated[Path | None, typer.Option("--data", help="The folder of public sets; see recipes/data.")] = None,
     quantize: Quantize = None,
-    minutes: Annotated[float | None, typer.Option("--minutes", help="Most minutes that a skill is trained.")] = None,
-    records: Annotated[int | None, typer.Option("--records", min=8, help="Most training records of a skill.")] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", help="Maximum minutes of training for a skill.")] = None,
+    records: Annotated[
+        int | None, typer.Option("--records", min=8, help="Maximum number of training records of a skill.")
+    ] = None,
     measured: Annotated[int, typer.Option("--measured", min=1, help="Held-out records a skill is measured on.")] = 100,
-    only_plan: Annotated[bool, typer.Option("--plan", help="Say time, memory and disk; write nothing.")] = False,
+    only_plan: Annotated[
+        bool, typer.Option("--plan", help="Print the time, memory and disk space that are needed; write nothing.")
+    ] = False,
     gpu: Annotated[str, typer.Option("--gpu", help="With --plan: times of t4, l4, rtx4090, a100, h100, h200.")] = "",
     as_json: AsJson = False,
 ) -> None:

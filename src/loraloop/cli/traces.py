@@ -20,10 +20,10 @@ trace_app = typer.Typer(no_args_is_help=True, help="Traces: show, rate, compare,
 
 TraceFile = Annotated[Path, typer.Argument(help="A trace, as `loraloop run --trace FILE` writes it.")]
 
-Full = Annotated[bool, typer.Option("--full", help="Texts in full, and everything that happened.")]
+Full = Annotated[bool, typer.Option("--full", help="Show texts in full, and every event.")]
 Width = Annotated[int | None, typer.Option("--width", help="Columns; by default the terminal's.")]
-Times = Annotated[bool, typer.Option("--times", help="Also the times of both, phase by phase.")]
-Tolerance = Annotated[float, typer.Option("--tolerance", help="Probabilities that differ by no more are the same.")]
+Times = Annotated[bool, typer.Option("--times", help="Also show the times of both runs, phase by phase.")]
+Tolerance = Annotated[float, typer.Option("--tolerance", help="Largest difference of probabilities that is ignored.")]
 
 
 @trace_app.command()
@@ -82,7 +82,7 @@ def replay(
     file: TraceFile,
     tools: ToolSources,
     live_tools: Annotated[
-        bool, typer.Option("--live-tools", help="Run the tools; without it, calls give what they gave.")
+        bool, typer.Option("--live-tools", help="Run the tools; without it, each call returns its recorded result.")
     ] = False,
     skill: Annotated[
         list[str] | None, typer.Option("--skill", help="Folder of a skill that the run had besides; repeatable.")

@@ -292,7 +292,7 @@ def desk(
     """Everyday requests to an assistant with seven tools, a state and documents: how many come out right, by kind.
 
     Strict about effects: the right call with the right arguments, nothing changed that nobody asked for. Lenient about
-    words: an answer states the fact that counts, in any usual format. Every call is approved. docs/evaluation.md has more.
+    words: an answer states the fact that counts, in any usual format. Every call is approved. See docs/evaluation.md.
     """
     from loraloop.evals.desk.world import SEALED, SHIPPED, load_worlds
 

@@ -20,6 +20,7 @@ def open_worlds(folder: Path) -> list[World]:
         check_draws(world)
     if not any(template.varied for world in found for template in world.templates):
         raise InputError(
-            f"no world in {folder} has requests with slots and several wordings to learn from: see recipes/worlds/README.md"
+            f"no world in {folder} has requests with slots and several wordings to learn from: "
+            "see recipes/worlds/README.md"
         )
     return found

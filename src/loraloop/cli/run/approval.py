@@ -38,15 +38,15 @@ class Waiting:
         ),
     ] = None
     resume: Annotated[
-        Path | None, typer.Option("--resume", help="Go on with the run in a file that --pending wrote; no prompt.")
+        Path | None, typer.Option("--resume", help="Resume the run in a file that --pending wrote; give no prompt.")
     ] = None
     approve: Annotated[
         list[str] | None,
-        typer.Option("--approve", help="With --resume: id of a call that may run, or `all`; repeatable."),
+        typer.Option("--approve", help="With --resume: id of a call that is approved, or `all`; repeatable."),
     ] = None
     deny: Annotated[
         list[str] | None,
-        typer.Option("--deny", help="With --resume: ID or ID=REASON of a call that may not; repeatable."),
+        typer.Option("--deny", help="With --resume: ID or ID=REASON of a call that is denied; repeatable."),
     ] = None
 
     def check(self, prompt: str) -> None:
