@@ -1,4 +1,4 @@
-"""A hook of `mkdocs.yml`: the README as the first page, the API reference, and pages of the files that are linked to."""
+"""A hook of `mkdocs.yml`: the README as the first page, the API reference, and pages of linked files."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 def _api() -> str:
     """The public names: those of `loraloop` by what they are for, the events, and the packages of `STUBS`."""
-    text = "# API reference\n\nThe public names by their docstrings. Where a section names a module, import them from it.\n"
+    text = "# API reference\n\nThe public names. Where a section names a module, import them from there.\n"
     listed = {name: module for module, name in _names("src/loraloop")}
     for title, rooms in GROUPS.items():
         text += f"\n## {title}\n"
