@@ -523,7 +523,7 @@ class Agent(Generic[T, D]):
         check_deps(deps, self.deps_type, self.tools)
         if not isinstance(pending, Checkpoint) or pending.written is None:
             raise InputError(
-                f"{type(pending).__name__} is no pending run: give RunResult.pending, or PendingRun.from_json(…)"
+                f"{type(pending).__name__} is not a pending run: pass RunResult.pending or PendingRun.from_json(…)"
             )
         if self._architecture != pending.asked.architecture:
             raise InputError(

@@ -284,7 +284,7 @@ class Checkpoint:
         try:
             data = json.loads(text)
         except (TypeError, ValueError, RecursionError) as error:
-            raise InputError(f"the pending run is no JSON: {error}") from None
+            raise InputError(f"the pending run is not JSON: {error}") from None
         return cls.from_dict(data, key)
 
     @classmethod
@@ -293,7 +293,7 @@ class Checkpoint:
         import pydantic
 
         if not isinstance(data, dict) or "version" not in data:
-            raise InputError("this is no pending run: give what PendingRun.to_json wrote")
+            raise InputError("not a pending run: pass the output of PendingRun.to_json()")
         if data["version"] != VERSION:
             raise InputError(
                 f"the pending run is of version {data['version']!r}, and this loraloop reads version {VERSION}: resume "

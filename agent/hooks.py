@@ -84,7 +84,7 @@ class Hook:
 
     def __post_init__(self) -> None:
         if not callable(self.function) and not isinstance(self.function, RunHook):
-            raise InputError(f"{self.function!r} is no hook: give a function that takes an event")
+            raise InputError(f"{self.function!r} is not a hook: give a function that takes an event")
         if self.events and isinstance(self.function, RunHook):
             raise InputError(f"{self.name} follows whole runs: leave events out")
         check_list("events", self.events)
@@ -92,7 +92,7 @@ class Hook:
         for event in self.events:
             if event not in EVENTS:
                 known = ", ".join(each.__name__ for each in EVENTS)
-                raise InputError(f"{event!r} is no event: a hook is told {known}")
+                raise InputError(f"{event!r} is not an event: a hook is told {known}")
 
     @property
     def name(self) -> str:

@@ -36,9 +36,9 @@ def read_yaml(text: str, name: str) -> Any:
     try:
         return yaml.load(text, Loader)  # a safe loader
     except yaml.YAMLError as error:
-        raise SchemaError(f"{name} is no valid YAML: {' '.join(str(error).split())}") from None
+        raise SchemaError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from None
     except (RecursionError, ValueError) as error:
-        raise SchemaError(f"{name} is no usable YAML: {error}") from None
+        raise SchemaError(f"{name} is not usable YAML: {error}") from None
 
 
 MOST_VALUES = 200_000

@@ -85,7 +85,7 @@ def matching(patterns: Mapping[str, float], layer: int, module: str, default: fl
         try:
             found = pattern_found(rf"^(.*\.)?({pattern})$", key)
         except (regex.error, OverflowError, RecursionError, MemoryError) as error:
-            raise InputError(f"the pattern {pattern!r} is no regular expression ({error}): correct it") from None
+            raise InputError(f"the pattern {pattern!r} is not a regular expression ({error}): correct it") from None
         if found is None:
             raise InputError(f"the pattern {pattern!r} takes too long: simplify it")
         if found:

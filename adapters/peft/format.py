@@ -168,5 +168,5 @@ def patterns(config: Mapping[str, Any], field: str, folder: Path) -> Mapping[str
     """The positive numbers that a configuration has for the modules that regular expressions match."""
     value = config.get(field) or {}
     if not isinstance(value, dict):
-        raise SkillError(f"{folder / CONFIG}: {field} = {value!r} is no mapping; save the adapter again")
+        raise SkillError(f"{folder / CONFIG}: {field} = {value!r} is not a mapping; save the adapter again")
     return {pattern: number(value, pattern, 0, folder) for pattern in value}

@@ -97,7 +97,7 @@ def register(folder: Path, name: str, origin: Mapping[str, Any] | None = None) -
         SkillError: No skill can have that name, or the folder is not there or lacks a file.
     """
     if not re.fullmatch(store.NAME, name) or name == ROUTERS:
-        raise SkillError(f"{name!r} is no name of a skill: use lower-case letters, digits, '-' and '_', 64 at most")
+        raise SkillError(f"{name!r} is not a name of a skill: use lower-case letters, digits, '-' and '_', 64 at most")
 
     def read() -> dict[str, bytes]:
         try:

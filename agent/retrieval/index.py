@@ -229,7 +229,7 @@ def as_document(given: Document | Mapping[str, Any]) -> Document:
     try:
         return Document(**{key: str(value) for key, value in dict(given).items()})
     except (TypeError, ValueError) as error:
-        raise InputError(f"{given!r:.80} is no document ({error}): give source, text and maybe title") from None
+        raise InputError(f"{given!r:.80} is not a document ({error}): give source, text and maybe title") from None
 
 
 def terms_of(question: str) -> list[str]:

@@ -21,7 +21,7 @@ _MEANING = {
     sqlite3.SQLITE_BUSY: f"another program has {{path}} locked for more than {{wait:g}} s: end it; {_KEPT}",
     sqlite3.SQLITE_READONLY: "{path} cannot be written ({error}): change its permissions, or name another file",
     sqlite3.SQLITE_CANTOPEN: "{path} cannot be opened ({error}): name a file in a folder that can be written",
-    sqlite3.SQLITE_NOTADB: "{path} is no file of sessions: name another file",
+    sqlite3.SQLITE_NOTADB: "{path} is not a file of sessions: name another file",
     sqlite3.SQLITE_CORRUPT: "{path} is damaged ({error}): restore a copy, or have `sqlite3 {path} .recover` save what "
     "can be read",
 }

@@ -156,7 +156,7 @@ class SkillFunction(Generic[R]):
 
     def _run(self, asked: StepRequest[R], how: StepOptions) -> R:
         if not isinstance(asked.prompt, str):
-            raise InputError(f"{type(asked.prompt).__name__} is no text: give the skill {self.name!r} a str")
+            raise InputError(f"{type(asked.prompt).__name__} is not text: give the skill {self.name!r} a str")
         writing = HowWritten(
             how.get("max_tokens", 512),
             how.get("sampling") or GREEDY,

@@ -69,7 +69,7 @@ def as_choice(given: str | Mapping[str, float] | Mixture) -> str | Mixture:
     if isinstance(given, str):
         return given
     if not isinstance(given, Mapping | Mixture):
-        raise InputError(f"{given!r} is no skill: give the name of one, or a mapping of names to weights")
+        raise InputError(f"{given!r} is not a skill: give the name of one, or a mapping of names to weights")
     made = given if isinstance(given, Mixture) else Mixture(given)
     alone = len(made.weights) == 1 and made.weights[0][1] == 1 and not made.contract
     return made.weights[0][0] if alone else made

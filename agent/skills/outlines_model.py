@@ -147,14 +147,14 @@ def _messages(given: Any) -> list[Message]:
             raise InputError("the prompt is empty: say what should be written")
         return [Message("user", given)]
     if not isinstance(given, Chat):
-        raise InputError(f"{type(given).__name__} is no prompt: give a str or an outlines.inputs.Chat of texts")
+        raise InputError(f"{type(given).__name__} is not a prompt: give a str or an outlines.inputs.Chat of texts")
     messages = []
     for each in given.messages:
         role, content = each.get("role"), each.get("content")
         if isinstance(content, list):
             content = _text(content)
         if not isinstance(content, str):
-            raise InputError("a message of the chat is no text: this model reads nothing else")
+            raise InputError("a message of the chat is not text: this model reads nothing else")
         if role not in ROLES:
             raise unknown("role", str(role), ROLES)
         messages.append(Message(role, content))

@@ -168,7 +168,7 @@ def check_answer(call: PendingCall, said: object, tool: Tool | None) -> Approval
         SchemaError: It approves other arguments that do not fit the tool's schema.
     """
     if not isinstance(said, Approve | Deny):
-        raise InputError(f"{said!r} is no answer about {call.id} ({call.name}): give Approve() or Deny('reason')")
+        raise InputError(f"{said!r} is not an answer about {call.id} ({call.name}): give Approve() or Deny('reason')")
     if isinstance(said, Approve) and said.arguments is not None and tool is not None:
         try:
             tool.validate(said.arguments)

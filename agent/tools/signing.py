@@ -46,7 +46,7 @@ def check(data: Mapping[str, Any], key: str | bytes | None = None) -> None:
     """
     said = data.get("signature")
     if not isinstance(said, str) or not said:
-        raise InputError("the pending run is not signed: give what to_json of a pending run wrote")
+        raise InputError("the pending run is not signed: pass the output of PendingRun.to_json()")
     if not hmac.compare_digest(said.encode(), sign(data, key).encode()):
         raise InputError(
             "the pending run was changed since it was written, or was signed with another key: give the key with which "

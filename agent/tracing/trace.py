@@ -266,13 +266,13 @@ class Trace:
             try:
                 data = trace_of({**data, "schema": SCHEMA})
             except (KeyError, TypeError, AttributeError) as error:
-                raise InputError(f"the trace is damaged: it is none of version 1 ({error!r})") from None
+                raise InputError(f"the trace is damaged: not a trace of version 1 ({error!r})") from None
         elif said != SCHEMA:
             if isinstance(said, str) and said.startswith(SCHEMA.rpartition("/")[0] + "/"):
                 raise InputError(f"the trace says {said!r}, and this version of loraloop reads {SCHEMA!r}: update it")
-            raise InputError(f"this is no trace: its schema is {said!r}, not {SCHEMA!r}")
+            raise InputError(f"not a trace: its schema is {said!r}, not {SCHEMA!r}")
         if levels(data) > DEEPEST:
-            raise InputError(f"the trace is nested more than {DEEPEST} levels deep: it is none that loraloop wrote")
+            raise InputError(f"the trace is nested more than {DEEPEST} levels deep: loraloop writes no such trace")
         try:
             return trace_type().validate_python(data)
         except pydantic.ValidationError as error:
@@ -284,7 +284,7 @@ class Trace:
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"this is no trace: it is no JSON ({error})") from None
+            raise InputError(f"not a trace: invalid JSON ({error})") from None
         return cls.from_dict(data)
 
     def save(self, path: str | os.PathLike[str]) -> Path:

@@ -117,7 +117,7 @@ class ApiKey:
         if self.place not in ("header", "query", "cookie"):
             raise InputError(f"an API key goes into 'header', 'query' or 'cookie', not {self.place!r}")
         if not self.name or (self.place != "query" and not TOKEN.fullmatch(self.name)):
-            raise InputError(f"{self.name!r} is no name for a {self.place} parameter")
+            raise InputError(f"{self.name!r} is not a name for a {self.place} parameter")
 
     def credentials(self) -> Credentials:
         """What a request is given of it."""

@@ -211,7 +211,7 @@ class HttpClient:
             try:
                 target = url.join(location)
             except (httpx.InvalidURL, ValueError):
-                raise ToolError(f"HTTP {answer.status}: redirects to something that is no address") from None
+                raise ToolError(f"HTTP {answer.status}: redirects to something that is not an address") from None
             if url.scheme == "https" and target.scheme == "http":
                 raise ToolError("redirected from https to plain http, which is refused")
             if not _trusted(origin, target) and hide.finds(str(target)):

@@ -94,7 +94,7 @@ def check_header_name(name: str, where: str = "header") -> None:
         InputError: If not.
     """
     if not TOKEN.fullmatch(name):
-        raise InputError(f"{name!r} is no name for a {where}")
+        raise InputError(f"{name!r} is not a name for a {where}")
     if where == "header" and (name.lower() in _OURS or name.lower().startswith(("proxy-", "sec-"))):
         raise InputError(f"the header {name!r} is set by the client, not by an argument; use 'auth' for credentials")
 

@@ -37,7 +37,7 @@ def canonical(host: str) -> str:
     try:
         return str(ipaddress.IPv6Address(text)) if ":" in text and "%" not in text else _named(text)
     except ValueError:
-        raise InputError(f"{host!r} is no host; use a name or an IP address in its usual form") from None
+        raise InputError(f"{host!r} is not a host; use a name or an IP address in its usual form") from None
 
 
 def _named(text: str) -> str:
@@ -115,7 +115,7 @@ class NetworkPolicy:
             except (httpx.InvalidURL, TypeError) as error:
                 raise InputError(f"{text!r} is no URL ({error})") from None
             if url.scheme not in PORTS:
-                raise InputError(f"{text!r} is no http or https URL")
+                raise InputError(f"{text!r} is not an http or https URL")
             host = f"[{host}]" if ":" in host else host
             port = port_of(url)
             added += [f"{host}:{each}" for each in ((80, 443) if port == 80 else (port,))]
@@ -183,7 +183,7 @@ class NetworkPolicy:
                 continue
             inside = f" (it stands for {part})" if part != address else ""
             return (
-                f"{address}{inside} is no public address but a {kind} one; allow it with "
+                f"{address}{inside} is not a public address but a {kind} one; allow it with "
                 f"NetworkPolicy(networks=({kind!r},)), or --allow-local {address}, if it should be reached"
             )
         return None
@@ -195,7 +195,7 @@ def _entry(text: str) -> tuple[str, tuple[int, ...] | None]:
         return canonical(text), tuple(PORTS.values())
     found = _ENTRY.fullmatch(text)
     if not found:
-        raise InputError(f"{text!r} is no host; write 'api.example.com', '*.example.com' or 'host:8080'")
+        raise InputError(f"{text!r} is not a host; write 'api.example.com', '*.example.com' or 'host:8080'")
     host, port = found["host"], found["port"]
     host = "*." + canonical(host[2:]) if host.startswith("*.") else canonical(host)
     return host, tuple(PORTS.values()) if port is None else None if port == "*" else (int(port),)
@@ -208,7 +208,7 @@ def _network(text: str) -> str | Network:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
         if re.search(r"[\d:]", text):
-            raise InputError(f"{text!r} is no network; write '10.1.0.0/16' or 'fd00::/8'") from None
+            raise InputError(f"{text!r} is not a network; write '10.1.0.0/16' or 'fd00::/8'") from None
         raise unknown("kind of network", text, KINDS) from None
 
 

@@ -97,7 +97,7 @@ class Stdio:
         if not self.command or not all(isinstance(each, str) and "\0" not in each for each in texts):
             raise InputError("an MCP server's command, arguments and environment are texts without NUL characters")
         if self.cwd is not None and not os.path.isdir(self.cwd):
-            raise InputError(f"the MCP server's working directory {os.fspath(self.cwd)!r} is no folder; create it")
+            raise InputError(f"the MCP server's working directory {os.fspath(self.cwd)!r} is not a folder; create it")
         self.program()
 
     @property
@@ -152,7 +152,7 @@ class Http:
         except ValueError as error:
             raise InputError(f"that is no URL of an MCP server: {error}") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(f"{self.label!r} is no http or https URL of an MCP server")
+            raise InputError(f"{self.label!r} is not an http or https URL of an MCP server")
 
     @property
     def label(self) -> str:

@@ -129,7 +129,7 @@ def _parameters(writer: SchemaWriter, operation: Operation, taken: Collection[tu
     variables = re.findall(r"\{([^{}]*)\}", operation.path)
     for name in variables:
         if ("path", name) not in listed:
-            raise SchemaError(f"the path's variable {name!r} is no parameter; declare it", json_path(parts))
+            raise SchemaError(f"the path's variable {name!r} is not a parameter; declare it", json_path(parts))
     for (kind, name), (parameter, there) in sorted(listed.items(), key=lambda entry: _PLACES.index(entry[0][0])):
         lowered = name.lower() if kind == "header" else name
         if (kind == "header" and lowered in _IGNORED) or (kind, lowered) in taken:
@@ -259,7 +259,7 @@ def _body(writer: SchemaWriter, body: dict[str, Any], parts: Parts) -> tuple[str
     there = (*parts, "content", media, "schema")
     sent = "application/json" if "*" in media else media
     if not _MEDIA.fullmatch(sent):
-        raise SchemaError(f"{media!r} is no media type", json_path((*parts, "content")))
+        raise SchemaError(f"{media!r} is not a media type", json_path((*parts, "content")))
     described = content[media] if isinstance(content[media], dict) else {}
     node = described.get("schema", {"type": "string"} if kind == "text" else True)
     required = body.get("required") is True

@@ -163,7 +163,7 @@ def _parsed(content: bytes, name: str) -> Any:
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise SchemaError(f"{name} is no valid JSON: {error}") from None
+            raise SchemaError(f"{name} is not valid JSON: {error}") from None
     return read_yaml(text, name)
 
 

@@ -149,7 +149,7 @@ def _keywords(root: dict[str, Any], place: dict[str, Any], parts: Parts) -> Iter
             continue
         near = difflib.get_close_matches(keyword, ENFORCED.keys() | CHECKED.keys(), n=1, cutoff=0.85)
         if near:
-            reason = f"'{keyword}' is no keyword; did you mean {near[0]!r}?"
+            reason = f"'{keyword}' is not a keyword; did you mean {near[0]!r}?"
             yield SchemaFinding(parts, keyword, reason, checked=False)
 
 

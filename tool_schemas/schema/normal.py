@@ -69,12 +69,12 @@ def check_form(schema: Any, draft: int, start: str = "$") -> None:
         message = f"{error.message}; correct the schema"
         if error.validator == "anyOf" and error.absolute_path and error.absolute_path[-1] == "type":
             names = "'array', 'boolean', 'integer', 'null', 'number', 'object', 'string'"
-            message = f"{error.instance!r} is no type; use {names}, or a list of these"
+            message = f"{error.instance!r} is not a type; use {names}, or a list of these"
         raise SchemaError(message, json_path(error.absolute_path, start)) from None
     except RecursionError:
         raise SchemaError("is nested too deeply; flatten the schema", start) from None
     except OverflowError as error:  # of a pattern
-        raise SchemaError(f"holds a pattern that is no regular expression ({error}); correct it", start) from None
+        raise SchemaError(f"holds a pattern that is not a regular expression ({error}); correct it", start) from None
 
 
 def normalised(schema: dict[str, Any]) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def _references(root: dict[str, Any], places: list[tuple[Parts, dict[str, Any]]]
                 known |= {id(inner) for _, inner in inside}
                 pending.append((("$defs", name), target, resolved.resolver))
             elif not isinstance(target, dict | bool):
-                raise SchemaError(f"{reference!r} leads to something that is no schema; correct it", path)
+                raise SchemaError(f"{reference!r} leads to something that is not a schema; correct it", path)
         pending += [((*parts, *steps), inner, resolver) for steps, inner in subschemas(place)]
     return found
 

@@ -88,7 +88,7 @@ def read_model(model: type[Any], name: str | None = None) -> FunctionTool:
     import pydantic
 
     if not (isinstance(model, type) and issubclass(model, pydantic.BaseModel)):
-        raise SchemaError(f"{model!r} is no pydantic model; derive it from pydantic.BaseModel")
+        raise SchemaError(f"{model!r} is not a pydantic model; derive it from pydantic.BaseModel")
     schema = _schema_of(model, model.__name__)
     told = schema.pop("description", "")
 

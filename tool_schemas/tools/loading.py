@@ -137,7 +137,7 @@ def read_document(path: str | os.PathLike[str]) -> Any:
     try:
         return strict_loads(text, _once)
     except (ValueError, RecursionError) as error:
-        raise SchemaError(f"the tools file {file} is no valid JSON: {error}") from error
+        raise SchemaError(f"the tools file {file} is not valid JSON: {error}") from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

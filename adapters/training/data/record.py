@@ -190,7 +190,7 @@ def _verdict(text: Any) -> tuple[str, dict[str, Any]]:
             label = text.strip().lower()
             if label != "safe" and label not in contracts.CATEGORIES:
                 known = ", ".join(("safe", *contracts.CATEGORIES))
-                raise RecordError("invalid label", f"the label {text!r} is no verdict: use one of {known}")
+                raise RecordError("invalid label", f"the label {text!r} is not a verdict: use one of {known}")
             verdict = contracts.Verdict(label != "safe", "" if label == "safe" else label)
         else:
             verdict = contracts.verdict_of(text if isinstance(text, str) else dumps(text))

@@ -212,7 +212,7 @@ def lint(name: Name, base: BaseName = "smollm2-135m", as_json: AsJson = False) -
         print_json({"refused": refused, "notes": notes})
     else:
         lines = [f"refused: {reason}" for reason in refused] + [f"note: {note}" for note in notes]
-        sys.stdout.write("\n".join(lines or ["nothing to say: vLLM serves it as it is"]) + "\n")
+        sys.stdout.write("\n".join(lines or ["OK: vLLM can serve this adapter"]) + "\n")
     raise typer.Exit(1 if refused else 0)
 
 

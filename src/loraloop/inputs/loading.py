@@ -123,7 +123,7 @@ def read_passages(file: Path | None) -> list[Passage]:
     except OSError as error:
         raise InputError(f"cannot read the passages file {file}: {error.strerror or error}") from error
     except ValueError as error:
-        raise InputError(f"the passages file {file} is no valid JSON: {error}") from error
+        raise InputError(f"the passages file {file} is not valid JSON: {error}") from error
     wanted = 'give a JSON list of {"id": …, "text": …, "title": …}, the title optional'
     if not isinstance(entries, list):
         raise InputError(f"{file}: {wanted}")

@@ -90,7 +90,7 @@ def mcp_server(text: str) -> McpServer:
     try:
         command = shlex.split(text)
     except ValueError as error:
-        raise InputError(f"--mcp {text!r} is no command line: {error}") from None
+        raise InputError(f"--mcp {text!r} is not a command line: {error}") from None
     if not command:
         raise InputError('--mcp needs a command line, such as "python server.py", or a URL')
     return McpServer.stdio(command[0], command[1:])

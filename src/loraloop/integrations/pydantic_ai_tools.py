@@ -45,6 +45,6 @@ def _named(names: Collection[str], tools: list[ToolDefinition]) -> list[ToolDefi
     missing = sorted(set(names).difference(known))
     if missing:
         raise UserError(
-            f"tool_choice names {missing[0]!r}, which is no tool here: {', '.join(known) or 'there is none'}"
+            f"tool_choice names {missing[0]!r}, which is not a tool here: {', '.join(known) or 'there is none'}"
         )
     return [tool for tool in tools if tool.name in names]

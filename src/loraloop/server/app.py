@@ -206,7 +206,7 @@ def refusal(state: ServerState, request: Request) -> ApiError | None:
     brought = request.headers.get("authorization", "").removeprefix("Bearer ").strip().encode()
     known = [*settings.keys, *([settings.admin_key] if settings.admin_key else [])]
     if not sum(hmac.compare_digest(brought, key.encode()) for key in known):
-        return ApiError(401, "bring a key: Authorization: Bearer …", "invalid_api_key")
+        return ApiError(401, "missing or invalid API key: send Authorization: Bearer KEY", "invalid_api_key")
     return None
 
 
@@ -215,7 +215,7 @@ def too_many(state: ServerState, request: Request) -> ApiError | None:
     seconds = 0 if request.method in ("GET", "HEAD") else state.rate.take(key_of(request))
     if not seconds:
         return None
-    said = f"{state.settings.limits.per_minute} requests a minute are yours: try again in {seconds} s"
+    said = f"rate limit: {state.settings.limits.per_minute} requests per minute; try again in {seconds} s"
     return ApiError(429, said, "rate_limit_exceeded", retry_after=seconds)
 
 
@@ -238,7 +238,7 @@ async def on_invalid(request: Request, error: Exception) -> JSONResponse:
     first = max(beside, key=lambda each: len(each["loc"]))
     place = ".".join(str(part) for part in first["loc"] if part != "body" and not str(part).startswith("list["))
     if first["type"] == "json_invalid":
-        return ApiError(400, f"the body is no JSON: {first['ctx']['error']} at {place}", "invalid_json").response()
+        return ApiError(400, f"the body is not JSON: {first['ctx']['error']} at {place}", "invalid_json").response()
     if first["type"] == "extra_forbidden":
         return ApiError(400, f"unknown parameter {place!r}", "unknown_parameter", place).response()
     if first["type"] == "too_many_keys":

@@ -461,7 +461,7 @@ def by_router(runtime: Runtime, trunk: Trunk, question: Question) -> dict[str, A
     unknown = [each.value for each in question.choices if each.value not in (*runtime.skills, NONE)]
     if unknown:
         skills = ", ".join((*runtime.skills, NONE))
-        raise ApiError(400, f"{unknown[0]!r} is no skill; there are {skills}", "invalid_value", "questions")
+        raise ApiError(400, f"{unknown[0]!r} is not a skill; there are {skills}", "invalid_value", "questions")
     shares = [max(route.probabilities.get(str(each.value), 0.0), 1e-9) for each in question.choices]
     return answer(question, [share / sum(shares) for share in shares])
 

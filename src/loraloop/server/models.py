@@ -74,7 +74,7 @@ async def change_skills(body: SkillBody, request: Request) -> JSONResponse:
     if not state.settings.admin_key or not hmac.compare_digest(brought.encode(), state.settings.admin_key.encode()):
         raise ApiError(403, "skills are changed with the admin key (--admin-key-env)", "forbidden")
     if body.action == "load" and not body.folder:
-        raise ApiError(400, "say which folder", "missing", "folder")
+        raise ApiError(400, "folder is missing: name the folder of the skill", "missing", "folder")
     return JSONResponse(await asyncio.to_thread(_changed, state, body))
 
 

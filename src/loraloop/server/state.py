@@ -130,9 +130,11 @@ class Turnstile:
             ApiError: 429, where too many wait already.
         """
         if self.waiting >= self._limits.queue and self._free.locked():
-            raise ApiError(429, f"{self.waiting} requests wait already: try again later", "queue_full", "", 2)
+            raise ApiError(
+                429, f"the queue is full ({self.waiting} requests are waiting): try again later", "queue_full", "", 2
+            )
         if self._by_key[key] >= self._limits.per_key:
-            raise ApiError(429, f"{self._by_key[key]} requests of yours run or wait", "too_many_requests", "", 2)
+            raise ApiError(429, f"you already have {self._by_key[key]} requests in flight", "too_many_requests", "", 2)
         self._by_key[key] += 1
         self.waiting += 1
         try:

@@ -166,7 +166,7 @@ def loaded(path: str | os.PathLike[str]) -> tuple[RecordedCall, ...]:
             raise ValueError(f"its format is {data['format']!r}, not {_FORMAT}")
         return tuple(RecordedCall(**each) for each in data["calls"])
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{os.fspath(path)} is no recording of calls ({error}): make one with save()") from None
+        raise InputError(f"{os.fspath(path)} is not a recording of calls ({error}): make one with save()") from None
 
 
 def _key(name: str, arguments: dict[str, Any]) -> str:

@@ -119,7 +119,7 @@ def written(said: Said) -> Written:
     if isinstance(said, list | tuple) and all(isinstance(each, Call) for each in said):
         return calls(*said)
     raise InputError(
-        f"{said!r} is no step of a script: give a text, a Call or several, or calls(…), answer(…), code(…)"
+        f"{said!r} is not a step of a script: give a text, a Call or several, or calls(…), answer(…), code(…)"
     )
 
 

@@ -29,7 +29,7 @@ def agent_of(*script: Any, tools: Any = ()) -> Agent[Any, Any]:
 
 def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "text.db").write_text("not a database at all " * 100)
-    with pytest.raises(SessionError, match=r"text\.db is no file of sessions: name another"):
+    with pytest.raises(SessionError, match=r"text\.db is not a file of sessions: name another"):
         Sessions(tmp_path / "text.db")
     with sqlite3.connect(tmp_path / "other.db") as other:
         other.execute("CREATE TABLE t (x)")

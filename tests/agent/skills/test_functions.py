@@ -119,7 +119,7 @@ def test_what_cannot_be_done_says_so() -> None:
         (InputError, "no tool", lambda: skills.tools("Add.", [3])),  # type: ignore[list-item]
         (UnknownNameError, "did you mean 'add'", lambda: skills.tools("Add.", [add], "ad")),
         (InputError, "'none'", lambda: skills.tools("Add.", [add], "none")),
-        (InputError, "int is no text", lambda: skills.safety(3)),  # type: ignore[arg-type]
+        (InputError, "int is not text", lambda: skills.safety(3)),  # type: ignore[arg-type]
         (InputError, "max_tokens is 0", lambda: skills.code("x", max_tokens=0)),
         (InputError, "timeout is 0", lambda: skills.code("x", timeout=0)),
         (InputError, "AnswerFunction, not a TextFunction", lambda: skills.function("retrieval", TextFunction)),

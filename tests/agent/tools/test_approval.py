@@ -135,7 +135,7 @@ def test_arguments_may_be_edited_and_the_model_is_told() -> None:
         ({}, InputError, r"no decision about call_0_0 \(pay .*Approve\(\) or Deny"),
         ([Approve()], InputError, r"decisions is \[Approve.*: give a mapping of calls' ids"),
         ({"call_0_9": Approve()}, UnknownNameError, "Known: call_0_0, call_0_1"),
-        ({"call_0_0": True}, InputError, r"True is no answer about call_0_0 \(pay\): give Approve\(\)"),
+        ({"call_0_0": True}, InputError, r"True is not an answer about call_0_0 \(pay\): give Approve\(\)"),
         ({"call_0_0": Approve(arguments={"to": "ann"})}, SchemaError, r"edited arguments of call_0_0 .*amount"),
     ],
 )
@@ -165,7 +165,7 @@ def test_what_changed_since_the_pause_is_an_error_unless_it_does_not_matter() ->
         Agent(ScriptedRuntime(), bank.tools).resume_sync(
             replace(pending, asked=replace(pending.asked, architecture="another")), yes
         )
-    with pytest.raises(InputError, match=r"dict is no pending run: give RunResult.pending"):
+    with pytest.raises(InputError, match=r"dict is not a pending run: pass RunResult.pending"):
         Agent(ScriptedRuntime(), bank.tools).resume_sync(pending.to_dict(), yes)  # type: ignore[arg-type]
     no = {"call_0_0": Deny()}
     assert Agent(ScriptedRuntime("Done."), [look]).resume_sync(pending, no).output == "Done."
@@ -190,8 +190,8 @@ def test_a_call_that_needs_approval_only_since_the_pause_pauses_again() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "no JSON"),
-        ("[]", "this is no pending run"),
+        ("{", "not JSON"),
+        ("[]", "not a pending run"),
         ('{"version": 1}', "of version 1, and this loraloop reads version 2: resume it with the loraloop that wrote"),
         ('{"version": 2}', r"damaged: \$.run_id"),
     ],
@@ -202,7 +202,7 @@ def test_what_is_no_pending_run_is_refused(text: str, says: str) -> None:
 
 
 def test_nothing_is_no_pending_run() -> None:
-    with pytest.raises(InputError, match="no JSON"):
+    with pytest.raises(InputError, match="not JSON"):
         PendingRun.from_json(None)  # type: ignore[arg-type]
 
 
@@ -282,7 +282,7 @@ def test_errors_of_a_policy_that_approves_end_the_run_before_anything_runs() -> 
 
     with pytest.raises(RuntimeError, match="no network"):
         paused(bank, policy=Policy(approve=broken))
-    with pytest.raises(InputError, match="'yes' is no answer about call_0_0"):
+    with pytest.raises(InputError, match="'yes' is not an answer about call_0_0"):
         paused(bank, policy=Policy(approve=lambda call, context: "yes"))  # type: ignore[arg-type, return-value]
     with pytest.raises(SchemaError, match="edited arguments of call_0_0"):
         paused(bank, policy=Policy(approve=lambda call, context: Approve(arguments={})))

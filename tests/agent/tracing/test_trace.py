@@ -163,7 +163,7 @@ def test_what_is_no_trace_is_refused_and_says_why(tmp_path: Path) -> None:
         Trace.from_dict({name: value for name, value in data.items() if name != "prompt"})
     assert Trace.from_dict({**data, "later": 1}) == MADE  # what a later version may add
     (tmp_path / "cut.json").write_text(MADE.to_json()[:100])
-    with pytest.raises(InputError, match=r"cut\.json: this is no trace: it is no JSON"):
+    with pytest.raises(InputError, match=r"cut\.json: not a trace: invalid JSON"):
         Trace.load(tmp_path / "cut.json")
     with pytest.raises(InputError, match="cannot read the trace"):
         Trace.load(tmp_path / "absent.json")

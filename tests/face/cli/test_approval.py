@@ -144,7 +144,7 @@ def test_options_that_do_not_go_together_are_refused(act: Callable[..., tuple[in
         (("go", "--approve", "all"), "say which with --resume FILE"),
         (("go", "--resume", "other.json"), "leave the prompt out"),
         (("--resume", "absent.json"), "cannot read the run in absent.json"),
-        (("--resume", "other.json"), "other.json: this is no pending run"),
+        (("--resume", "other.json"), "other.json: not a pending run"),
         (("go", "--pending", "no/such/folder.json"), "cannot write the run"),
         ((), "the prompt is empty"),
     ):

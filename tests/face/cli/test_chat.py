@@ -117,7 +117,12 @@ def test_turns_are_taken_back_saved_and_loaded(said: Said, tmp_path: Path) -> No
     assert isinstance(mine.runtime, ScriptedRuntime)
     sent = [message.content for message in mine.runtime.turns[-1].messages]
     assert sent[0].startswith("Be brief.") and sent[1:4] == ["first", "One.", "third"]
-    for bad, why in (("{", "no valid JSON"), ("[1]", "message 0"), ('{"a": 1}', "JSON list"), ('[{"role": "x"}]', "0")):
+    for bad, why in (
+        ("{", "not valid JSON"),
+        ("[1]", "message 0"),
+        ('{"a": 1}', "JSON list"),
+        ('[{"role": "x"}]', "0"),
+    ):
         file.write_text(bad)
         with pytest.raises(InputError, match=why):
             read_messages(file)

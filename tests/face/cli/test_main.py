@@ -48,7 +48,7 @@ def test_bad_input_is_one_line_that_says_what_to_do(run, tmp_path):
     assert "cannot read" in refused(run("run", "x", "--tools", str(tmp_path / "absent.json")))
     broken = tmp_path / "broken.json"
     broken.write_text("{")
-    assert "no valid JSON" in refused(run("run", "x", "--tools", str(broken)))
+    assert "not valid JSON" in refused(run("run", "x", "--tools", str(broken)))
     broken.write_text('{"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "strin"}}}}')
     assert "$.properties.a" in refused(run("run", "x", "--tools", str(broken)))
     broken.write_text('{"nam": "f"}')

@@ -149,4 +149,4 @@ def test_names_that_are_not_there(run: Run, say: Callable[..., None], tmp_path: 
     assert code == 2 and "there is no file" in err and not (tmp_path / "none.db").exists()
     (tmp_path / "text.db").write_text("text " * 500)
     code, _, err = run("sessions", "list", "--sessions", str(tmp_path / "text.db"))
-    assert code == 2 and "is no file of sessions" in err
+    assert code == 2 and "is not a file of sessions" in err

@@ -111,7 +111,7 @@ def test_export_and_lint(run: Run, place: Path, tmp_path: Path) -> None:
         run("skills", "export", str(place / "branch"), *given, str(tmp_path / "v"), "--format", "vllm", "--json")[1]
     )
     assert told["format"] == "vllm" and "whole context" in told["notes"][0]
-    assert run("skills", "lint", str(tmp_path / "v"))[:2] == (0, "nothing to say: vLLM serves it as it is\n")
+    assert run("skills", "lint", str(tmp_path / "v"))[:2] == (0, "OK: vLLM can serve this adapter\n")
     code, out, _ = run("skills", "lint", str(place / "lora"), "--json")
     assert code == 0 and "--max-lora-rank 32" in json.loads(out)["notes"][0]
     code, out, _ = run("skills", "lint", str(place / "prefix"))

@@ -84,7 +84,7 @@ def test_input_that_cannot_be_read(capsys: pytest.CaptureFixture[str], bytes_onl
     code, told = checked(capsys, str(bad), str(tmp_path / "none.json"), "no_such_module:x", str(EXAMPLES))
     assert code == 2 and len(told["unreadable"]) == 3 and len(told["tools"]) == 6
     assert run_command(["tools", "check", str(bad)]) == 2
-    assert "no valid JSON" in capsys.readouterr().err
+    assert "not valid JSON" in capsys.readouterr().err
     assert run_command(["tools", "check"]) == 2
     assert run_command(["tools", "check", "--mcp", "no-such-program-anywhere"]) == 2
     assert run_command(["tools", "check", "--mcp", "'"]) == 2
@@ -160,7 +160,7 @@ def test_a_service_of_this_machine(capsys: pytest.CaptureFixture[str], bytes_onl
         place = f"127.0.0.1:{server.server_port}"
         try:
             assert run_command(["tools", "check", f"http://{place}/openapi.json"]) == 2
-            assert "is no public address" in capsys.readouterr().err
+            assert "is not a public address" in capsys.readouterr().err
             code, told = checked(capsys, f"http://{place}/openapi.json", "--allow-local", place)
             assert code == 0 and [each["name"] for each in told["tools"]] == ["a"]
             assert run_command(["tools", "render", f"http://{place}/openapi.json", "--allow-local", place]) == 0

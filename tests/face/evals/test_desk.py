@@ -164,7 +164,7 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "world.yaml").write_text("requests: [{id: a, kind: odd}]")
     (tmp_path / "one" / "tools.py").write_text("def fresh(): ...\ndef look(): ...\nTOOLS = [look]")
-    with pytest.raises(InputError, match=r"is no world.*odd"):
+    with pytest.raises(InputError, match=r"is not a world.*odd"):
         load_worlds(tmp_path)
 
 

@@ -194,7 +194,7 @@ async def test_tool_choice(choice: Any, forced: bool) -> None:
         await ask(ScriptedRuntime(calls()), settings, function_tools=tools)
     other = await ask(ScriptedRuntime(calls(find={})), Settings(tool_choice="required"), function_tools=tools)
     assert len(other.parts) == 1
-    with pytest.raises(UserError, match="'lok', which is no tool here: look, find"):
+    with pytest.raises(UserError, match="'lok', which is not a tool here: look, find"):
         await ask(ScriptedRuntime(), Settings(tool_choice=["lok"]), function_tools=tools)
 
 

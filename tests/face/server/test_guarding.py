@@ -75,7 +75,7 @@ def test_a_host_is_a_name_and_a_port() -> None:
 def test_a_body_that_is_no_json_is_told_so(serving: Callable[..., str]) -> None:
     path = f"{serving(ScriptedRuntime())}/v1/chat/completions"
     broken = httpx.post(path, content='{"model": ', headers={"Content-Type": "application/json"}).json()["error"]
-    assert broken["code"] == "invalid_json" and "the body is no JSON" in broken["message"]
+    assert broken["code"] == "invalid_json" and "the body is not JSON" in broken["message"]
     form = httpx.post(path, data={"model": "auto"}).json()["error"]
     assert "Content-Type: application/json" in form["message"]
 

@@ -56,7 +56,7 @@ def test_results(service: Any, make: Any) -> None:
     assert make("/text").call({}) == make("/latin").call({}) == "Zürich"
     assert make("/empty").call({}) is None
     assert make("/json", "HEAD").call({}) == {"status": 200}
-    for path, word in (("/image", "image/png"), ("/broken", "no valid JSON"), ("/deep", "no valid JSON")):
+    for path, word in (("/image", "image/png"), ("/broken", "not valid JSON"), ("/deep", "not valid JSON")):
         with pytest.raises(ToolError, match=word):
             make(path).call({})
 

@@ -267,7 +267,7 @@ def test_parameters_that_contain_themselves() -> None:
 
 def test_a_variable_that_is_no_parameter() -> None:
     made = load_openapi(document({"/x/{id}": {"get": {}}}), base_url=BASE, on_refused="skip")
-    assert "'id' is no parameter" in made.report.refused[0].reason
+    assert "'id' is not a parameter" in made.report.refused[0].reason
     made = load_openapi(document({"/x": {"trace": {}}}), base_url=BASE, on_refused="skip")
     assert "TRACE" in made.report.refused[0].reason
 
@@ -292,8 +292,8 @@ def test_a_server_that_has_no_address_spoils_only_its_operation() -> None:
     broken = {"get": {"operationId": "broken", "servers": [{"url": "http://["}]}, "put": {"operationId": "fine"}}
     whole = {**document({"/x": broken}), "servers": [{"url": BASE}]}
     made = load_openapi(whole, on_refused="skip")
-    assert names(made) == ["fine"] and "is no host" in made.report.refused[0].reason
-    with pytest.raises(InputError, match="is no host"):
+    assert names(made) == ["fine"] and "is not a host" in made.report.refused[0].reason
+    with pytest.raises(InputError, match="is not a host"):
         load_openapi(whole, base_url="http://[")
 
 

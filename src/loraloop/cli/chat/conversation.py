@@ -192,7 +192,7 @@ def read_messages(file: str | Path) -> tuple[str, tuple[Message, ...]]:
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror or error}") from error
     except ValueError as error:
-        raise InputError(f"{file} is no valid JSON ({error}): {wanted}") from error
+        raise InputError(f"{file} is not valid JSON ({error}): {wanted}") from error
     instructions = data.get("instructions", "") if isinstance(data, dict) else ""
     entries = data.get("messages") if isinstance(data, dict) else data
     if not isinstance(entries, list) or not isinstance(instructions, str):

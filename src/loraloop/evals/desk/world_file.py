@@ -154,9 +154,9 @@ def read_world_file(file: Path, toolbox: Toolbox) -> WorldFile:
     try:
         content = WorldPart.model_validate(document)
     except ValidationError as error:
-        raise InputError(f"{file} is no world: {explain(error, WorldPart, lines)}") from None
+        raise InputError(f"{file} is not a world: {explain(error, WorldPart, lines)}") from None
     if problems := list(_problems(content, lines, toolbox)):
-        raise InputError(f"{file} is no world: {'; '.join(problems)}")
+        raise InputError(f"{file} is not a world: {'; '.join(problems)}")
     plain, templates = [], []
     for place, part in enumerate(content.requests):
         if content.slots or part.slots or any(len(turn.wordings) > 1 for turn in part.turns):
@@ -221,7 +221,7 @@ def _slot_problems(request: RequestPart, shared: Mapping[str, SlotPart], toolbox
         used = [reference.split(".")[0] for reference in references(slot.where)]
         for other in [*used, *([slot.differs_from] if slot.differs_from else [])]:
             if other not in before:
-                yield f"{at('slots', name)}: slot {name} uses {other}, which is no slot before it"
+                yield f"{at('slots', name)}: slot {name} uses {other}, which is not a slot before it"
         if slot.function and not callable(getattr(toolbox.module, slot.function, None)):
             yield f"{at('slots', name)}: tools.py has no function {slot.function}"
         before.append(name)
