@@ -42,7 +42,7 @@ def as_tools(given: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]) -> 
             tools.append(Tool.from_function(each))
         else:
             raise InputError(
-                f"{_shown(each)} is not a tool: give a Tool, a typed function, a tool's JSON form, or load_tools('FILE')"
+                f"{_shown(each)} is not a tool: give a Tool, a typed function, a JSON form, or load_tools('FILE')"
             )
     check_names(tools)
     for tool in tools:
