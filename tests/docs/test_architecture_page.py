@@ -10,6 +10,7 @@ from loraloop.kernels import ops
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 KERNELS = (ROOT / "kernels" / "README.md").read_text(encoding="utf-8")
+ROOMS = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def test_the_code_runs() -> None:
@@ -25,7 +26,7 @@ def test_the_table_names_every_op() -> None:
 
 def test_the_files_and_commands_exist() -> None:
     rooms = "agent|adapters|router|kernels|tool_schemas|src|tests|recipes"
-    named = set(re.findall(rf"`((?:{rooms})/[\w/.]*)`", PAGE + KERNELS))
+    named = set(re.findall(rf"`((?:{rooms})/[\w/.]*)`", PAGE + KERNELS + ROOMS))
     assert len(named) > 25 and not {path for path in named if not (ROOT / path).exists()}
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"^make ([\w-]+)", KERNELS, re.MULTILINE)
