@@ -1,4 +1,4 @@
-"""The page on evaluation: its records are read, and it names every reason, measure and option."""
+"""The page on evaluation: its records are read, and it names every measure and option."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import typer
 
-from loraloop.adapters.training.scoring.leaderboard import MISTAKES
 from loraloop.adapters.training.scoring.score import score, summary
 from loraloop.cli.main import app
 from loraloop.evals.reasons import why_wrong
@@ -40,7 +39,7 @@ def test_records_are_read_and_their_measures_named(tmp_path: Path, about: str, t
     assert not [name for name in found if f"`{name}`" not in TEXT and name not in own]
 
 
-def test_it_names_categories_reasons_and_options() -> None:
+def test_it_names_categories_and_options() -> None:
     command = typer.main.get_command(app).commands["eval"].commands["tools"]  # type: ignore[attr-defined]
     options = [option for parameter in command.params for option in parameter.opts if option != "--help"]
-    assert not [name for name in (*CATEGORIES, *MISTAKES, *options) if f"`{name}`" not in TEXT]
+    assert not [name for name in (*CATEGORIES, *options) if f"`{name}`" not in TEXT]
