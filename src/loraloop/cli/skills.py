@@ -63,7 +63,7 @@ def show(name: Name, base: BaseName = "smollm2-135m", as_json: AsJson = False) -
     show_card(console(), card)
 
 
-Own = Annotated[str, typer.Argument(help="A skill of yours, by its name.")]
+Own = Annotated[str, typer.Argument(help="Name of one of your own skills.")]
 
 
 @skills_app.command("history")

@@ -34,7 +34,9 @@ SkillFolders = Annotated[
 RouterFolder = Annotated[Path | None, typer.Option("--router", help="Folder of a router; by default the base's own.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Records, at most: the first of each file.")]
 Seed = Annotated[int, typer.Option("--seed", help="With a seed other than 0, other records than the first.")]
-OutputsFile = Annotated[Path | None, typer.Option("--outputs", help="Keep outputs here; a killed run goes on.")]
+OutputsFile = Annotated[
+    Path | None, typer.Option("--outputs", help="Keep outputs in this file; an interrupted command continues from it.")
+]
 ToFile = Annotated[Path | None, typer.Option("--json", help="Write the result here.")]
 ShowErrors = Annotated[int, typer.Option("--show-errors", min=0, metavar="N", help="Print N errors.")]
 
@@ -217,7 +219,7 @@ def router(
         for message in state.messages:
             out.print(f"{message.role}: {message.content[-700:]}", markup=False)
         listed = ", ".join(f"{name} {p:.2f}" for name, p in said.probabilities.items())
-        out.print(f"said:   {said.skill} ({listed})", style="red", markup=False)
+        out.print(f"output: {said.skill} ({listed})", style="red", markup=False)
         out.print(f"wanted: {state.label}", style="green", markup=False)
     _finish(made, json_file)
 

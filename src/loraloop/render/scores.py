@@ -41,7 +41,7 @@ def show_errors(console: Console, wrong: Sequence[tuple[str, str, str, str, str]
     for title, request, said, wanted, reason in wrong:
         console.rule(title)
         console.print(request[-LONGEST:], markup=False)
-        console.print(f"said:   {said}", style="red", markup=False)
+        console.print(f"output: {said}", style="red", markup=False)
         console.print(f"wanted: {wanted}", style="green", markup=False)
         console.print(f"why:    {reason}", markup=False)
 

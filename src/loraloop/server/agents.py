@@ -78,7 +78,7 @@ def read_agents(file: Path, runtime: Runtime, resources: Resources) -> dict[str,
     if why := expanded(content):
         raise InputError(f"{file}: {why}: write it out")
     if isinstance(content, dict) and (others := [str(key) for key in content if key != "agents"]):
-        raise InputError(f"{file}: {unknown_key(others[0], others[0], ['agents'])}; every agent stands below agents:")
+        raise InputError(f"{file}: {unknown_key(others[0], others[0], ['agents'])}; list every agent under agents:")
     if not isinstance(content, dict) or not isinstance(content.get("agents"), dict):
         raise InputError(f"{file}: write agents: with a name for each, see docs/serve.md")
     found = {}

@@ -150,7 +150,7 @@ class RunRegistry:
             ApiError: 429, too many do.
         """
         if sum(run.pending is not None for run in self.of(owner)) >= WAITING:
-            said = f"{WAITING} runs of yours wait for approval: decide about their calls, or cancel them"
+            said = f"you already have {WAITING} runs that wait for approval: decide about their calls, or cancel them"
             raise ApiError(429, said, "too_many_waiting", "", 2)
 
     def waits(self, run: HostedRun, result: RunResult[Any]) -> None:

@@ -221,7 +221,9 @@ class ServerState:
         """
         name = session_name(run.owner, run.agent, run.session)
         if name in self._talking:  # asking its lock would hold up the loop
-            raise ApiError(409, f"another run of the session {run.session!r} goes on: wait for its end", "session_busy")
+            raise ApiError(
+                409, f"session {run.session!r} already has a run in progress: wait for its end", "session_busy"
+            )
         self._talking.add(name)
         turn.afterwards(lambda: self._talking.discard(name))
         return self._sessions().session(name)
