@@ -155,7 +155,7 @@ def test_what_is_no_trace_is_refused_and_says_why(tmp_path: Path) -> None:
     data = MADE.to_dict()
     with pytest.raises(InputError, match=r"'loraloop.trace/3'.*reads 'loraloop.trace/2'"):
         Trace.from_dict({**data, "schema": "loraloop.trace/3"})
-    with pytest.raises(InputError, match="no trace: its schema is None"):
+    with pytest.raises(InputError, match="not a trace: its schema is None"):
         Trace.from_dict({"messages": []})
     with pytest.raises(InputError, match=r"damaged at \$\.steps\[0\]\.route\.probability"):
         Trace.from_dict({**data, "steps": [{**data["steps"][0], "route": {"probability": "likely"}}]})
