@@ -254,7 +254,7 @@ def test_names_and_options_are_checked() -> None:
     "name, options, message",
     [
         ("lora", {"rank": 1, "alpha": 1, "rank_pattern": {"q_proj": 0}}, "at least 1"),
-        ("lora", {"rank": 1, "alpha": 1, "rank_pattern": {"(": 2}}, "no regular expression"),
+        ("lora", {"rank": 1, "alpha": 1, "rank_pattern": {"(": 2}}, "not a regular expression"),
         ("lora", {"rank": 1, "alpha": 1, "alpha_pattern": {"q": -1}}, "positive"),
         ("lora", {"rank": 1, "alpha": 1, "start": "pisa"}, "did you mean 'pissa'"),
         ("adalora", {"target_rank": 20}, "above the initial rank"),

@@ -107,7 +107,7 @@ def test_without_an_exchange_files_are_replaced_one_by_one(tmp_path: Path, monke
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("LORALOOP_SKILLS", str(tmp_path / "skills"))
     source = made(2).save(tmp_path / "source")
-    with pytest.raises(SkillError, match="no name of a skill"):
+    with pytest.raises(SkillError, match="not a name of a skill"):
         registry.register(source, name)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 

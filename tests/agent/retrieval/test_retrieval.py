@@ -120,7 +120,7 @@ def test_what_is_no_index_or_no_document_is_refused(tmp_path: Path) -> None:
             PassageIndex(tmp_path / name)
     with PassageIndex() as index, pytest.raises(InputError, match="documents is 3: give a list"):
         index.add(3)  # type: ignore[arg-type]
-    with PassageIndex() as index, pytest.raises(InputError, match="no document"):
+    with PassageIndex() as index, pytest.raises(InputError, match="not a document"):
         index.add([LOUVRE, {"text": "no source"}])
     with PassageIndex() as index:
         with pytest.raises(InputError, match="no source"):

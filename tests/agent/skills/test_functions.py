@@ -116,7 +116,7 @@ def test_what_cannot_be_done_says_so() -> None:
         (InputError, "prompt is empty", lambda: skills.retrieval(" ", ["x"])),
         (InputError, "ids must differ", lambda: skills.retrieval("x", [Passage("a", "x"), Passage("a", "y")])),
         (InputError, "give tools", lambda: skills.tools("Add.", [])),
-        (InputError, "no tool", lambda: skills.tools("Add.", [3])),  # type: ignore[list-item]
+        (InputError, "not a tool", lambda: skills.tools("Add.", [3])),  # type: ignore[list-item]
         (UnknownNameError, "did you mean 'add'", lambda: skills.tools("Add.", [add], "ad")),
         (InputError, "'none'", lambda: skills.tools("Add.", [add], "none")),
         (InputError, "int is not text", lambda: skills.safety(3)),  # type: ignore[arg-type]

@@ -123,9 +123,9 @@ def test_bad_input(model: Any) -> None:
         model("x", City, max_tokens=3)
     with pytest.raises(InputError, match="empty"):
         model("")
-    with pytest.raises(InputError, match="no text"):
+    with pytest.raises(InputError, match="not text"):
         model(Chat([{"role": "user", "content": ["look", {"type": "image"}]}]))
-    with pytest.raises(InputError, match="no prompt"):
+    with pytest.raises(InputError, match="not a prompt"):
         model(["a"])
     with pytest.raises(SchemaError):
         model("x", object())

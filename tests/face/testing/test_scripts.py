@@ -35,7 +35,7 @@ def test_values_of_the_contracts_are_steps_too() -> None:
     agent = Agent(runtime, [add], policy=Policy(repeat_calls=True), guard=Guard(trust_passages=True))
     result = agent.run_sync("Go.", passages=["x"])
     assert [step.outcome for step in result.steps] == ["safe", "calls", "calls", "not_answerable", "text"]
-    with pytest.raises(InputError, match="no step of a script"):
+    with pytest.raises(InputError, match="not a step of a script"):
         ScriptedRuntime(5)  # type: ignore[arg-type]
 
 

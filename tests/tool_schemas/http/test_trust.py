@@ -70,7 +70,7 @@ def test_redirects_are_checked_and_counted(service: Any, serve: Any, make: Any) 
         "/file": ("file:///etc/passwd", "only http and https"),
         "/login": (service.url.replace("//", "//user:pw@"), "user name or password"),
         "/loop": ("/loop", "more than 5 redirects"),
-        "/odd": ("http://[::1", "no address"),
+        "/odd": ("http://[::1", "not an address"),
     }
     for path, (location, word) in cases.items():
         service.gives(path, status=302, Location=location)
@@ -183,7 +183,7 @@ def test_a_secret_inside_something_longer_in_base64(before: str, coded: Any) -> 
 def test_a_secret_in_the_type_of_an_answer(service: Any, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "s3cr3t-token-42")
     service.gives("/x", b"\x00\xff\xfe", Content_Type="application/s3cr3t-token-42")
-    with pytest.raises(ToolError, match="no text but") as caught:
+    with pytest.raises(ToolError, match="not text but") as caught:
         make(auth=Bearer("TOKEN")).call({})
     assert "s3cr3t" not in str(caught.value) and REDACTED in str(caught.value)
 

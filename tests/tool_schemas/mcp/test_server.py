@@ -326,7 +326,7 @@ def test_what_cannot_be_a_server() -> None:
         McpServer.stdio("no-such-program-anywhere")
     with pytest.raises(InputError, match="NUL"):
         McpServer.stdio("python", ["a\0b"])
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="not a folder"):
         McpServer.stdio("python", cwd="/no/such/folder")
     for url in ("ftp://example.com", "example.com/mcp", "http://", "http://["):
         with pytest.raises(InputError, match="URL"):

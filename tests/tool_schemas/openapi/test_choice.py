@@ -229,7 +229,7 @@ LISTS = {"type": "array", "items": {"type": "array", "items": STRING}}
             '.requestBody.content["text/plain"].schema',
             "plain text",
         ),
-        ({"requestBody": {"content": {"a\r\nb/c+json": {}}}}, ".requestBody.content", "no media type"),
+        ({"requestBody": {"content": {"a\r\nb/c+json": {}}}}, ".requestBody.content", "not a media type"),
         ({"$ref": "other.yaml"}, ".$ref", "another document"),
         ({"servers": [{}]}, ".servers[0]", "'url'"),
         ({"security": [{"none": []}]}, ".security", "'none'"),
