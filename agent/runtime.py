@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol, Unpack
+from typing import TYPE_CHECKING, Any, Protocol
 
-from loraloop.agent.engine.best_of_n import best_of_n
-from loraloop.agent.engine.ledger import Active, Author
-from loraloop.agent.engine.prefix_cache import FullCaches, PrefixCache
-from loraloop.agent.engine.scheduler import QUEUE, Scheduler
-from loraloop.agent.engine.trunk import Trunk, TrunkStore
+from loraloop.adapters.skill.blank import blank_skill, is_blank
+from loraloop.adapters.skill.contracts import openings
+from loraloop.agent.engine.local import LocalEngine
+from loraloop.agent.engine.scheduler import QUEUE
+from loraloop.agent.engine.step import Openings, transcript
 from loraloop.agent.limits import check_messages, check_number
-from loraloop.agent.skills.mixture import Mixture, as_choice, names_of
+from loraloop.agent.skills.mixture import Mixture, check_choice, contract_of
 from loraloop.agent.skills.prefetch import Ahead
-from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -26,24 +23,13 @@ if TYPE_CHECKING:
 
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base, Message
-    from loraloop.adapters.skill.card import Card
-    from loraloop.agent.engine.best_of_n import Tries
-    from loraloop.agent.engine.branch import Branch
-    from loraloop.agent.engine.generate import Budget, Delta, Form, Generated
     from loraloop.agent.engine.prefix_cache import Memory
-    from loraloop.agent.engine.sampler import Sampler
+    from loraloop.agent.engine.trunk import Trunk
     from loraloop.agent.skills.outlines_model import OutlinesModel
     from loraloop.agent.skills.skills import Skills
     from loraloop.router.decision import Route, RouterState, ScreenResult
-    from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
     from loraloop.tool_schemas.grammar.grammar import Grammar
     from loraloop.tool_schemas.schema.findings import OnUnsupported
-
-
-SLOT_SECONDS = 300.0
-"""How long a step waits for a slot where the steps of other runs have all of them."""
-MEMBER_SECONDS = 2.0
-"""The same for the second skill of a mixture and those after it, while the slots of the first are held."""
 
 
 class Chooser(Protocol):
@@ -94,16 +80,12 @@ class Runtime:
         check_number("queue", queue, least=1)
         if self.context > most:
             raise InputError(f"context is {context}: {base.name} has {most} positions; give at most these")
-        self.scheduler = Scheduler(base, bank.attached, queue)
-        self.store = TrunkStore(reuse)
-        self.prefixes = PrefixCache(reuse)
-        self.full = FullCaches(full_reuse)
+        self.engine = self._local_engine(context=self.context, reuse=reuse, full_reuse=full_reuse, queue=queue)
         self.ahead = Ahead(bank, base.device, prefetch)
-        self._bare = Active(Author(base.fingerprints.weights), "text", 0.0)
-        self._authors: dict[str, tuple[Card, Author]] = {}
-        self._compiler: GrammarCompiler | None = None
-        self._openers: dict[str, Tensor] = {}
-        self._compiling = Lock()
+        self._adding = Lock()
+
+    def _local_engine(self, **options: Any) -> LocalEngine:
+        return LocalEngine(self.base, self.bank, self.router.layers, **options)
 
     @classmethod
     def load(
@@ -142,7 +124,6 @@ class Runtime:
         from loraloop.adapters.bank.device import slots_for
         from loraloop.adapters.bank.host import HOST_BYTES
         from loraloop.adapters.base import Base
-        from loraloop.adapters.skill.blank import blank_skill
         from loraloop.adapters.skill.registry import built_skills, library, own_router, registered
         from loraloop.adapters.skill.skill import SkillFolder
         from loraloop.router import Router
@@ -199,13 +180,7 @@ class Runtime:
             UnknownNameError: naming the nearest skill.
         """
         self.check(skill)
-        if isinstance(skill, Mixture):
-            if skill.contract:
-                return skill.contract
-            skill = skill.heaviest
-        if skill == NONE:
-            return "text"
-        return str(self.bank.card(skill).contract)
+        return contract_of(skill, self.bank)
 
     def text_schema(self, skill: str) -> dict[str, Any] | None:
         """JSON Schema of what a text skill writes, as its recipe says; None for any text."""
@@ -221,16 +196,30 @@ class Runtime:
         threshold = self.bank.card(skill).ask_threshold if skill in self.bank else None
         return None if threshold is None else threshold.value
 
+    def openings(self, skill: str, contract: str, threshold: float | None, ask: float | None = None) -> Openings | None:
+        """What a step weighs under its contract: unsafe or safe, no call or a call, no answer or one; None for nothing.
+
+        Args:
+            skill: The skill that writes.
+            contract: What it writes.
+            threshold: Probability from which the first is taken; the one on the skill's card where None.
+            ask: Probability from which a step for calls asks for arguments; the one on the skill's card where None.
+        """
+        ways = openings(contract)
+        if ways is None:
+            return None
+        least = self.ask_threshold(skill) if ask is None else ask
+        known = self.threshold(skill) if threshold is None else threshold
+        return Openings(*ways, known, least if contract == "calls" else None)
+
+    def call_form(self, skill: str) -> str:
+        """What the base sees of the form of calls, where it writes them without having been trained to; else empty."""
+        card = self.bank.card(skill) if skill in self.bank else None
+        return self.base.prompting.call_form if card and card.contract == "calls" and is_blank(card) else ""
+
     def check(self, skill: str | Mixture) -> None:
         """Raises UnknownNameError, naming the nearest skill, if there is no such skill; InputError if it cannot mix."""
-        for name in names_of(skill):
-            if name != NONE and name not in self.bank:
-                raise unknown("skill", name, (*self.bank.names, NONE))
-            if isinstance(skill, Mixture) and not (card := self.bank.card(name)).blends:
-                raise InputError(
-                    f"the mixture {skill} has the skill {name!r}, which is of the method {card.method!r}: a mixture is "
-                    "a weighted sum of low-rank updates; use that skill alone, or mix LoRA skills only"
-                )
+        check_choice(skill, self.bank)
 
     def with_contract(self, contract: str) -> tuple[str, ...]:
         """Names of the skills that write this."""
@@ -243,126 +232,20 @@ class Runtime:
 
     def let_call(self) -> None:
         """Sees to it that some skill writes calls: if none does, the base itself under the grammar, as `tools`."""
-        with self._compiling:
+        with self._adding:
             if not self.with_contract("calls"):
-                from loraloop.adapters.skill.blank import blank_skill
-
                 self.bank.add(blank_skill(self.base, "calls" if "tools" in self.bank else "tools", "calls"))
 
     def trunk(self) -> Trunk:
-        """An empty trunk."""
-        return Trunk(
-            self.base,
-            self.router.layers,
-            scheduler=self.scheduler,
-            context=self.context,
-            full=self.full,
-            prefixes=self.prefixes,
-        )
-
-    def openers(self, characters: str) -> Tensor:
-        """Ids of the tokens whose text begins with one of these characters, after white space."""
-        import torch
-
-        if characters in self._openers:
-            return self._openers[characters]
-        vocabulary = self.base.tokenizer.backend.get_vocab()
-        blanks = "\u0120\u010a\u0109"  # how byte-level vocabularies write space, line break and tab
-        found = torch.tensor(
-            sorted(i for piece, i in vocabulary.items() if piece.lstrip(blanks).startswith(tuple(characters)))
-        )
-        self._openers[characters] = found
-        return found
-
-    @contextmanager
-    def activate(self, skill: str | Mapping[str, float] | Mixture, wait: float = SLOT_SECONDS) -> Iterator[Active]:
-        """Makes a skill or a mixture of skills ready: slots are known and stay their own while the block runs.
-
-        Args:
-            skill: Its name, or a mixture.
-            wait: Seconds to wait for a slot where the steps of other runs have all of them.
-
-        Raises:
-            UnknownNameError: no such skill.
-            InputError: a mixture of skills that act on the whole context with others that do not, or of a skill that
-                has more than low-rank pairs.
-            LimitError: every slot that could hold it has been in use for as long as that.
-        """
-        if not isinstance(skill, str):
-            skill = as_choice(skill)
-            if isinstance(skill, Mixture):
-                with self._mixed(skill) as active:
-                    yield active
-                return
-        if skill == NONE:
-            yield self._bare
-            return
-        start = perf_counter()
-        slot = self.bank.pin(skill, wait)  # pinned, no other thread can load another skill into it
-        try:
-            card = self.bank.card(skill)
-            known = self._authors.get(skill)
-            if known is None or known[0] is not card or known[1].slot != slot:
-                author = Author(self._bare.author.weights, skill, slot, card.activation, self.bank.identity(skill))
-                known = self._authors[skill] = (card, author)
-            yield Active(known[1], card.contract, perf_counter() - start)
-        finally:
-            self.bank.unpin(skill)
-
-    @contextmanager
-    def _mixed(self, mixture: Mixture) -> Iterator[Active]:
-        start = perf_counter()
-        self.check(mixture)
-        with ExitStack() as stack:
-            # Who waits while holding a slot may be who the others wait for: only the first one is worth a long wait.
-            members = [
-                (stack.enter_context(self.activate(name, MEMBER_SECONDS if at else SLOT_SECONDS)).author, weight)
-                for at, (name, weight) in enumerate(mixture.weights)
-            ]
-            kinds = {author.activation for author, _ in members}
-            if len(kinds) > 1:
-                raise InputError(
-                    f"the mixture {mixture} joins skills that act on the whole context with skills that act on the "
-                    "branch alone: mix skills of one activation"
-                )
-            author = Author(
-                self._bare.author.weights,
-                str(mixture),
-                tuple((author.slot, weight) for author, weight in members if isinstance(author.slot, int)),
-                kinds.pop(),
-                " + ".join(f"{weight!r} {author.adapter}" for author, weight in members),
-            )
-            yield Active(author, self.contract(mixture), perf_counter() - start)
-
-    def generate(
-        self,
-        branch: Branch,
-        invocation: Sequence[int],
-        sampler: Sampler,
-        budget: Budget,
-        tries: Tries | None = None,
-        **form: Unpack[Form],
-    ) -> Iterator[Delta | Generated]:
-        """Generates in a branch; see `engine.generate` and `engine.best_of_n`. All of a runtime's text is from here."""
-        return best_of_n(branch, invocation, sampler, budget, tries, **form)
+        """An empty transcript."""
+        return self.engine.open()
 
     def grammar(self, term: Any) -> Grammar:
-        """Compiles a term against the base's tokenizer; what was compiled before is kept. Holds up no forward."""
-        return self.compiler.compile(term)
-
-    @property
-    def compiler(self) -> GrammarCompiler:
-        """What compiles terms for the base's tokenizer."""
-        with self._compiling:
-            if self._compiler is None:
-                from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
-
-                base = self.base
-                self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
-            return self._compiler
+        """Compiles what may be written; what was compiled before is kept."""
+        return self.engine.grammar(term)
 
     def pin(self, messages: Sequence[Message]) -> None:
-        """Reads the beginning of transcripts and keeps it for all that begin so; `prefixes.clear()` lets it go.
+        """Reads the beginning of transcripts and keeps it for all that begin so; `engine.prefixes.clear()` lets it go.
 
         Args:
             messages: The beginning: usually one system message, the first of a result's `messages`.
@@ -372,17 +255,13 @@ class Runtime:
             InputError: It is no list of messages.
         """
         check_messages(messages)
-        trunk = self.trunk()
-        for message in messages:
-            trunk.append(message, self.base.chat.message(message.role, message.content, not trunk.messages))
+        trunk = transcript(self.engine, messages, known=0)
         trunk.flush()
-        self.prefixes.put(trunk.sequence, pinned=True)
+        self.engine.prefixes.put(trunk.sequence, pinned=True)
 
     def memory(self) -> Memory:
         """What is kept for later runs, each beside its bound."""
-        from loraloop.agent.engine.prefix_cache import Memory
-
-        return Memory(self.store.held, self.prefixes.held, self.full.held, self.bank.bytes, *self.compiler.kept)
+        return self.engine.memory()
 
     def as_outlines(
         self, skill: str | None = None, *, max_tokens: int = 512, on_unsupported: OnUnsupported = "refuse"

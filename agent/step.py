@@ -174,8 +174,6 @@ class Step:
         asked: Of an `ask`, the arguments that nobody said.
         open_tools: Tools that it could call, where the guard left it some only; None where it left all.
         prefetched: Skills that the bank began to read in the background during the step.
-        tried: Programs that were tried on the examples of the request: how many, and whether the one that was written
-            gets through; None where it has no examples, or programs are not run.
         ungrounded: Argument values of an `ungrounded` step that nobody gave.
         flaws: What is wrong with a `flawed` answer.
     """
@@ -195,7 +193,6 @@ class Step:
     asked: tuple[str, ...] = ()
     open_tools: tuple[str, ...] | None = None
     prefetched: tuple[str, ...] = ()
-    tried: tuple[int, bool] | None = None
     ungrounded: tuple[UngroundedValue, ...] = ()
     flaws: tuple[AnswerFlaw, ...] = ()
 

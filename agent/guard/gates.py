@@ -10,7 +10,7 @@ from dataclasses import replace
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
 from loraloop.agent.checkpoint import GuardState, Suspect
-from loraloop.agent.engine.generate import Generated
+from loraloop.agent.engine.step import StepOutput
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.events import Event, Gated, Screened, TokenGenerated
@@ -21,7 +21,7 @@ from loraloop.agent.loop.transcript import words_of
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.step import Decision, GateRecord, RouteRecord
 from loraloop.router.decision import NONE, ScreenResult
-from loraloop.tool_schemas.errors import ContextLengthError, InputError, SchemaError
+from loraloop.tool_schemas.errors import ContextLengthError, InputError, LimitError, SchemaError
 from loraloop.tool_schemas.jsontext import dumps
 
 PLACES: dict[str, Place] = {"user": "input", "tool": "tools"}
@@ -100,7 +100,7 @@ class Gates:
         gate = self._gate(self._state.waiting[0].record) if self._state.waiting else self._guard.input
         return None if gate is None else gate.unsafe_from
 
-    def apply_verdict(self, trunk: Trunk, index: int, outcome: Outcome, out: Generated) -> Outcome:
+    def apply_verdict(self, trunk: Trunk, index: int, outcome: Outcome, out: StepOutput) -> Outcome:
         """What a verdict means for the run. A withheld result is replaced in the trunk.
 
         Args:
@@ -147,7 +147,7 @@ class Gates:
         self._state.waiting = [each for each in self._state.waiting if each.at < last]
 
     def judge_output(
-        self, index: int, skill: str, outcome: Outcome, out: Generated, clock: Clock
+        self, index: int, skill: str, outcome: Outcome, out: StepOutput, clock: Clock
     ) -> Generator[Event, None, Outcome]:
         """Judges a step's text at the output gate, and streams it if it passes.
 
@@ -193,7 +193,7 @@ class Gates:
                 if not positive:
                     return record
             said = judge.judge(trunk)
-        except (ContextLengthError, SchemaError):  # too long to be judged, or the verdict is unreadable
+        except (ContextLengthError, LimitError, SchemaError):  # too long to be judged, or the verdict is unreadable
             stopped = gate.fail == "closed"
             record = replace(record, undecided=True, category=UNDECIDED if stopped else "")
             return replace(record, outcome="refused" if stopped else "passed")

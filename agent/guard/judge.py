@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.skill.contracts import Verdict, verdict_of, verdict_schema
-from loraloop.agent.skills.one_step import openings_of, write_greedily
+from loraloop.agent.engine.step import StepRequest, run_step, transcript
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
 
@@ -67,10 +67,7 @@ class Judge:
         Raises:
             ContextLengthError: it does not fit.
         """
-        chat, trunk = self._runtime.base.chat, self._runtime.trunk()
-        for message in chat.complete(messages):
-            trunk.append(message, chat.message(message.role, message.content, not trunk.messages))
-        return trunk
+        return transcript(self._runtime.engine, self._runtime.base.chat.complete(messages), known=0)
 
     def screen(self, trunk: Trunk) -> ScreenResult:
         """What the router's screen says."""
@@ -80,11 +77,10 @@ class Judge:
     def judge(self, trunk: Trunk) -> Judgement:
         """The skill's verdict, whatever the screen says; the trunk is left as it was."""
         runtime, start = self._runtime, perf_counter()
-        two_way = openings_of(runtime, self.skill, "verdict", self._unsafe_from)
-        assert two_way is not None
+        openings = runtime.openings(self.skill, "verdict", self._unsafe_from)
         grammar = runtime.grammar(JsonSchema(verdict_schema()))
-        with runtime.activate(self.skill) as active:
-            out = write_greedily(runtime, trunk, active.author, grammar, tokens=TOKENS, two_way=two_way)
+        request = StepRequest(choice=self.skill, grammar=grammar, max_tokens=TOKENS, openings=openings)
+        out = run_step(runtime.engine, trunk, request)
         said = verdict_of(out.text)
         chance = float(said.unsafe) if out.weighed is None else out.weighed
-        return Judgement(said, out.text, chance, two_way.threshold, perf_counter() - start)
+        return Judgement(said, out.text, chance, out.threshold, perf_counter() - start)

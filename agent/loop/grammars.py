@@ -65,7 +65,7 @@ class StepGrammars:
             terms = [self._first.term if self._first.required else later.term, job.output.term, later.term]
         if job.passages:
             terms.append(self.term("answer", self._later))
-        missing = [each for each in terms if each is not None and not self._runtime.compiler.compiled(each)]
+        missing = [each for each in terms if each is not None and not self._runtime.engine.compiled(each)]
         if missing:
             threading.Thread(target=self._compile, args=(missing,), name="loraloop-compile").start()
 
@@ -105,7 +105,7 @@ class StepGrammars:
             term = self.term(contract, form, last) if schema is None else JsonSchema(schema, on_unsupported="check")
             if term is None:
                 return None
-            ready = self._runtime.compiler.compiled(term)
+            ready = self._runtime.engine.compiled(term)
             with nullcontext() if ready else clock.phase("compile"):
                 self._grammars[key] = self._runtime.grammar(term)
         return self._grammars[key]

@@ -62,10 +62,11 @@ def restore_trunk(runtime: Runtime, known: Checkpoint) -> Opening:
 def _trunk(runtime: Runtime, lines: Sequence[Line], fresh: int, again: bool = False) -> tuple[Trunk, int]:
     """A trunk of these messages, and how many of its tokens are computed; hidden states are kept from `fresh` on."""
     chat = runtime.base.chat
-    trunk = runtime.store.take([message for message, _ in lines[:fresh]]) or runtime.trunk()
+    engine = runtime.engine
+    trunk = engine.open([message for message, _ in lines[:fresh]])
     if again and not _same_tokens(trunk, lines):
-        runtime.store.put(trunk)
-        trunk = runtime.trunk()
+        engine.close(trunk)
+        trunk = engine.open()
     known, reused = len(trunk.messages), len(trunk.ids)
     try:
         for index, (message, ids) in enumerate(lines[known:], start=known):
@@ -74,7 +75,7 @@ def _trunk(runtime: Runtime, lines: Sequence[Line], fresh: int, again: bool = Fa
             trunk.room(len(chat.generation_prompt) + len(chat.closing) + 1, "the transcript with a reply")
     except ContextLengthError:
         trunk.cut(reused)
-        runtime.store.put(trunk)
+        engine.close(trunk)
         raise
     return trunk, reused
 

@@ -31,9 +31,8 @@ from loraloop.agent.checkpoint import (
     RunState,
     Spent,
 )
-from loraloop.agent.engine.branch import Branch
-from loraloop.agent.engine.generate import Generated
 from loraloop.agent.engine.sequence import Claim, Interrupted
+from loraloop.agent.engine.step import StepOutput
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.events import (
     AnswerFlawed,
@@ -65,12 +64,11 @@ from loraloop.agent.loop.pending import Pending, StepPlan
 from loraloop.agent.loop.route import SkillChooser, StepView
 from loraloop.agent.loop.values import ValueCheck
 from loraloop.agent.loop.write import UNENFORCED, StepText, Writer
-from loraloop.agent.policy import ALL
 from loraloop.agent.result import RunResult
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.skills.prefetch import RunAhead
 from loraloop.agent.skills.threads import exit_waits, until_exit
-from loraloop.agent.step import Decision, Step, StopReason, Tokens, Weighed
+from loraloop.agent.step import Decision, Step, StopReason, Weighed
 from loraloop.agent.tools.approval import Approver
 from loraloop.agent.tools.calls import PYTHON, Approval, CallRecord
 from loraloop.agent.tools.executor import Executor
@@ -209,7 +207,7 @@ class Run:
                         self.state.stop = interrupted.reason
             self.result = self._run_result()
         finally:
-            self._runtime.store.put(self._trunk)  # from here on another run may go on with it
+            self._runtime.engine.close(self._trunk)  # from here on another run may go on with it
         self._journal.finished(self.result)
         yield RunFinished(self.id, self.result)
 
@@ -234,28 +232,25 @@ class Run:
             clock: Gets the time of each phase.
         """
         decision, start, before = plan.decision, perf_counter(), len(self._trunk.ids)
-        reused = self._trunk.sequence.length - prefilled
-        with self._runtime.activate(decision.choice) as active:
-            contract, author = active.contract, active.author
-            clock.add("switch", active.seconds)
-            took = round(active.seconds * 1e6, 1)
+        contract, reused = self._runtime.contract(decision.choice), before - prefilled
+        text = self._step_text(plan, contract)
+        trunk = self._gates.trunk_to_judge(self._trunk) if plan.judging else self._trunk
+        with self._runtime.engine.step(trunk, self._writer.request(text, clock)) as written:
+            author, took = written.active.author, round(written.active.seconds * 1e6, 1)
             yield SkillActivated(
                 self.id, plan.index, decision.skill, author.slot, activation=author.activation, microseconds=took
             )
             begun = self._ahead.routed(decision.names, decision.route.runners_up)
             yield from self._prefetch_event(plan.index, "runner_up", begun)
-            branch = (self._gates.trunk_to_judge(self._trunk) if plan.judging else self._trunk).branch(author, clock)
-            if author.activation == "full":
-                prefilled, reused = prefilled + branch.prefilled, branch.start - branch.prefilled
-            try:
-                out, limit = yield from self._writer.write(branch, self._step_text(plan, contract, branch), clock)
-                outcome = self._judge(plan, contract, out, limit)
-                if outcome.keep:
-                    ids = [*self._chat.generation_prompt, *out.ids, *self._chat.closing]
-                    origin = Origin("skill", decision.skill, plan.index, trusted=branch.trusted)
-                    branch.close(ids, Message("assistant", out.text, origin))
-            finally:
-                branch.close()
+            limit = yield from self._writer.write(written, text)
+            out = written.output
+            outcome = self._judge(plan, contract, out, limit)
+            if outcome.keep:
+                trusted = all(message.trusted for message in text.messages)
+                origin = Origin("skill", decision.skill, plan.index, trusted=trusted)
+                written.keep(Message("assistant", out.text, origin))
+        if author.activation == "full":
+            prefilled, reused = prefilled + out.tokens.prefilled, out.tokens.reused
         self.state.spent.tokens += len(out.ids)
         if outcome.ungrounded:
             yield Ungrounded(self.id, plan.index, outcome.ungrounded, outcome.ask)
@@ -271,16 +266,7 @@ class Run:
                 self._trunk.cut(before)
         elif self._is_checked(plan, contract) and (outcome.keep or outcome.output):
             yield TokenGenerated(self.id, plan.index, decision.skill, shown.text, len(shown.ids), shown.spans)
-        tokens = Tokens(
-            prefilled=prefilled,
-            reused=reused,
-            generated=len(out.ids),
-            forced=out.forced,
-            spans=out.spans,
-            recomputed=branch.recomputed,
-            retried=out.retried,
-            shared=clock.sharing,
-        )
+        tokens = replace(out.tokens, prefilled=prefilled, reused=reused, shared=clock.sharing)
         first = {"first_token": round((out.first - start) * 1e3, 3)} if out.first else {}
         step = replace(self._step_of(plan, contract, out, outcome), tokens=tokens, ms=first)
         return Draft(step, contract, outcome, clock, self._repair_of(plan, contract, out.text, outcome))
@@ -361,8 +347,9 @@ class Run:
 
     # Write and judge: what a step is asked to write, and what its text means.
 
-    def _step_text(self, plan: StepPlan, contract: str, branch: Branch) -> StepText:
+    def _step_text(self, plan: StepPlan, contract: str) -> StepText:
         policy, next = self._job.policy, self.state.next
+        messages = [span.message for span in self._trunk.messages]
         if contract == "calls":
             plan.form = self._grammars.with_asking(plan.form, plan.decision.skill)
         own = policy.thresholds
@@ -372,20 +359,21 @@ class Run:
             decision=plan.decision,
             contract=contract,
             form=plan.form,
-            messages=[span.message for span in self._trunk.messages],
+            messages=messages,
             tokens=self._job.limits.run_tokens - self.state.spent.tokens,
             deadline=self._deadline,
             threshold=thresholds.get(contract),
             judging=plan.judging,
-            told="\n".join(filter(None, (plan.told, self._filter.reminder(contract, branch.trusted)))),
+            told="\n".join(
+                filter(None, (plan.told, self._filter.reminder(contract, all(message.trusted for message in messages))))
+            ),
             repair=None if plan.judging else next.repair,
             ask=() if plan.judging else next.ask,
             steps=self.steps,
             checked=self._is_checked(plan, contract),
-            runs=self._runs_programs(plan) and not policy.asked & {ALL, PYTHON},
         )
 
-    def _judge(self, plan: StepPlan, contract: str, out: Generated, limit: StopReason | None) -> Outcome:
+    def _judge(self, plan: StepPlan, contract: str, out: StepOutput, limit: StopReason | None) -> Outcome:
         policy = self._job.policy
         facts = Facts(
             tools=plan.form.tools,
@@ -461,7 +449,7 @@ class Run:
         messages = [span.message for span in self._trunk.messages]
         return ValueCheck(self._job, header, messages, self.state.compactions)
 
-    def _step_of(self, plan: StepPlan, contract: str, out: Generated, outcome: Outcome) -> Step:
+    def _step_of(self, plan: StepPlan, contract: str, out: StepOutput, outcome: Outcome) -> Step:
         opening = OPENINGS.get(contract)
         return Step(
             index=plan.index,
@@ -475,7 +463,6 @@ class Run:
             weighed=Weighed(opening, out.weighed, out.threshold) if opening and out.weighed is not None else None,
             asked=outcome.ask,
             open_tools=plan.open_tools,
-            tried=None if out.passed is None else (out.tries, out.passed),
             ungrounded=outcome.ungrounded,
             flaws=outcome.flaws,
         )

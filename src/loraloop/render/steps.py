@@ -132,9 +132,6 @@ def _notes(step: Step) -> Iterator[str]:
         yield f"p({weighed.opening.replace('_', ' ')}) {weighed.probability:.3f}{threshold}"
     if step.open_tools is not None:
         yield f"may call {', '.join(step.open_tools) or 'nothing'}"
-    if step.tried is not None:
-        count, passed = step.tried
-        yield f"{'passes' if passed else 'fails'} the request's examples, {count} tried"
 
 
 def _call_line(call: CallRecord, full: bool) -> Text:
