@@ -42,6 +42,7 @@ from report import BenchmarkReport, finish, growth, options
 from loraloop import Agent, Context, Limits, LoraloopError, McpServer, Policy, Runtime, Sessions, ToolRetry, tool
 from loraloop.adapters.base import Message
 from loraloop.adapters.skill.skill import Skill
+from loraloop.agent.engine.generate import GenerateRequest
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.events import RunFinished, StepFinished, TokenGenerated, ToolCallStarted
 from loraloop.testing import ScriptedRuntime, calls

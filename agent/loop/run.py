@@ -350,6 +350,7 @@ class Run:
     def _step_text(self, plan: StepPlan, contract: str) -> StepText:
         policy, next = self._job.policy, self.state.next
         messages = [span.message for span in self._trunk.messages]
+        reminder = self._filter.reminder(contract, all(message.trusted for message in messages))
         if contract == "calls":
             plan.form = self._grammars.with_asking(plan.form, plan.decision.skill)
         own = policy.thresholds
@@ -364,9 +365,7 @@ class Run:
             deadline=self._deadline,
             threshold=thresholds.get(contract),
             judging=plan.judging,
-            told="\n".join(
-                filter(None, (plan.told, self._filter.reminder(contract, all(message.trusted for message in messages))))
-            ),
+            told="\n".join(filter(None, (plan.told, reminder))),
             repair=None if plan.judging else next.repair,
             ask=() if plan.judging else next.ask,
             steps=self.steps,

@@ -14,6 +14,7 @@ from loraloop.adapters.skill.contracts import (
     verdict_of,
     verdict_schema,
 )
+from loraloop.agent.engine.step import StepOutput
 from loraloop.agent.loop.transcript import as_passages, as_tools
 from loraloop.agent.output_type import OutputType
 from loraloop.agent.skills.function import Asked, SkillFunction, StepOptions
