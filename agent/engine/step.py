@@ -57,6 +57,7 @@ class StepRequest:
         openings: Openings of the text that are weighed; None for none.
         not_first: Free text does not begin with one of these characters.
         plain_words: What the step sees besides, where the base would begin with one of `not_first`.
+        stays: Whether the text may stay in the transcript, so that there is room left for the end of its message.
         clock: Gets the time of each phase.
     """
 
@@ -71,6 +72,7 @@ class StepRequest:
     openings: Openings | None = None
     not_first: str = ""
     plain_words: str = ""
+    stays: bool = False
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:

@@ -102,6 +102,7 @@ class Writer:
             openings=runtime.openings(step.decision.skill, contract, step.threshold, job.policy.thresholds.ask),
             not_first=self._prompting.call_openers if to_user and job.tools else "",
             plain_words=self._prompting.plain_words,
+            stays=True,
             clock=clock,
         )
 

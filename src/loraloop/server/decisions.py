@@ -427,7 +427,7 @@ def weigh(runtime: Runtime, trunk: Trunk, asked: Labelled, skill: str = NONE) ->
     """The logits of a question's labels at a trunk's end, and the tokens that were read for it."""
     chat, probe, question = runtime.base.chat, Probe(asked.ids), Message("user", asked.text)
     size = len(chat.message(question.role, question.content)) + len(chat.generation_prompt)
-    trunk.room(size + len(chat.closing) + 1)
+    trunk.room(size + 1)
     run_step(runtime.engine, trunk, StepRequest(choice=skill, extra_prompt=[[question]], max_tokens=1, sampler=probe))
     if not probe.logits:
         raise InputError("this runtime's engine gives no probabilities to decide by")

@@ -113,7 +113,7 @@ def test_a_step_waits_for_a_slot_that_others_have(small: Base, make_skill: Any) 
 def test_a_mixture_that_no_bank_holds_is_an_error_and_no_deadlock(
     small: Base, make_skill: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loraloop.agent.runtime.MEMBER_SECONDS", 0.05)
+    monkeypatch.setattr("loraloop.agent.engine.local.MEMBER_SECONDS", 0.05)
     bank = Bank(small, slots=1)
     for seed, name in enumerate(("one", "two")):
         bank.add(make_skill(small, name, "text", seed))
