@@ -6,13 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 from loraloop.adapters.skill.blank import blank_skill, is_blank
 from loraloop.adapters.skill.contracts import openings
 from loraloop.agent.engine.local import LocalEngine
 from loraloop.agent.engine.scheduler import QUEUE
-from loraloop.agent.engine.step import Openings, transcript
+from loraloop.agent.engine.step import Engine, Openings, transcript
 from loraloop.agent.limits import check_messages, check_number
 from loraloop.agent.skills.mixture import Mixture, check_choice, contract_of
 from loraloop.agent.skills.prefetch import Ahead
@@ -24,12 +24,22 @@ if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base, Message
     from loraloop.agent.engine.prefix_cache import Memory
-    from loraloop.agent.engine.trunk import Trunk
+    from loraloop.agent.engine.remote import Kind
+    from loraloop.agent.engine.transcript import Transcript
     from loraloop.agent.skills.outlines_model import OutlinesModel
     from loraloop.agent.skills.skills import Skills
     from loraloop.router.decision import Route, RouterState, ScreenResult
     from loraloop.tool_schemas.grammar.grammar import Grammar
     from loraloop.tool_schemas.schema.findings import OnUnsupported
+
+
+class ConnectOptions(TypedDict, total=False):
+    """How a server is reached; see `Runtime.connect`."""
+
+    key: str
+    concurrency: int
+    connect: float
+    read: float
 
 
 class Chooser(Protocol):
@@ -57,6 +67,7 @@ class Runtime:
         prefetch: Whether skills that may be next are read in the background.
         full_reuse: Positions that contexts kept under full-activation skills take, over all of them.
         queue: Rows of runs that wait for the base at most; one more is a LimitError.
+        engine: Keeps transcripts and writes steps; by default the base in this process.
     """
 
     def __init__(
@@ -70,6 +81,7 @@ class Runtime:
         prefetch: bool = True,
         full_reuse: int = 16_384,
         queue: int = QUEUE,
+        engine: Engine | None = None,
     ) -> None:
         self.base = base
         self.bank = bank
@@ -80,7 +92,9 @@ class Runtime:
         check_number("queue", queue, least=1)
         if self.context > most:
             raise InputError(f"context is {context}: {base.name} has {most} positions; give at most these")
-        self.engine = self._local_engine(context=self.context, reuse=reuse, full_reuse=full_reuse, queue=queue)
+        self.engine = engine or self._local_engine(
+            context=self.context, reuse=reuse, full_reuse=full_reuse, queue=queue
+        )
         self.ahead = Ahead(bank, base.device, prefetch)
         self._adding = Lock()
 
@@ -163,6 +177,44 @@ class Runtime:
         model.warm_up(bank.attached)
         return cls(model, bank, router, context=context)
 
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        base: str | None = None,
+        eyes: str = "smollm2-135m",
+        engine: Kind = "openai",
+        skills: Mapping[str, str] | None = None,
+        context: int | None = None,
+        **options: Unpack[ConnectOptions],
+    ) -> Runtime:
+        """A runtime whose steps an OpenAI-compatible server writes; routing, tools, guard and transcripts stay here.
+
+        What the server cannot do is logged once, and is in every trace (`engine.missing`).
+
+        Args:
+            url: The address of its API, which ends with `/v1`.
+            base: The model's name there, or a name of our catalog; the first model that the server lists where None.
+            eyes: A base with a router that ships for it: it reads the transcript here and chooses the skills.
+            engine: `vllm`, `sglang`, or `openai` for any other server (llama-server, Ollama): how grammars are asked
+                for.
+            skills: Names of the server's adapters by the skills that they are (`tools`, `code`, `retrieval`,
+                `safety`); where None, the server's models of these names. For other skills, except `safety`, the model
+                itself writes under their grammar.
+            context: Positions of a transcript; what the server says, else 4096, where None.
+            **options: `key`, which is sent as a bearer token; `concurrency`, requests in flight at most (16);
+                `connect` and `read`, seconds until a connection is made (5) and between two pieces (120).
+
+        Raises:
+            BaseModelError: The server does not answer, or lists no model.
+            InputError: The server refuses the key, or an option has a value that means nothing.
+            UnknownNameError: There is no such engine, skill or adapter.
+        """
+        from loraloop.agent.connect import connected
+
+        return connected(url, base, eyes, engine, skills, context, **options)
+
     def __reduce__(self) -> str:
         raise TypeError("a Runtime cannot be pickled or copied: load it in each process, with Runtime.load(…)")
 
@@ -236,7 +288,7 @@ class Runtime:
             if not self.with_contract("calls"):
                 self.bank.add(blank_skill(self.base, "calls" if "tools" in self.bank else "tools", "calls"))
 
-    def trunk(self) -> Trunk:
+    def trunk(self) -> Transcript:
         """An empty transcript."""
         return self.engine.open()
 
@@ -255,9 +307,7 @@ class Runtime:
             InputError: It is no list of messages.
         """
         check_messages(messages)
-        trunk = transcript(self.engine, messages, known=0)
-        trunk.flush()
-        self.engine.prefixes.put(trunk.sequence, pinned=True)
+        self.engine.pin(transcript(self.engine, messages, known=0))
 
     def memory(self) -> Memory:
         """What is kept for later runs, each beside its bound."""

@@ -14,6 +14,7 @@ from loraloop.agent.engine.prefix_cache import FullCaches, Memory, PrefixCache
 from loraloop.agent.engine.sampler import TwoWayChoice
 from loraloop.agent.engine.scheduler import QUEUE, Scheduler, SchedulerStats
 from loraloop.agent.engine.step import Openings, OpenStep, StepOutput, StepRequest
+from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.engine.trunk import Trunk, TrunkStore
 from loraloop.agent.skills.mixture import Mixture, as_choice, check_choice, contract_of
 from loraloop.agent.step import Tokens
@@ -126,6 +127,8 @@ class LocalEngine:
         full: Contexts under full-activation skills.
     """
 
+    missing: tuple[str, ...] = ()
+
     def __init__(
         self,
         base: Base,
@@ -160,12 +163,12 @@ class LocalEngine:
             prefixes=self.prefixes,
         )
 
-    def close(self, trunk: Trunk) -> None:
+    def close(self, trunk: Transcript) -> None:
         """Keeps a trunk that nobody uses any more, for others to go on from."""
-        self.store.put(trunk)
+        self.store.put(_trunk(trunk))
 
     @contextmanager
-    def step(self, trunk: Trunk, request: StepRequest) -> Iterator[OpenStep]:
+    def step(self, trunk: Transcript, request: StepRequest) -> Iterator[OpenStep]:
         """Activates the step's skill and opens a branch at the trunk's end; both end with the block.
 
         Raises:
@@ -174,7 +177,7 @@ class LocalEngine:
         """
         with self.activate(request.choice) as active:
             request.clock.add("switch", active.seconds)
-            branch = trunk.branch(active.author, request.clock)
+            branch = _trunk(trunk).branch(active.author, request.clock)
             try:
                 yield LocalStep(self, active, branch, request)
             finally:
@@ -288,6 +291,11 @@ class LocalEngine:
         self._openers[characters] = found
         return found
 
+    def pin(self, trunk: Transcript) -> None:
+        """Computes a beginning of transcripts and keeps it for all that begin so."""
+        trunk.flush()
+        self.prefixes.put(_trunk(trunk).sequence, pinned=True)
+
     @property
     def stats(self) -> SchedulerStats:
         """What was computed so far, and what waits."""
@@ -296,3 +304,8 @@ class LocalEngine:
     def memory(self) -> Memory:
         """What is kept for later runs, each beside its bound."""
         return Memory(self.store.held, self.prefixes.held, self.full.held, self.bank.bytes, *self.compiler.kept)
+
+
+def _trunk(transcript: Transcript) -> Trunk:
+    assert isinstance(transcript, Trunk)  # this engine opened it
+    return transcript

@@ -18,7 +18,9 @@ from loraloop.tool_schemas.errors import SchemaError
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
     from loraloop.agent.engine.ledger import Active
-    from loraloop.agent.engine.trunk import Trunk
+    from loraloop.agent.engine.prefix_cache import Memory
+    from loraloop.agent.engine.scheduler import SchedulerStats
+    from loraloop.agent.engine.transcript import Transcript
     from loraloop.agent.skills.mixture import Mixture
     from loraloop.tool_schemas.grammar.grammar import Grammar, Term
 
@@ -119,12 +121,18 @@ class OpenStep(Protocol):
 
 
 class Engine(Protocol):
-    """What a run needs of a transcript and of a step; `LocalEngine` computes them on a base in this process."""
+    """What a run needs of a transcript and of a step. `LocalEngine` computes both on a base in this process.
 
-    def open(self, messages: Sequence[Message] = ()) -> Trunk:
+    Attributes:
+        missing: What this engine cannot do that a base in this process can; every trace has it.
+    """
+
+    missing: tuple[str, ...]
+
+    def open(self, messages: Sequence[Message] = ()) -> Transcript:
         """A transcript that holds as many of the first of these messages as were kept of an earlier one; or none."""
 
-    def close(self, trunk: Trunk) -> None:
+    def close(self, trunk: Transcript) -> None:
         """Takes back a transcript that nobody uses any more, for others to go on from."""
 
     def grammar(self, term: Any) -> Grammar:
@@ -133,11 +141,25 @@ class Engine(Protocol):
     def compiled(self, term: Term) -> bool:
         """Whether `grammar` would return at once."""
 
-    def step(self, trunk: Trunk, request: StepRequest) -> AbstractContextManager[OpenStep]:
+    def step(self, trunk: Transcript, request: StepRequest) -> AbstractContextManager[OpenStep]:
         """Opens a step at the transcript's end. No other step of this transcript may be open."""
 
+    def pin(self, trunk: Transcript) -> None:
+        """Keeps a beginning of transcripts for all that begin so.
 
-def run_step(engine: Engine, trunk: Trunk, request: StepRequest) -> StepOutput:
+        Raises:
+            InputError: This engine keeps nothing.
+        """
+
+    @property
+    def stats(self) -> SchedulerStats:
+        """What was computed so far, and what waits."""
+
+    def memory(self) -> Memory:
+        """What is kept for later runs, each beside its bound."""
+
+
+def run_step(engine: Engine, trunk: Transcript, request: StepRequest) -> StepOutput:
     """Writes one step whose text does not stay in the transcript.
 
     Raises:
@@ -161,7 +183,7 @@ def checked(out: StepOutput) -> StepOutput:
     return out
 
 
-def transcript(engine: Engine, messages: Sequence[Message], known: int | None = None) -> Trunk:
+def transcript(engine: Engine, messages: Sequence[Message], known: int | None = None) -> Transcript:
     """A transcript of whole messages; what is new of it is not computed yet.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.engine.step import Openings, StepRequest, run_step, transcript
-from loraloop.agent.engine.trunk import Trunk
+from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.loop.transcript import words_of
 from loraloop.agent.runtime import Runtime
 from loraloop.tool_schemas.errors import LoraloopError
@@ -75,6 +75,6 @@ def _action(described: str) -> str:
     return said[:1].lower() + said[1:]
 
 
-def _says_yes(runtime: Runtime, trunk: Trunk, threshold: float | None) -> bool:
+def _says_yes(runtime: Runtime, trunk: Transcript, threshold: float | None) -> bool:
     grammar, openings = runtime.grammar(Choice((YES, NO))), Openings(YES, NO, threshold)
     return run_step(runtime.engine, trunk, StepRequest(grammar=grammar, max_tokens=8, openings=openings)).text == YES

@@ -14,7 +14,7 @@ from loraloop.tool_schemas.grammar.grammar import JsonSchema
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
-    from loraloop.agent.engine.trunk import Trunk
+    from loraloop.agent.engine.transcript import Transcript
     from loraloop.agent.runtime import Runtime
     from loraloop.router.decision import ScreenResult
 
@@ -61,7 +61,7 @@ class Judge:
         runtime.check(self.skill)
         self._runtime, self._unsafe_from = runtime, unsafe_from
 
-    def read(self, messages: Sequence[Message]) -> Trunk:
+    def read(self, messages: Sequence[Message]) -> Transcript:
         """The transcript's trunk; screen and verdict look at its last message.
 
         Raises:
@@ -69,12 +69,12 @@ class Judge:
         """
         return transcript(self._runtime.engine, self._runtime.base.chat.complete(messages), known=0)
 
-    def screen(self, trunk: Trunk) -> ScreenResult:
+    def screen(self, trunk: Transcript) -> ScreenResult:
         """What the router's screen says."""
         router = self._runtime.router
         return router.screen(router.features(trunk.features(), [span.message for span in trunk.messages]))
 
-    def judge(self, trunk: Trunk) -> Judgement:
+    def judge(self, trunk: Transcript) -> Judgement:
         """The skill's verdict, whatever the screen says; the trunk is left as it was."""
         runtime, start = self._runtime, perf_counter()
         openings = runtime.openings(self.skill, "verdict", self._unsafe_from)

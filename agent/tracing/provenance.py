@@ -33,7 +33,9 @@ def runtime_used(runtime: Runtime) -> RuntimeUsed:
         device=str(base.device),
     )
     skills = tuple(taken(SkillUsed, runtime.bank.card(name)) for name in runtime.skills)
-    return RuntimeUsed(used, skills, router_used(runtime.router), dict(versions()), dict(machine()))
+    return RuntimeUsed(
+        used, skills, router_used(runtime.router), dict(versions()), dict(machine()), runtime.engine.missing
+    )
 
 
 def router_used(router: Any) -> RouterUsed:

@@ -51,7 +51,7 @@ from loraloop.tool_schemas.schema.validation import DEEPEST_VALUE
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loraloop.agent.engine.trunk import Trunk
+    from loraloop.agent.engine.transcript import Transcript
     from loraloop.agent.runtime import Runtime
 
 routes = APIRouter()
@@ -306,7 +306,7 @@ class Decider:
         }
         return {"answers": answers, "usage": usage}
 
-    def shares(self, trunk: Trunk, asked: Labelled, skill: str = NONE) -> tuple[list[float], int]:
+    def shares(self, trunk: Transcript, asked: Labelled, skill: str = NONE) -> tuple[list[float], int]:
         """The calibrated probabilities of a question's labels, and the tokens that were read for it."""
         runtime = self._runtime
         logits, tokens = weigh(runtime, trunk, asked, skill)
@@ -346,7 +346,7 @@ class Decider:
         return found
 
 
-def read(runtime: Runtime, messages: Sequence[Message], *, routed: bool = False) -> tuple[Trunk, int]:
+def read(runtime: Runtime, messages: Sequence[Message], *, routed: bool = False) -> tuple[Transcript, int]:
     """The trunk of some messages, and how many of its tokens were known.
 
     Args:
@@ -423,7 +423,7 @@ class Probe(Sampler):
         return self._ids[max(range(len(self._ids)), key=self.logits.__getitem__)]
 
 
-def weigh(runtime: Runtime, trunk: Trunk, asked: Labelled, skill: str = NONE) -> tuple[list[float], int]:
+def weigh(runtime: Runtime, trunk: Transcript, asked: Labelled, skill: str = NONE) -> tuple[list[float], int]:
     """The logits of a question's labels at a trunk's end, and the tokens that were read for it."""
     chat, probe, question = runtime.base.chat, Probe(asked.ids), Message("user", asked.text)
     size = len(chat.message(question.role, question.content)) + len(chat.generation_prompt)
@@ -434,7 +434,7 @@ def weigh(runtime: Runtime, trunk: Trunk, asked: Labelled, skill: str = NONE) ->
     return probe.logits, size
 
 
-def by_router(runtime: Runtime, trunk: Trunk, question: Question) -> dict[str, Any]:
+def by_router(runtime: Runtime, trunk: Transcript, question: Question) -> dict[str, Any]:
     """The router's answer: a choice among skills, or a predicate, which its screen answers.
 
     Raises:
