@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base, Message
     from loraloop.agent.engine.prefix_cache import Memory
-    from loraloop.agent.engine.remote import Kind
+    from loraloop.agent.engine.remote.grammar import Kind
     from loraloop.agent.engine.transcript import Transcript
     from loraloop.agent.skills.outlines_model import OutlinesModel
     from loraloop.agent.skills.skills import Skills
@@ -211,9 +211,9 @@ class Runtime:
             InputError: The server refuses the key, or an option has a value that means nothing.
             UnknownNameError: There is no such engine, skill or adapter.
         """
-        from loraloop.agent.connect import connected
+        from loraloop.agent.engine.remote.connect import connected
 
-        return connected(url, base, eyes, engine, skills, context, **options)
+        return connected(url, base=base, eyes=eyes, engine=engine, skills=skills, context=context, **options)
 
     def __reduce__(self) -> str:
         raise TypeError("a Runtime cannot be pickled or copied: load it in each process, with Runtime.load(…)")

@@ -33,9 +33,8 @@ def runtime_used(runtime: Runtime) -> RuntimeUsed:
         device=str(base.device),
     )
     skills = tuple(taken(SkillUsed, runtime.bank.card(name)) for name in runtime.skills)
-    return RuntimeUsed(
-        used, skills, router_used(runtime.router), dict(versions()), dict(machine()), runtime.engine.missing
-    )
+    router, missing = router_used(runtime.router), runtime.engine.missing
+    return RuntimeUsed(used, skills, router, dict(versions()), dict(machine()), missing=missing)
 
 
 def router_used(router: Any) -> RouterUsed:

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from loraloop import Agent, Limits, Policy, Runtime, Sessions, Tracer
 from loraloop.adapters.base import Message
-from loraloop.agent.engine.remote import RemoteGrammar, laid_out
+from loraloop.agent.engine.remote.engine import laid_out
+from loraloop.agent.engine.remote.grammar import RemoteGrammar
 from loraloop.agent.events import TokenGenerated
 from loraloop.tool_schemas.errors import (
     BaseModelError,

@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from loraloop.agent.bare import CONTRACTS
-from loraloop.agent.engine.remote import KINDS, Kind, RemoteEngine, RemoteServer
+from loraloop.agent.engine.remote.engine import RemoteEngine
+from loraloop.agent.engine.remote.grammar import KINDS, Kind
+from loraloop.agent.engine.remote.server import RemoteServer
 from loraloop.agent.runtime import Runtime
 from loraloop.tool_schemas.errors import BaseModelError, InputError, LoraloopError, unknown
 
@@ -25,9 +27,15 @@ log = logging.getLogger("loraloop")
 
 
 def connected(
-    url: str, base: str | None, eyes: str, engine: Kind, skills: Mapping[str, str] | None, context: int | None,
+    url: str,
+    *,
+    base: str | None,
+    eyes: str,
+    engine: Kind,
+    skills: Mapping[str, str] | None,
+    context: int | None,
     **options: Any,
-) -> Runtime:  # fmt: skip
+) -> Runtime:
     """A runtime on a server; see `Runtime.connect`."""
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base as LocalBase
