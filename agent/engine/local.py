@@ -45,9 +45,10 @@ class LocalStep:
 
     def __init__(self, engine: LocalEngine, active: Active, branch: Branch, request: StepRequest) -> None:
         chat = engine.base.chat
-        self.active, self.branch, self.output = active, branch, StepOutput()
+        self.active, self.branch = active, branch
         self.room = branch.left - len(chat.generation_prompt) - len(chat.closing if request.stays else ())
         self.request, self._engine, self._chat = request, engine, chat
+        self.output = self._output(Generated())
 
     def write(self) -> Iterator[Delta]:
         """Writes the text; see `OpenStep.write`."""

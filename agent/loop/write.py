@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.checkpoint import Again
 from loraloop.agent.engine.sampler import Sampler
-from loraloop.agent.engine.step import OpenStep, StepOutput, StepRequest
+from loraloop.agent.engine.step import OpenStep, StepRequest
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.events import Event, TokenGenerated
 from loraloop.agent.loop.grammars import StepGrammars
@@ -129,7 +129,7 @@ class Writer:
         except LimitError as error:
             if not step.index and not step.judging:
                 raise
-            written.output = StepOutput(reason=UNENFORCED, problem=str(error))
+            written.output = replace(written.output, reason=UNENFORCED, problem=str(error))
             return _cut(written)
         limited: dict[str, StopReason] = {
             "tokens": _cut(written), "deadline": "deadline", "cancelled": "cancelled", "repetition": "repetition"
