@@ -25,7 +25,7 @@ from loraloop.tool_schemas.grammar.grammar import Term
 from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
-    from loraloop.agent.runtime import Runtime
+    from loraloop.agent.skills.one_step import SkillRuntime
 
 R = TypeVar("R", bound=SkillResult, covariant=True)
 
@@ -74,7 +74,7 @@ class SkillFunction(Generic[R]):
 
     contract: ClassVar[str]
 
-    def __init__(self, runtime: Runtime, name: str) -> None:
+    def __init__(self, runtime: SkillRuntime, name: str) -> None:
         self.name = name
         self._runtime = runtime
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from loraloop.agent.engine.generate import Delta
 from loraloop.agent.engine.sequence import Claim
@@ -13,12 +13,37 @@ from loraloop.agent.engine.step import StepOutput, StepRequest, checked, transcr
 from loraloop.agent.skills.threads import exit_waits, until_exit
 
 if TYPE_CHECKING:
+    from loraloop.adapters.bank.bank import Bank
+    from loraloop.adapters.base import Base
     from loraloop.adapters.base.messages import Message
-    from loraloop.agent.runtime import Runtime
+    from loraloop.agent.engine.step import Engine, Openings
+    from loraloop.tool_schemas.grammar.grammar import Grammar
+
+
+class SkillRuntime(Protocol):
+    """What one step of a skill needs of a runtime."""
+
+    base: Base
+    bank: Bank
+    engine: Engine
+
+    def grammar(self, term: Any) -> Grammar: ...
+
+    def contract(self, skill: str) -> str: ...
+
+    def check(self, skill: str) -> None: ...
+
+    def text_schema(self, skill: str) -> dict[str, Any] | None: ...
+
+    def openings(self, skill: str, contract: str, threshold: float | None) -> Openings | None: ...
+
+    def call_form(self, skill: str) -> str: ...
 
 
 @exit_waits
-def write_step(runtime: Runtime, messages: Sequence[Message], request: StepRequest) -> Iterator[Delta | StepOutput]:
+def write_step(
+    runtime: SkillRuntime, messages: Sequence[Message], request: StepRequest
+) -> Iterator[Delta | StepOutput]:
     """Lets a skill write its step after `messages`; yields pieces of text, then one `StepOutput`, last.
 
     What it writes does not stay in the transcript.

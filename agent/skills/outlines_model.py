@@ -26,7 +26,7 @@ from loraloop.tool_schemas.grammar.grammar import JsonSchema, term_of
 from loraloop.tool_schemas.schema.findings import OnUnsupported
 
 if TYPE_CHECKING:
-    from loraloop.agent.runtime import Runtime
+    from loraloop.agent.skills.one_step import SkillRuntime
     from loraloop.tool_schemas.grammar.grammar import Term
 
 BATCH = 16
@@ -60,7 +60,7 @@ class OutlinesModel(VLLMOffline):
 
     def __init__(
         self,
-        runtime: Runtime,
+        runtime: SkillRuntime,
         skill: str | None = None,
         max_tokens: int = 512,
         on_unsupported: OnUnsupported = "refuse",

@@ -17,8 +17,8 @@ from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
-    from loraloop.agent.runtime import Runtime
     from loraloop.agent.skills.function import SkillFunction
+    from loraloop.agent.skills.one_step import SkillRuntime
 
 F = TypeVar("F", bound="SkillFunction[Any]")
 
@@ -31,7 +31,7 @@ class Skills(Sequence[str]):
     `skills.function("name", TextFunction)` is the same for others.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: SkillRuntime) -> None:
         self._runtime = runtime
         self._names: tuple[str, ...] = runtime.bank.names
 

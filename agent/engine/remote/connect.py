@@ -1,4 +1,4 @@
-"""A runtime whose steps a server writes: its models are looked up, and the embedded base routes for it."""
+"""Connecting to a server: its models are looked up, and the embedded base routes for them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from loraloop.agent.bare import CONTRACTS
 from loraloop.agent.engine.remote.engine import RemoteEngine
 from loraloop.agent.engine.remote.grammar import KINDS, Kind
 from loraloop.agent.engine.remote.server import RemoteServer
-from loraloop.agent.runtime import Runtime
 from loraloop.tool_schemas.errors import BaseModelError, InputError, LoraloopError, unknown
 
 if TYPE_CHECKING:
+    from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base
+    from loraloop.router.eyes import Eyes
 
 CONTEXT = 4096
 """Positions of a server that does not say how many it has."""
-SERVED = {**CONTRACTS, "safety": "verdict"}
-"""The contract of an adapter that is named like one of these skills."""
+SERVED = {"tools": "calls", "code": "code", "retrieval": "answer", "safety": "verdict"}
+"""The skills of a server and the contract of each. A verdict has to be trained, so `safety` has to be an adapter."""
 log = logging.getLogger("loraloop")
 
 
@@ -35,8 +35,11 @@ def connected(
     skills: Mapping[str, str] | None,
     context: int | None,
     **options: Any,
-) -> Runtime:
-    """A runtime on a server; see `Runtime.connect`."""
+) -> tuple[Base, Bank, Eyes, RemoteEngine]:
+    """What a runtime on a server consists of: a base that counts tokens, the skills, a router, and the engine.
+
+    See `Runtime.connect` for the arguments and the errors.
+    """
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base as LocalBase
     from loraloop.adapters.skill.blank import blank_skill
@@ -61,11 +64,11 @@ def connected(
         blank = blank_skill(local, name, contract)
         if name in adapters:
             bank.add(Skill(blank.card.model_copy(update={"training": {"objective": "the server's"}}), blank.tensors))
-        elif name in CONTRACTS:
+        elif contract != "verdict":
             bank.add(blank)
     made = RemoteEngine(local, bank, server, engine, model, adapters)
     log.warning("%s, model %s, through %s: %s", url, model, engine, "; ".join(made.missing))
-    return Runtime(local, bank, Eyes.beside(local.prompting, reader), prefetch=False, engine=made)
+    return local, bank, Eyes.beside(local.prompting, reader), made
 
 
 def _models(server: RemoteServer) -> list[dict[str, Any]]:
