@@ -213,8 +213,10 @@ class Runtime:
         """
         from loraloop.agent.engine.remote.connect import connected
 
-        *parts, made = connected(url, base=base, eyes=eyes, engine=engine, skills=skills, context=context, **options)
-        return cls(*parts, prefetch=False, engine=made)
+        model, bank, router, made = connected(
+            url, base=base, eyes=eyes, engine=engine, skills=skills, context=context, **options
+        )
+        return cls(model, bank, router, prefetch=False, engine=made)
 
     def __reduce__(self) -> str:
         raise TypeError("a Runtime cannot be pickled or copied: load it in each process, with Runtime.load(…)")
