@@ -226,6 +226,8 @@ class Runtime:
         for name in names_of(skill):
             if name != NONE and name not in self.bank:
                 raise unknown("skill", name, (*self.bank.names, NONE))
+            if name in self.with_contract("agreement"):
+                raise InputError(f"the skill {name!r} checks answers: it cannot be chosen for a step")
             if isinstance(skill, Mixture) and not (card := self.bank.card(name)).blends:
                 raise InputError(
                     f"the mixture {skill} has the skill {name!r}, which is of the method {card.method!r}: a mixture is "
@@ -240,6 +242,11 @@ class Runtime:
     def closer(self) -> str | None:
         """Name of the skill that closes runs in the place of the base (`Card.closes`); None where the base does."""
         return next((name for name in self.with_contract("text") if self.bank.card(name).closes), None)
+
+    @property
+    def answer_judge(self) -> str | None:
+        """Name of the skill that says whether an answer contradicts the records; None where there is none."""
+        return next(iter(self.with_contract("agreement")), None)
 
     def let_call(self) -> None:
         """Sees to it that some skill writes calls: if none does, the base itself under the grammar, as `tools`."""

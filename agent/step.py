@@ -144,12 +144,15 @@ class AnswerFlaw:
     """What is wrong with an answer.
 
     Attributes:
-        kind: `number`, `date`, `time`, `identifier`, `email` or `url` of a value that stands in no record.
+        kind: `number`, `date`, `time`, `identifier`, `email` or `url` of a value that stands in no record;
+            `contradiction` where the verdict skill says that the answer contradicts the records.
         text: The part of the answer that is wrong.
+        probability: The verdict skill's, of a contradiction; None of others.
     """
 
     kind: str
     text: str
+    probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

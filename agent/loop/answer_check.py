@@ -5,7 +5,7 @@ finds (`AnswerCheck`). This one looks at values: numbers, dates, times, identifi
 stand in the conversation, in a result, in the arguments of a call or in a passage, in any usual format, or be computed
 from numbers there: a sum, a difference or a product of two, the same in another unit or rounded, the sum or the mean of
 a column, how many items a list has, the time between two dates or times of day. Code, citations, the numbers of a list,
-and number words are not looked at.
+and number words are not looked at. What a sentence claims is for the verdict skill (`answer_verdict.py`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from loraloop.agent.tools.value_kinds import NUMERALS, Kind, kind_of
 from loraloop.tool_schemas.jsontext import dumps
 
 AnswerCheck: TypeAlias = Callable[[str, Sequence[CallRecord], Sequence[Message]], tuple[AnswerFlaw, ...]]
+CONTRADICTION = "contradiction"
+"""The kind of the flaw that the verdict skill finds."""
 _LEFT_OUT = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`|\[[^\]\n]{1,40}\]|^\s*(?:[-*]\s*)?\d{1,3}[.)]\s", re.DOTALL | re.MULTILINE
 )
@@ -152,8 +154,11 @@ def columns_of(result: Any) -> Iterator[list[Decimal]]:
 def correction(flaws: Sequence[AnswerFlaw], records: Sequence[CallRecord]) -> str:
     """What the model is told about a flawed answer, with the receipts beside it."""
     named = " and ".join(f'"{flaw.text}"' for flaw in flaws[:4])
+    wrong = f"Nothing that was said or found has {named}."
+    if flaws[0].kind == CONTRADICTION:
+        wrong = "This contradicts what happened."
     happened = short_receipts(receipts_of(records))
-    return f"Nothing that was said or found has {named}.{f' What happened: {happened}' if happened else ''}"
+    return f"{wrong}{f' What happened: {happened}' if happened else ''}"
 
 
 def answer_from_records(

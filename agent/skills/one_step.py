@@ -125,14 +125,22 @@ class Wrote:
 
 
 def write_greedily(
-    runtime: SkillRuntime, trunk: Trunk, author: Author, grammar: Grammar, tokens: int, two_way: TwoWayChoice | None
+    runtime: SkillRuntime,
+    trunk: Trunk,
+    author: Author,
+    grammar: Grammar,
+    tokens: int,
+    two_way: TwoWayChoice | None,
+    extra_prompt: str = "",
 ) -> Generated:
     """Generates greedily in a branch at the trunk's end, and closes the branch: the trunk is left as it was."""
+    chat = runtime.base.chat
+    told = chat.message("user", extra_prompt) if extra_prompt else []
     out, branch = Generated(), trunk.branch(author)
     try:
         for piece in runtime.generate(
             branch,
-            runtime.base.chat.generation_prompt,
+            [*told, *chat.generation_prompt],
             Sampler(GREEDY),
             Budget(tokens),
             stop_ids=runtime.base.end_ids,

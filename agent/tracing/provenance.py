@@ -32,7 +32,7 @@ def runtime_used(runtime: Runtime) -> RuntimeUsed:
         context=runtime.context,
         device=str(base.device),
     )
-    skills = tuple(taken(SkillUsed, runtime.bank.card(name)) for name in runtime.skills)
+    skills = tuple(taken(SkillUsed, runtime.bank.card(name)) for name in runtime.bank.names)
     return RuntimeUsed(used, skills, router_used(runtime.router), dict(versions()), dict(machine()))
 
 
