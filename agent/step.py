@@ -139,6 +139,10 @@ class Weighed:
     threshold: float | None = None
 
 
+CONTRADICTION = "contradiction"
+"""The kind of the flaw that a verdict skill finds in an answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerFlaw:
     """What is wrong with an answer.
@@ -153,6 +157,9 @@ class AnswerFlaw:
     kind: str
     text: str
     probability: float | None = None
+
+    def __str__(self) -> str:
+        return f"the records contradict {self.text!r}" if self.kind == CONTRADICTION else f"no record has {self.text}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.step import AnswerFlaw
+from loraloop.agent.step import CONTRADICTION, AnswerFlaw
 from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tools.evidence import Day, Evidence, readings, written_days, written_times
 from loraloop.agent.tools.grounding import FACTORS, MOST_PAIRS, leaf_lines, sources_of
@@ -28,8 +28,6 @@ from loraloop.agent.tools.value_kinds import NUMERALS, Kind, kind_of
 from loraloop.tool_schemas.jsontext import dumps
 
 AnswerCheck: TypeAlias = Callable[[str, Sequence[CallRecord], Sequence[Message]], tuple[AnswerFlaw, ...]]
-CONTRADICTION = "contradiction"
-"""The kind of the flaw that the verdict skill finds."""
 _LEFT_OUT = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`|\[[^\]\n]{1,40}\]|^\s*(?:[-*]\s*)?\d{1,3}[.)]\s", re.DOTALL | re.MULTILINE
 )

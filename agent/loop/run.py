@@ -55,13 +55,7 @@ from loraloop.agent.events import (
 from loraloop.agent.guard.gates import Gates
 from loraloop.agent.guard.tool_filter import ToolFilter
 from loraloop.agent.hooks import Hook, RunFacts, RunFollowers, tell_hooks
-from loraloop.agent.loop.answer_check import (
-    CONTRADICTION,
-    AnswerCheck,
-    answer_from_records,
-    correction,
-    value_flaws,
-)
+from loraloop.agent.loop.answer_check import AnswerCheck, answer_from_records, correction, value_flaws
 from loraloop.agent.loop.answer_verdict import contradiction, records_in
 from loraloop.agent.loop.compaction import Compactor
 from loraloop.agent.loop.grammars import StepGrammars
@@ -77,7 +71,7 @@ from loraloop.agent.result import RunResult
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.skills.prefetch import RunAhead
 from loraloop.agent.skills.threads import exit_waits, until_exit
-from loraloop.agent.step import AnswerFlaw, Decision, Step, StopReason, Tokens, Weighed
+from loraloop.agent.step import CONTRADICTION, AnswerFlaw, Decision, Step, StopReason, Tokens, Weighed
 from loraloop.agent.tools.approval import Approver
 from loraloop.agent.tools.calls import PYTHON, Approval, CallRecord
 from loraloop.agent.tools.executor import Executor

@@ -47,7 +47,7 @@ FORMS = {
 OF_FORM = {
     "calls": ("calls",),
     "passages": ("answer",),
-    "label": ("text", "verdict", "agreement"),
+    "label": ("text", "verdict"),
     "openai": ("text", "calls", "code"),
     "sharegpt": ("text", "calls", "code"),
     "alpaca": ("text", "code"),
