@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from report import BenchmarkReport, finish, options
 
+from loraloop.adapters.skill.registry import library
 from loraloop.adapters.training.scoring.score import rate
 from loraloop.agent import Agent, Approve, Deny, Limits, Policy, Runtime
 from loraloop.evals.desk.checks import judge
@@ -111,7 +112,8 @@ def main() -> None:
         "--skill", action="append", default=[], help="folder of a further skill, such as a verdict skill"
     )
     given = parser.parse_args()
-    runtime = Runtime.load(open_base(given.base), skills=["tools", "answer", *given.skill])
+    base = open_base(given.base)
+    runtime = Runtime.load(base, skills=[*library(base.name), *given.skill])
     worlds = [*load_worlds(ROOT / "recipes/desk"), *load_worlds(ROOT / "recipes/worlds", HELD_OUT)]
     rows: list[dict[str, Any]] = []
     for seed in range(given.limit * 3):

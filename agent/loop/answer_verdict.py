@@ -32,15 +32,15 @@ def contradiction(runtime: Runtime, trunk: Trunk, answer: str) -> float | None:
         trunk: The transcript before the answer; it is left as it was.
         answer: The answer's text.
     """
-    skill = runtime.answer_judge
+    skill, prompt = runtime.answer_judge, agreement_prompt(answer)
     assert skill is not None
+    if trunk.context - len(trunk.ids) - len(runtime.base.chat.message("user", prompt)) < 2 * TOKENS:
+        return None
     two_way = openings_of(runtime, skill, "agreement")
     grammar = runtime.grammar(JsonSchema(agreement_schema()))
     try:
         with runtime.activate(skill) as active:
-            out = write_greedily(
-                runtime, trunk, active.author, grammar, TOKENS, two_way, extra_prompt=agreement_prompt(answer)
-            )
+            out = write_greedily(runtime, trunk, active.author, grammar, TOKENS, two_way, prompt)
     except (ContextLengthError, LimitError):
         return None
     if not out.whole or not contradicts_of(out.text):
