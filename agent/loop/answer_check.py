@@ -5,7 +5,7 @@ finds (`AnswerCheck`). This one looks at values: numbers, dates, times, identifi
 stand in the conversation, in a result, in the arguments of a call or in a passage, in any usual format, or be computed
 from numbers there: a sum, a difference or a product of two, the same in another unit or rounded, the sum or the mean of
 a column, how many items a list has, the time between two dates or times of day. Code, citations, the numbers of a list,
-and number words are not looked at. What a sentence claims is for the verdict skill (`answer_verdict.py`).
+and number words are not looked at. What a sentence claims is for the verdict skill (`agent/guard/answer_judge.py`).
 """
 
 from __future__ import annotations

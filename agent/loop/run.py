@@ -52,11 +52,11 @@ from loraloop.agent.events import (
     ToolsLimited,
     Ungrounded,
 )
+from loraloop.agent.guard.answer_judge import contradiction, records_in
 from loraloop.agent.guard.gates import Gates
 from loraloop.agent.guard.tool_filter import ToolFilter
 from loraloop.agent.hooks import Hook, RunFacts, RunFollowers, tell_hooks
 from loraloop.agent.loop.answer_check import AnswerCheck, answer_from_records, correction, value_flaws
-from loraloop.agent.loop.answer_verdict import contradiction, records_in
 from loraloop.agent.loop.compaction import Compactor
 from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, unavailable_skills
