@@ -11,6 +11,7 @@ first answer that the model wrote, `after` the answer of the run. The verdict sk
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections import Counter
@@ -28,7 +29,7 @@ from loraloop.evals.desk.checks import judge
 from loraloop.evals.desk.facts import normal, states
 from loraloop.evals.desk.runner import answer_of
 from loraloop.evals.desk.world import DeskRequest, World, load_worlds
-from loraloop.loading import open_base
+from loraloop.inputs.loading import open_base
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import ToolError
 
@@ -53,13 +54,12 @@ def assistant(runtime: Runtime, world: World, state: str, seed: int) -> Agent[An
     """An assistant of a world whose tools end as the state says."""
 
     def ended(function: Any) -> Any:
+        @functools.wraps(function)
         def called(**given: Any) -> Any:
             if state == "failed":
                 raise ToolError(ERRORS[seed % len(ERRORS)])
             return [] if state == "empty" and function.__name__ not in world.changes else function(**given)
 
-        called.__dict__.update(function.__dict__)
-        called.__name__, called.__doc__, called.__wrapped__ = function.__name__, function.__doc__, function
         return called
 
     tools = [Tool.from_function(ended(each), effects=each.__name__ in world.changes) for each in world.tools]
