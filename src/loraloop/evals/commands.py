@@ -102,9 +102,7 @@ def tune(
     base: BaseName = BASE,
     skill: SkillFolder = None,
     limit: Annotated[int, typer.Option("--limit", min=20, help="Validation records, at most.")] = 1200,
-    refused: Annotated[
-        float, typer.Option(help="Of safety and verdict: good texts that may be refused.")
-    ] = 0.02,
+    refused: Annotated[float, typer.Option(help="Of safety and verdict: good texts that may be refused.")] = 0.02,
     write: Annotated[bool, typer.Option("--write", help="Store the threshold on the skill's card.")] = False,
 ) -> None:
     """Choose from which probability a skill abstains, or refuses, on validation records; give no evaluation file."""

@@ -140,7 +140,7 @@ def validation_examples(skill: str, limit: int | None = None, header: str = CALL
 
     Args:
         skill: `retrieval` or `verdict`.
-        limit: Most records.
+        limit: Most records, spread evenly.
         header: Stands above the base's lists of tools.
 
     Raises:
@@ -152,7 +152,9 @@ def validation_examples(skill: str, limit: int | None = None, header: str = CALL
     if skill not in VALIDATION:
         raise InputError(f"no validation records of {skill} come with loraloop: give some with --data")
     name = VALIDATION[skill]
-    rows = [(RecordPlace(name, line), row) for line, row in frozen_rows(name) if row.get("part") == "valid"][:limit]
+    every = [(RecordPlace(name, line), row) for line, row in frozen_rows(name) if row.get("part") == "valid"]
+    count = len(every) if limit is None else min(limit, len(every))
+    rows = [every[place * len(every) // count] for place in range(count)]
     if skill == "verdict":
         how = Reading("agreement", turns="last", header=header)
         return [record for place, row in rows for record in records_of(row, how, place)]
