@@ -14,7 +14,7 @@ from loraloop.agent.engine.local import LocalEngine
 from loraloop.agent.engine.scheduler import QUEUE
 from loraloop.agent.engine.step import Engine, Openings, transcript
 from loraloop.agent.limits import check_messages, check_number
-from loraloop.agent.skills.mixture import Mixture, check_choice, contract_of
+from loraloop.agent.skills.mixture import Mixture, check_choice, contract_of, names_of
 from loraloop.agent.skills.prefetch import Ahead
 from loraloop.tool_schemas.errors import InputError, unknown
 
@@ -275,6 +275,9 @@ class Runtime:
     def check(self, skill: str | Mixture) -> None:
         """Raises UnknownNameError, naming the nearest skill, if there is no such skill; InputError if it cannot mix."""
         check_choice(skill, self.bank)
+        for name in names_of(skill):
+            if name in self.with_contract("agreement"):
+                raise InputError(f"the skill {name!r} checks answers: it cannot be chosen for a step")
 
     def with_contract(self, contract: str) -> tuple[str, ...]:
         """Names of the skills that write this."""
@@ -284,6 +287,11 @@ class Runtime:
     def closer(self) -> str | None:
         """Name of the skill that closes runs in the place of the base (`Card.closes`); None where the base does."""
         return next((name for name in self.with_contract("text") if self.bank.card(name).closes), None)
+
+    @property
+    def answer_judge(self) -> str | None:
+        """Name of the skill that says whether an answer contradicts the records; None where there is none."""
+        return next(iter(self.with_contract("agreement")), None)
 
     def let_call(self) -> None:
         """Sees to it that some skill writes calls: if none does, the base itself under the grammar, as `tools`."""

@@ -139,17 +139,27 @@ class Weighed:
     threshold: float | None = None
 
 
+CONTRADICTION = "contradiction"
+"""The kind of the flaw that a verdict skill finds in an answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerFlaw:
     """What is wrong with an answer.
 
     Attributes:
-        kind: `number`, `date`, `time`, `identifier`, `email` or `url` of a value that stands in no record.
+        kind: `number`, `date`, `time`, `identifier`, `email` or `url` of a value that stands in no record;
+            `contradiction` where the verdict skill says that the answer contradicts the records.
         text: The part of the answer that is wrong.
+        probability: The verdict skill's, of a contradiction; None of others.
     """
 
     kind: str
     text: str
+    probability: float | None = None
+
+    def __str__(self) -> str:
+        return f"the records contradict {self.text!r}" if self.kind == CONTRADICTION else f"no record has {self.text}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ from loraloop.agent.events import (
     ToolsLimited,
     Ungrounded,
 )
+from loraloop.agent.guard.answer_judge import contradiction, records_in
 from loraloop.agent.guard.gates import Gates
 from loraloop.agent.guard.tool_filter import ToolFilter
 from loraloop.agent.hooks import Hook, RunFacts, RunFollowers, tell_hooks
@@ -68,7 +69,7 @@ from loraloop.agent.result import RunResult
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.skills.prefetch import RunAhead
 from loraloop.agent.skills.threads import exit_waits, until_exit
-from loraloop.agent.step import Decision, Step, StopReason, Weighed
+from loraloop.agent.step import CONTRADICTION, AnswerFlaw, Decision, Step, StopReason, Weighed
 from loraloop.agent.tools.approval import Approver
 from loraloop.agent.tools.calls import PYTHON, Approval, CallRecord
 from loraloop.agent.tools.executor import Executor
@@ -252,6 +253,7 @@ class Run:
         if author.activation == "full":
             prefilled, reused = prefilled + out.tokens.prefilled, out.tokens.reused
         self.state.spent.tokens += len(out.ids)
+        outcome = self._judge_answer(plan, contract, outcome, before, clock)
         if outcome.ungrounded:
             yield Ungrounded(self.id, plan.index, outcome.ungrounded, outcome.ask)
         if outcome.flaws:
@@ -396,21 +398,61 @@ class Run:
     def _is_checked(self, plan: StepPlan, contract: str) -> bool:
         """Whether a step's text is checked against the records before anybody sees it.
 
-        An answer of the run is, if the run has called tools, or the answer is from passages. A question for missing
-        arguments is not, nor is an answer of an output type.
+        An answer of the run is, if the run has called tools, or the answer is from passages; with a verdict skill also
+        if an earlier turn has called tools. A question for missing arguments is not, nor one of an output type.
         """
         if self._job.policy.answers == "free" or self._job.output.term is not None or plan.decision.by == "ask":
             return False
-        return contract == "answer" or (contract == "text" and any(step.calls for step in self.steps))
+        return contract == "answer" or (contract == "text" and bool(self._records()))
+
+    def _records(self) -> list[CallRecord]:
+        """The run's calls; where it has none and there is a verdict skill, the last ones of earlier turns."""
+        own = [record for step in self.steps for record in step.calls]
+        if own or self._runtime.answer_judge is None:
+            return own
+        return records_in([span.message for span in self._trunk.messages])
 
     def _check_answer(self, plan: StepPlan, contract: str, outcome: Outcome) -> Outcome:
-        """The outcome, unless it is an answer that the records do not bear out."""
-        if not outcome.output or not self._is_checked(plan, contract):
-            return outcome
+        """The outcome, unless it is an answer with a value that stands in no record."""
         records = [record for step in self.steps for record in step.calls]
+        if not outcome.output or not self._is_checked(plan, contract) or (contract == "text" and not records):
+            return outcome
         values = self._values
         checks: tuple[AnswerCheck, ...] = (partial(value_flaws, instructions=values.instructions),)
         flaws = tuple(flaw for check in checks for flaw in check(outcome.output, records, values.messages))
+        return self._flawed(plan, outcome, flaws, records)
+
+    def _judge_answer(self, plan: StepPlan, contract: str, outcome: Outcome, before: int, clock: Clock) -> Outcome:
+        """The outcome, unless the verdict skill says that the answer contradicts the records.
+
+        Args:
+            plan: The step.
+            contract: The form of its text.
+            outcome: What the text means.
+            before: Tokens of the trunk before the answer, to which a contradiction cuts it back.
+            clock: Gets the time that it takes.
+        """
+        judged = contract == "text" and self._runtime.answer_judge is not None and self._is_checked(plan, contract)
+        if not judged or not outcome.output or outcome.flaws:
+            return outcome
+        trunk = self._trunk if len(self._trunk.ids) == before else self._trunk.fork(before)
+        trunk.claim = self._trunk.claim
+        try:
+            with clock.phase("gate"):
+                probability = contradiction(self._runtime, trunk, outcome.output)
+        except BaseException:  # what nobody has judged does not stay
+            self._trunk.cut(before)
+            raise
+        if probability is None:
+            return outcome
+        self._trunk.cut(before)
+        flaw = AnswerFlaw(CONTRADICTION, outcome.output, probability)
+        return self._flawed(plan, outcome, (flaw,), self._records())
+
+    def _flawed(
+        self, plan: StepPlan, outcome: Outcome, flaws: tuple[AnswerFlaw, ...], records: Sequence[CallRecord]
+    ) -> Outcome:
+        """The outcome of an answer with these flaws, if it has any and the records say something."""
         known = answer_from_records(records, self._job.passages, outcome.citations) if flaws else ""
         if not known:
             return outcome

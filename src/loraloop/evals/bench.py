@@ -214,7 +214,7 @@ def term_of(
     base: Base, step: Record | Example, schema: dict[str, Any] | None = None, choices: Sequence[str] = ()
 ) -> Term | None:
     """The grammar of a record's or an example's step; of text, by a schema or a choice; None: free text."""
-    from loraloop.adapters.skill.contracts import answer_schema, code_grammar, verdict_schema
+    from loraloop.adapters.skill.contracts import agreement_schema, answer_schema, code_grammar, verdict_schema
     from loraloop.tool_schemas import Tool, calls_schema
     from loraloop.tool_schemas.grammar.grammar import Choice, JsonSchema, Lark
 
@@ -226,6 +226,8 @@ def term_of(
             return JsonSchema(answer_schema(passage.id for passage in step.passages))
         case "verdict":
             return JsonSchema(verdict_schema())
+        case "agreement":
+            return JsonSchema(agreement_schema())
         case "code":
             return Lark(code_grammar(base.tokenizer.joins_fences), python=True)
     if schema is not None:

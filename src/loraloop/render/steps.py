@@ -124,7 +124,7 @@ def _notes(step: Step) -> Iterator[str]:
     if step.error:
         yield step.error
     if step.flaws and not step.error:
-        yield f"no record has {', '.join(flaw.text for flaw in step.flaws)}"
+        yield ", ".join(map(str, step.flaws))
     if step.asked:
         yield f"asks for {', '.join(step.asked)}"
     if (weighed := step.weighed) is not None and _SHOWN.get(weighed.opening, step.outcome) == step.outcome:
