@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import agreement_prompt, agreement_schema, calls_of, contradicts_of
 from loraloop.agent.engine.step import StepRequest, run_step
-from loraloop.agent.engine.trunk import Trunk
+from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.tools.calls import CallRecord, Deny
 from loraloop.tool_schemas.errors import ContextLengthError, LimitError
@@ -22,7 +22,7 @@ TOKENS = 32
 MOST = 6  # calls of earlier turns that are told in the place of an answer
 
 
-def contradiction(runtime: Runtime, trunk: Trunk, answer: str) -> float | None:
+def contradiction(runtime: Runtime, trunk: Transcript, answer: str) -> float | None:
     """The probability that an answer contradicts the transcript, where the skill says so; None where it does not.
 
     None also where the answer does not fit the context, or no slot is free for the skill.
