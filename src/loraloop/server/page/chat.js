@@ -13,9 +13,9 @@ let current = null; // the run that is being read: {agent, id, abort, over}
 const pathOf = (agent, ...rest) => ["/v1/agents", encodeURIComponent(agent), "runs", ...rest.map(encodeURIComponent)].join("/");
 const schemaOf = (agent) => (tool) => agents.get(agent)?.tools.find((each) => each.name === tool)?.parameters;
 
-// A run that is over, or that waits, as a turn; its calls can be approved where it is a run of an agent.
+// A run that is over, or that waits, as a turn.
 export function turnOf({ prompt, agent, events, state, schemaOf: schemas }) {
-  const view = new RunView(prompt, { agent, schemaOf: schemas || schemaOf(agent), decide: agent ? decided : null });
+  const view = new RunView(prompt, { agent, schemaOf: schemas || schemaOf(agent), decide: state === "waiting" ? decided : null });
   view.agent = agent;
   events.forEach((event) => view.show(event));
   view.working = false;
@@ -43,7 +43,7 @@ async function follow(view, path, body) {
       const atEnd = page.scrollHeight - window.innerHeight - window.scrollY < 100;
       view.show(event);
       if (event.type === "RunFinished" && inChat(view)) learn(event.result);
-      if (atEnd && inChat(view)) page.scrollTop = page.scrollHeight;
+      if (atEnd && inChat(view)) requestAnimationFrame(() => (page.scrollTop = page.scrollHeight)); // after the answer is drawn
     }
   } catch (error) {
     view.fail(error.name === "AbortError" ? "stopped" : error.message);
@@ -54,7 +54,7 @@ async function follow(view, path, body) {
     $("log").ariaBusy = "false";
     ended();
   }
-  listWaiting();
+  listWaiting().catch(() => {});
   return mine.id !== null;
 }
 

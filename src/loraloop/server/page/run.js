@@ -38,7 +38,7 @@ const inCalls = (calls) => calls.map((call) => `${call.name}(${inWords(call.argu
 const named = (values) => (values || []).map(({ argument, value }) => `${argument} ${JSON.stringify(value)}`).join(", ");
 
 export class RunView {
-  // `schemaOf` gives the schema of a tool's arguments. Where there is no `decide`, nothing can be approved.
+  // `schemaOf` gives the schema of a tool's arguments. Calls that wait can be approved where there is `decide`.
   constructor(prompt, { agent = "", schemaOf = () => undefined, decide = null } = {}) {
     this.schemaOf = schemaOf;
     this.decide = decide;
@@ -266,13 +266,11 @@ export class RunView {
 
   onRunFinished({ run_id: run, result }) {
     this.working = false;
-    if (result.stop_reason === "approval" && this.decide) {
-      this.form = this.approval(run, this.waiting);
+    if (result.stop_reason === "approval") {
+      const names = this.waiting.map((call) => call.name).join(", ");
+      this.form = this.decide ? this.approval(run, this.waiting) : make("p", `${names}: approval was awaited`, "facts");
       this.after.append(this.form);
       return;
-    }
-    if (result.stop_reason === "approval") {
-      this.after.append(make("p", `${this.waiting.map((call) => call.name).join(", ")}: approval was awaited`, "facts"));
     }
     this.finish(result);
     if (STOPPED[result.stop_reason]) this.fail(STOPPED[result.stop_reason]);

@@ -81,7 +81,8 @@ def open_page(serving: Callable[..., str], browser: Any) -> Iterator[Callable[..
         bank = HostedAgent("bank", agent, "Pays the bills of the house, and answers from its rules.")
         own = HostedAgent("assistant", Agent(runtime), "The agent of the command line")
         url = serving(runtime, settings, {"assistant": own, "bank": bank} | dict(others or {}))
-        context = browser.new_context(viewport={"width": width, "height": 800})
+        context = browser.new_context(viewport={"width": width, "height": 800}, reduced_motion="reduce")
+        context.set_default_timeout(100_000)  # the processor may be busy with other tests
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
         page = context.new_page()

@@ -1,4 +1,4 @@
-"""A conversation on the page: answers once and as Markdown, steps as lines, approval, receipts, the choice of an agent."""
+"""A conversation on the page: answers once, as Markdown; steps as lines; approval, receipts, the choice of an agent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_answer_is_there_once_and_each_step_is_one_line(open_page: Callable[
     assert page.locator(".answer strong").inner_text() == "120 euros"
     steps = page.locator(".step")
     assert steps.count() == 2 and page.locator(".step[open]").count() == 0
-    lines = "(all) => all.map((each) => each.getClientRects()[0].height < 2 * parseFloat(getComputedStyle(each).lineHeight))"
+    lines = "(all) => all.map((each) => each.clientHeight < 2 * parseFloat(getComputedStyle(each).lineHeight))"
     assert steps.evaluate_all(lines) == [True, True]
     first = steps.first.locator("> summary").inner_text().split("\n")
     assert first[:2] == ["tools", "balance(of: bank)"] and first[2].endswith("ms")

@@ -1,4 +1,4 @@
-"""What models, tools, documents and users write cannot run on the page, send something away, or look like a part of it."""
+"""What models, tools, documents and users write cannot run on the page, or send something away."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HTML = {
     "style": "<style>#waiting { display: none } body { background: url(https://evil.example/seen) }</style>",
     "refresh": '<meta http-equiv="refresh" content="0; url=https://evil.example"><base href="https://evil.example">',
     "names": '<a id="log" name="agent"></a><p id="waiting" class="approval"><b>Approve</b></p>',
-    "mutation": f'<math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;img src=1 onerror={BREAKS}&gt;">',
+    "mutation": f'<math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;img src=1 onerror={BREAKS}&gt;',
     "comment": f"<!--><img src=x onerror={BREAKS}>-->",
 }
 LINKS = {
@@ -40,10 +40,15 @@ LINKS = {
     "language of code": f'```x"onmouseover="{BREAKS}"><img/src=x/onerror={BREAKS}>\ncode\n```',
     "code": f"```html\n<script>{BREAKS}</script><img src=x onerror={BREAKS}>\n```\n`<img src=x onerror={BREAKS}>`",
 }
-INNOCENT = """(place) => [...place.querySelectorAll('*')].flatMap((each) => [
-    ...(each.closest('.icon') || /^(A|ARTICLE|B|BLOCKQUOTE|BR|BUTTON|CODE|DD|DETAILS|DIV|DL|DT|EM|H[3-6]|HR|I|LI|METER|OL|P|PRE|S|SPAN|STRONG|SUMMARY|TABLE|TBODY|TD|TH|THEAD|TR|UL)$/.test(each.tagName) ? [] : [each.tagName]),
-    ...[...each.attributes].filter(({ name }) => /^on|^(src|srcset|action|id|name|data|xlink:href)$/.test(name)).map(({ name }) => name),
-    ...(each.tagName === 'A' && each.hasAttribute('href') && !/^(https?|mailto):/.test(each.getAttribute('href')) ? [each.getAttribute('href')] : []),
+KNOWN = (
+    "A ARTICLE B BLOCKQUOTE BR BUTTON CODE DD DETAILS DIV DL DT EM H3 H4 H5 H6 HR I LI METER OL P PRE S SPAN STRONG "
+    "SUMMARY TABLE TBODY TD TH THEAD TR UL"
+)
+STRANGE = f"""(place) => [...place.querySelectorAll('*')].flatMap((each) => [
+    ...(each.closest('.icon') || '{KNOWN}'.split(' ').includes(each.tagName) ? [] : [each.tagName]),
+    ...[...each.attributes].map((attribute) => attribute.name).filter((name) =>
+        /^on|^(src|srcset|action|id|name|data|xlink:href)$/.test(name)),
+    ...(/^(https?:|mailto:|null)/.test(each.getAttribute('href')) || each.closest('.icon') ? [] : ['href']),
 ])"""
 
 
@@ -70,7 +75,7 @@ def guarded(open_page: Callable[..., Any]) -> Callable[..., Any]:
 def check(page: Any, place: str) -> None:
     """Nothing of a text became more than text and plain formatting, and nothing ran or was asked for."""
     page.wait_for_timeout(50)
-    assert page.locator(place).evaluate_all(f"(all) => all.flatMap({INNOCENT})") == []
+    assert page.locator(place).evaluate_all(f"(all) => all.flatMap({STRANGE})") == []
     assert page.title() == "loraloop" and not page.left
     assert page.locator("#waiting:empty").count() == 1 and page.locator("dialog[open]").count() == 0
     assert page.url.partition("#")[0].endswith("/") and len(page.context.pages) == 1
@@ -197,7 +202,7 @@ def test_the_browser_refuses_what_no_guard_saw(guarded: Callable[..., Any]) -> N
     policy = page.evaluate("() => fetch('/').then((answer) => answer.headers.get('content-security-policy'))")
     assert "script-src 'self'" in policy and "unsafe" not in policy and "img-src data:;" in policy
     for sink in ("document.body.innerHTML = '<b>x</b>'", f"document.createElement('script').text = \"{BREAKS}\""):
-        with pytest.raises(Exception, match="TrustedHTML|TrustedScript"):
+        with pytest.raises(Exception, match=r"TrustedHTML|TrustedScript"):
             page.evaluate(f"() => {{ {sink}; }}")
     refused = """(act) => new Promise((done) => {
         document.addEventListener('securitypolicyviolation', (event) => done(event.effectiveDirective), { once: true });

@@ -1,4 +1,4 @@
-"""The page's other views: steps that are opened, runs and traces, skills and load; and that all can use each of them."""
+"""The other views of the page: runs and traces, skills, load; and that everybody can use each of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +143,7 @@ def test_two_traces_are_compared(open_page: Callable[..., Any], tmp_path: Path) 
 
 
 def test_skills_on_a_phone(serving: Callable[..., str], browser: Any, base: Base) -> None:
-    """Those of the embedded base, with the scores of their cards as tables; nothing is cut off or has to be scrolled."""
+    """Those of the embedded base, with the scores of their cards as tables; nothing is cut off or scrolled."""
     url = serving(Runtime.load(base))
     with browser.new_context(viewport={"width": 390, "height": 800}) as context:
         page = context.new_page()
@@ -226,7 +225,7 @@ def test_the_load_of_sixteen_agents(
 MARKDOWN = """### Sorting
 
 ```python
-def first(items: list[int], key: str = "name") -> int:  # of a very long list of things that one would like to have sorted
+def first(items: list[int], key: str = "name") -> int:  # of a very long list of things that one would have sorted
     return sorted(items)[0]
 ```
 
@@ -238,10 +237,10 @@ def first(items: list[int], key: str = "name") -> int:  # of a very long list of
 
 
 def check_accessible(page: Any, place: str) -> None:
-    """What axe-core finds on the page as it is: light and dark, on a wide screen and at a narrow phone's width."""
+    """What axe-core finds on the page as it is: light on a wide screen, and dark at a narrow phone's width."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     size = page.viewport_size
-    for scheme, width in product(("light", "dark"), (1100, 320)):
+    for scheme, width in (("light", 1100), ("dark", 320)):
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 800})
         found = axe.run(page, options={"rules": {"target-size": {"enabled": True}}})
