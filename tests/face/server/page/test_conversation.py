@@ -159,7 +159,6 @@ def test_three_steps_with_approval_and_citations(open_page: Callable[..., Any], 
     )
     assert thresholds[:3] == ["tools 80.0 %, threshold 50.0 %", "none 20.0 %", "screen 10.0 %, threshold 50.0 %"]
     assert page.locator(".threshold").first.evaluate("(mark) => mark.style.left") == "50%"
-    picture(page, "approval")
     page.click("text=Edit the arguments")
     page.fill(".approval textarea", '{"to": "ann", "amount": 4}')
     page.click("text=Approve")
@@ -184,7 +183,7 @@ def test_three_steps_with_approval_and_citations(open_page: Callable[..., Any], 
     assert page.evaluate("document.activeElement.matches('#run-list input:checked')"), "the mark keeps the focus"
 
 
-def test_a_denied_call_and_a_refusal(open_page: Callable[..., Any], picture: Callable[..., None]) -> None:
+def test_a_denied_call_and_a_refusal(open_page: Callable[..., Any]) -> None:
     page = open_page(PAY, "Then not.", verdict("crime"))
     say(page, "Pay Ann 5.")
     page.wait_for_selector(".approval:focus")
@@ -196,7 +195,6 @@ def test_a_denied_call_and_a_refusal(open_page: Callable[..., Any], picture: Cal
     page.wait_for_selector(".answer.refused")
     assert "crime" in page.locator("p.refused").last.inner_text()
     assert page.locator(".step").last.locator("p:has-text('the gate of the input: refused')").count() == 1
-    picture(page, "refused")
 
 
 def test_an_approval_is_asked_for_again_where_the_server_does_not_take_it(open_page: Callable[..., Any]) -> None:
