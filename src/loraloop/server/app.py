@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("loraloop.server")
 PAGE = Path(__file__).parent / "page"
-FILES = {"/": "index.html", "/app.js": "app.js", "/style.css": "style.css"}
+FILES = {"/": "index.html"} | {
+    f"/{path.relative_to(PAGE).as_posix()}": str(path) for path in PAGE.rglob("*") if path.suffix in (".js", ".css")
+}
+"""What is served of the page, by path."""
 HEADER_BYTES = 65536
 """Bytes of a request's headers."""
 GRACE = 10
@@ -49,7 +52,8 @@ OPEN = ("/health", "/ready", *FILES)
 """Paths that need no key."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types dompurify",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }

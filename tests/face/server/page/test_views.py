@@ -1,15 +1,12 @@
-"""The page in a real browser: a run of several steps, approval, a refusal, hostile texts, keyboard, a phone's width."""
+"""The other views of the page: runs and traces, skills, load; and that everybody can use each of them."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +20,7 @@ from loraloop.server.runs import HostedAgent
 from loraloop.server.settings import ServerSettings
 from loraloop.testing import ScriptedRuntime, ScriptError, answer, calls, verdict
 
-sync_api = pytest.importorskip("playwright.sync_api")
-Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next((found for name in NAMES if (found := shutil.which(name))), "")
-PICTURES = os.environ.get("LORALOOP_SCREENSHOTS", "")
-pytestmark = [pytest.mark.web, pytest.mark.skipif(not BROWSER, reason="needs Chromium")]
+pytestmark = pytest.mark.web
 HOSTILE = "<img src=x onerror=\"document.title='broken'\"><script>document.title='broken'</script>"
 
 
@@ -44,73 +36,9 @@ def look(word: str) -> str:
     return f"{word}: {HOSTILE}"
 
 
-@tool
-def balance(of: str) -> dict[str, int]:
-    """Looks up what an account holds."""
-    return {"euros": 120}
-
-
-@tool
-def history(of: str) -> dict[str, int]:
-    """Looks up what came into an account."""
-    return {f"day {day}": day for day in range(60)}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def open_page(serving: Callable[..., str], browser: Any) -> Iterator[Callable[..., Any]]:
-    """`open_page(*script)`: the page of a server whose model writes the script; an error on it fails the test."""
-    contexts, problems = [], []
-
-    def make(*script: Any, settings: ServerSettings | None = None, width: int = 1100, passages: Any = ()) -> Any:
-        runtime = ScriptedRuntime(*script)
-        agent = Agent(runtime, [pay, look, balance, history], "You help.")
-        if passages:
-            agent.add_documents(passages)
-        url = serving(runtime, settings, {"bank": HostedAgent("bank", agent)})
-        contexts.append(browser.new_context(viewport={"width": width, "height": 800}))
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.goto(url)
-        page.wait_for_selector("#agent option, dialog[open]", state="attached")
-        return page
-
-    yield make
-    for context in contexts:
-        context.close()
-    assert not problems
-
-
 def say(page: Any, text: str) -> None:
     page.fill("#input", text)
-    page.click("text=Send")
-
-
-def picture(page: Any, name: str) -> None:
-    if PICTURES:
-        page.screenshot(path=str(Path(PICTURES) / f"server-{name}.png"), full_page=True)
-
-
-def test_each_step_is_a_card_and_what_tools_say_is_text(open_page: Callable[..., Any]) -> None:
-    page = open_page(calls(look={"word": "bank"}), f"It is {HOSTILE}.")
-    say(page, f"What is a bank? {HOSTILE}")
-    page.wait_for_selector(".answer")
-    assert page.locator(".step").count() == 2 and page.locator(".step.skill-tools .name").inner_text() == "tools"
-    assert (
-        page.locator(".routes meter").count() >= 2 and '"word": "bank"' in page.locator(".call pre").first.inner_text()
-    )
-    assert HOSTILE in page.locator(".answer").inner_text() and HOSTILE in page.locator(".said").inner_text()
-    assert HOSTILE in page.locator(".call > pre").inner_text()
-    assert page.title() == "loraloop" and page.locator("img").count() == 0
-    policy = page.evaluate("() => fetch('/').then((answer) => answer.headers.get('content-security-policy'))")
-    assert "script-src 'self'" in policy and "unsafe" not in policy
+    page.press("#input", "Enter")
 
 
 FORCED = "(place) => [...place.querySelectorAll('.written .forced')].map((each) => each.textContent)"
@@ -123,6 +51,7 @@ def test_what_a_grammar_forced_looks_different(open_page: Callable[..., Any], tm
     say(page, "Pay.")
     page.wait_for_selector(".approval")
     card = page.locator(".step").first
+    card.locator("> summary").click()
     forced, text = card.evaluate(FORCED), card.locator(".written").inner_text()
     assert 'ay","arguments":{"to":"' in forced and word not in "".join(forced), forced
     assert json.loads(text) == [{"name": "pay", "arguments": {"to": word, "amount": 5}}]
@@ -140,103 +69,10 @@ def test_what_a_grammar_forced_looks_different(open_page: Callable[..., Any], tm
     tracer = Tracer(tmp_path / "trace.json")
     Agent(ScriptedRuntime(calls(look={"word": word}), "x"), [look], hooks=[tracer]).run_sync("Look.")
     page.set_input_files("#file", str(tmp_path / "trace.json"))
-    page.wait_for_selector("#run-view .call:has-text('look')")
+    page.wait_for_selector("#run-view .call:has-text('look')", state="attached")
     opened = page.locator("#run-view .step").first.evaluate(FORCED)
     assert '","arguments":{"word":"' in "".join(opened) and word not in "".join(opened)
     assert page.title() == "loraloop" and page.locator("img").count() == 0
-
-
-def test_three_steps_with_approval_and_citations(open_page: Callable[..., Any]) -> None:
-    documents = [{"source": "rules", "title": "Rules", "text": "Ann is paid five euros a day."}]
-    script = calls(balance={"of": "bank"}), calls(pay={"to": "ann", "amount": 5}), answer("Five euros a day.", ["p1"])
-    page = open_page(*script, passages=documents)
-    say(page, "Pay Ann what the rules say, and tell me what that is.")
-    page.wait_for_selector(".approval")
-    assert '"of"' in page.locator(".call details[open] pre").first.inner_text(), "the call stands beside its schema"
-    thresholds = (
-        page.locator(".routes").first.locator("meter").evaluate_all("(bars) => bars.map((bar) => bar.ariaLabel)")
-    )
-    assert thresholds[:3] == ["tools 80.0 %, threshold 50.0 %", "none 20.0 %", "screen 10.0 %, threshold 50.0 %"]
-    assert page.locator(".threshold").first.evaluate("(mark) => mark.style.left") == "50%"
-    page.fill(".approval textarea", '{"to": "ann", "amount": 4}')
-    page.click("text=Approve")
-    page.wait_for_selector(".answer")
-    assert "paid 4 to ann" in page.locator(".call > pre").nth(1).inner_text()
-    assert "edited" in page.locator(".call > p").nth(1).inner_text() and page.locator(".step").count() == 3
-    assert page.locator(".phases span").count() >= 3, "the time by phase"
-    assert page.locator(".answer").inner_text() == "Five euros a day."
-    page.click("summary:has-text('cites')")
-    assert "Ann is paid five euros a day." in page.locator("details[open] p").all_inner_texts()
-    picture(page, "run")
-    page.click("nav a:has-text('Runs')")
-    page.wait_for_selector("#run-list .prompt")
-    page.fill("#search", "nothing like it")
-    page.wait_for_selector("#run-list :text('no run is like it')")
-    page.fill("#search", "pay ann")
-    page.click("#run-list .prompt")
-    page.wait_for_selector("#run-view .answer")
-    assert page.locator("#run-view button").count() == 0, "what was decided is not asked for again"
-    page.focus("#run-list input")
-    page.keyboard.press("Space")
-    assert page.evaluate("document.activeElement.matches('#run-list input:checked')"), "the mark keeps the focus"
-
-
-def test_a_denied_call_and_a_refusal(open_page: Callable[..., Any]) -> None:
-    page = open_page(calls(pay={"to": "ann", "amount": 5}), "Then not.", verdict("crime"))
-    say(page, "Pay Ann 5.")
-    page.wait_for_selector(".approval textarea:focus")
-    for key in ("Tab", "Tab", "Enter"):  # to Approve, to Deny
-        page.keyboard.press(key)
-    page.wait_for_selector(".answer:has-text('Then not.')")
-    page.wait_for_selector("#input:focus")
-    say(page, "Help me to steal.")
-    page.wait_for_selector(".answer.refused")
-    assert "crime" in page.locator("p.refused").last.inner_text()
-    assert page.locator(".step").last.locator("p:has-text('the gate of the input: refused')").count() == 1
-    picture(page, "refused")
-
-
-def test_an_approval_is_asked_for_again_where_the_server_does_not_take_it(open_page: Callable[..., Any]) -> None:
-    page = open_page(calls(pay={"to": "ann", "amount": 5}), "Paid.")
-    say(page, "Pay Ann.")
-    page.fill(".approval textarea", "{")
-    page.click("text=Approve")
-    page.wait_for_selector(".approval .error:has-text('no JSON')")
-    page.fill(".approval textarea", '{"to": 5}')
-    page.click("text=Approve")
-    page.wait_for_selector("p.error >> visible=true")
-    page.reload()
-    page.click("nav a:has-text('Runs')")
-    page.click("#run-list .prompt")
-    with page.expect_request("**/approve") as asked:
-        page.click("#run-view :text('Approve')")
-    (decision,) = asked.value.post_data_json["decisions"].values()
-    assert decision == {"approve": True}, "what nobody changed is not sent: the page would round large numbers"
-    page.wait_for_selector("#run-view .answer:has-text('Paid.')")
-
-
-def test_a_call_that_waits_is_approved_after_a_restart(open_page: Callable[..., Any], tmp_path: Path) -> None:
-    settings = ServerSettings(folder=tmp_path)
-    page = open_page(calls(pay={"to": "ann", "amount": 5}), settings=settings)
-    say(page, "Pay Ann.")
-    page.wait_for_selector(".approval")
-    page = open_page("Paid.", settings=settings)
-    page.click("nav a:has-text('Runs')")
-    page.click("#run-list .prompt")
-    page.click("#run-view :text('Approve')")
-    page.wait_for_selector("#run-view .answer:has-text('Paid.')")
-
-
-def test_a_new_conversation_knows_nothing_of_the_old_one(open_page: Callable[..., Any]) -> None:
-    page = open_page(" ".join(map(str, range(3000))), "Hello.")
-    say(page, "Count.")
-    page.wait_for_selector(".step pre:has-text('5')")
-    page.click("#clear")
-    page.wait_for_selector("#stop:disabled")
-    with page.expect_request("**/runs") as asked:
-        say(page, "Hi.")
-    assert asked.value.post_data_json["messages"] == []
-    page.wait_for_selector(".answer:has-text('Hello.')")
 
 
 def test_skills_load_and_a_saved_trace(open_page: Callable[..., Any], tmp_path: Path) -> None:
@@ -244,12 +80,12 @@ def test_skills_load_and_a_saved_trace(open_page: Callable[..., Any], tmp_path: 
     Agent(ScriptedRuntime(calls(look={"word": "x"}), "Saved."), [look], hooks=[Tracer(file)]).run_sync("Look x up.")
     page = open_page("x")
     page.click("nav a:has-text('Skills')")
-    page.wait_for_selector("#skill-list td:has-text('retrieval')")
+    page.wait_for_selector("#skill-list h3:has-text('retrieval')")
     page.click("nav a:has-text('Load')")
     page.wait_for_selector("#load-list dt:has-text('waiting')")
     page.click("nav a:has-text('Runs')")
     page.set_input_files("#file", str(file))
-    page.wait_for_selector("#run-view .step")
+    page.click("#run-view .step summary >> nth=0")
     assert "Saved." in page.locator("#run-view").inner_text() and "look" in page.locator("#run-view .call").inner_text()
     bad = tmp_path / "bad.json"
     bad.write_text(json.dumps({"a": HOSTILE}))
@@ -289,7 +125,7 @@ def test_two_traces_are_compared(open_page: Callable[..., Any], tmp_path: Path) 
     assert found[0].startswith("step 1\ttext") and found[1].startswith("end\tanswer\tAda.") and HOSTILE in found[1]
     assert page.locator("#run-list input:checked").count() == 2 and page.locator("#run-view .answer").count() == 2
     page.click("#run-view summary:has-text('cites') >> nth=0")
-    assert "Ada wrote it." in page.locator("#run-view details.facts[open] p").first.inner_text()
+    assert "Ada wrote it." in page.locator("#run-view .cited[open] p").first.inner_text()
     shown = {
         "waits": "pay: approval was awaited",
         "old": "of version 1",
@@ -299,14 +135,43 @@ def test_two_traces_are_compared(open_page: Callable[..., Any], tmp_path: Path) 
     }
     for name, said in shown.items():
         page.set_input_files("#file", files[name])
-        page.wait_for_selector(f"#run-view:has-text('{said}')")
-        assert page.locator("#run-view button").count() == 0
+        page.wait_for_selector(f"#run-view:has-text('{said}')", state="attached")
+        assert page.locator("#run-view .buttons").count() == 0
     page.set_input_files("#file", files["new"])
     page.wait_for_selector("#run-view .error:has-text('loraloop.trace/3')")
     assert page.title() == "loraloop" and page.locator("img").count() == 0
 
 
-def test_the_load_of_sixteen_agents(serving: Callable[..., str], browser: Any, base: Base) -> None:
+def test_skills_on_a_phone(serving: Callable[..., str], browser: Any, base: Base) -> None:
+    """Those of the embedded base, with the scores of their cards as tables; nothing is cut off or scrolled."""
+    url = serving(Runtime.load(base))
+    with browser.new_context(viewport={"width": 390, "height": 800}) as context:
+        page = context.new_page()
+        page.goto(f"{url}/#skills")
+        page.wait_for_selector("#skill-list article")
+        assert page.locator("#skill-list h3").all_inner_texts() == ["code", "retrieval", "safety", "tools"]
+        for opened in page.locator("#skill-list summary:has-text('scores')").all():
+            opened.evaluate("(summary) => (summary.parentElement.open = true)")
+        code = page.locator("article:has(h3:text-is('code')) table")
+        assert code.locator("th").all_inner_texts() == ["measured", "base", "skill", "cases"]
+        assert code.locator("tr:has-text('syntax valid') >> nth=0").locator("td").all_inner_texts() == [
+            "syntax valid",
+            "0.98",
+            "1",
+            "100",
+        ]
+        widths = "(all) => all.map((each) => [each.getBoundingClientRect().right, each.scrollWidth - each.clientWidth])"
+        cells = page.locator("#skill-list :is(td, p, li):visible").evaluate_all(widths)
+        assert len(cells) > 40 and all(right <= 390 and over <= 0 for right, over in cells)
+        sizes = page.locator("#skill-list td").evaluate_all(
+            "(all) => all.map((each) => parseFloat(getComputedStyle(each).fontSize))"
+        )
+        assert min(sizes) >= 13
+
+
+def test_the_load_of_sixteen_agents(
+    serving: Callable[..., str], browser: Any, base: Base, picture: Callable[..., None]
+) -> None:
     """Sixteen runs of four agents at once on the embedded base: the batch that they share, what they found known."""
     runtime = Runtime.load(base)
     limits = Limits(max_steps=3, step_tokens=160)
@@ -357,13 +222,30 @@ def test_the_load_of_sixteen_agents(serving: Callable[..., str], browser: Any, b
             over.set()
 
 
+MARKDOWN = """### Sorting
+
+```python
+def first(items: list[int], key: str = "name") -> int:  # of a very long list of things that one would have sorted
+    return sorted(items)[0]
+```
+
+| call | new | what it is for, in a sentence of its own | and another | and one more |
+|--|--:|--|--|--|
+| `sorted(averyveryverylongname)` | 1 | [docs](https://docs.python.org/3/) | aVeryLongWordThatCannotBeBroken | yes |
+
+> quoted, https://docs.python.org/3/howto/sorting.html#a-very-long-address-that-has-no-place-on-the-width-of-a-phone"""
+
+
 def check_accessible(page: Any, place: str) -> None:
-    """What axe-core finds on the page as it is: light and dark, on a wide screen and at a narrow phone's width."""
+    """What axe-core finds on the page as it is: light on a wide screen, and dark at a narrow phone's width."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     size = page.viewport_size
-    for scheme, width in product(("light", "dark"), (1100, 320)):
+    for scheme, width in (("light", 1100), ("dark", 320)):
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 800})
-        found = Axe().run(page, options={"rules": {"target-size": {"enabled": True}}})
+        height = page.evaluate("document.documentElement.scrollHeight")  # nothing is hidden below the form
+        page.set_viewport_size({"width": width, "height": height})
+        found = axe.run(page, options={"rules": {"target-size": {"enabled": True}}})
         assert found.violations_count == 0, f"{place}, {scheme}, {width}: {found.generate_report()}"
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{place}, {width}"
     page.set_viewport_size(size)
@@ -373,19 +255,26 @@ def test_accessible(open_page: Callable[..., Any], tmp_path: Path) -> None:
     """Each view, with all that a run can show."""
     documents = [{"source": "rules", "title": "Rules", "text": "Ann is paid five euros a day."}]
     looked = calls(history={"of": "bank"}), calls(history={"of": "ann"})
-    script = *looked, calls(pay={"to": "ann", "amount": 5}), answer("Five euros.", ["p1"]), verdict("crime")
+    script = *looked, calls(pay={"to": "ann", "amount": 5}), answer("Five euros.", ["p1"]), verdict("crime"), MARKDOWN
     page = open_page(*script, passages=documents)
     check_accessible(page, "an empty chat")
+    page.locator("#welcome summary").first.click()
+    check_accessible(page, "a tool of an agent")
     say(page, "Pay Ann what the rules say.")
     page.wait_for_selector(".approval")
     check_accessible(page, "an approval")
+    page.click("text=Edit the arguments")
     page.click("text=Approve")
-    page.wait_for_selector(".answer")
-    for opened in page.locator("summary:has-text('schema'), summary:has-text('cites')").all():
-        opened.click()
+    page.wait_for_selector(".foot")
     say(page, "Help me to steal.")
     page.wait_for_selector(".answer.refused")
+    say(page, "How do I sort?")
+    page.wait_for_selector(".answer pre")
+    page.locator(".foot").nth(2).wait_for()
     check_accessible(page, "a chat")
+    for opened in page.locator("#log summary").all():
+        opened.evaluate("(summary) => (summary.parentElement.open = true)")
+    check_accessible(page, "a chat of which everything is opened")
     tracer = Tracer()
     agent = Agent(ScriptedRuntime(calls(look={"word": "x"}), "One.", "Two."), [look], hooks=[tracer])
     for word in ("x", "y"):
@@ -399,7 +288,7 @@ def test_accessible(open_page: Callable[..., Any], tmp_path: Path) -> None:
     page.set_input_files("#file", files)
     page.wait_for_selector(".comparison")
     check_accessible(page, "two traces that are compared")
-    for view, there in {"Skills": "#skill-list td", "Load": "#load-list dt"}.items():
+    for view, there in {"Skills": "#skill-list article", "Load": "#load-list dt"}.items():
         page.click(f"nav a:has-text('{view}')")
         page.wait_for_selector(there)
         for opened in page.locator("#skill-list summary:visible").all():
@@ -407,19 +296,3 @@ def test_accessible(open_page: Callable[..., Any], tmp_path: Path) -> None:
         check_accessible(page, view)
     page = open_page(settings=ServerSettings(keys=frozenset(("long-enough",))))
     check_accessible(page, "the question for a key")
-
-
-def test_by_keyboard_alone_with_a_key_on_a_phone(open_page: Callable[..., Any]) -> None:
-    page = open_page("Hello.", settings=ServerSettings(keys=frozenset(("long-enough",))), width=360)
-    page.fill("#key", "a-wrong-key")
-    page.keyboard.press("Enter")
-    page.wait_for_selector("#key-problem:visible")
-    page.fill("#key", "long-enough")
-    page.keyboard.press("Enter")
-    page.wait_for_selector("#agent option", state="attached")
-    page.focus("#input")
-    page.keyboard.type("Hi")
-    page.keyboard.press("Control+Enter")
-    page.wait_for_selector(".answer")
-    assert page.locator(".answer").inner_text() == "Hello."
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing is wider than a phone"
