@@ -184,6 +184,8 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     "agent/engine/test_scheduler.py::test_a_trunk_is_whole_after_a_bad_skill": [
         (f"{AGENT}/engine/sequence.py", "if not finite and not bool(", "if False and not bool("),
         (f"{AGENT}/engine/scheduler.py", "finite = isfinite(out.hidden.sum().item())", "finite = True"),
+    ],
+    "agent/engine/test_scheduler.py::test_a_context_of_a_bad_skill_that_acts_on_all_of_it_is_not_kept": [
         (f"{AGENT}/engine/trunk.py", "and not sequence.broken:", "and True:"),
     ],
     "agent/engine/test_scheduler.py::test_positions_that_are_dropped_leave_nothing_behind": [
@@ -192,7 +194,10 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     # --- agent: sandbox ----------------------------------------------------------------------------------------------
     "agent/sandbox/test_escapes.py::test_links_do_not_lead_out_of_the_scratch_folder": [
-        (f"{AGENT}/sandbox/bubblewrap.py", '"--tmpfs", SCRATCH,', '"--dev-bind", "/", "/", "--tmpfs", SCRATCH,'),
+        (f"{AGENT}/sandbox/job.py", 'READABLE = ("/usr",', 'READABLE = (*glob.glob("/tmp/pytest-of-*"), "/usr",'),
+    ],
+    "agent/sandbox/test_sandbox.py::test_what_the_kernel_allows_works": [
+        (f"{AGENT}/sandbox/bubblewrap.py", '"--unshare-all",', '"--no-such-option",'),
     ],
     "agent/sandbox/test_escapes.py::test_no_socket_of_any_family": [
         (f"{AGENT}/sandbox/seccomp.py", "*(57, 58, 41, 101,", "*(57, 58, 101,"),
@@ -218,7 +223,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     "agent/sandbox/test_escapes.py::test_files_below_very_long_paths_are_counted": [
         (f"{AGENT}/sandbox/scratch.py", "inner.append(entry.name)", "pass"),
     ],
-    "agent/sandbox/test_escapes.py::test_folders_of_any_depth_are_removed": [
+    "agent/sandbox/test_escapes.py::test_a_scratch_folder_of_any_depth_is_removed": [
         (f"{AGENT}/sandbox/scratch.py", "            _remove(self.path)\n", "            __import__('shutil').rmtree(self.path)\n"),
     ],
     "agent/sandbox/test_escapes.py::test_a_pair_of_sockets_reaches_no_other_socket": [
@@ -284,17 +289,28 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     "agent/guard/test_documents.py::test_a_document_with_an_order_is_left_out_and_the_rest_is_answered": [
         (f"{AGENT}/guard/documents.py", 'if record.outcome != "withheld")', "if True)"),
     ],
-    "agent/guard/test_guard.py::test_an_unsafe_result_ends_the_run_or_is_withheld": [],
+    "agent/guard/test_guard.py::test_an_unsafe_result_ends_the_run_or_is_withheld": [
+        (f"{AGENT}/guard/gates.py", 'if gate.then == "withhold" and', "if False and"),
+    ],
     "agent/guard/test_tool_filter.py::test_whatever_a_result_says_no_other_call_is_decoded": [
         (f"{AGENT}/guard/tool_filter.py", 'if outside and self._guard.after_untrusted != "any":', "if False:"),
     ],
-    "agent/loop/test_hostile_schemas.py::test_the_deadline_ends_a_search_for_an_end": [],
-    "agent/loop/test_hostile_schemas.py::test_a_search_for_an_end_can_be_cancelled": [],
+    "agent/loop/test_hostile_schemas.py::test_the_deadline_ends_a_search_for_an_end": [
+        (f"{GRAMMAR}/effort.py", "if not self.stopped and self._stop is not None and self._stop():", "if False:"),
+    ],
+    "agent/loop/test_hostile_schemas.py::test_a_search_for_an_end_can_be_cancelled": [
+        (f"{GRAMMAR}/effort.py", "if not self.stopped and self._stop is not None and self._stop():", "if False:"),
+    ],
     "agent/loop/test_run.py::test_text_from_a_user_or_a_tool_never_becomes_a_special_token": [
         ("adapters/base/tokenizer.py", "self._plain.encode(text, add", "self.backend.encode(text, add"),
     ],
-    "agent/loop/test_run.py::test_every_call_that_reaches_a_tool_validates": [],
-    "agent/loop/test_run.py::test_the_deadline_ends_the_run": [],
+    "agent/loop/test_run.py::test_every_call_that_reaches_a_tool_validates": [
+        ("tool_schemas/tools/calls.py", 'check_value(arguments, known[name].parameters, f"$[{index}].arguments")', "pass"),
+    ],
+    "agent/loop/test_run.py::test_the_deadline_ends_the_run": [
+        (f"{AGENT}/loop/run.py", "if self._deadline is not None and monotonic() >= self._deadline:", "if False:"),
+        (f"{AGENT}/loop/run.py", "return None if deadline is None else self._began + deadline", "return None"),
+    ],
     "agent/loop/test_values.py::test_no_effect_on_an_identifier_that_nobody_gave": [
         (f"{AGENT}/tools/grounding.py", "return kind == \"identifier\" and self.identifier(value)", "return True"),
         (f"{AGENT}/loop/outcome.py", "if values := facts.ungrounded(calls):", "if values := ():"),
@@ -325,7 +341,6 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{SERVER}/app.py", "proxy_headers=False,", "proxy_headers=True,"),
     ],
     "face/server/test_guarding.py::test_too_large_bodies_and_nonsense_are_refused": [
-        (f"{SERVER}/app.py", "or int(declared) > self._most:", "or False:"),
         (f"{SERVER}/app.py", "if read > self._most:", "if False:"),
     ],
     "face/server/test_guarding.py::test_a_full_queue_says_when_to_come_back": [
@@ -408,11 +423,16 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     "face/server/test_hostile.py::test_bodies_that_once_broke_it": [
         (f"{SERVER}/wire.py", ", str_max_length=TEXT", ""),
     ],
-    "face/server/test_hostile.py::test_nonsense_on_the_wire_is_survived": [],
+    "face/server/test_hostile.py::test_nonsense_on_the_wire_is_survived": [
+        (f"{SERVER}/app.py", "or int(declared) > self._most:", "or False:"),
+    ],
     "face/server/test_openapi.py::test_every_answer_is_documented_and_none_is_a_500": [
         (f"{SERVER}/errors.py", "if isinstance(error, LoraloopError):", "if False:"),
     ],
-    "face/server/test_page.py::test_each_step_is_a_card_and_what_tools_say_is_text": [],
+    "face/server/test_page.py::test_each_step_is_a_card_and_what_tools_say_is_text": [
+        (f"{SERVER}/page/app.js", "element.textContent = text;", "element.innerHTML = text;"),
+        (f"{SERVER}/app.py", "script-src 'self'; style", "script-src 'self' 'unsafe-inline'; style"),
+    ],
     "face/server/test_decisions.py::test_a_question_that_asks_for_harm_is_declined_alone": [
         (f"{SERVER}/decisions.py", "if judge.screen(said).probability < DECLINED_FROM:", "if True:"),
     ],
@@ -460,6 +480,89 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     "face/server/test_agents.py::test_a_stream_ends_whole_where_the_disk_takes_nothing": [
         (f"{SERVER}/runs.py", "except OSError as error:", "except ZeroDivisionError as error:"),
+    ],
+    # --- promises beside the threat model ----------------------------------------------------------------------------
+    "agent/engine/test_prefix_cache.py::test_a_beginning_of_another_run_is_reused_up_to_the_first_other_token": [
+        (f"{AGENT}/engine/prefix_cache.py", "return best.fork(count)\n\n    @contextmanager",
+         "return best.fork(min(count + 1, best.length))\n\n    @contextmanager"),
+    ],
+    "agent/engine/test_scheduler.py::test_prompts_take_turns_with_those_who_decode": [
+        (f"{AGENT}/engine/scheduler.py", "room = self._pace.chunk(tokens)", "room = 0"),
+        (f"{AGENT}/engine/scheduler.py", "for work in urgent[:ROWS]:", "for work in []:"),
+    ],
+    "agent/loop/test_outcome.py::test_what_a_text_means": [
+        (f"{AGENT}/loop/outcome.py", "if facts.calls_left < 1:", "if False:"),
+        (f"{AGENT}/loop/outcome.py", "if len(fresh) > facts.calls_left:", "if False:"),
+    ],
+    "agent/loop/test_answer_check.py::test_values_that_stand_in_no_record": [
+        (f"{AGENT}/loop/answer_check.py", 'if kind in ("identifier", "email", "url"):', 'if kind in ("email", "url"):'),
+        (f"{AGENT}/loop/answer_check.py", "return place.has_day(value.as_date) or bool(apart & steps)", "return True"),
+        (f"{AGENT}/loop/answer_check.py", "return digits or place.has_code(value)", "return True"),
+        (f"{AGENT}/loop/answer_check.py", "        return value in place.times or any(", "        return True or any("),
+        (f"{AGENT}/loop/answer_check.py", "    if value in (0, 1) or", "    if True or"),
+    ],
+    "agent/loop/test_answer_check.py::test_a_flawed_answer_is_written_again_with_the_receipts_beside_it": [
+        (f"{AGENT}/loop/answer_check.py", "happened = short_receipts(receipts_of(records))", 'happened = ""'),
+        (f"{AGENT}/loop/outcome.py", "return replace(told, again=True)", "return replace(told, stop=outcome.stop, output=records)"),
+    ],
+    "agent/loop/test_answer_check.py::test_receipts_say_what_came_of_each_call": [
+        (f"{AGENT}/tools/receipts.py", 'if record.approval == "denied":', "if False:"),
+        (f"{AGENT}/tools/receipts.py", "return \"unknown\" if record.at_least_once or (", "return \"unknown\" if False and ("),
+        (f"{AGENT}/tools/receipts.py", 'return "empty" if _is_empty(record.result) else "done"', 'return "done"'),
+        (f"{AGENT}/tools/receipts.py", "if _PLAIN.fullmatch(str(value))", "if True"),
+    ],
+    "agent/loop/test_answer_check.py::test_a_receipt_of_deeply_nested_data_is_bounded": [
+        (f"{AGENT}/tools/receipts.py", "if isinstance(value, Mapping | list | tuple) and not depth:", "if False:"),
+    ],
+    "agent/tools/test_grounding.py::test_values_from_nowhere": [
+        (f"{AGENT}/tools/grounding.py", "return any(len(run) >= 3 for run in runs) and", "return bool(runs) and"),
+        (f"{AGENT}/tools/grounding.py", "return any(value in text for text in self.all.texts)", "return True"),
+        (f"{AGENT}/tools/grounding.py", "return all(any(place.has_number(each)", "return any(any(place.has_number(each)"),
+    ],
+    "agent/tools/test_grounding.py::test_an_example_in_a_description_is_not_given": [
+        (f"{AGENT}/tools/grounding.py", "and not _stands_as_such(kind, value, examples, tool)", ""),
+    ],
+    "agent/tools/test_grounding.py::test_another_day_does_not_stand": [
+        (f"{AGENT}/tools/grounding.py", "(weekday and apart <= 14)", "apart <= 1400"),
+    ],
+    "agent/tools/test_grounding.py::test_values_are_computed_by_the_stated_rules": [
+        (f"{AGENT}/tools/grounding.py", "            for one in own\n", "            for one in known\n"),
+        (f"{AGENT}/tools/grounding.py", "(weekday and apart <= 14)", "apart <= 14"),
+    ],
+    "agent/tools/test_visible_errors.py::test_an_object_is_no_result": [
+        (f"{AGENT}/tools/runner.py", "if _is_opaque(value):", "if False:"),
+    ],
+    "agent/guard/test_documents.py::test_a_document_that_is_too_long_to_be_judged_is_left_out_where_the_gate_is_closed": [
+        (f"{AGENT}/guard/documents.py", 'stopped = gate.fail == "closed"', "stopped = False"),
+    ],
+    "adapters/peft/test_readme.py::test_a_shipped_skill_names_its_base_as_the_hub_does": [
+        ("adapters/peft/export.py", "return CATALOG[name].model if name in CATALOG else name", "return name"),
+        ("adapters/peft/export.py", "base = base or hub_name(card)", "base = hub_name(card)"),
+        ("adapters/peft/export.py", "was trained to act from its invocation on: measure it.", "it was trained."),
+        ("adapters/peft/export.py", '        "\\n".join(sources),\n', ""),
+    ],
+    "adapters/base/loading/test_fetch.py::test_a_cache_that_cannot_be_written_is_an_error_that_names_the_setting": [
+        ("adapters/base/loading/folders.py", "except OSError as error:", "except ZeroDivisionError as error:"),
+    ],
+    "tool_schemas/test_errors.py::test_a_name_is_suggested_only_where_it_is_like_the_one_asked_for": [
+        ("tool_schemas/errors.py", "ALIKE = 0.6", "ALIKE = 0.0"),
+        ("tool_schemas/errors.py", "SHORTEST_PART = 3", "SHORTEST_PART = 1"),
+    ],
+    "agent/test_options.py::test_settings": [
+        ("tool_schemas/tools/tool.py", "kw_only=True, repr=False)", "kw_only=True)"),
+    ],
+    "kernels/test_native.py::test_it_can_be_switched_off_and_missed": [
+        ("kernels/cpu/native.py", "_log.warning(\"no C compiler", "_log.debug(\"no C compiler"),
+    ],
+    "kernels/test_native.py::test_where_its_folder_cannot_be_written_it_is_built_for_the_process": [
+        ("kernels/cpu/native.py", "    except OSError as error:\n", "    except ZeroDivisionError as error:\n"),
+    ],
+    "face/server/test_agents.py::test_agents_are_read_from_a_file": [
+        (f"{SERVER}/agents.py", "raise InputError(explain(error, AgentSpec, Lines(str(file), {}), (\"agents\", name)))", "raise InputError(str(error))"),
+        (f"{SERVER}/agents.py", "if isinstance(content, dict) and (others", "if False and (others"),
+    ],
+    "router/test_router_fit.py::test_probabilities_are_those_of_the_temperature": [
+        ("router/choice.py", "/ self.temperature).masked_fill", ").masked_fill"),
     ],
 }  # fmt: skip
 

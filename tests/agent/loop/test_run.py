@@ -27,7 +27,7 @@ from loraloop.tool_schemas.errors import (
     SchemaError,
     UnknownNameError,
 )
-from loraloop.tool_schemas.tools.calls import Call, calls_schema, parse_calls
+from loraloop.tool_schemas.tools.calls import Call, parse_calls
 from loraloop.tool_schemas.tools.render import HEADER
 from loraloop.tool_schemas.tools.tool import Tool
 
