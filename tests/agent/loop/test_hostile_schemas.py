@@ -6,6 +6,8 @@ import threading
 import time
 from typing import Any
 
+import pytest
+
 from loraloop import Agent, Limits, Policy, Tool
 from loraloop.adapters.base import Base
 from loraloop.agent.runtime import Runtime
@@ -17,6 +19,12 @@ WORD: dict[str, Any] = {
     "additionalProperties": False,
 }
 """None of the ends that a search for one finds passes the pattern: it took minutes, and looked at no clock."""
+
+
+@pytest.fixture(autouse=True)
+def endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No number of masks ends a search: the clock and the cancellation alone do."""
+    monkeypatch.setattr("loraloop.tool_schemas.grammar.effort._MASKS", 1 << 40)
 
 
 def agent(base: Base, **limits: Any) -> Agent[Any, Any]:
