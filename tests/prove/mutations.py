@@ -145,7 +145,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     # --- adapters and kernels ----------------------------------------------------------------------------------------
     "adapters/bank/test_bank.py::test_finite_weights_that_no_product_survives_are_refused": [
-        ("adapters/bank/slots.py", "if not largest <= LARGEST:", "if False:"),
+        ("adapters/payload/slots.py", "if not largest <= LARGEST:", "if False:"),
     ],
     "adapters/base/test_base_forms.py::test_a_config_that_its_weights_contradict_is_refused": [
         ("adapters/base/loading/convert.py", "if tuple(values.shape) != shape:", "if False:"),

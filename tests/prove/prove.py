@@ -1,9 +1,8 @@
 """Disables the guards of the threat model one at a time, and sees that the test that is named for each of them fails.
 
-`make prove` runs all mutations of mutations.py; `make prove ARGS='word …'` those whose file, text or test has one of the
-words. The tree is copied into build/prove, so nothing that is being worked on changes. A test has to pass without its
-mutation, and a skipped test proves nothing. Each test runs in a process of its own, forked from one that has imported
-what is slow to import.
+`make prove` runs all mutations of mutations.py; `make prove ARGS='word …'` those whose file, text or test has a word. The
+tree is copied into build/prove, so nothing that is being worked on changes. A test has to pass without its mutation, and
+a skipped one proves nothing. Each runs in a process of its own, forked from one that has imported what is slow to import.
 """
 
 from __future__ import annotations
@@ -24,16 +23,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-TREE = ROOT / "build" / "prove" / "tree"
-LOGS = ROOT / "build" / "prove" / "logs"
+TREE, LOGS = ROOT / "build" / "prove" / "tree", ROOT / "build" / "prove" / "logs"
 ROOMS = ("adapters", "agent", "kernels", "recipes", "router", "tool_schemas")
 SLOW_IMPORTS = (
     *("torch", "transformers", "fastapi", "httpx", "jsonschema", "outlines", "safetensors.torch"),
     *("pytest", "hypothesis.strategies", "schemathesis"),
 )
 PLUGINS = ("_hypothesis_pytestplugin", "pytest_asyncio.plugin", "pytest_timeout")  # of pytest; the others load slowly
-LARGE = 1 << 20
-MEMORY = 6 << 30  # bytes of address space of a test: some guards bound memory
+MEMORY = 6 << 30  # bytes of data of a process: some guards bound memory
 SECONDS = 60  # of one test, or eight times what it takes without a mutation; one that takes longer has failed
 sys.path.insert(0, str(ROOT / "tests" / "prove"))
 from mutations import MUTATIONS, Mutation  # noqa: E402
@@ -41,13 +38,7 @@ from mutations import MUTATIONS, Mutation  # noqa: E402
 
 @dataclass(eq=False)
 class Outcome:
-    """What tests came to. A skipped test is nowhere.
-
-    Attributes:
-        passed: Seconds of each test by its id.
-        failed: Ids and the first line of each failure in a test itself.
-        errors: What else went wrong.
-    """
+    """What tests came to, a plugin of pytest: seconds by id, failures in tests, and what else went wrong."""
 
     passed: dict[str, float] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
@@ -67,7 +58,7 @@ class Outcome:
 
     def seconds(self, test: str) -> float:
         """How long a test took, over all of its parameters; 0 where it was skipped or did not pass."""
-        if any(line.startswith(test) for line in (*self.failed, *self.errors)):
+        if any(line.startswith((f"{test}[", f"{test}:")) for line in (*self.failed, *self.errors)):
             return 0.0
         return sum(seconds for name, seconds in self.passed.items() if name.partition("[")[0] == test)
 
@@ -75,19 +66,10 @@ class Outcome:
 def copy_tree() -> None:
     """Copy the tree, and lay the rooms below the package, so that Python finds all of it on one path."""
     shutil.rmtree(TREE.parent, ignore_errors=True)
-    skipped = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "shared", "node_modules")
-    shutil.copytree(ROOT, TREE, copy_function=_copy, ignore=skipped)
+    shutil.copytree(ROOT, TREE, ignore=shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "shared"))
     for room in ROOMS:
         (TREE / "src" / "loraloop" / room).symlink_to(Path("../..", room))
     LOGS.mkdir()
-
-
-def _copy(source: str, target: str) -> None:
-    if os.path.getsize(source) > LARGE:  # weights, which no mutation changes
-        with suppress(OSError):
-            os.link(source, target)
-            return
-    shutil.copy2(source, target)
 
 
 def run_tests(tests: Sequence[str], log: Path, limit: float, *options: str) -> tuple[Outcome, float]:
@@ -95,7 +77,7 @@ def run_tests(tests: Sequence[str], log: Path, limit: float, *options: str) -> t
     started, (reading, writing) = time.monotonic(), os.pipe()
     child = os.fork()
     if not child:
-        _run_in_child(tests, log, writing, options)
+        run_in_child(tests, log, writing, options)
     os.close(writing)
     signal.signal(signal.SIGALRM, lambda *_: os.killpg(child, signal.SIGKILL))
     signal.setitimer(signal.ITIMER_REAL, limit)
@@ -111,23 +93,23 @@ def run_tests(tests: Sequence[str], log: Path, limit: float, *options: str) -> t
     return outcome, time.monotonic() - started
 
 
-def _run_in_child(tests: Sequence[str], log: Path, writing: int, options: Sequence[str]) -> None:
+def run_in_child(tests: Sequence[str], log: Path, writing: int, options: Sequence[str]) -> None:
+    """Run pytest, write what it came to, and end the process."""
     import hypothesis
     import pytest
 
     try:
         os.setsid()
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        os.chdir(TREE)
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         output = os.open(log, os.O_WRONLY | os.O_CREAT)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        os.chdir(TREE)
-        hypothesis.settings.register_profile(
-            "prove", derandomize=True, database=None, phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate]
-        )
+        phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+        hypothesis.settings.register_profile("prove", derandomize=True, database=None, phases=phases)
         hypothesis.settings.load_profile("prove")
-        outcome = Outcome()
         plugins = [f"-p{name}" for name in (*PLUGINS, "no:cacheprovider", "no:unraisableexception")]
+        outcome = Outcome()
         pytest.main([*tests, "-q", *plugins, *options], plugins=[outcome])
         if (path := importlib.import_module("loraloop").__path__[0]) != str(TREE / "src" / "loraloop"):
             outcome.errors.append(f"loraloop was imported from {path}")

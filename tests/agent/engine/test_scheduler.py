@@ -359,7 +359,7 @@ def test_a_cancelled_prompt_frees_the_base_between_two_chunks(
 
 
 def test_prompts_take_turns_with_those_who_decode(small: Base, watched: Watched, scheduler: Scheduler) -> None:
-    """A long prompt is read in chunks, each in a forward that goes on with those who decode: neither waits for the other."""
+    """A long prompt is read in chunks, each in a forward that goes on with those who decode: neither waits."""
     bare, decoding = Author(small.fingerprints.weights), begun(scheduler, 1, 9)
     reading, steps, over = CachedSequence(scheduler), list[int](), threading.Event()
 
