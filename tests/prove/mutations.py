@@ -245,7 +245,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     # --- agent: sessions and tools -----------------------------------------------------------------------------------
     "agent/sessions/test_killed.py::test_killed_at_every_commit_it_comes_to_the_same": [
-        (f"{AGENT}/sessions/journal.py", "if known is not None:\n                return known", "pass"),
+        (f"{AGENT}/sessions/journal.py", "self._made.pop(place, None)", "None"),
     ],
     "agent/sessions/test_sessions.py::test_a_runner_that_lost_its_lock_is_told_and_writes_nothing_more": [
         (f"{AGENT}/sessions/rows.py", "if found.rowcount != 1:", "if False:"),
@@ -452,7 +452,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     "face/server/test_agents.py::test_runs_that_wait_are_bounded_and_can_be_ended": [
         (f"{SERVER}/runs.py", ">= WAITING:", ">= 1 << 30:"),
-        (f"{SERVER}/runs.py", 'run.pending, run.state = None, "finished"', 'run.state = "finished"'),
+        (f"{SERVER}/runs.py", 'run.pending, run.state = None, "finished"', "run.pending = None"),
     ],
     "face/server/test_agents.py::test_runs_belong_to_their_key": [
         (f"{SERVER}/runs.py", "if run is None or run.owner != owner:", "if run is None:"),

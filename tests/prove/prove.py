@@ -1,8 +1,9 @@
 """Disables the guards of the threat model one at a time, and sees that the test that is named for each of them fails.
 
-`make prove` runs all mutations of mutations.py; `make prove ARGS='word …'` those whose file, text or test has a word. The
-tree is copied into build/prove, so nothing that is being worked on changes. A test has to pass without its mutation, and
-a skipped one proves nothing. Each runs in a process of its own, forked from one that has imported what is slow to import.
+`make prove` runs all mutations of mutations.py; `make prove ARGS='word …'` those whose file, text or test has a word.
+The tree is copied into build/prove, so nothing that is being worked on changes. A test has to pass without its
+mutation, and a skipped one proves nothing. Each runs in a process of its own, forked from one that has imported what is
+slow to import.
 """
 
 from __future__ import annotations

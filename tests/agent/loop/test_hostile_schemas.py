@@ -11,6 +11,8 @@ import pytest
 from loraloop import Agent, Limits, Policy, Tool
 from loraloop.adapters.base import Base
 from loraloop.agent.runtime import Runtime
+from loraloop.tool_schemas.grammar import effort
+from loraloop.tool_schemas.grammar.effort import Effort
 
 WORD: dict[str, Any] = {
     "type": "object",
@@ -22,9 +24,13 @@ WORD: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def endless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No number of masks ends a search: the clock and the cancellation alone do."""
-    monkeypatch.setattr("loraloop.tool_schemas.grammar.effort._MASKS", 1 << 40)
+def searched(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When masks were computed in the search for an end, which no number of them ends: the clock and the caller do."""
+    times: list[float] = []
+    take = Effort.take
+    monkeypatch.setattr(effort, "_MASKS", 1 << 40)
+    monkeypatch.setattr(Effort, "take", lambda self: (times.append(time.monotonic()), take(self))[1])
+    return times
 
 
 def agent(base: Base, **limits: Any) -> Agent[Any, Any]:
@@ -33,11 +39,12 @@ def agent(base: Base, **limits: Any) -> Agent[Any, Any]:
     return Agent(Runtime.load(base), [tool], policy=policy, limits=Limits(step_tokens=200, **limits))
 
 
-def test_the_deadline_ends_a_search_for_an_end(base: Base) -> None:
+def test_the_deadline_ends_a_search_for_an_end(base: Base, searched: list[float]) -> None:
     made = agent(base, deadline=1.5)
     start = time.monotonic()
     result = made.run_sync("Say something.")
     assert result.stop_reason == "deadline" and time.monotonic() - start < 6
+    assert len(searched) > 50 and searched[-1] - start < 2, "it looked for an end, and no longer than it may"
 
 
 def test_a_search_for_an_end_can_be_cancelled(base: Base) -> None:
