@@ -99,17 +99,20 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{SCHEMA}/validation.py", "    _spend(1)\n", ""),
         (f"{SCHEMA}/validation.py", "len(str(value)) <= 4096 and template(value)", "template(value)"),
         (f"{SCHEMA}/validation.py", '    "uniqueItems": _unique_items,\n', ""),
-        (f"{SCHEMA}/validation.py", '    "enum": _enum,\n', ""),
     ],
     "tool_schemas/grammar/test_prepare.py::test_preparing_raises_nothing_but_the_librarys_own_errors": [
-        (f"{SCHEMA}/normal.py", "except OverflowError as error:", "except ZeroDivisionError as error:"),
+        (f"{SCHEMA}/normal.py", "if isinstance(target, dict) and id(target) not in known:", "if False:"),
     ],
     "tool_schemas/grammar/test_prepare.py::test_what_the_schema_of_its_draft_does_not_look_at_is_checked_too": [
         (f"{SCHEMA}/normal.py", "check_form(target, draft, path)", "pass"),
+        (f"{SCHEMA}/normal.py", "if not isinstance(definitions, dict):", "if False:"),
         (f"{SCHEMA}/normal.py", "check_form(copy, 2020)", "pass"),
     ],
     "tool_schemas/grammar/test_effort.py::test_a_search_for_an_end_computes_a_bounded_number_of_masks": [
         (f"{GRAMMAR}/effort.py", "self._left -= 1", "pass"),
+    ],
+    "tool_schemas/grammar/test_effort.py::test_a_search_for_an_end_stops_when_it_is_asked_to": [
+        (f"{GRAMMAR}/effort.py", "if not self.stopped and self._stop is not None and self._stop():", "if False:"),
     ],
     "tool_schemas/grammar/test_effort.py::test_preparing_schemas_stops_when_it_is_asked_to": [
         (f"{GRAMMAR}/prepare.py", "        check_going_on()\n", ""),
@@ -296,10 +299,10 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/guard/tool_filter.py", 'if outside and self._guard.after_untrusted != "any":', "if False:"),
     ],
     "agent/loop/test_hostile_schemas.py::test_the_deadline_ends_a_search_for_an_end": [
-        (f"{GRAMMAR}/effort.py", "if not self.stopped and self._stop is not None and self._stop():", "if False:"),
+        (f"{AGENT}/loop/run.py", "return None if deadline is None else self._began + deadline", "return None"),
     ],
     "agent/loop/test_hostile_schemas.py::test_a_search_for_an_end_can_be_cancelled": [
-        (f"{GRAMMAR}/effort.py", "if not self.stopped and self._stop is not None and self._stop():", "if False:"),
+        (f"{AGENT}/loop/run.py", "        self._cancelled.set()\n", "        pass\n"),
     ],
     "agent/loop/test_run.py::test_text_from_a_user_or_a_tool_never_becomes_a_special_token": [
         ("adapters/base/tokenizer.py", "self._plain.encode(text, add", "self.backend.encode(text, add"),
