@@ -433,7 +433,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{SERVER}/app.py", "or int(declared) > self._most:", "or False:"),
     ],
     "face/server/test_openapi.py::test_every_answer_is_documented_and_none_is_a_500": [
-        (f"{SERVER}/errors.py", "if isinstance(error, LoraloopError):", "if False:"),
+        (f"{SERVER}/app.py", "responses=documented({400, 401,", "responses=documented({401,"),
     ],
     "face/server/test_page.py::test_each_step_is_a_card_and_what_tools_say_is_text": [
         (f"{SERVER}/page/app.js", "element.textContent = text;", "element.innerHTML = text;"),
