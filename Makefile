@@ -30,13 +30,14 @@ unexport PYTHONDONTWRITEBYTECODE
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: help demo test fuzz test-slow test-large test-clients test-hostile test-web test-gpu lint format types docs site bench bench-gpu eval train-skills train-router clean
+.PHONY: help demo test fuzz prove test-slow test-large test-clients test-hostile test-web test-gpu lint format types docs site bench bench-gpu eval train-skills train-router clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # benchmarks share the processor
 
 help:
 	@echo 'make demo          five requests through the shipped skills, each with its trace'
 	@echo 'make test          ruff, mypy and the tests, on up to four cores'
+	@echo 'make prove         disables each guard of the threat model, and sees its test fail (ARGS="word …" for some)'
 	@echo 'make test-slow     the few tests that train a skill or run a benchmark from end to end'
 	@echo 'make test-clients  clients of other projects against the server (LangChain, pydantic-ai)'
 	@echo 'make test-hostile  many requests made from the server'\''s OpenAPI document (EXAMPLES=300 of each route)'
@@ -94,6 +95,10 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not gpu and not slow and not web and not large' -n auto --maxprocesses 4 \
 		--dist loadfile --no-loadscope-reorder $(ARGS); tests=$$?; \
 	wait $$types || { cat build/types.log; exit 1; }; cat build/types.log; exit $$tests
+
+# Needs apt install chromium for the page. In a copy of the tree, one mutation after the other.
+prove: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python tests/prove/prove.py $(ARGS)
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m 'slow and not gpu' $(ARGS)

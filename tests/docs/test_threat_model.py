@@ -1,23 +1,41 @@
-"""Every test that the threat model names is there."""
+"""Every row of the threat model and of SECURITY.md names a test that is there, and a mutation for `make prove`."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-HEADS = ("| surface |", "| route |", "| --- ", "| found |")
+PAGES = ("docs/threat-model.md", "SECURITY.md")
+HEADS = ("| surface |", "| route |", "| --- ", "| found |", "| promise |")
+spec = importlib.util.spec_from_file_location("mutations", ROOT / "tests" / "prove" / "mutations.py")
+assert spec is not None and spec.loader is not None
+mutations = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(mutations)
+tested = {mutation.test for mutation in mutations.MUTATIONS}
 
 
-def test_every_row_names_a_test_that_exists() -> None:
-    text = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith(HEADS)]
+def test_every_row_names_a_test_that_exists_and_was_seen_to_fail() -> None:
+    lines = [line for page in PAGES for line in (ROOT / page).read_text(encoding="utf-8").splitlines()]
+    rows = [line for line in lines if line.startswith("| ") and not line.startswith(HEADS)]
     assert len(rows) > 50
     for row in rows:
-        named = re.search(r"`(tests/[\w/]+\.py)::(test_\w+)` \|$", row)
+        named = re.search(r"`((tests/[\w/]+\.py)::(test_\w+))` \|$", row)
         assert named, f"name the test that holds it: {row}"
-        source = (ROOT / named[1]).read_text(encoding="utf-8")
-        assert f"def {named[2]}(" in source, f"{named[1]} has no {named[2]}"
+        assert named[1] in tested, f"tests/prove/mutations.py lacks an edit that disables its guard: {row}"
+
+
+def test_every_mutation_can_be_made() -> None:
+    for file, text, replacement, test in mutations.MUTATIONS:
+        assert text != replacement
+        found = (ROOT / file).read_text(encoding="utf-8").count(text)
+        assert found == 1, (
+            f"{file} has {text!r} {found} times, and {test} needs it once: change tests/prove/mutations.py"
+        )
+        path, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path} has no {name}"
+    assert all(edits for edits in mutations.TABLE.values())
 
 
 def test_every_route_of_the_server_has_a_row() -> None:

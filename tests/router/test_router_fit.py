@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,18 @@ def features(x: Tensor) -> RouterFeatures:
 
 
 OPEN = RouterState(tools=True, passages=True)
+
+
+def test_probabilities_are_those_of_the_temperature(router: Router) -> None:
+    x, _ = clouds(1, seed=3)
+    made = {}
+    for temperature in (0.5, 1.0, 2.0):
+        choice = replace(router.choice, temperature=temperature)
+        made[temperature] = choice.route(x[1], OPEN).probability
+        z = choice.scaler(x[1])
+        expected = ((z @ choice.weight.T + choice.bias) / temperature).softmax(-1).max()
+        assert made[temperature] == pytest.approx(float(expected), abs=1e-5)
+    assert made[0.5] > made[1.0] > made[2.0], "a higher temperature is less sure"
 
 
 def test_poolings_follow_their_definitions() -> None:

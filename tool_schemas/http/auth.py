@@ -197,7 +197,8 @@ class Redactor:
     def __init__(self, secrets: Iterable[str]) -> None:
         found = sorted(filter(None, secrets), key=len, reverse=True)
         ways = ["".join(map(_spelled, secret)) for secret in found]
-        ways += [re.escape(part) for secret in found for part in _base64_parts(secret.encode())]
+        parts = {part for secret in found for part in _base64_parts(secret.encode())}
+        ways += map(re.escape, sorted(parts, key=len, reverse=True))
         self._pattern = re.compile("|".join(ways), re.IGNORECASE) if ways else None
 
     def __repr__(self) -> str:
@@ -227,15 +228,16 @@ class Redactor:
 
 
 def _spelled(character: str) -> str:
-    """A regular expression for the ways to write a character."""
+    """A regular expression for the ways to write a character, the longest first."""
     code = ord(character)
-    ways = [re.escape(character), "".join(f"%(?:25)*{byte:02x}" for byte in character.encode())]
+    ways = ["".join(f"%(?:25)*{byte:02x}" for byte in character.encode())]
     ways += [rf"\\+u{code:04x}", rf"\\+x{code:02x}", f"&(?:amp;)*#0*{code};", f"&(?:amp;)*#x0*{code:x};"]
     if character in '"\\/':
         ways.append(rf"\\+{re.escape(character)}")
     if character == " ":
         ways.append(r"\+")
     ways += [f"&(?:amp;)*{name}" for name, meant in html5.items() if meant == character and name.endswith(";")]
+    ways.append(re.escape(character))  # last, since a longer spelling may begin with the character
     return f"(?:{'|'.join(ways)})"
 
 

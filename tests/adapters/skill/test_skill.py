@@ -141,7 +141,7 @@ def test_damaged_files(tmp_path: Path) -> None:
         Skill.load(tmp_path / "peft")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_no_damage_goes_unnoticed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Any cut or changed byte of either file gives a SkillError or, in the card's free text, another valid card."""
@@ -150,13 +150,19 @@ def test_no_damage_goes_unnoticed(tmp_path_factory: pytest.TempPathFactory, data
     name = data.draw(st.sampled_from([store.TENSORS, store.CARD]))
     path = folder / name
     content = bytearray(path.read_bytes())
+    whole = len(content)
     where = data.draw(st.integers(0, len(content) - 1))
     if data.draw(st.booleans()):
         content[where] ^= data.draw(st.integers(1, 255))
     else:
         del content[where:]
     path.write_bytes(bytes(content))
-    if name == store.TENSORS:
+    if name == store.TENSORS and data.draw(st.booleans()):
+        drop_digest(folder)  # as of a card that was made for the damaged file: then the other checks have to see it
+        with contextlib.suppress(SkillError):
+            tensors = Skill.load(folder).tensors.values()
+            assert len(content) == whole and all(bool(tensor.isfinite().all()) for tensor in tensors)
+    elif name == store.TENSORS:
         with pytest.raises(SkillError):
             Skill.load(folder)
     else:

@@ -108,6 +108,23 @@ def test_the_least_recently_used_goes_first_and_pinned_ones_stay(base: Base) -> 
     assert known == [True, True, False, True, True]
 
 
+@pytest.mark.parametrize("same", [40, PAGE, PAGE + 5, 300])
+def test_a_beginning_of_another_run_is_reused_up_to_the_first_other_token(base: Base, same: int) -> None:
+    scheduler, prefixes, bare = Scheduler(base), PrefixCache(), Trunk(base).author
+    known, mine = tokens(1, 400), [*tokens(1, same), *tokens(2, 60)]
+    mine[same] = known[same] + 1 if known[same] < 200 else known[same] - 1
+    first = CachedSequence(scheduler)
+    first.feed(bare, known)
+    prefixes.put(first)
+    found = prefixes.take(mine, 0, Claim())
+    assert found is not None and found.ids == mine[:same] == known[:same]
+    assert found.length == found.cache.length == found.ledger.length == same
+    alone = CachedSequence(scheduler)
+    ours, theirs = (held.feed(bare, mine[held.length :], logits=True).scores for held in (found, alone))
+    assert ours is not None and theirs is not None
+    torch.testing.assert_close(ours, theirs, atol=0.02, rtol=0.02)
+
+
 def test_a_longer_beginning_takes_the_place_of_a_shorter_one(base: Base) -> None:
     scheduler, prefixes = Scheduler(base), PrefixCache()
     sequence = CachedSequence(scheduler)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row
 from loraloop.adapters.skill.skill import Skill
-from loraloop.agent.engine import Author, Budget, Clock, Generated, GenerateRequest, Sampler, Sampling, Trunk, generate
+from loraloop.agent.engine import Author, Budget, Clock, FullCaches, Generated, GenerateRequest, Sampler, Sampling, Trunk, generate
 from loraloop.agent.engine.scheduler import CHUNK, Pace, Scheduler
 from loraloop.agent.engine.sequence import CachedSequence, Claim, Interrupted, Work
 from loraloop.tool_schemas.errors import BaseModelError, LimitError, SkillError
@@ -358,6 +358,31 @@ def test_a_cancelled_prompt_frees_the_base_between_two_chunks(
     assert 0 < reading.length < 1100 and reading.length == reading.cache.length == reading.ledger.length
 
 
+def test_prompts_take_turns_with_those_who_decode(small: Base, watched: Watched, scheduler: Scheduler) -> None:
+    """A long prompt is read in chunks, each in a forward that goes on with those who decode: neither waits."""
+    bare, decoding = Author(small.fingerprints.weights), begun(scheduler, 1, 9)
+    reading, steps, over = CachedSequence(scheduler), list[int](), threading.Event()
+
+    def decode() -> None:
+        while not over.is_set():
+            decoding.feed(bare, [5], logits=True)
+            steps.append(reading.length)
+        scheduler.leave(decoding)
+
+    def read() -> None:
+        until(lambda: len(steps) > 3)
+        reading.feed(bare, tokens(2, 3000))
+        over.set()
+
+    before = len(watched.rows)
+    with at_once(decode, read) as raised:
+        pass
+    assert raised == [] and reading.length == 3000
+    shared = [rows for rows in watched.rows[before:] if 1 in rows and len(rows) == 2]
+    assert len(shared) > 5 and max(max(rows) for rows in shared) <= CHUNK, "the prompt comes in pieces beside the token"
+    assert len({length for length in steps if 0 < length < 3000}) > 3, "tokens are decoded while it is read"
+
+
 def test_higher_priorities_go_first_where_not_all_fit(
     small: Base, watched: Watched, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -430,6 +455,24 @@ def test_a_trunk_is_whole_after_a_bad_skill(either: Base, poisoned: Bank) -> Non
             each._open.close([5 + step])
 
 
+def test_a_context_of_a_bad_skill_that_acts_on_all_of_it_is_not_kept(
+    either: Base, poisoned: Bank, make_skill: Callable[..., Skill]
+) -> None:
+    if "whole" not in poisoned.names:
+        poisoned.add(make_skill(either, "whole", activation="full"))
+    full = FullCaches()
+    trunk = Trunk(either, (), poisoned.attached, full=full)
+    trunk.extend(tokens(3, 45))
+    slot = poisoned.slot("whole")
+    who = Author(either.fingerprints.weights, "whole", slot, "full", poisoned.identity("whole"))
+    branch = trunk.branch(who)
+    branch.sequence.broken = True  # as after a forward of which something was not finite
+    branch.close()
+    assert full.held.count == 0, "nobody goes on from it"
+    trunk.branch(who).close()
+    assert full.held.count == 1, "a whole one is kept"
+
+
 def test_a_base_that_is_damaged_says_so(small: Base) -> None:
     class Damaged(Watched):
         def forward(self, rows: Sequence[Any], **options: Any) -> Any:
@@ -454,6 +497,14 @@ def test_positions_that_are_dropped_leave_nothing_behind(either: Base) -> None:
     for token in range(30):
         left, right = (either.forward([Row([5 + token], each)]).hidden for each in (cache, fresh))
         assert torch.equal(left, right)
+    gone = either.new_cache()
+    for _ in range(5):  # several pages, which other caches get
+        gone.extend(planes)
+    del gone
+    again = either.new_cache()
+    hidden = either.forward([Row(tokens(1, 21), again)]).hidden
+    assert torch.equal(hidden, either.forward([Row(tokens(1, 21), either.new_cache())]).hidden)
+    assert bool(hidden.isfinite().all())
 
 
 def test_generation_in_threads_writes_what_it_writes_alone(small: Base, small_bank: Bank) -> None:

@@ -46,6 +46,7 @@ def test_answers_that_the_records_bear_out(answer: str) -> None:
         ("It is at 10:15.", "10:15"),
         ("It is at 4 pm.", "4 pm"),
         ("It is on 27 April.", "27 April"),
+        ("It is on 27 April 2026.", "27 April 2026"),
         ("Your number is W-8.", "W-8"),
         ("It costs €431.", "€431"),
         ("Write to a@b.example.", "a@b.example"),

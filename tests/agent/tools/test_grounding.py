@@ -104,6 +104,7 @@ def test_values_that_stand_in_another_format(value: Any, said: str) -> None:
         (10_000, "the rest of it"),
         (400, "ibuprofen"),
         ("Ibuprofen 400 mg", "ibuprofen"),
+        ("Suite 12 Level 3", "suite 12"),
         ("2026-03-19", "some day"),
         ("2026-03-19", "on 20 March, at 5"),
         ("17:00", "at 6 pm, please"),

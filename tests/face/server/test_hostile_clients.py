@@ -18,13 +18,13 @@ import httpx
 import pytest
 from torch import Tensor
 
-from loraloop import Agent, Limits
+from loraloop import Agent, Limits, Policy
 from loraloop.adapters.base import Base, Message
 from loraloop.agent.runtime import Runtime
 from loraloop.router.decision import Route, RouterState, ScreenResult
 from loraloop.server.runs import HostedAgent
 from loraloop.server.settings import ServerLimits, ServerSettings
-from loraloop.testing import ScriptedRuntime
+from loraloop.testing import ScriptedRuntime, calls
 
 CHAT: dict[str, Any] = {"model": "base", "messages": [{"role": "user", "content": "Hi"}]}
 PREDICATE = {"type": "predicate", "instructions": "It is a greeting."}
@@ -124,9 +124,13 @@ def test_huge_lists_of_tools(serving: Callable[..., str], base: Base) -> None:
 def test_what_is_no_key_opens_nothing(serving: Callable[..., str], brought: str) -> None:
     url = serving(ScriptedRuntime("x"), ServerSettings(keys=frozenset(("first-key", "second-key"))))
     headers = [(b"authorization", brought.encode("latin-1"))]
-    for path in ("/v1/models", "/v1/runs", "/v1/load", "/metrics", "/v1/skills", "/v1/agents", "/openapi.json"):
-        assert httpx.get(url + path, headers=headers).status_code == 401
-    assert httpx.post(f"{url}/v1/chat/completions", json=CHAT, headers=headers).status_code == 401
+    document = httpx.get(f"{url}/openapi.json", headers={"Authorization": "Bearer first-key"}).json()
+    routes = [(method, path) for path, methods in document["paths"].items() for method in methods]
+    assert len(routes) > 12
+    with httpx.Client(headers=headers) as client:
+        for method, path in [*routes, ("get", "/openapi.json")]:
+            status = client.request(method, url + re.sub(r"\{\w+\}", "auto", path), json=CHAT).status_code
+            assert (status == 401) == (path not in ("/health", "/ready")), (method, path, status)
 
 
 def test_no_answer_crosses_to_another_client(serving: Callable[..., str], base: Base) -> None:
@@ -230,6 +234,32 @@ def test_after_a_failure_the_connection_serves_the_next_request(serving: Callabl
         assert answer.status == 500 and len(answer.headers["x-request-id"]) == 12 and answer.read()
 
 
+def test_requests_of_a_key_at_once_are_bounded(serving: Callable[..., str]) -> None:
+    hold = threading.Event()
+
+    def wait() -> str:
+        """Waits."""
+        hold.wait(20)
+        return "done"
+
+    runtime = ScriptedRuntime(*[calls(wait={}), "Done."] * 2, "ok")
+    settings = ServerSettings(keys=frozenset(("first-key", "second-key")), limits=ServerLimits(per_key=2))
+    url = serving(
+        runtime, settings, {"slow": HostedAgent("slow", Agent(runtime, [wait], policy=Policy(skills=("tools",))))}
+    )
+    mine, other = ({"Authorization": f"Bearer {key}-key"} for key in ("first", "second"))
+    path, asked = f"{url}/v1/agents/slow/runs", {"input": "x"}
+    with ThreadPoolExecutor(2) as pool:
+        going = [pool.submit(httpx.post, path, json=asked, headers=mine, timeout=30) for _ in range(2)]
+        while httpx.get(f"{url}/v1/load", headers=other).json()["running"] < 2:
+            time.sleep(0.02)
+        refused = httpx.post(path, json=asked, headers=mine)
+        hold.set()
+        assert all(each.result().status_code == 200 for each in going)
+    assert refused.status_code == 429 and refused.json()["error"]["code"] == "too_many_requests"
+    assert httpx.post(path, json=asked, headers=mine).status_code == 200, "there is room again"
+
+
 def test_requests_of_a_key_in_a_minute_are_bounded(serving: Callable[..., str]) -> None:
     keys = frozenset(("first-key", "second-key"))
     url = serving(ScriptedRuntime(*["ok"] * 9), ServerSettings(keys=keys, limits=ServerLimits(per_minute=3)))
@@ -286,4 +316,6 @@ def test_a_body_with_two_lengths_is_refused(serving: Callable[..., str]) -> None
     url = serving(ScriptedRuntime("x"))
     with wire(url) as both:
         both.sendall(head("/v1/chat/completions", 4)[:-2] + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
-        assert both.recv(12) == b"HTTP/1.1 400"
+        both.shutdown(socket.SHUT_WR)
+        said = b"".join(iter(lambda: both.recv(65536), b""))
+    assert said.startswith(b"HTTP/1.1 400 ") and b"two_lengths" in said and said.count(b"HTTP/1.1") == 1

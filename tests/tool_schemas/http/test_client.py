@@ -301,9 +301,9 @@ def test_a_server_cannot_choose_a_slow_codec(service: Any, make: Any, charset: s
 
 @pytest.mark.parametrize("piece", ["<", "<script ", "<style>", "</script", "<!--", "&#", "%"])
 def test_a_page_of_an_error_is_excerpted_in_bounded_time(piece: str) -> None:
-    page, start = ("<b>Sorry</b> " + piece * (400_000 // len(piece))).encode(), time.thread_time()
+    page, start = ("<b>Sorry</b> " + piece * (100_000 // len(piece))).encode(), time.thread_time()
     assert "Sorry" in excerpt(page, "text/html", Redactor(["s3cr3t/Token+42"]))
-    assert time.thread_time() - start < 5
+    assert time.thread_time() - start < 3
 
 
 def test_markup_and_scripts_are_left_out_of_an_excerpt() -> None:

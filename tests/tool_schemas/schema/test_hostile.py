@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +42,8 @@ def chain(count: int, link: Any) -> dict[str, Any]:
 HOSTILE: dict[str, dict[str, Any]] = {
     "deep objects": nested(150, lambda inner: {"type": "object", "properties": {"a": inner}, "required": ["a"]}),
     "very deep": nested(3000, lambda inner: {"type": "array", "items": inner}),
+    "many levels of schemas": nested(55, lambda inner: {"type": "array", "items": inner}),
+    "many sub-schemas": {"type": "object", "properties": {f"p{at}": {"anyOf": [{}, {}]} for at in range(2_000)}},
     "many branches": nested(14, lambda inner: {"anyOf": [inner, inner]}),
     "many conjunctions": nested(11, lambda inner: {"allOf": [inner, inner]}),
     "a huge enum": {"enum": [f"value number {at}" for at in range(50_000)]},
@@ -87,6 +90,32 @@ HOSTILE: dict[str, dict[str, Any]] = {
 }
 
 
+REFUSED = {
+    "deep objects": "nested more than 200 levels deep",
+    "very deep": "nested too deeply",
+    "many levels of schemas": "nested more than 50 deep",
+    "many branches": "more than 500000 characters",
+    "a huge enum": "more than 500000 characters",
+    "a long literal": "more than 500000 characters",
+    "many sub-schemas": "more than 5000 sub-schemas",
+    "many properties": "more than 1000 properties",
+    "a long pattern": "too many expressions",
+    "a large repetition": "too many expressions",
+    "a circle": "requires itself without end",
+    "the cloud's metadata": "lies outside the schema",
+    "a file": "lies outside the schema",
+    "an identifier elsewhere": "lies outside the schema",
+    "large bounds": "beyond 2**53",
+    "nothing fits": "incompatible types",
+    "nots": "nested more than 58 deep",
+    "half a character": "half of a surrogate pair",
+    "not a number": "is no JSON",
+    "a wrong pointer": "not a 'uri-reference'",
+    "a nul": "costs too much",
+}
+"""What the refusal of a schema says; the others are decoded, or checked."""
+
+
 @pytest.fixture(scope="module")
 def bytewise() -> GrammarCompiler:
     return GrammarCompiler(byte_tokenizer_json(), 259, 0)
@@ -103,8 +132,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def use(compiler: GrammarCompiler, schema: dict[str, Any], on_unsupported: Any) -> None:
-    """Registers, compiles and begins to decode, as far as the schema lets it."""
+def use(compiler: GrammarCompiler, schema: dict[str, Any], on_unsupported: Any) -> str:
+    """Registers, compiles and begins to decode, as far as the schema lets it. Returns the refusal, or nothing."""
     definitions = schema.get("$defs", {}) if isinstance(schema, dict) else {}
     inner = {key: value for key, value in schema.items() if key != "$defs"}
     parameters = {"type": "object", "properties": {"v": inner}, "required": ["v"], "$defs": definitions}
@@ -119,26 +148,41 @@ def use(compiler: GrammarCompiler, schema: dict[str, Any], on_unsupported: Any) 
     except LoraloopError as error:
         assert str(error).strip()
         assert len(str(error)) < 250_000
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_schema_is_bounded(bytewise: GrammarCompiler, name: str) -> None:
     start = time.thread_time()
     for on_unsupported in ("refuse", "check"):
-        use(bytewise, HOSTILE[name], on_unsupported)
+        refusal = use(bytewise, HOSTILE[name], on_unsupported)
+        assert REFUSED[name] in refusal if name in REFUSED else on_unsupported == "refuse" or not refusal
     survey(HOSTILE[name])
     assert time.thread_time() - start < 3 * BOUND
 
 
+def test_nothing_that_a_schema_refers_to_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached: list[str] = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *_, **__: reached.append(host) or [])
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: reached.append(address))
+    (tmp_path / "shape.json").write_text('{"type": "string"}')
+    for address in (f"{(tmp_path / 'shape.json').as_uri()}", "http://shapes.test/a.json", "https://127.0.0.1/a.json"):
+        for mode in ("refuse", "check"):
+            with pytest.raises(SchemaError, match="lies outside the schema"):
+                Tool("f", "", {"type": "object", "properties": {"v": {"$ref": address}}}, on_unsupported=mode)
+    assert not reached
+
+
 def test_validation_gives_up_a_pattern_that_runs_on() -> None:
-    schema = {"type": "string", "pattern": "^(?=(a+)+$)x"}
-    start = time.monotonic()
-    with pytest.raises(SchemaError, match=r"takes too long|does not match"):
-        check_value("a" * 60 + "!", schema)
-    with pytest.raises(SchemaError, match=r"Additional|takes too long"):
-        keys = {"patternProperties": {"^(a+)+$": {"type": "string"}}, "additionalProperties": False}
-        check_value({"a" * 60 + "!": "x"}, keys)
-    assert time.monotonic() - start < BOUND * SECONDS + BOUND
+    endless, text = "^(a|aa)+$", "a" * 60 + "!"
+    start = time.thread_time()
+    with pytest.raises(SchemaError, match="takes too long"):
+        check_value(text, {"type": "string", "pattern": endless})
+    assert time.thread_time() - start > SECONDS / 2, "it was searched"
+    with pytest.raises(SchemaError, match="Additional properties"):
+        check_value({text: "x"}, {"patternProperties": {endless: {}}, "additionalProperties": False})
+    assert time.thread_time() - start < 8 * SECONDS, "three searches"
 
 
 @pytest.mark.parametrize("around", ["properties", "items", "anyOf", "additionalProperties"])
@@ -167,7 +211,7 @@ def test_what_is_no_schema_has_a_depth_too(keyword: str) -> None:
         Tool("f", "", {"type": "object", "properties": {"v": {keyword: [deep], "not": {}}}}, on_unsupported="check")
 
 
-ROWS = [{"id": number, "name": str(number)} for number in range(5_000)]
+ROWS = [{"id": number, "name": str(number)} for number in range(2_500)]
 NODE = {"type": "object", "properties": {"a": {"anyOf": [{"$ref": "#/$defs/n"}, {"$ref": "#/$defs/n"}]}}}
 TREE = {"$ref": "#/$defs/n", "$defs": {"n": NODE}}
 
@@ -179,11 +223,11 @@ def test_values_that_would_take_for_ever_are_checked_in_bounded_work(monkeypatch
     with pytest.raises(SchemaError, match="non-unique"):
         check_value([*ROWS, ROWS[7]], {"type": "array", "uniqueItems": True})
     with pytest.raises(SchemaError, match="uri-template"):
-        check_value("{" * 300_000, {"type": "string", "format": "uri-template"})
+        check_value("{" * 130_000, {"type": "string", "format": "uri-template"})
     assert time.thread_time() - start < 5
     monkeypatch.setattr(validation, "WORK", 20_000)
-    with pytest.raises(SchemaError, match="takes too long to be checked"):  # 2 ** 30 ways
-        check_value(reduce(lambda inner, _: {"a": inner}, range(30), 1), TREE)
+    with pytest.raises(SchemaError, match="takes too long to be checked"):  # 2 ** 16 ways
+        check_value(reduce(lambda inner, _: {"a": inner}, range(16), 1), TREE)
     check_value(nested(30, lambda inner: {"a": inner}), TREE)
     with pytest.raises(SchemaError, match="takes too long to be checked"):
         check_value(
@@ -248,7 +292,7 @@ def test_garbage_is_used_or_refused(bytewise: GrammarCompiler, schema: dict[str,
     json.dumps([told.enforced, told.checked, told.annotations, told.refused])
 
 
-@pytest.mark.parametrize("pattern", ["a{2142429678}", "(a{1000}){1001}", "a{00000000002142429678,}"])
+@pytest.mark.parametrize("pattern", ["(a{1000}){1001}", "a{2142429678}", "a{00000000002142429678,}"])
 def test_a_pattern_with_too_many_repeats_is_refused_before_it_is_compiled(pattern: str) -> None:
     with pytest.raises(SchemaError, match="repeats"):
         prepared({"properties": {"name": {"pattern": pattern}}}, "refuse")

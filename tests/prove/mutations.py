@@ -1,0 +1,575 @@
+"""Which edit disables which guard, and the test that has to fail then.
+
+Each test has edits of (file, text, replacement); a text stands in its file exactly once. The test is one that a row of
+docs/threat-model.md or of SECURITY.md names, or that holds another promise of the documentation.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutation(NamedTuple):
+    """An edit of one file, which a test has to notice."""
+
+    file: str
+    text: str
+    replacement: str
+    test: str
+
+
+AGENT = "agent"
+SERVER = "src/loraloop/server"
+HTTP = "tool_schemas/http"
+SCHEMA = "tool_schemas/schema"
+GRAMMAR = "tool_schemas/grammar"
+MCP = "tool_schemas/mcp"
+
+TABLE: dict[str, list[tuple[str, str, str]]] = {
+    # --- tool_schemas ------------------------------------------------------------------------------------------------
+    "tool_schemas/http/test_guard.py::test_no_spelling_of_this_machine_gets_through": [
+        (f"{HTTP}/policy.py", "if kind is None or any(", "if True or any("),
+    ],
+    "tool_schemas/http/test_guard.py::test_rebinding": [
+        (f"{HTTP}/transport.py", "[(address, self._policy.refusal(address))", "[(address, None)"),
+    ],
+    "tool_schemas/http/test_guard.py::test_rebinding_in_a_redirect": [
+        (f"{HTTP}/transport.py", "[(address, self._policy.refusal(address))", "[(address, None)"),
+    ],
+    "tool_schemas/http/test_places.py::test_two_arguments_of_one_segment_do_not_lead_out_together": [
+        (f"{HTTP}/request.py", "(not text or leads_out(text))", "not text"),
+    ],
+    "tool_schemas/http/test_places.py::test_what_some_servers_take_for_the_folder_above_is_not_sent": [
+        (f"{HTTP}/places.py", 'part.partition(";")[0].strip() in', "part in"),
+        (f"{HTTP}/places.py", 'unicodedata.normalize("NFKC", each)', "each"),
+        (f"{HTTP}/places.py", "for _ in range(4):", "for _ in range(0):"),
+    ],
+    "tool_schemas/http/test_trust.py::test_another_host_gets_no_credentials": [
+        (f"{HTTP}/client.py", "return ports[0] == ports[1]", "return True"),
+    ],
+    "tool_schemas/http/test_trust.py::test_another_host_at_the_same_port_gets_no_credentials": [
+        (f"{HTTP}/client.py", "if url.host != origin.host:", "if False:"),
+    ],
+    "tool_schemas/http/test_trust.py::test_credentials_stay_with_their_origin": [
+        (f"{HTTP}/client.py", "return (origin.scheme, url.scheme, *ports) ==", "return True or"),
+    ],
+    "tool_schemas/http/test_trust.py::test_any_secret_is_taken_out": [
+        (f"{HTTP}/auth.py", "%(?:25)*{byte:02x}", "%{byte:02x}"),
+        (f"{HTTP}/auth.py", r'rf"\\+u{code:04x}", ', ""),
+        (f"{HTTP}/auth.py", 'f"&(?:amp;)*#0*{code};", ', ""),
+        (f"{HTTP}/auth.py", "base64.b64encode, base64.urlsafe_b64encode", "base64.b64encode,"),
+        (f"{HTTP}/auth.py", '"".join(map(_spelled, secret))', '"".join(map(_spelled, secret[: len(secret) // 2]))'),
+        (f"{HTTP}/auth.py", "{self.text(str(key)): self.value", "{str(key): self.value"),
+    ],
+    "tool_schemas/http/test_client.py::test_a_body_without_end_is_not_read": [
+        (f"{HTTP}/client.py", "read(stream, said, sending.max_bytes, end)", "read(stream, said, 1 << 40, end)"),
+    ],
+    "tool_schemas/http/test_client.py::test_a_drip_ends_with_the_deadline": [
+        (f"{HTTP}/transport.py", "left = min(self.end - monotonic(), float", "left = min(self.end + 3 - monotonic(), float"),
+    ],
+    "tool_schemas/http/test_client.py::test_what_follows_a_compressed_body_is_not_read": [
+        (f"{HTTP}/body.py", "if machine.eof:", "if False:"),
+    ],
+    "tool_schemas/http/test_client.py::test_a_server_cannot_choose_a_slow_codec": [
+        (f"{HTTP}/body.py", "if codec.name not in _CHARSETS:", "if False:"),
+    ],
+    "tool_schemas/http/test_client.py::test_a_page_of_an_error_is_excerpted_in_bounded_time": [
+        (f"{HTTP}/body.py", "|<[^<>]*>", "|<[^>]*>"),
+    ],
+    "tool_schemas/schema/test_hostile.py::test_a_hostile_schema_is_bounded": [
+        (f"{SCHEMA}/normal.py", "if len(text) > LONGEST:", "if False:"),
+        (f"{SCHEMA}/normal.py", "for _ in range(_DEEPEST_JSON):", "for _ in range(10_000):"),
+        (f"{SCHEMA}/places.py", "if count > MOST_PLACES:", "if False:"),
+        (f"{SCHEMA}/places.py", "if depth > deepest:", "if False:"),
+    ],
+    "tool_schemas/schema/test_hostile.py::test_nothing_that_a_schema_refers_to_is_read": [
+        (f"{SCHEMA}/normal.py", "registry: Registry[Any] = Registry()", """def read(uri: str) -> Any:
+        import json, urllib.request
+        return Resource.from_contents(json.load(urllib.request.urlopen(uri)), default_specification=specification)
+    registry: Registry[Any] = Registry(retrieve=read)"""),
+    ],
+    "tool_schemas/schema/test_hostile.py::test_validation_gives_up_a_pattern_that_runs_on": [
+        (f"{SCHEMA}/validation.py", "regex.search(pattern, text, timeout=SECONDS)", "regex.search(pattern, text, timeout=2)"),
+    ],
+    "tool_schemas/schema/test_hostile.py::test_a_pattern_with_too_many_repeats_is_refused_before_it_is_compiled": [
+        (f"{SCHEMA}/formats.py", "return math.prod(counts) > REPEATS", "return False"),
+    ],
+    "tool_schemas/schema/test_hostile.py::test_values_that_would_take_for_ever_are_checked_in_bounded_work": [
+        (f"{SCHEMA}/validation.py", "        _spend(10)\n", ""),
+        (f"{SCHEMA}/validation.py", "    _spend(1)\n", ""),
+        (f"{SCHEMA}/validation.py", "len(str(value)) <= 4096 and template(value)", "template(value)"),
+        (f"{SCHEMA}/validation.py", '    "uniqueItems": _unique_items,\n', ""),
+    ],
+    "tool_schemas/grammar/test_prepare.py::test_preparing_raises_nothing_but_the_librarys_own_errors": [
+        (f"{SCHEMA}/normal.py", "if isinstance(place.get(key), float):", "if False:"),
+        (f"{SCHEMA}/findings.py", "sorted(found, key=lambda each: -len(each.parts))", "found"),
+    ],
+    "tool_schemas/grammar/test_prepare.py::test_what_the_schema_of_its_draft_does_not_look_at_is_checked_too": [
+        (f"{SCHEMA}/normal.py", "check_form(target, draft, path)", "pass"),
+        (f"{SCHEMA}/normal.py", "if not isinstance(definitions, dict):", "if False:"),
+        (f"{SCHEMA}/normal.py", "check_form(copy, 2020)", "pass"),
+    ],
+    "tool_schemas/grammar/test_effort.py::test_a_search_for_an_end_computes_a_bounded_number_of_masks": [
+        (f"{GRAMMAR}/effort.py", "self._left -= 1", "pass"),
+    ],
+    "tool_schemas/grammar/test_effort.py::test_a_search_for_an_end_stops_when_it_is_asked_to": [
+        (f"{GRAMMAR}/effort.py", "if not self.stopped and self._stop is not None and self._stop():", "if False:"),
+    ],
+    "tool_schemas/grammar/test_effort.py::test_preparing_schemas_stops_when_it_is_asked_to": [
+        (f"{GRAMMAR}/prepare.py", "        check_going_on()\n", ""),
+    ],
+    "tool_schemas/grammar/test_special_tokens.py::test_a_call_that_spells_a_special_token_is_forced_as_text": [
+        (f"{GRAMMAR}/splitting.py", "if not any(map(self._tokenizer.is_special_token, forced)):", "if True:"),
+        (f"{GRAMMAR}/splitting.py", "if len(cuts) == 1:", "if True:"),
+    ],
+    "tool_schemas/mcp/test_server.py::test_a_list_without_end": [
+        (f"{MCP}/session.py", "if cursor in seen or len(tools) > _TOOLS:\n                break", "if cursor in seen: return tools"),
+    ],
+    "tool_schemas/mcp/test_server.py::test_a_result_that_is_too_large": [
+        (f"{MCP}/server.py", "> self.options.max_bytes:", "> 1 << 40:"),
+    ],
+    "tool_schemas/mcp/test_server.py::test_a_slow_call_times_out_and_is_cancelled_at_the_server": [
+        (f"{MCP}/server.py", "anyio.fail_after(seconds)", "anyio.fail_after(30)"),
+    ],
+    "tool_schemas/mcp/test_server.py::test_lines_that_are_no_messages": [
+        (f"{MCP}/session.py", "if len(self._stray) >= _STRAY and self._scope is not None:", "if False:"),
+    ],
+    "tool_schemas/openapi/test_choice.py::test_names_of_a_hostile_document_are_made_in_bounded_time": [
+        ("tool_schemas/openapi/selection.py", "same.get(stem, 1)", "1"),
+        ("tool_schemas/openapi/selection.py", "stem[: 4 * _LONGEST]", "stem"),
+    ],
+    "tool_schemas/test_yamltext.py::test_cycles_and_bombs_are_found": [
+        ("tool_schemas/yamltext.py", "if id(each) in inside:", "if False:"),
+        ("tool_schemas/yamltext.py", "left -= 1", "left -= 0"),
+    ],
+    "fuzz/test_targets.py::test_mutations": [
+        ("agent/checkpoint.py", "except pydantic.ValidationError as error:", "except ZeroDivisionError as error:"),
+        ("tool_schemas/openapi/selection.py", "if isinstance(item[method], dict):", "if True:"),
+        ("agent/tracing/trace.py", "except pydantic.ValidationError as error:", "except ZeroDivisionError as error:"),
+    ],
+    # --- adapters and kernels ----------------------------------------------------------------------------------------
+    "adapters/bank/test_bank.py::test_finite_weights_that_no_product_survives_are_refused": [
+        ("adapters/payload/slots.py", "if not largest <= LARGEST:", "if False:"),
+    ],
+    "adapters/base/test_base_forms.py::test_a_config_that_its_weights_contradict_is_refused": [
+        ("adapters/base/loading/convert.py", "if tuple(values.shape) != shape:", "if False:"),
+    ],
+    "adapters/base/test_base_forms.py::test_damaged_folders_raise_nothing_but_the_librarys_own_errors": [
+        ("adapters/base/loading/source.py", "    except BaseException as error:\n", "    except ZeroDivisionError as error:\n"),
+    ],
+    "adapters/base/test_tokenizer.py::test_other_threads_run_while_a_long_text_is_encoded": [
+        ("adapters/base/tokenizer.py", "if len(text) < _LONG:", "if True:"),
+    ],
+    "adapters/skill/test_replacing.py::test_a_name_that_leads_elsewhere_is_refused": [
+        ("adapters/skill/registry.py", "if not re.fullmatch(store.NAME, name) or name == ROUTERS:", "if False:"),
+    ],
+    "adapters/skill/test_replacing.py::test_readers_never_fail_while_a_skill_is_registered_again": [
+        ("adapters/skill/store.py", "if attempt == ATTEMPTS - 1 or (", "if True or ("),
+    ],
+    "adapters/skill/test_skill.py::test_a_card_that_is_nested_too_deeply_is_refused": [
+        ("adapters/skill/card.py", "except RecursionError:", "except ZeroDivisionError:"),
+    ],
+    "adapters/skill/test_skill.py::test_a_pattern_of_a_card_cannot_hold_up_who_loads_it": [
+        ("adapters/payload/pairs.py", "pattern_found(rf", "__import__('re').search(rf"),
+    ],
+    "adapters/skill/test_skill.py::test_patterns_of_a_card_are_checked": [
+        ("adapters/payload/pairs.py", "if too_many_repeats(pattern):", "if False:"),
+        ("adapters/payload/pairs.py", "if found is None:", "if False:"),
+    ],
+    "adapters/skill/test_skill.py::test_no_damage_goes_unnoticed": [
+        ("adapters/skill/store.py", "if sha256 and hashlib.sha256(data).hexdigest() != sha256:", "if False:"),
+    ],
+    "adapters/skill/test_skill.py::test_values_must_be_finite": [
+        ("adapters/skill/store.py", "    check_finite(tensors, str(path))\n", ""),
+    ],
+    "adapters/skill/test_skill.py::test_damaged_files": [
+        ("adapters/skill/store.py", "if size != promised:", "if False:"),
+    ],
+    "kernels/test_memory.py::test_what_a_forked_child_writes_is_its_own": [
+        ("kernels/cpu/memory.py", "flags=mmap.MAP_PRIVATE |", "flags=mmap.MAP_SHARED |"),
+    ],
+    # --- agent: engine -----------------------------------------------------------------------------------------------
+    "agent/engine/test_scheduler.py::test_a_trunk_is_whole_after_a_bad_skill": [
+        (f"{AGENT}/engine/sequence.py", "if not finite and not bool(", "if False and not bool("),
+        (f"{AGENT}/engine/scheduler.py", "finite = isfinite(out.hidden.sum().item())", "finite = True"),
+    ],
+    "agent/engine/test_scheduler.py::test_a_context_of_a_bad_skill_that_acts_on_all_of_it_is_not_kept": [
+        (f"{AGENT}/engine/trunk.py", "and not sequence.broken:", "and True:"),
+    ],
+    "agent/engine/test_scheduler.py::test_positions_that_are_dropped_leave_nothing_behind": [
+        ("adapters/base/decoder/native_cache.py", "self.pages[-1].clear(length % PAGE)", "pass"),
+        ("adapters/base/decoder/native_cache.py", "                place.data.zero_()\n", "                pass\n"),
+    ],
+    # --- agent: sandbox ----------------------------------------------------------------------------------------------
+    "agent/sandbox/test_escapes.py::test_links_do_not_lead_out_of_the_scratch_folder": [
+        (f"{AGENT}/sandbox/job.py", 'READABLE = ("/usr",', 'READABLE = (*glob.glob("/tmp/pytest-of-*"), "/usr",'),
+    ],
+    "agent/sandbox/test_sandbox.py::test_what_the_kernel_allows_works": [
+        (f"{AGENT}/sandbox/bubblewrap.py", '"--unshare-all",', '"--no-such-option",'),
+    ],
+    "agent/sandbox/test_escapes.py::test_no_socket_of_any_family": [
+        (f"{AGENT}/sandbox/seccomp.py", "*(57, 58, 41, 101,", "*(57, 58, 101,"),
+    ],
+    "agent/sandbox/test_escapes.py::test_signals_reach_neither_the_caller_nor_its_group": [
+        (f"{AGENT}/sandbox/seccomp.py", 'tests += [(_JUMP_EQUAL, number, "signal") for number in calls.signals]', "pass"),
+        (f"{AGENT}/sandbox/seccomp.py", "signals=(62, 200, 234, 129, 297),", "signals=(200, 234, 129, 297),"),
+    ],
+    "agent/sandbox/test_escapes.py::test_the_kernels_memory_cannot_be_used_up_beside_the_limits": [
+        (f"{AGENT}/sandbox/seccomp.py", "*(188, 189, 190, 463, 206, 222,", "*(206, 222,"),
+        (f"{AGENT}/sandbox/seccomp.py", "*(188, 189, 190, 463, 206, 222,", "*(188, 189, 190, 463,"),
+        (f"{AGENT}/sandbox/job.py", '"RLIMIT_SIGPENDING": 64,', ""),
+    ],
+    "agent/sandbox/test_escapes.py::test_calls_that_take_memory_of_the_kernel_are_refused_before_they_look_at_anything": [
+        (f"{AGENT}/sandbox/seccomp.py", "*range(442, 449))", "*range(447, 449))"),
+        (f"{AGENT}/sandbox/seccomp.py", "253, 294, 46, 307),", "46, 307),"),
+    ],
+    "agent/sandbox/test_escapes.py::test_what_a_program_writes_cannot_be_hidden": [
+        (f"{AGENT}/sandbox/scratch.py", "size + _deleted(pid, os.fsencode(self.path), self._bytes), files", "size, files"),
+        (f"{AGENT}/sandbox/seccomp.py", "253, 294, 46, 307),", "253, 294),"),
+        (f"{AGENT}/sandbox/seccomp.py", "197, 198, 199, 466, 469, 285)", "197, 198, 199, 466, 469)"),
+    ],
+    "agent/sandbox/test_escapes.py::test_files_below_very_long_paths_are_counted": [
+        (f"{AGENT}/sandbox/scratch.py", "inner.append(entry.name)", "pass"),
+    ],
+    "agent/sandbox/test_escapes.py::test_a_scratch_folder_of_any_depth_is_removed": [
+        (f"{AGENT}/sandbox/scratch.py", "            _remove(self.path)\n", "            __import__('shutil').rmtree(self.path)\n"),
+    ],
+    "agent/sandbox/test_escapes.py::test_a_pair_of_sockets_reaches_no_other_socket": [
+        (f"{AGENT}/sandbox/seccomp.py", '(_JUMP_EQUAL, _SOCK_STREAM, "allow", "deny"),', '(_RETURN, _ALLOW, None, None),'),
+    ],
+    "agent/sandbox/test_escapes.py::test_the_kernel_signals_nobody_for_it": [
+        (f"{AGENT}/sandbox/seccomp.py", '"fcntl": (8, 10, 15,', '"fcntl": ('),
+    ],
+    "agent/sandbox/test_escapes.py::test_who_watches_the_scratch_folder_is_not_blinded": [
+        (f"{AGENT}/sandbox/seccomp.py", "_PR_SET_DUMPABLE = 4", "_PR_SET_DUMPABLE = 99"),
+        (f"{AGENT}/sandbox/seccomp.py", "*range(424, 435), 436, 438,", "*range(424, 435), 438,"),
+    ],
+    "agent/sandbox/test_escapes.py::test_files_that_can_only_be_read_are_not_changed_or_held": [
+        (f"{AGENT}/sandbox/seccomp.py", "15, 1024, 1026),", "15),"),
+        (f"{AGENT}/sandbox/seccomp.py", "0x8902, 0x40086602, 0x40046602, 0x40087602, 0x401C5820),", "0x8902),"),
+    ],
+    "agent/sandbox/test_escapes.py::test_a_home_that_is_pythons_prefix_is_not_readable": [
+        (f"{AGENT}/sandbox/job.py", 'if root == "/" or home.startswith(f"{root}/")', 'if root == "/"'),
+    ],
+    # --- agent: sessions and tools -----------------------------------------------------------------------------------
+    "agent/sessions/test_killed.py::test_killed_at_every_commit_it_comes_to_the_same": [
+        (f"{AGENT}/sessions/journal.py", "self._made.pop(place, None)", "None"),
+    ],
+    "agent/sessions/test_sessions.py::test_a_runner_that_lost_its_lock_is_told_and_writes_nothing_more": [
+        (f"{AGENT}/sessions/rows.py", "if found.rowcount != 1:", "if False:"),
+    ],
+    "agent/sessions/test_database.py::test_conversations_are_their_owners_alone": [
+        (f"{AGENT}/sessions/database.py", "os.O_CREAT | os.O_EXCL, 0o600", "os.O_CREAT | os.O_EXCL, 0o644"),
+    ],
+    "agent/sessions/test_database.py::test_what_is_committed_is_on_the_disk": [
+        (f"{AGENT}/sessions/database.py", "synchronous = FULL\")", "synchronous = NORMAL\")"),
+    ],
+    "agent/sessions/test_database.py::test_damaged_rows_are_told_and_what_can_be_read_is_saved": [
+        (f"{AGENT}/sessions/rows.py", "except (ValueError, TypeError, RecursionError) as error:", "except OSError as error:"),
+    ],
+    "agent/tools/test_signing.py::test_a_file_is_resumed_once": [
+        (f"{AGENT}/tools/signing.py", "if again and signed:", "if False:"),
+    ],
+    "agent/tools/test_signing.py::test_what_was_changed_is_refused_and_nothing_runs": [
+        (f"{AGENT}/tools/signing.py", "if not hmac.compare_digest(", "if not (lambda *_: True)("),
+        (f"{AGENT}/checkpoint.py", "if not 1 <= guard.seen <= last or any(", "if False and any("),
+        (f"{AGENT}/checkpoint.py", "if dumps(read) != dumps(made):", "if False:"),
+    ],
+    "agent/tools/test_signing.py::test_a_run_whose_text_was_signed_with_a_given_key_is_not_resumed_elsewhere_after_it_was_in_memory": [
+        (f"{AGENT}/tools/signing.py", "if signed or _written.is_set():", "if signed:"),
+    ],
+    "agent/tools/test_results.py::test_a_result_that_is_nested_too_deeply_leaves_the_session_usable": [
+        (f"{AGENT}/tools/runner.py", "if depth > DEEPEST:", "if False:"),
+    ],
+    "agent/tools/test_results.py::test_an_iterator_is_no_result": [
+        (f"{AGENT}/tools/runner.py", "if isinstance(value, Iterator | AsyncIterator):", "if False:"),
+        (f"{AGENT}/tools/runner.py", "*(value.model_extra or {}).values(), ", ""),
+        (f"{AGENT}/tools/runner.py", ".values(), *computed]", ".values()]"),
+    ],
+    "agent/tools/test_results.py::test_half_of_a_surrogate_pair_in_a_key_is_kept_as_a_replacement": [
+        ("tool_schemas/jsontext.py", "    except UnicodeEncodeError:  # pydantic", "    except ZeroDivisionError:  # pydantic"),
+    ],
+    "agent/tools/test_approval.py::test_a_run_pauses_before_anything_of_the_step_has_run": [
+        (f"{AGENT}/loop/run.py", "if any(call.open for call in calls) and not self._cancelled", "if False and not self._cancelled"),
+        (f"{AGENT}/tools/approval.py", "return tool.needs_approval(call.arguments, self._context(tool, index))", "return False"),
+    ],
+    # --- agent: guard and loop ---------------------------------------------------------------------------------------
+    "agent/guard/test_documents.py::test_a_document_with_an_order_is_left_out_and_the_rest_is_answered": [
+        (f"{AGENT}/guard/documents.py", 'if record.outcome != "withheld")', "if True)"),
+    ],
+    "agent/guard/test_guard.py::test_an_unsafe_result_ends_the_run_or_is_withheld": [
+        (f"{AGENT}/guard/gates.py", 'if gate.then == "withhold" and', "if False and"),
+    ],
+    "agent/guard/test_tool_filter.py::test_whatever_a_result_says_no_other_call_is_decoded": [
+        (f"{AGENT}/guard/tool_filter.py", 'if outside and self._guard.after_untrusted != "any":', "if False:"),
+    ],
+    "agent/loop/test_hostile_schemas.py::test_the_deadline_ends_a_search_for_an_end": [
+        (f"{AGENT}/loop/run.py", "return None if deadline is None else self._began + deadline", "return None"),
+    ],
+    "agent/loop/test_hostile_schemas.py::test_a_search_for_an_end_can_be_cancelled": [
+        (f"{AGENT}/loop/run.py", "        self._cancelled.set()\n", "        pass\n"),
+    ],
+    "agent/loop/test_run.py::test_text_from_a_user_or_a_tool_never_becomes_a_special_token": [
+        ("adapters/base/tokenizer.py", "self._plain.encode(text, add", "self.backend.encode(text, add"),
+    ],
+    "agent/loop/test_run.py::test_every_call_that_reaches_a_tool_validates": [
+        ("tool_schemas/tools/calls.py", 'check_value(arguments, known[name].parameters, f"$[{index}].arguments")', "pass"),
+    ],
+    "agent/loop/test_run.py::test_the_deadline_ends_the_run": [
+        (f"{AGENT}/loop/run.py", "if self._deadline is not None and monotonic() >= self._deadline:", "if False:"),
+        (f"{AGENT}/loop/run.py", "return None if deadline is None else self._began + deadline", "return None"),
+    ],
+    "agent/loop/test_values.py::test_no_effect_on_an_identifier_that_nobody_gave": [
+        (f"{AGENT}/tools/grounding.py", "return kind == \"identifier\" and self.identifier(value)", "return True"),
+        (f"{AGENT}/loop/outcome.py", "if values := facts.ungrounded(calls):", "if values := ():"),
+    ],
+    "agent/loop/test_answer_check.py::test_then_the_receipts_are_the_answer": [
+        (f"{AGENT}/loop/run.py", "if not outcome.output or not self._is_checked(plan, contract):", "if True:"),
+    ],
+    # --- src/loraloop ------------------------------------------------------------------------------------------------
+    "face/cli/test_traces.py::test_no_field_of_a_trace_steers_the_terminal": [
+        ("src/loraloop/render/terminal.py", "if segment.control else harmless(segment.text)", ""),
+        ("src/loraloop/render/console.py", "_CONTROL.sub(lambda found: f\"\\\\u{ord(found[0]):04x}\", text)", "text"),
+    ],
+    "face/integrations/test_mcp_server.py::test_http_answers_those_who_may_ask": [
+        ("src/loraloop/integrations/mcp_serving.py", "or hmac.compare_digest(brought, wanted):", "or True:"),
+        ("src/loraloop/integrations/mcp_serving.py", "if host not in LOOPBACK and not (hosts and token):", "if False:"),
+        ("src/loraloop/integrations/mcp_serving.py", "allowed_hosts=[*local, *hosts]", 'allowed_hosts=["*", "evil.example"]'),
+    ],
+    "face/server/test_guarding.py::test_keys_hosts_and_origins": [
+        (f"{SERVER}/app.py", "if not settings.knows_host(host):", "if False:"),
+        (f"{SERVER}/app.py", "if origin is not None and not", "if False and not"),
+        (f"{SERVER}/app.py", "if not sum(hmac.compare_digest(", "if False and sum(hmac.compare_digest("),
+        (f"{SERVER}/app.py", 'OPEN = ("/health", "/ready", *FILES)', 'OPEN = ("/metrics", *FILES)'),
+    ],
+    "face/server/test_guarding.py::test_a_host_is_a_name_and_a_port": [
+        (f"{SERVER}/settings.py", r"|[^][:/?#@\\]+)", "|[^:]+)"),
+    ],
+    "face/server/test_guarding.py::test_how_the_server_listens": [
+        (f"{SERVER}/app.py", "proxy_headers=False,", "proxy_headers=True,"),
+    ],
+    "face/server/test_guarding.py::test_too_large_bodies_and_nonsense_are_refused": [
+        (f"{SERVER}/app.py", "if read > self._most:", "if False:"),
+    ],
+    "face/server/test_guarding.py::test_a_full_queue_says_when_to_come_back": [
+        (f"{SERVER}/state.py", "if self.waiting >= self._limits.queue and", "if False and"),
+    ],
+    "face/server/test_guarding.py::test_a_client_that_goes_away_frees_its_turn": [
+        (f"{SERVER}/state.py", "lambda _: doing.cancel()", "lambda _: None"),
+        (f"{SERVER}/chat.py", "in_thread(measured(state, made), made.cancel)", "in_thread(measured(state, made), bool)"),
+    ],
+    "face/server/test_guarding.py::test_skills_are_changed_with_the_admin_key": [
+        (f"{SERVER}/models.py", "if not state.settings.admin_key or not", "if False and not"),
+    ],
+    "face/server/test_guarding.py::test_the_page_is_three_files": [
+        (
+            f"{SERVER}/app.py",
+            "app.get(path, include_in_schema=False)(page)",
+            'app.get("/{rest:path}", include_in_schema=False)(lambda rest: FileResponse(PAGE / (rest or "index.html")))',
+        ),
+    ],
+    "face/server/test_hostile_clients.py::test_what_is_no_key_opens_nothing": [
+        (f"{SERVER}/app.py", "hmac.compare_digest(brought, key.encode())", "brought.startswith(key.encode())"),
+        (f"{SERVER}/app.py", "hmac.compare_digest(brought, key.encode())", "key.encode().startswith(brought)"),
+        (f"{SERVER}/app.py", 'OPEN = ("/health", "/ready", *FILES)', 'OPEN = ("/health", "/v1/models/auto", *FILES)'),
+    ],
+    "face/server/test_hostile_clients.py::test_a_body_with_two_lengths_is_refused": [
+        (f"{SERVER}/app.py", 'if b"transfer-encoding" in', 'if False and b"transfer-encoding" in'),
+    ],
+    "face/server/test_hostile_clients.py::test_a_body_that_drips_is_given_up": [
+        (f"{SERVER}/app.py", "deadline - time.monotonic())", "60)"),
+    ],
+    "face/server/test_hostile_clients.py::test_ten_thousand_headers_are_refused": [
+        (f"{SERVER}/app.py", "HEADER_BYTES = 65536", "HEADER_BYTES = 1 << 30"),
+    ],
+    "face/server/test_hostile_clients.py::test_requests_of_a_key_in_a_minute_are_bounded": [
+        (f"{SERVER}/state.py", "if left < 1:", "if False:"),
+    ],
+    "face/server/test_hostile_clients.py::test_requests_of_a_key_at_once_are_bounded": [
+        (f"{SERVER}/state.py", "if self._by_key[key] >= self._limits.per_key:", "if False:"),
+    ],
+    "face/server/test_hostile_clients.py::test_a_failure_has_an_id_that_the_log_has_too": [
+        (f"{SERVER}/errors.py", "the server's log has it under {number}\"", "{error}\""),
+    ],
+    "face/server/test_hostile_clients.py::test_no_answer_crosses_to_another_client": [
+        (f"{SERVER}/runs.py", "for run in self if run.owner == owner]", "for run in self]"),
+    ],
+    "face/server/test_hostile_clients.py::test_huge_lists_of_tools": [
+        (f"{SERVER}/wire.py", "Items[ToolDefinition] | None = Field(default=None, max_length=512)", "Items[ToolDefinition] | None = None"),
+    ],
+    "face/server/test_hostile_clients.py::test_a_stream_that_nobody_reads_is_left": [
+        (f"{SERVER}/state.py", "send_timeout=seconds", "send_timeout=None"),
+    ],
+    "face/server/test_bounded_work.py::test_a_wrong_body_silences_nobody": [
+        (f"{SERVER}/wire.py", "max_length=MOST_ITEMS, fail_fast=True", "max_length=MOST_ITEMS"),
+    ],
+    "face/server/test_bounded_work.py::test_errors_of_a_body_are_few": [
+        (f"{SERVER}/wire.py", "max_length=MOST_ITEMS, fail_fast=True", "max_length=MOST_ITEMS"),
+        (f"{SERVER}/wire.py", "if isinstance(value, dict) and len(value) > MOST_KEYS:", "if False:"),
+    ],
+    "face/server/test_bounded_work.py::test_prompts_over_the_limit_are_refused_before_they_are_read": [
+        ("src/loraloop/integrations/reply.py", "if most and tokens > most:", "if False:"),
+    ],
+    "face/server/test_bounded_work.py::test_a_client_that_leaves_takes_its_slow_schemas_along": [
+        (f"{SERVER}/chat.py", "lambda: gone.is_set() or", "lambda:"),
+    ],
+    "face/server/test_bounded_work.py::test_a_client_that_leaves_takes_its_decisions_along": [
+        (f"{SERVER}/decisions.py", "await while_there(request, awaited(decide, gone.set))", "await awaited(decide, gone.set)"),
+    ],
+    "face/server/test_bounded_work.py::test_a_long_conversation_silences_nobody": [
+        (f"{SERVER}/wire.py", "MOST_ITEMS = 10_000", "MOST_ITEMS = 10_000_000"),
+    ],
+    "face/server/test_hostile.py::test_many_slow_schemas_hold_up_nobody_else": [
+        (f"{SERVER}/chat.py", "gone.is_set() or time.monotonic() >= until", "gone.is_set()"),
+        (f"{SERVER}/errors.py", "if isinstance(error, TimeLimitError):", "if False:"),
+    ],
+    "face/server/test_hostile.py::test_changed_bodies_never_break_it": [
+        (f"{SERVER}/responses.py", "    if item.role is None:\n", "    if False:\n"),
+    ],
+    "face/server/test_hostile.py::test_bodies_that_once_broke_it": [
+        (f"{SERVER}/wire.py", "or levels(arguments) > DEEPEST_VALUE:", "or False:"),
+    ],
+    "face/server/test_hostile.py::test_nonsense_on_the_wire_is_survived": [
+        (f"{SERVER}/app.py", "or int(declared) > self._most:", "or False:"),
+    ],
+    "face/server/test_openapi.py::test_every_answer_is_documented_and_none_is_a_500": [
+        (f"{SERVER}/app.py", "responses=documented({400, 401,", "responses=documented({401,"),
+    ],
+    "face/server/test_page.py::test_each_step_is_a_card_and_what_tools_say_is_text": [
+        (f"{SERVER}/page/app.js", "element.textContent = text;", "element.innerHTML = text;"),
+        (f"{SERVER}/app.py", "script-src 'self'; style", "script-src 'self' 'unsafe-inline'; style"),
+    ],
+    "face/server/test_decisions.py::test_a_question_that_asks_for_harm_is_declined_alone": [
+        (f"{SERVER}/decisions.py", "if judge.screen(said).probability < DECLINED_FROM:", "if True:"),
+    ],
+    "face/server/test_decisions.py::test_probabilities_are_divided_by_those_without_an_input": [
+        (f"{AGENT}/engine/sequence.py", "if self.deadline is not None and monotonic() >= self.deadline:", "if False:"),
+    ],
+    "face/server/test_agents.py::test_the_load_tells_nobody_what_others_ask": [
+        (f"{SERVER}/models.py", "run.load(run.owner == owner)", "run.load(True)"),
+    ],
+    "face/server/test_agents.py::test_sessions_are_kept_for_each_owner": [
+        (f"{SERVER}/state.py", 'return f"{owner}-{len(agent)}', 'return f"x-{len(agent)}'),
+    ],
+    "face/server/test_agents.py::test_names_of_sessions_do_not_collide": [
+        (f"{SERVER}/state.py", 'return f"{owner}-{len(agent)}-{agent}', 'return f"{owner}-{agent}'),
+    ],
+    "face/server/test_agents.py::test_a_session_in_use_is_told_at_once": [
+        (f"{SERVER}/state.py", "if name in self._talking:", "if False:"),
+    ],
+    "face/server/test_agents.py::test_runs_that_wait_are_bounded_and_can_be_ended": [
+        (f"{SERVER}/runs.py", ">= WAITING:", ">= 1 << 30:"),
+        (f"{SERVER}/runs.py", 'run.pending, run.state = None, "finished"', "run.pending = None"),
+    ],
+    "face/server/test_agents.py::test_runs_belong_to_their_key": [
+        (f"{SERVER}/runs.py", "if run is None or run.owner != owner:", "if run is None:"),
+        (f"{SERVER}/runs.py", "for run in self if run.owner == owner]", "for run in self]"),
+    ],
+    "face/server/test_agents.py::test_two_approvals_at_once_run_the_calls_once": [
+        (f"{SERVER}/agents.py", "pending, run.pending = run.pending, None  # a second", "pending = run.pending  # a second"),
+    ],
+    "face/server/test_agents.py::test_an_approval_that_finds_no_room_can_be_given_again": [
+        (f"{SERVER}/agents.py", "        run.pending = pending\n        raise\n\n", "        raise\n\n"),
+    ],
+    "face/server/test_agents.py::test_what_a_session_knows_to_wait_is_taken_up_after_a_kill": [
+        (f"{SERVER}/state.py", "        self.recover()\n", ""),
+    ],
+    "face/server/test_agents.py::test_an_approval_that_meets_a_full_disk_can_be_given_again": [
+        (f"{SERVER}/agents.py", "await asyncio.to_thread(state.still_waits, run)", "pass"),
+    ],
+    "face/server/test_agents.py::test_a_run_of_a_session_that_waits_can_be_ended": [
+        (f"{SERVER}/agents.py", "await asyncio.to_thread(state.session_of(run, turn).give_up)", "pass"),
+        (f"{SERVER}/agents.py", "        state.runs.drop(run)\n", ""),
+    ],
+    "face/server/test_agents.py::test_the_runs_of_one_key_do_not_push_out_those_of_another": [
+        (f"{SERVER}/runs.py", "if counts[each.owner] == most and", "if"),
+    ],
+    "face/server/test_agents.py::test_a_stream_ends_whole_where_the_disk_takes_nothing": [
+        (f"{SERVER}/runs.py", "except OSError as error:", "except ZeroDivisionError as error:"),
+    ],
+    # --- promises beside the threat model ----------------------------------------------------------------------------
+    "agent/engine/test_prefix_cache.py::test_a_beginning_of_another_run_is_reused_up_to_the_first_other_token": [
+        (f"{AGENT}/engine/prefix_cache.py", "return best.fork(count)\n\n    @contextmanager",
+         "return best.fork(min(count + 1, best.length))\n\n    @contextmanager"),
+    ],
+    "agent/engine/test_scheduler.py::test_prompts_take_turns_with_those_who_decode": [
+        (f"{AGENT}/engine/scheduler.py", "room = self._pace.chunk(tokens)", "room = 0"),
+        (f"{AGENT}/engine/scheduler.py", "for work in urgent[:ROWS]:", "for work in []:"),
+    ],
+    "agent/loop/test_outcome.py::test_what_a_text_means": [
+        (f"{AGENT}/loop/outcome.py", "if facts.calls_left < 1:", "if False:"),
+        (f"{AGENT}/loop/outcome.py", "if len(fresh) > facts.calls_left:", "if False:"),
+    ],
+    "agent/loop/test_answer_check.py::test_values_that_stand_in_no_record": [
+        (f"{AGENT}/loop/answer_check.py", 'if kind in ("identifier", "email", "url"):', 'if kind in ("email", "url"):'),
+        (f"{AGENT}/loop/answer_check.py", "return place.has_day(value.as_date) or bool(apart & steps)", "return True"),
+        (f"{AGENT}/loop/answer_check.py", "return digits or place.has_code(value)", "return True"),
+        (f"{AGENT}/loop/answer_check.py", "        return value in place.times or any(", "        return True or any("),
+        (f"{AGENT}/loop/answer_check.py", "    if value in (0, 1) or", "    if True or"),
+    ],
+    "agent/loop/test_answer_check.py::test_a_flawed_answer_is_written_again_with_the_receipts_beside_it": [
+        (f"{AGENT}/loop/answer_check.py", "happened = short_receipts(receipts_of(records))", 'happened = ""'),
+        (f"{AGENT}/loop/outcome.py", "return replace(told, again=True)", "return replace(told, stop=outcome.stop, output=records)"),
+    ],
+    "agent/loop/test_answer_check.py::test_receipts_say_what_came_of_each_call": [
+        (f"{AGENT}/tools/receipts.py", 'if record.approval == "denied":', "if False:"),
+        (f"{AGENT}/tools/receipts.py", "return \"unknown\" if record.at_least_once or (", "return \"unknown\" if False and ("),
+        (f"{AGENT}/tools/receipts.py", 'return "empty" if _is_empty(record.result) else "done"', 'return "done"'),
+        (f"{AGENT}/tools/receipts.py", "if _PLAIN.fullmatch(str(value))", "if True"),
+    ],
+    "agent/loop/test_answer_check.py::test_a_receipt_of_deeply_nested_data_is_bounded": [
+        (f"{AGENT}/tools/receipts.py", "if isinstance(value, Mapping | list | tuple) and not depth:", "if False:"),
+    ],
+    "agent/tools/test_grounding.py::test_values_from_nowhere": [
+        (f"{AGENT}/tools/grounding.py", "return any(len(run) >= 3 for run in runs) and", "return bool(runs) and"),
+        (f"{AGENT}/tools/grounding.py", "return any(value in text for text in self.all.texts)", "return True"),
+        (f"{AGENT}/tools/grounding.py", "return all(any(place.has_number(each)", "return any(any(place.has_number(each)"),
+    ],
+    "agent/tools/test_grounding.py::test_an_example_in_a_description_is_not_given": [
+        (f"{AGENT}/tools/grounding.py", "and not _stands_as_such(kind, value, examples, tool)", ""),
+    ],
+    "agent/tools/test_grounding.py::test_another_day_does_not_stand": [
+        (f"{AGENT}/tools/grounding.py", "(weekday and apart <= 14)", "apart <= 1400"),
+    ],
+    "agent/tools/test_grounding.py::test_values_are_computed_by_the_stated_rules": [
+        (f"{AGENT}/tools/grounding.py", "            for one in own\n", "            for one in known\n"),
+        (f"{AGENT}/tools/grounding.py", "(weekday and apart <= 14)", "apart <= 14"),
+    ],
+    "agent/tools/test_visible_errors.py::test_an_object_is_no_result": [
+        (f"{AGENT}/tools/runner.py", "if _is_opaque(value):", "if False:"),
+    ],
+    "agent/guard/test_documents.py::test_a_document_that_is_too_long_to_be_judged_is_left_out_where_the_gate_is_closed": [
+        (f"{AGENT}/guard/documents.py", 'stopped = gate.fail == "closed"', "stopped = False"),
+    ],
+    "adapters/peft/test_readme.py::test_a_shipped_skill_names_its_base_as_the_hub_does": [
+        ("adapters/peft/export.py", "return CATALOG[name].model if name in CATALOG else name", "return name"),
+        ("adapters/peft/export.py", "base = base or hub_name(card)", "base = hub_name(card)"),
+        ("adapters/peft/export.py", "was trained to act from its invocation on: measure it.", "it was trained."),
+        ("adapters/peft/export.py", '        "\\n".join(sources),\n', ""),
+    ],
+    "adapters/base/loading/test_fetch.py::test_a_cache_that_cannot_be_written_is_an_error_that_names_the_setting": [
+        ("adapters/base/loading/folders.py", "except OSError as error:", "except ZeroDivisionError as error:"),
+    ],
+    "tool_schemas/test_errors.py::test_a_name_is_suggested_only_where_it_is_like_the_one_asked_for": [
+        ("tool_schemas/errors.py", "ALIKE = 0.6", "ALIKE = 0.0"),
+        ("tool_schemas/errors.py", "SHORTEST_PART = 3", "SHORTEST_PART = 1"),
+    ],
+    "agent/test_options.py::test_settings": [
+        ("tool_schemas/tools/tool.py", 'return f"<Tool {self.name}>"', "return repr(vars(type(self)))"),
+    ],
+    "kernels/test_native.py::test_it_can_be_switched_off_and_missed": [
+        ("kernels/cpu/native.py", "_log.warning(\"no C compiler", "_log.debug(\"no C compiler"),
+    ],
+    "kernels/test_native.py::test_where_its_folder_cannot_be_written_it_is_built_for_the_process": [
+        ("kernels/cpu/native.py", "    except OSError as error:\n", "    except ZeroDivisionError as error:\n"),
+    ],
+    "face/server/test_agents.py::test_agents_are_read_from_a_file": [
+        (f"{SERVER}/agents.py", "raise InputError(explain(error, AgentSpec, Lines(str(file), {}), (\"agents\", name)))", "raise InputError(str(error))"),
+        (f"{SERVER}/agents.py", "if isinstance(content, dict) and (others", "if False and (others"),
+    ],
+    "router/test_router_fit.py::test_probabilities_are_those_of_the_temperature": [
+        ("router/choice.py", "/ self.temperature).masked_fill", ").masked_fill"),
+    ],
+}  # fmt: skip
+
+MUTATIONS = [Mutation(*edit, test=f"tests/{test}") for test, edits in TABLE.items() for edit in edits]

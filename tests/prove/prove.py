@@ -1,0 +1,170 @@
+"""Disables the guards of the threat model one at a time, and sees that the test that is named for each of them fails.
+
+`make prove` runs all mutations of mutations.py; `make prove ARGS='word …'` those whose file, text or test has a word.
+The tree is copied into build/prove, so nothing that is being worked on changes. A test has to pass without its
+mutation, and a skipped one proves nothing. Each runs in a process of its own, forked from one that has imported what is
+slow to import.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+TREE, LOGS = ROOT / "build" / "prove" / "tree", ROOT / "build" / "prove" / "logs"
+ROOMS = ("adapters", "agent", "kernels", "recipes", "router", "tool_schemas")
+SLOW_IMPORTS = (
+    *("torch", "transformers", "fastapi", "httpx", "jsonschema", "outlines", "safetensors.torch"),
+    *("pytest", "hypothesis.strategies", "schemathesis"),
+)
+PLUGINS = ("_hypothesis_pytestplugin", "pytest_asyncio.plugin", "pytest_timeout")  # of pytest; the others load slowly
+MEMORY = 6 << 30  # bytes of data of a process: some guards bound memory
+SECONDS = 60  # of one test, or eight times what it takes without a mutation; one that takes longer has failed
+sys.path.insert(0, str(ROOT / "tests" / "prove"))
+from mutations import MUTATIONS, Mutation  # noqa: E402
+
+
+@dataclass(eq=False)
+class Outcome:
+    """What tests came to, a plugin of pytest: seconds by id, failures in tests, and what else went wrong."""
+
+    passed: dict[str, float] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "call" and report.passed:
+            self.passed[report.nodeid] = report.duration
+        elif report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            line = (crash.message if crash else str(report.longrepr)).strip().partition("\n")[0]
+            (self.failed if report.when == "call" else self.errors).append(f"{report.nodeid}: {line}")
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed:
+            self.errors.append(f"{report.nodeid}: {str(report.longrepr).strip().splitlines()[-1]}")
+
+    def seconds(self, test: str) -> float:
+        """How long a test took, over all of its parameters; 0 where it was skipped or did not pass."""
+        if any(line.startswith((f"{test}[", f"{test}:")) for line in (*self.failed, *self.errors)):
+            return 0.0
+        return sum(seconds for name, seconds in self.passed.items() if name.partition("[")[0] == test)
+
+
+def copy_tree() -> None:
+    """Copy the tree, and lay the rooms below the package, so that Python finds all of it on one path."""
+    shutil.rmtree(TREE.parent, ignore_errors=True)
+    shutil.copytree(ROOT, TREE, ignore=shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "shared"))
+    for room in ROOMS:
+        (TREE / "src" / "loraloop" / room).symlink_to(Path("../..", room))
+    LOGS.mkdir()
+
+
+def run_tests(tests: Sequence[str], log: Path, limit: float, *options: str) -> tuple[Outcome, float]:
+    """Run tests in a forked process, and kill what is left of it after `limit` seconds; what they came to, and when."""
+    started, (reading, writing) = time.monotonic(), os.pipe()
+    child = os.fork()
+    if not child:
+        run_in_child(tests, log, writing, options)
+    os.close(writing)
+    signal.signal(signal.SIGALRM, lambda *_: os.killpg(child, signal.SIGKILL))
+    signal.setitimer(signal.ITIMER_REAL, limit)
+    with os.fdopen(reading) as pipe:
+        text = pipe.read()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    os.waitpid(child, 0)
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    outcome = (
+        Outcome(**json.loads(text)) if text else Outcome(failed=[f"{tests[0]}: crashed, or took over {limit:.0f} s"])
+    )
+    return outcome, time.monotonic() - started
+
+
+def run_in_child(tests: Sequence[str], log: Path, writing: int, options: Sequence[str]) -> None:
+    """Run pytest, write what it came to, and end the process."""
+    import hypothesis
+    import pytest
+
+    try:
+        os.setsid()
+        os.chdir(TREE)
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+        output = os.open(log, os.O_WRONLY | os.O_CREAT)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+        hypothesis.settings.register_profile("prove", derandomize=True, database=None, phases=phases)
+        hypothesis.settings.load_profile("prove")
+        plugins = [f"-p{name}" for name in (*PLUGINS, "no:cacheprovider", "no:unraisableexception")]
+        outcome = Outcome()
+        pytest.main([*tests, "-q", *plugins, *options], plugins=[outcome])
+        if (path := importlib.import_module("loraloop").__path__[0]) != str(TREE / "src" / "loraloop"):
+            outcome.errors.append(f"loraloop was imported from {path}")
+        os.write(writing, json.dumps(vars(outcome)).encode())
+    finally:
+        os._exit(0)
+
+
+def try_mutation(number: int, mutation: Mutation, limit: float) -> tuple[str, str, float]:
+    """The verdict on one mutation ('killed', 'SURVIVED' or 'BROKEN'), the reason, and the seconds."""
+    path = TREE / mutation.file
+    text, times = path.read_text(encoding="utf-8"), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    path.write_text(text.replace(mutation.text, mutation.replacement), encoding="utf-8")
+    os.utime(path, (number, number))  # a time that no compiled module of this file has
+    try:
+        outcome, seconds = run_tests([mutation.test], LOGS / f"{number}.txt", limit, "-x")
+    finally:
+        path.write_text(text, encoding="utf-8")
+        os.utime(path, ns=times)
+    if outcome.failed:
+        return "killed", outcome.failed[0].partition(": ")[2], seconds
+    return ("BROKEN", outcome.errors[0], seconds) if outcome.errors else ("SURVIVED", "", seconds)
+
+
+def main(words: Sequence[str]) -> int:
+    chosen = [m for m in MUTATIONS if not words or any(word in f"{m.file} {m.text} {m.test}" for word in words)]
+    copy_tree()
+    os.environ |= {"PYTHONPATH": str(TREE / "src"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    sys.path.insert(0, os.environ["PYTHONPATH"])
+    for name in SLOW_IMPORTS:
+        importlib.import_module(name)
+    gc.freeze()
+    tests = sorted({m.test for m in chosen})
+    whole, seconds = run_tests(tests, LOGS / "unchanged.txt", SECONDS * len(tests))
+    print(f"{len(tests)} tests without a mutation: {seconds:.0f} s", *whole.failed, *whole.errors, sep="\n", flush=True)
+    verdicts = []
+    for number, mutation in enumerate(chosen, 1):
+        verdict, reason, took = "BROKEN", "without the mutation it is skipped, or fails", 0.0
+        if usual := whole.seconds(mutation.test):
+            verdict, reason, took = try_mutation(number, mutation, max(SECONDS, 8 * usual))
+        verdicts.append(verdict)
+        seconds += took
+        name = mutation.test.rpartition("/")[2]
+        print(f"{number:3} {verdict:8} {took:5.1f} s  {mutation.file}: {mutation.text.strip()[:50]!r}  {name}")
+        print(f"      {reason[:150]}", flush=True)
+    counts = {verdict: verdicts.count(verdict) for verdict in ("killed", "SURVIVED", "BROKEN")}
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        f"{len(chosen)} mutations in {seconds:.0f} s ({used.ru_utime + used.ru_stime:.0f} s of a processor): {counts}"
+    )
+    return int(counts["killed"] != len(chosen))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
