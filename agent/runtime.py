@@ -68,6 +68,7 @@ class Runtime:
         full_reuse: Positions that contexts kept under full-activation skills take, over all of them.
         queue: Rows of runs that wait for the base at most; one more is a LimitError.
         engine: Keeps transcripts and writes steps; by default the base in this process.
+        prefix_folder: Where what is computed of instructions and tools is kept for the next process; None: nowhere.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Runtime:
         full_reuse: int = 16_384,
         queue: int = QUEUE,
         engine: Engine | None = None,
+        prefix_folder: Path | None = None,
     ) -> None:
         self.base = base
         self.bank = bank
@@ -93,7 +95,7 @@ class Runtime:
         if self.context > most:
             raise InputError(f"context is {context}: {base.name} has {most} positions; give at most these")
         self.engine = engine or self._local_engine(
-            context=self.context, reuse=reuse, full_reuse=full_reuse, queue=queue
+            context=self.context, reuse=reuse, full_reuse=full_reuse, queue=queue, prefix_folder=prefix_folder
         )
         self.ahead = Ahead(bank, base.device, prefetch)
         self._adding = Lock()
@@ -113,6 +115,7 @@ class Runtime:
         slots: int = 8,
         host_bytes: int | None = None,
         context: int | None = None,
+        keep_prefixes: bool | str | Path = False,
     ) -> Runtime:
         """Loads a base with skills and a router.
 
@@ -129,6 +132,9 @@ class Runtime:
             slots: Skills that are resident at the same time; those of a rank above 16 have slots of their own.
             host_bytes: What other skills that have been read may take in memory; see `Bank`.
             context: Positions that a transcript may use.
+            keep_prefixes: Keeps what is computed of instructions and tools (never of what users say) on disk, readable
+                by its owner alone, so that the next process need not read them again: in `prefixes` of the cache
+                folder, or in the folder that is given. At most 1 GB; the least recently used go first.
 
         Raises:
             BaseModelError, SkillError, UnknownNameError: if something cannot be loaded; each says what to do.
@@ -138,6 +144,7 @@ class Runtime:
         from loraloop.adapters.bank.device import slots_for
         from loraloop.adapters.bank.host import HOST_BYTES
         from loraloop.adapters.base import Base
+        from loraloop.adapters.base.loading.folders import cache_folder
         from loraloop.adapters.skill.registry import built_skills, library, own_router, registered
         from loraloop.adapters.skill.skill import SkillFolder
         from loraloop.router import Router
@@ -175,7 +182,8 @@ class Runtime:
         if isinstance(router, Router):
             router.check(model)
         model.warm_up(bank.attached)
-        return cls(model, bank, router, context=context)
+        where = cache_folder() / "prefixes" if keep_prefixes is True else Path(keep_prefixes) if keep_prefixes else None
+        return cls(model, bank, router, context=context, prefix_folder=where)
 
     @classmethod
     def connect(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from loraloop.agent.engine.generate import Budget, Delta, Generated, GenerateRequest, generate
 from loraloop.agent.engine.ledger import Active, Author
 from loraloop.agent.engine.prefix_cache import FullCaches, Memory, PrefixCache
+from loraloop.agent.engine.prefix_folder import PrefixFolder
 from loraloop.agent.engine.sampler import TwoWayChoice
 from loraloop.agent.engine.scheduler import QUEUE, Scheduler, SchedulerStats
 from loraloop.agent.engine.step import Openings, OpenStep, StepOutput, StepRequest
@@ -22,6 +23,8 @@ from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from loraloop.adapters.bank.bank import Bank
@@ -120,6 +123,7 @@ class LocalEngine:
         reuse: Positions that the kept caches of past transcripts take.
         full_reuse: Positions that contexts kept under full-activation skills take.
         queue: Rows of runs that wait for the base at most.
+        prefix_folder: Where first messages are kept for the next process; None: nowhere.
 
     Attributes:
         scheduler: Computes for all runs.
@@ -140,11 +144,12 @@ class LocalEngine:
         reuse: int = 16_384,
         full_reuse: int = 16_384,
         queue: int = QUEUE,
+        prefix_folder: Path | None = None,
     ) -> None:
         self.base, self.bank = base, bank
         self.scheduler = Scheduler(base, bank.attached, queue)
         self.store = TrunkStore(reuse)
-        self.prefixes = PrefixCache(reuse)
+        self.prefixes = PrefixCache(reuse, PrefixFolder(prefix_folder, base) if prefix_folder else None)
         self.full = FullCaches(full_reuse)
         self.author = Author(base.fingerprints.weights)
         self._layers, self._context = layers, context

@@ -38,6 +38,13 @@ class BaseOptions:
     ] = False
     quantize: Quantize = None
     skills_folder: SkillsFolder = None
+    keep_prefixes: Annotated[
+        bool,
+        typer.Option(
+            "--keep-prefixes/--no-keep-prefixes",
+            help="Keep what is computed of instructions and tools in the cache folder, for the next start.",
+        ),
+    ] = True
     connect: Annotated[
         str,
         typer.Option("--connect", metavar="URL", help="A server that writes the steps; see --engine."),
@@ -66,7 +73,7 @@ class BaseOptions:
             named = None if self.base == BaseOptions.__dataclass_fields__["base"].default else self.base
             key = os.environ.get(self.connect_key_env, "") if self.connect_key_env else ""
             return Runtime.connect(self.connect, base=named, engine=self.engine, key=key)  # type: ignore[arg-type]
-        return open_runtime(self.base, self.quantize, quiet, self.bare, self.skills_folder)
+        return open_runtime(self.base, self.quantize, quiet, self.bare, self.skills_folder, self.keep_prefixes)
 
     def folders(self, runtime: Runtime) -> list[Path]:
         """The folders of the skills that an opened runtime should have now."""

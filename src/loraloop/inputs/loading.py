@@ -43,7 +43,12 @@ def read_skill(folder: Path, base: Base) -> Skill:
 
 
 def open_runtime(
-    base: str, quantize: str | None = None, quiet: bool = False, bare: bool = False, skills: Path | None = None
+    base: str,
+    quantize: str | None = None,
+    quiet: bool = False,
+    bare: bool = False,
+    skills: Path | None = None,
+    keep_prefixes: bool = False,
 ) -> Runtime:
     """Loads a base with its skills and a router; shows progress unless `quiet`.
 
@@ -53,6 +58,7 @@ def open_runtime(
         quiet: Show no progress.
         bare: Without trained skills and router.
         skills: Folder of its skills and router; where None, the shipped ones and the user's own.
+        keep_prefixes: Keep what is computed of instructions and tools for the next process.
 
     Raises:
         InputError: Both `bare` and `skills` are given.
@@ -71,7 +77,7 @@ def open_runtime(
     if bare:
         return bare_runtime(loaded)
     try:
-        return Runtime.load(loaded, skills=skills or all_skills(loaded))
+        return Runtime.load(loaded, skills=skills or all_skills(loaded), keep_prefixes=keep_prefixes)
     except SkillError as error:
         raise SkillError(f"{error}; or run it without trained skills: loraloop run --bare") from error
 

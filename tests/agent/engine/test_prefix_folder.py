@@ -11,11 +11,15 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from loraloop import Agent, Limits
+from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base
+from loraloop.agent import Runtime
 from loraloop.agent.engine.ledger import Author
 from loraloop.agent.engine.prefix_folder import PrefixFolder
 from loraloop.agent.engine.scheduler import Scheduler
 from loraloop.agent.engine.sequence import CachedSequence
+from loraloop.testing import ScriptedRouter
 
 IDS = [5 + n * 37 % 240 for n in range(300)]
 
@@ -120,6 +124,25 @@ def test_the_folder_is_bounded_and_the_least_recently_used_go(
     kept.save(sequence, 102)
     found = [count for count in (100, 101, 102) if kept.load(IDS[:count], sequence.scheduler, author)]
     assert found == [100, 102] and len(files(tmp_path)) == 2
+
+
+def test_the_next_process_reads_instructions_and_tools_no_more(native_base: Base, tmp_path: Path) -> None:
+    """Of two runtimes, as of two processes, the second computes the question alone, and answers the same."""
+
+    def asked(question: str, prefixes: Path | None) -> tuple[str, int, int]:
+        runtime = Runtime(native_base, Bank(native_base), ScriptedRouter(), prefix_folder=prefixes)
+        agent = Agent(runtime, [], instructions="You sell tickets of the harbour ferry. " * 8, limits=Limits(step_tokens=8))
+        result = agent.run_sync(question)
+        return result.output, result.steps[0].tokens.reused, result.steps[0].tokens.prefilled
+
+    text, reused, prefilled = asked("Does it go on Sundays?", tmp_path)
+    assert reused == 0 and prefilled > 300 and len(files(tmp_path)) == 1
+    kept = files(tmp_path)[0].read_bytes()
+    again, reused, computed = asked("Does it go on Sundays?", tmp_path)
+    assert again == text and reused > 300 and computed + reused == prefilled
+    other, reused, _ = asked("And on Mondays, for a dog?", tmp_path)
+    assert reused > 300 and other == asked("And on Mondays, for a dog?", None)[0]
+    assert [file.read_bytes() for file in files(tmp_path)] == [kept], "what users say is not kept"
 
 
 def test_a_folder_that_cannot_be_written_is_a_warning(
