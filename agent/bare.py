@@ -44,12 +44,13 @@ class Unrouted:
         )
 
 
-def bare_runtime(base: Base, *, context: int | None = None) -> Runtime:
+def bare_runtime(base: Base, *, context: int | None = None, own_calls: bool = True) -> Runtime:
     """A runtime on `base` with blank skills `tools`, `code` and `retrieval`; only a policy chooses the last two.
 
     Args:
         base: any base.
         context: Positions that a transcript may use.
+        own_calls: Whether calls are written in the format of the base's chat template, if that describes one.
     """
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.skill.blank import blank_skill
@@ -57,4 +58,4 @@ def bare_runtime(base: Base, *, context: int | None = None) -> Runtime:
     bank = Bank(base)
     for name, contract in CONTRACTS.items():
         bank.add(blank_skill(base, name, contract))
-    return Runtime(base, bank, Unrouted(), context=context)
+    return Runtime(base.with_own_calls() if own_calls else base, bank, Unrouted(), context=context)

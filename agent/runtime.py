@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from loraloop.agent.engine.best_of_n import best_of_n
+from loraloop.agent.engine.generate import Delta, Generated
 from loraloop.agent.engine.ledger import Active, Author
 from loraloop.agent.engine.prefix_cache import FullCaches, PrefixCache
 from loraloop.agent.engine.scheduler import QUEUE, Scheduler
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill.card import Card
     from loraloop.agent.engine.best_of_n import Tries
     from loraloop.agent.engine.branch import Branch
-    from loraloop.agent.engine.generate import Budget, Delta, Form, Generated
+    from loraloop.agent.engine.generate import Budget, Form
     from loraloop.agent.engine.prefix_cache import Memory
     from loraloop.agent.engine.sampler import Sampler
     from loraloop.agent.skills.outlines_model import OutlinesModel
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
     from loraloop.tool_schemas.grammar.grammar import Grammar
     from loraloop.tool_schemas.schema.findings import OnUnsupported
+    from loraloop.tool_schemas.tools.call_format import CallFormat
 
 
 SLOT_SECONDS = 300.0
@@ -117,6 +120,7 @@ class Runtime:
         slots: int = 8,
         host_bytes: int | None = None,
         context: int | None = None,
+        own_calls: bool = True,
     ) -> Runtime:
         """Loads a base with skills and a router.
 
@@ -133,6 +137,8 @@ class Runtime:
             slots: Skills that are resident at the same time; those of a rank above 16 have slots of their own.
             host_bytes: What other skills that have been read may take in memory; see `Bank`.
             context: Positions that a transcript may use.
+            own_calls: Whether a base that calls tools by itself does so in the format of its chat template, if that
+                describes one.
 
         Raises:
             BaseModelError, SkillError, UnknownNameError: if something cannot be loaded; each says what to do.
@@ -172,6 +178,7 @@ class Runtime:
             bank.add(folder)
         if not bank.with_contract("calls") and "tools" not in bank:
             bank.add(blank_skill(model, "tools", "calls"))  # the base itself calls, under the grammar
+            model = model.with_own_calls() if own_calls else model
         if router is None:
             names = {name for name in bank.names if name not in shipped}
             router = own_router(model.fingerprints.architecture, names) or router_for(model)
@@ -341,10 +348,15 @@ class Runtime:
         sampler: Sampler,
         budget: Budget,
         tries: Tries | None = None,
+        call_format: CallFormat | None = None,
         **form: Unpack[Form],
     ) -> Iterator[Delta | Generated]:
-        """Generates in a branch; see `engine.generate` and `engine.best_of_n`. All of a runtime's text is from here."""
-        return best_of_n(branch, invocation, sampler, budget, tries, **form)
+        """Generates in a branch; see `engine.generate` and `engine.best_of_n`. All of a runtime's text is from here.
+
+        Calls in a format of the base's own (`call_format`) come in one piece, in the form that all calls have.
+        """
+        pieces = best_of_n(branch, invocation, sampler, budget, tries, **form)
+        return pieces if call_format is None else _translated(pieces, call_format)
 
     def grammar(self, term: Any) -> Grammar:
         """Compiles a term against the base's tokenizer; what was compiled before is kept. Holds up no forward."""
@@ -402,3 +414,12 @@ class Runtime:
         from loraloop.agent.skills.outlines_model import OutlinesModel
 
         return OutlinesModel(self, skill, max_tokens, on_unsupported)
+
+
+def _translated(pieces: Iterator[Delta | Generated], format: CallFormat) -> Iterator[Delta | Generated]:
+    """What was generated, with its calls in the runtime's form; what a grammar forced of them has no place in it."""
+    for piece in pieces:
+        if isinstance(piece, Generated):
+            written = replace(piece, text=format.read(piece.text), spans=())
+            yield Delta(written.text, len(written.ids))
+            yield written

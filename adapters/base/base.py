@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from loraloop.adapters.base.call_chat import CallChat, ChatTemplate
 from loraloop.adapters.base.chat import Chat
 from loraloop.adapters.base.decoder.cache import KVCache
 from loraloop.adapters.base.decoder.cuda_graphs import GraphedDecoder
@@ -20,6 +24,7 @@ from loraloop.adapters.base.loading.catalog import CATALOG, DEFAULT
 from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.adapters.base.loading.convert import (
     AnyDecoder,
+    TEMPLATE,
     BaseFingerprints,
     Converted,
     convert,
@@ -39,8 +44,9 @@ from loraloop.kernels.cpu import native
 from loraloop.kernels.cpu.native import Native
 from loraloop.kernels.quantized import cpu_layout
 from loraloop.tool_schemas.errors import BaseModelError, unknown
+from loraloop.tool_schemas.tools.render import DEFINITIONS
 
-_FORMAT = 3  # of converted folders; raise it when their layout changes
+_FORMAT = 4  # of converted folders; raise it when their layout changes
 
 
 class Base:
@@ -50,12 +56,15 @@ class Base:
         card: What the base is: name, dimensions, fingerprints.
         decoder: Runs forwards.
         tokenizer: Its tokenizer.
+        template: Its chat template; None where only the format is known.
 
     Attributes:
         prompting: Extra prompt text that the runtime uses with this base; another record may be put in its place.
     """
 
-    def __init__(self, card: Converted, decoder: AnyDecoder, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, card: Converted, decoder: AnyDecoder, tokenizer: Tokenizer, template: ChatTemplate | None = None
+    ) -> None:
         self.name = card.name
         self.form = card.form
         self.prompting: Prompting = CATALOG[card.name].prompting if card.name in CATALOG else READING
@@ -63,7 +72,8 @@ class Base:
         self.fingerprints: BaseFingerprints = card.fingerprints
         self.decoder = decoder
         self.tokenizer = tokenizer
-        self.chat = Chat(card.chat, tokenizer)
+        self.chat: Chat = Chat(card.chat, tokenizer)
+        self._template = template
         self.stop_ids = frozenset((*card.eos_ids, self.chat.closing[0]))
         self.end_ids = self.stop_ids | tokenizer.special_ids  # a step ends at them: no special token is text
 
@@ -121,7 +131,25 @@ class Base:
         card = read_card(folder)
         decoder = open_decoder(folder, card, device or torch.device("cpu"), library)
         text = (folder / "tokenizer.json").read_text(encoding="utf-8")
-        return cls(card, decoder, Tokenizer(text, card.eos_ids))
+        template = ChatTemplate(*json.loads((folder / TEMPLATE).read_text(encoding="utf-8")))
+        return cls(card, decoder, Tokenizer(text, card.eos_ids), template)
+
+    def with_own_calls(self) -> Base:
+        """This base with a chat in which tools are listed and calls written as its chat template has it.
+
+        The weights are shared. A base whose template does not describe tools is returned as it is.
+        """
+        try:
+            if self._template is None:
+                return self
+            chat = CallChat(self.chat.format, self.tokenizer, self._template)
+        except BaseModelError:
+            return self
+        other = copy(self)
+        other.chat = chat
+        openers = self.prompting.call_openers + chat.calls.begin.lstrip()[:1]
+        other.prompting = replace(self.prompting, tools_header=DEFINITIONS, call_form="", call_openers=openers)
+        return other
 
     @property
     def native(self) -> bool:

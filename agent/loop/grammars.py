@@ -10,6 +10,7 @@ from loraloop.adapters.skill.contracts import answer_schema, code_grammar, verdi
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.loop.job import Job
 from loraloop.agent.runtime import Runtime
+from loraloop.agent.skills.one_step import call_format_of
 from loraloop.agent.tools.tool_choice import CallForm, choice_of, forms_of, strict_form
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 from loraloop.tool_schemas.grammar.grammar import Grammar, JsonSchema, Lark, Term
@@ -39,8 +40,10 @@ class StepGrammars:
     def with_asking(self, form: CallForm, skill: str) -> CallForm:
         """The form with `{"ask": …}` allowed, if the skill was trained to ask for arguments.
 
-        Asking is not allowed where a call or a typed answer is required, since a question to the user is neither.
+        Asking is not allowed where a call or a typed answer is required, since a question to the user is neither. Where
+        the skill is the base itself, calls have the base's own format.
         """
+        form = replace(form, format=call_format_of(self._runtime, skill))
         able = skill in self._runtime.bank and self._runtime.bank.card(skill).asks
         return replace(form, ask=True) if able and not form.least and self._job.output.term is None else form
 
@@ -74,7 +77,7 @@ class StepGrammars:
 
         Args:
             contract: What the step writes.
-            form: What it may call.
+            form: What it may call, and in which format.
             last: Whether it is the last repair of a step: tools that are not strict are then decoded as if they were.
         """
         if contract == "calls":
@@ -100,7 +103,7 @@ class StepGrammars:
         """
         schema = self._runtime.text_schema(skill) if contract == "text" and self._job.output.term is None else None
         named = skill if schema is not None else ""
-        key = contract, last, form.least, form.ask, tuple(tool.name for tool in form.tools), named
+        key = contract, last, form.format, form.least, form.ask, tuple(tool.name for tool in form.tools), named
         if key not in self._grammars:
             term = self.term(contract, form, last) if schema is None else JsonSchema(schema, on_unsupported="check")
             if term is None:

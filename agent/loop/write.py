@@ -19,7 +19,7 @@ from loraloop.agent.loop.job import Job
 from loraloop.agent.loop.prompts import StepPrompt, closing_fact, cue_of, form_of
 from loraloop.agent.loop.route import addresses_user
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.skills.one_step import call_form_of, openings_of
+from loraloop.agent.skills.one_step import call_form_of, call_format_of, openings_of
 from loraloop.agent.step import Decision, Step, StopReason
 from loraloop.agent.tools.examples import tries_on
 from loraloop.agent.tools.python_tool import gets_through
@@ -133,6 +133,7 @@ class Writer:
                 constraint=None if grammar is None else grammar.start(),
                 not_first=barred,
                 other_invocation=plain,
+                call_format=call_format_of(runtime, step.decision.skill) if contract == "calls" else None,
                 two_way=openings_of(
                     runtime, step.decision.skill, contract, step.threshold, self._job.policy.thresholds.ask
                 ),

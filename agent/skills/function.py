@@ -164,7 +164,8 @@ class SkillFunction(Generic[R]):
             timeout=how.get("timeout"),
             cancelled=how.get("cancelled"),
         )
-        system = system_content(how.get("instructions", ""), asked.tools)
+        header = self._runtime.base.prompting.tools_header
+        system = system_content(how.get("instructions", ""), asked.tools, header)
         messages = request(asked.prompt, asked.passages, how.get("messages", ()), system)
         progress, written = how.get("progress"), 0
         weigh = openings(self.contract) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar, Unpack, overload
 
 from loraloop.adapters.skill.contracts import (
@@ -17,7 +18,7 @@ from loraloop.adapters.skill.contracts import (
 from loraloop.agent.loop.transcript import as_passages, as_tools
 from loraloop.agent.output_type import OutputType
 from loraloop.agent.skills.function import SkillFunction, StepOptions, StepRequest
-from loraloop.agent.skills.one_step import Wrote
+from loraloop.agent.skills.one_step import Wrote, call_format_of
 from loraloop.agent.skills.results import AnswerResult, CallsResult, CodeResult, TextResult, VerdictResult
 from loraloop.agent.tools.tool_choice import check_names_free, choice_of, forms_of, strict_form
 from loraloop.router.decision import NONE
@@ -116,7 +117,8 @@ class CallsFunction(SkillFunction[CallsResult]):
             raise InputError(f"tool_choice is 'none', and calling tools is all that skill {self.name!r} does")
         if choice not in ("auto", "required", *(tool.name for tool in given)):
             raise unknown("tool or tool choice", choice, (*(tool.name for tool in given), "auto", "required"))
-        form = strict_form(forms_of(given, choice, most=max_calls)[0])
+        own = call_format_of(self._runtime, self.name)
+        form = replace(strict_form(forms_of(given, choice, most=max_calls)[0]), format=own)
 
         def read(wrote: Wrote) -> CallsResult:
             calls = parse_calls(wrote.text, form.tools)

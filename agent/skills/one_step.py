@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Unpack
 from loraloop.adapters.skill.blank import is_blank
 from loraloop.adapters.skill.contracts import openings
 from loraloop.agent.engine.generate import Budget, Delta, Generated
-from loraloop.agent.engine.sampler import Sampler, Sampling, TwoWayChoice
+from loraloop.agent.engine.sampler import EndChoice, Sampler, Sampling, TwoWayChoice
 from loraloop.agent.engine.sequence import Claim
 from loraloop.agent.limits import check_number, check_probability
 from loraloop.agent.skills.threads import exit_waits, until_exit
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.ledger import Active, Author
     from loraloop.agent.engine.trunk import Trunk, TrunkStore
     from loraloop.tool_schemas.grammar.grammar import Grammar, State
+    from loraloop.tool_schemas.tools.call_format import CallFormat
 
 
 GREEDY = Sampling()
@@ -65,6 +66,7 @@ class SkillRuntime(Protocol):
         sampler: Sampler,
         budget: Budget,
         tries: Tries | None = None,
+        call_format: CallFormat | None = None,
         **form: Unpack[Form],
     ) -> Iterator[Delta | Generated]: ...
 
@@ -203,6 +205,7 @@ def write_step(
                     constraint=state,
                     stops=how.stops,
                     two_way=two_way,
+                    call_format=call_format_of(runtime, skill) if weigh else None,
                 ):
                     if isinstance(piece, Delta):
                         yield piece
@@ -243,7 +246,10 @@ def openings_of(
     Returns:
         None for a contract that weighs nothing.
     """
-    chosen = two_way_choice(runtime.base, contract, runtime.threshold(skill) if threshold is None else threshold)
+    threshold = runtime.threshold(skill) if threshold is None else threshold
+    if contract == "calls" and call_format_of(runtime, skill) is not None:
+        return EndChoice(runtime.base.chat.closing[0], threshold)
+    chosen = two_way_choice(runtime.base, contract, threshold)
     least = runtime.ask_threshold(skill) if ask is None else ask
     if chosen is not None and contract == "calls" and least is not None:
         asked = [runtime.base.tokenizer.encode(way) for way in ASKING]
@@ -264,6 +270,12 @@ def call_form_of(runtime: SkillRuntime, skill: str) -> str:
     """What the base is told of the form of calls, where it writes them without having been trained to; else empty."""
     card = runtime.bank.card(skill) if skill in runtime.bank else None
     return runtime.base.prompting.call_form if card and card.contract == "calls" and is_blank(card) else ""
+
+
+def call_format_of(runtime: SkillRuntime, skill: str) -> CallFormat | None:
+    """The base's own format of calls, if this skill is the base itself and writes in it; else None."""
+    card = runtime.bank.card(skill) if skill in runtime.bank else None
+    return runtime.base.chat.calls if card is not None and card.contract == "calls" and is_blank(card) else None
 
 
 def _room(trunk: Trunk, left: int, runtime: SkillRuntime) -> int:

@@ -72,7 +72,8 @@ class GrammarCompiler:
         """Compiles a term without keeping the result."""
         vocabulary = self.vocabulary
         if not isinstance(term, JsonSchema):
-            plain = LlguidanceGrammar(vocabulary, self._matcher(source_of(term)), False)
+            calls, optional = (term.calls, term.optional) if isinstance(term, Lark) else (False, False)
+            plain = LlguidanceGrammar(vocabulary, self._matcher(source_of(term)), calls, calls, optional)
             return PythonGrammar(plain, vocabulary.bytes_of) if isinstance(term, Lark) and term.python else plain
         if term.schema is False:
             raise SchemaError("nothing fits the schema 'false'; give one that something fits", "$")

@@ -63,10 +63,14 @@ class Lark:
     Attributes:
         grammar: The text.
         python: Whether it describes a fenced block of Python whose code must also parse (`PythonGrammar`).
+        calls: Whether it describes calls with JSON in them.
+        optional: Whether the empty text fits, and stands for all texts that the model would rather begin with.
     """
 
     grammar: str
     python: bool = False
+    calls: bool = False
+    optional: bool = False
 
 
 Term = JsonSchema | Regex | Choice | Lark

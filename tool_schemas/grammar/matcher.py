@@ -125,12 +125,16 @@ class LlguidanceGrammar:
         matcher: The place before the first one.
         json: Whether it is JSON.
         bounded: Whether numbers are bounded, which the engine does not do for the digits after their points.
+        optional: Whether the empty text stands for all texts that the grammar does not allow.
     """
 
-    def __init__(self, vocabulary: Vocabulary, matcher: LLMatcher, json: bool, bounded: bool = False) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, matcher: LLMatcher, json: bool, bounded: bool = False, optional: bool = False
+    ) -> None:
         self.vocabulary = vocabulary
         self.json = json
         self.bounded = bounded
+        self.optional = optional
         self._matcher = matcher
         self.shortest: list[int] | None = None  # a way from the start to the end, once one was looked for
 
@@ -181,9 +185,14 @@ class LlguidanceState:
         """Sets the logits [V] of tokens that cannot follow to minus infinity, in place."""
         if self._masker is None:
             self._masker = Masker(self._grammar.vocabulary.size)
+        before = logits.clone() if self._grammar.optional and not self._taken else None
         self._matcher.unsafe_compute_mask_ptr(self._masker.address, self._masker.size)
         self._check()
         self._masker.apply_(logits)
+        if before is not None:  # to end at once is as likely as all beginnings that are not allowed
+            ends = self._grammar.vocabulary.ends
+            logits[ends] = float("-inf")
+            logits[ends[0]] = before[logits.isneginf()].logsumexp(0)
         if self._grammar.bounded and self._ends_in_decimals():
             digits = self._grammar.vocabulary.digits
             likely = logits[digits]

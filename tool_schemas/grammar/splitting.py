@@ -47,14 +47,16 @@ class Splitter:
     def sure(self, matcher: LLMatcher) -> list[int]:
         """The tokens that llguidance forces from a place; where it gives special ones, those of the same text.
 
+        A special token is forced where the grammar names it by its id, so that its text does not fit.
+
         Args:
             matcher: The place. It is not changed.
         """
         forced = list(matcher.compute_ff_tokens())
         if not any(map(self._tokenizer.is_special_token, forced)):
             return forced
-        forced = self.tokens(self._tokenizer.decode_bytes(forced))
-        return forced[: matcher.deep_copy().try_consume_tokens(forced)]
+        spelled = self.tokens(self._tokenizer.decode_bytes(forced))
+        return spelled[: matcher.deep_copy().try_consume_tokens(spelled)] or forced[:1]
 
     def split(self, matcher: LLMatcher) -> list[int]:
         """The first tokens of what is forced from a place; empty if they depend on what follows.
