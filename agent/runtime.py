@@ -355,8 +355,10 @@ class Runtime:
 
         Calls in a format of the base's own (`call_format`) come in one piece, in the form that all calls have.
         """
-        pieces = best_of_n(branch, invocation, sampler, budget, tries, **form)
-        return pieces if call_format is None else _translated(pieces, call_format)
+        if call_format is None:
+            return best_of_n(branch, invocation, sampler, budget, tries, **form)
+        form["stop_ids"] = self.base.stop_ids  # special tokens may be part of a call
+        return _translated(best_of_n(branch, invocation, sampler, budget, tries, **form), call_format)
 
     def grammar(self, term: Any) -> Grammar:
         """Compiles a term against the base's tokenizer; what was compiled before is kept. Holds up no forward."""

@@ -23,8 +23,8 @@ from loraloop.adapters.base.decoder.native_decoder import NativeDecoder, serves
 from loraloop.adapters.base.loading.catalog import CATALOG, DEFAULT
 from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.adapters.base.loading.convert import (
-    AnyDecoder,
     TEMPLATE,
+    AnyDecoder,
     BaseFingerprints,
     Converted,
     convert,
@@ -147,7 +147,7 @@ class Base:
             return self
         other = copy(self)
         other.chat = chat
-        openers = self.prompting.call_openers + chat.calls.begin.lstrip()[:1]
+        openers = "".join(dict.fromkeys(self.prompting.call_openers + chat.calls.openers))
         other.prompting = replace(self.prompting, tools_header=DEFINITIONS, call_form="", call_openers=openers)
         return other
 

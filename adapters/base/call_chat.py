@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from loraloop.adapters.base.chat import Chat, ChatFormat, renderer
+from loraloop.adapters.base.chat import Chat, ChatFormat, dated_renderer
 from loraloop.adapters.base.tokenizer import Tokenizer
 from loraloop.tool_schemas.errors import BaseModelError
 from loraloop.tool_schemas.tools.call_format import CALL_ID, CallFormat
@@ -45,8 +45,8 @@ class CallChat(Chat):
     """A chat whose transcripts are those of a base that was trained to call tools.
 
     Messages are the same as in any other chat. Of a system message, the definitions of tools below the line
-    `render.DEFINITIONS` are listed as the template lists them; an assistant's message that is a list of calls is written
-    as the template writes calls; and a tool's message stands where the template puts results.
+    `render.DEFINITIONS` are listed as the template lists them; an assistant's message that is a list of calls is
+    written as the template writes calls; and a tool's message stands where the template puts results.
 
     Args:
         format: The template's format without tools.
@@ -61,7 +61,7 @@ class CallChat(Chat):
     """
 
     def __init__(self, format: ChatFormat, tokenizer: Tokenizer, template: ChatTemplate) -> None:
-        self._render = renderer(template.text, template.bos, template.eos)
+        self._render = dated_renderer(template.text, template.bos, template.eos)
         self._turn = format.around["user"][0]
         for instructions in (_MARK, ""):
             if _NAME not in "".join(self._listing(instructions, [_TOOL])):

@@ -58,7 +58,7 @@ class ChatFormat:
         Raises:
             BaseModelError: if the template is broken, or rewrites earlier messages when later ones come.
         """
-        render = renderer(template, bos, eos)
+        render = dated_renderer(template, bos, eos)
         user = [_marked("user")]
         try:
             system = render([_marked("system")], False)
@@ -162,30 +162,59 @@ class Chat:
                     plain = ""
                 else:
                     plain += piece
-        return ids + self._tokenizer.encode(plain)
+        return [*ids, *self._tokenizer.encode(plain)]
 
     def _pieces(self, text: str) -> list[str]:
         """Template text as plain, special, plain, special, …, plain."""
         return self._specials.split(text) if self._specials else [text]
 
 
-def renderer(template: str, bos: str, eos: str) -> Any:
+def dated_renderer(template: str, bos: str, eos: str) -> Any:
+    """A renderer that leaves out the date, where a template asks for it in every transcript (SmolLM3)."""
+    render = renderer(template, bos, eos)
+    try:
+        render([_marked("user")], False)
+    except BaseModelError:
+        try:
+            render([_marked("system"), _marked("user")], False)
+        except BaseModelError:
+            return renderer(template, bos, eos, strftime_now=lambda form: "")
+    return render
+
+
+def renderer(template: str, bos: str, eos: str, **more: Any) -> Any:
     """Renders messages with a Jinja chat template: `render(messages, add_generation_prompt, tools)`.
 
     Models that think before they answer are told not to, where their template knows `enable_thinking`.
+
+    Args:
+        template: The template.
+        bos: Text of the token that begins a text.
+        eos: Text of the token that ends one.
+        **more: What else the template finds.
     """
     import jinja2
+    from jinja2.ext import Extension
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     def refuse(message: str) -> None:
         raise jinja2.TemplateError(message)
 
+    class Generation(Extension):
+        """`{% generation %}`, by which transformers knows what the model writes: here only its body counts."""
+
+        tags = {"generation"}  # noqa: RUF012
+
+        def parse(self, parser: Any) -> Any:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", Generation]
     )
     environment.globals["raise_exception"] = refuse
     environment.filters["tojson"] = _to_json
-    fixed = {"bos_token": bos, "eos_token": eos, "enable_thinking": False, "tools_in_user_message": False}
+    fixed = {"bos_token": bos, "eos_token": eos, "enable_thinking": False, "tools_in_user_message": False, **more}
     try:
         compiled = environment.from_string(template)
     except jinja2.TemplateError as error:

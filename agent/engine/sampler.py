@@ -192,11 +192,11 @@ class EndChoice(TwoWayChoice):
 
     Args:
         end: The token that ends a text.
-        threshold: Probability of the end from which it is taken; None: the sampler chooses.
+        threshold: Probability of the end from which it is taken; None: where it is the likelier.
     """
 
     def __init__(self, end: int, threshold: float | None = None) -> None:
-        super().__init__("", "", lambda token: b"", threshold)
+        super().__init__("", "", lambda token: b"", 0.5 if threshold is None else threshold)
         self._end = end
 
     def weigh_(self, ids: Sequence[int], logits: Tensor) -> None:
@@ -206,8 +206,8 @@ class EndChoice(TwoWayChoice):
         if ids or self.probability is not None or not logits[self._end].isfinite() or not others.any():
             return
         self.probability = float(logits.double().softmax(0)[self._end])
-        if self.threshold is not None:
-            logits[others if self.probability >= self.threshold else self._end] = float("-inf")
+        assert self.threshold is not None
+        logits[others if self.probability >= self.threshold else self._end] = float("-inf")
 
 
 def _along(text: bytes, way: bytes) -> bool:

@@ -66,7 +66,7 @@ class CallForm:
     def term(self) -> Term:
         """Its grammar source."""
         if self.format is not None:
-            return self.format.term(self.tools, self.least, self.most)
+            return self.format.term(self.tools, self.least)
         return calls_term(self.tools, self.least, self.most, self.ask)
 
     def without(self, names: Collection[str]) -> CallForm:

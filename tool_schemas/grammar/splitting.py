@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from llguidance import LLMatcher, LLTokenizer
 
+_SPECIAL = b"\xff"  # stands before a special token in what llguidance forces as bytes
 _FEW = 48  # ways to go on that are all tried
 _MOST = 4096  # answers kept
 
@@ -64,7 +65,7 @@ class Splitter:
         Args:
             matcher: The place, where llguidance forces no token. It is not changed.
         """
-        text = matcher.compute_ff_bytes()
+        text = matcher.compute_ff_bytes().partition(_SPECIAL)[0]
         if not text:
             return []
         after = matcher.deep_copy()

@@ -23,8 +23,8 @@ _ID = "[a-zA-Z0-9]{9}"
 class CallFormat:
     """The text of calls: `begin` NAME `middle` ARGUMENTS, then `between` and the same again, and `end` after the last.
 
-    Each part may hold `CALL_ID`. The runtime keeps calls in one form whatever the model's is, the compact JSON of a list
-    of `{"name", "arguments"}`: `write` and `read` translate.
+    Each part may hold `CALL_ID`. The runtime keeps calls in one form whatever the model's is, the compact JSON of a
+    list of `{"name", "arguments"}`: `write` and `read` translate.
 
     Attributes:
         begin: Before the name of the first call.
@@ -48,6 +48,12 @@ class CallFormat:
     def parts(self) -> str:
         """All its text."""
         return "".join([self.begin, self.middle, self.end, self.between or ""])
+
+    @property
+    def openers(self) -> str:
+        """Characters with which calls begin, in this format or as bare JSON, and answers in words do not."""
+        first = self.begin.lstrip()[:1]
+        return "[{" + ("" if first.isalnum() or first in "[{" else first)
 
     def write(self, calls: Sequence[Mapping[str, Any]]) -> list[tuple[str, bool]]:
         """Pieces of text, and whether each is the format's own, in which special tokens are spelled.
@@ -85,34 +91,35 @@ class CallFormat:
         last = end.match(text, at) if calls else None
         return dumps(calls) if last is not None and last.end() == len(text) else text
 
-    def term(self, tools: Sequence[Tool], least: int = 0, most: int = 8) -> Lark:
-        """The grammar source of calls of some tools, under the same schemas as `calls_term`.
+    def term(self, tools: Sequence[Tool], least: int = 0) -> Lark:
+        """The grammar source of a call, under the same schemas as `calls_term`.
 
-        Keywords that decoding cannot enforce are left out of it, where a tool asks for them to be checked: whoever
-        reads the calls checks them.
+        One call at a time, unless more are required: a model that was not trained on this format repeats itself, and
+        one that was calls again after the result. Keywords that decoding cannot enforce are left out, where a tool asks
+        for them to be checked: whoever reads the calls checks them.
 
         Args:
             tools: At least one, unless `least` is 0: then only the empty text fits.
-            least: Calls that have to be written. Of 0, the empty text stands for any text that is no call.
-            most: Calls at most.
+            least: Calls that have to be written. Where it is 0, the empty text stands for any text that is no call.
         """
-        return _terms.get((self, *map(id, tools), least, most), lambda: (self._term(tools, least, most), tuple(tools)))[0]
+        key = self, *map(id, tools), least
+        return _terms.get(key, lambda: (self._term(tools, least), tuple(tools)))[0]
 
-    def _term(self, tools: Sequence[Tool], least: int, most: int) -> Lark:
+    def _term(self, tools: Sequence[Tool], least: int) -> Lark:
         if not tools:
-            return Lark('start: ""', calls=True)
-        most = 1 if self.between is None else most
+            return Lark('start: ""', openers="")
         options = {"item_separator": self.item_separator, "key_separator": self.key_separator}
         rules = []
         for index, tool in enumerate(tools):
             schema = embedded(tool.parameters if tool.strict else {"type": "object"}, tool.on_unsupported, options)
             name = dumps(self._named(tool.name))
-            rules += [f"t{index}: {name} {self._literal(self.middle)} a{index}", f"a{index}: %json {json.dumps(schema)}"]
-        names = " | ".join(f"t{index}" for index in range(len(tools)))
-        more = f"({self._literal(self.between or '')} call){{{max(least, 1) - 1},{most - 1}}}" if most > 1 else ""
-        calls = f"{self._literal(self.begin)} call {more} {self._literal(self.end)}"
+            rules.append(f"t{index}: {name} {self._literal(self.middle)} a{index}")
+            rules.append(f"a{index}: %json {json.dumps(schema)}")
+        more = f"{self._literal(self.between)} call " * (least - 1) if self.between is not None else ""
+        calls = f"calls: {self._literal(self.begin)} call {more}{self._literal(self.end)}"
+        names = "call: " + " | ".join(f"t{index}" for index in range(len(tools)))
         start = "start: calls" if least else "start: calls?"
-        return Lark("\n".join([start, f"calls: {calls}", f"call: {names}", *rules]), calls=True, optional=not least)
+        return Lark("\n".join([start, calls, names, *rules]), openers=self.openers)
 
     def _literal(self, text: str) -> str:
         """A part as a grammar has it: special tokens by their ids."""
