@@ -44,13 +44,16 @@ class Unrouted:
         )
 
 
-def bare_runtime(base: Base, *, context: int | None = None, own_calls: bool = True) -> Runtime:
+def bare_runtime(base: Base, *, context: int | None = None, own_calls: bool = False) -> Runtime:
     """A runtime on `base` with blank skills `tools`, `code` and `retrieval`; only a policy chooses the last two.
 
     Args:
         base: any base.
         context: Positions that a transcript may use.
-        own_calls: Whether calls are written in the format of the base's chat template, if that describes one.
+        own_calls: Whether tools are listed and calls written as the base's chat template has it.
+
+    Raises:
+        BaseModelError: The template has no format of calls.
     """
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.skill.blank import blank_skill

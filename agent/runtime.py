@@ -120,7 +120,7 @@ class Runtime:
         slots: int = 8,
         host_bytes: int | None = None,
         context: int | None = None,
-        own_calls: bool = True,
+        own_calls: bool = False,
     ) -> Runtime:
         """Loads a base with skills and a router.
 
@@ -137,8 +137,8 @@ class Runtime:
             slots: Skills that are resident at the same time; those of a rank above 16 have slots of their own.
             host_bytes: What other skills that have been read may take in memory; see `Bank`.
             context: Positions that a transcript may use.
-            own_calls: Whether a base that calls tools by itself does so in the format of its chat template, if that
-                describes one.
+            own_calls: Whether a base that calls tools by itself, since none of the skills does, is shown them and
+                writes calls as its chat template has it.
 
         Raises:
             BaseModelError, SkillError, UnknownNameError: if something cannot be loaded; each says what to do.

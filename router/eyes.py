@@ -203,11 +203,13 @@ def _signatures(content: str, header: str) -> str:
     from loraloop.tool_schemas.tools.tool import Tool
 
     before, found, lines = content.rpartition(DEFINITIONS)
+    if not found:
+        return content
     try:
         tools = [Tool.from_schema(json.loads(line), on_unsupported="check") for line in lines.split("\n") if line]
     except (ValueError, LoraloopError):  # somebody else's words
         return content
-    return before + render_tools(tools, header) if found else content
+    return before + render_tools(tools, header)
 
 
 @cache

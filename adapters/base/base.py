@@ -46,7 +46,7 @@ from loraloop.kernels.quantized import cpu_layout
 from loraloop.tool_schemas.errors import BaseModelError, unknown
 from loraloop.tool_schemas.tools.render import DEFINITIONS
 
-_FORMAT = 4  # of converted folders; raise it when their layout changes
+_FORMAT = 3  # of converted folders; raise it when their layout changes
 
 
 class Base:
@@ -74,6 +74,7 @@ class Base:
         self.tokenizer = tokenizer
         self.chat: Chat = Chat(card.chat, tokenizer)
         self._template = template
+        self._folder: Path | None = None
         self.stop_ids = frozenset((*card.eos_ids, self.chat.closing[0]))
         self.end_ids = self.stop_ids | tokenizer.special_ids  # a step ends at them: no special token is text
 
@@ -131,20 +132,29 @@ class Base:
         card = read_card(folder)
         decoder = open_decoder(folder, card, device or torch.device("cpu"), library)
         text = (folder / "tokenizer.json").read_text(encoding="utf-8")
-        template = ChatTemplate(*json.loads((folder / TEMPLATE).read_text(encoding="utf-8")))
-        return cls(card, decoder, Tokenizer(text, card.eos_ids), template)
+        kept = folder / TEMPLATE
+        template = ChatTemplate(*json.loads(kept.read_text(encoding="utf-8"))) if kept.exists() else None
+        base = cls(card, decoder, Tokenizer(text, card.eos_ids), template)
+        base._folder = folder
+        return base
 
     def with_own_calls(self) -> Base:
         """This base with a chat in which tools are listed and calls written as its chat template has it.
 
-        The weights are shared. A base whose template does not describe tools is returned as it is.
+        The weights are shared.
+
+        Raises:
+            BaseModelError: The template does not describe tools, or is not known.
         """
+        if self._template is None:
+            where = f"delete {self._folder} and load it again" if self._folder else "load it from a file or folder"
+            raise BaseModelError(f"the chat template of {self.name} was not kept when it was converted: {where}")
         try:
-            if self._template is None:
-                return self
             chat = CallChat(self.chat.format, self.tokenizer, self._template)
-        except BaseModelError:
-            return self
+        except BaseModelError as error:
+            raise BaseModelError(
+                f"{self.name} has no format of calls of its own ({error}): leave out own_calls"
+            ) from None
         other = copy(self)
         other.chat = chat
         openers = "".join(dict.fromkeys(self.prompting.call_openers + chat.calls.openers))

@@ -20,7 +20,7 @@ from loraloop.adapters.base.tokenizer import Tokenizer
 from loraloop.agent.bare import bare_runtime
 from loraloop.agent.engine.sampler import EndChoice
 from loraloop.tool_schemas import Tool, parse_calls
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import BaseModelError, InputError
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.render import DEFINITIONS, HEADER, render_tools
@@ -319,7 +319,7 @@ def test_the_end_is_taken_from_its_threshold_on(threshold: float | None, ends: b
 
 def test_a_run_writes_calls_as_the_template_has_them(own: Base, name: str) -> None:
     """Random weights: whatever they write is a valid call, and the transcript is that of the template."""
-    runtime = bare_runtime(own)
+    runtime = bare_runtime(own, own_calls=True)
     chat = runtime.base.chat
     assert isinstance(chat, CallChat) and own.chat.calls is None
     agent = Agent(runtime, tools=TOOLS, policy=Policy(skills=("tools",), tool_choice="required"))
@@ -338,12 +338,14 @@ def test_a_run_writes_calls_as_the_template_has_them(own: Base, name: str) -> No
     assert len(asked.calls) == 1
 
 
-def test_a_base_keeps_the_usual_form_where_its_template_does_not_describe_tools() -> None:
+def test_a_base_without_a_format_of_its_own_says_so() -> None:
     plain = random_base(0)
-    assert plain.with_own_calls() is plain
-    with pytest.raises(Exception, match="list tools"):
-        CallChat(ChatFormat.probe(CHATML), plain.tokenizer, ChatTemplate(CHATML))
     assert bare_runtime(plain).base.chat.calls is None
+    with pytest.raises(BaseModelError, match="was not kept"):
+        bare_runtime(plain, own_calls=True)
+    plain._template = ChatTemplate(CHATML)
+    with pytest.raises(BaseModelError, match=r"does not list tools.*leave out own_calls"):
+        bare_runtime(plain, own_calls=True)
 
 
 def test_a_template_that_asks_for_the_day_gets_none() -> None:

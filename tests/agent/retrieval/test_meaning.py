@@ -47,15 +47,10 @@ def test_a_passage_is_found_that_shares_no_word_with_the_question() -> None:
 
 def test_words_and_meaning_both_count() -> None:
     index = PassageIndex(embedder=Synonyms())
-    index.add(
-        [
-            Document("both.txt", "lift repairs: call Ann"),
-            Document("meaning.txt", "elevator"),
-            Document("words.txt", "repairs"),
-        ]
-    )
-    assert [passage.source for passage in index.retrieve("lift repairs", k=3)][0] == "both.txt"
-    assert len(index.retrieve("lift repairs", k=3)) == 3
+    texts = {"meaning.txt": "elevator", "words.txt": "repairs", "both.txt": "lift repairs: call Ann"}
+    index.add([Document(source, text) for source, text in texts.items()])
+    found = index.retrieve("lift repairs", k=3)
+    assert found[0].source == "both.txt" and len(found) == 3
 
 
 def test_what_changes_is_embedded_and_the_rest_is_not_embedded_again(tmp_path: Path) -> None:
