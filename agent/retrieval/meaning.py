@@ -74,7 +74,8 @@ class Meaning:
                 f"the embedder gave an array {list(vectors.shape)} for {len(texts)} texts: encode has to return one "
                 "row of finite numbers for each"
             )
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        lengths: NDArray[np.float32] = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return np.divide(vectors, lengths, dtype=np.float32)
 
 
 def fused(rankings: Iterable[Sequence[int]], k: int) -> list[int]:
@@ -96,6 +97,7 @@ def _loaded(embedder: Embedder | str | os.PathLike[str]) -> Embedder:
     except ImportError as error:
         raise InputError("an embedder by its name needs model2vec: pip install 'loraloop[embed]'") from error
     try:
-        return StaticModel.from_pretrained(embedder)
+        loaded: Embedder = StaticModel.from_pretrained(embedder)
     except Exception as error:  # the library raises whatever its loaders do
         raise InputError(f"cannot load the embedder {os.fspath(embedder)!r}: {error}") from error
+    return loaded

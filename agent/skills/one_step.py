@@ -211,8 +211,7 @@ def write_step(
                         yield piece
                     else:
                         out = piece
-                if state is not None:
-                    _check_whole(out, state)
+                _check_whole(out, state)
                 new = branch.recomputed if active.author.activation == "full" else branch.prefilled
                 tokens = Tokens(
                     prefilled=branch.prefilled,
@@ -285,8 +284,10 @@ def _room(trunk: Trunk, left: int, runtime: SkillRuntime) -> int:
     return left - prompt
 
 
-def _check_whole(out: Generated, state: State) -> None:
+def _check_whole(out: Generated, state: State | None) -> None:
     """Raises if a text that had to pass checks ended before it did."""
+    if state is None:
+        return
     if out.reason == "unenforced":
         raise SchemaError(f"no value was found that passes its check ({out.problem}); loosen the schema")
     if not state.can_stop:

@@ -183,7 +183,8 @@ def _rope(kind: str, config: Mapping[str, Any]) -> tuple[Rope, int]:
     theta = given.pop("rope_theta", None) or config.get("rope_theta", 2_000_000.0 if kind == "smollm3" else 10_000.0)
     if "type" in given:
         given.setdefault("rope_type", given.pop("type"))
-    scaling, skipped = given, ()
+    scaling = given
+    skipped: tuple[int, ...] = ()
     if given.get("rope_type", "default") == "default":
         scaling = {}
     elif given["rope_type"] == "yarn":

@@ -70,6 +70,8 @@ def convert(
     """Writes the converted base to `folder`, whole or not at all; `tiled` for the C decoder."""
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=make_writable(folder.parent)))
     try:
+        template = json.dumps([source.chat_template, source.bos, source.eos])
+        (scratch / TEMPLATE).write_text(template, encoding="utf-8")
         _write(source, name, form, scratch, progress=progress, tiled=tiled)
         try:
             scratch.rename(folder)
@@ -148,8 +150,6 @@ def _write(source: BaseSource, name: str, form: str, folder: Path, progress: Pro
         "weights": digest.hexdigest(),
         "sha256": file_sha256(folder / "weights.safetensors"),
     }
-    template = json.dumps([source.chat_template, source.bos, source.eos])
-    (folder / TEMPLATE).write_text(template, encoding="utf-8")
     (folder / "base.json").write_text(json.dumps(fields), encoding="utf-8")
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.branch import Branch
     from loraloop.agent.engine.generate import Form
     from loraloop.agent.runtime import Chooser
+    from loraloop.tool_schemas.tools.call_format import CallFormat
 
 SKILLS = {"tools": "calls", "code": "code", "retrieval": "answer", "safety": "verdict"}
 """A scripted runtime's skills and the contract of each, as the shipped ones have them."""
@@ -101,6 +102,7 @@ class ScriptedRuntime(Runtime):
         sampler: Sampler,
         budget: Budget,
         tries: Tries | None = None,
+        call_format: CallFormat | None = None,
         **form: Unpack[Form],
     ) -> Iterator[Delta | Generated]:
         """Writes the script's next text through the real generation; the sampler is not asked."""
@@ -119,7 +121,7 @@ class ScriptedRuntime(Runtime):
         stops = () if form.get("constraint") is not None else form.get("stops", ())
         end = self.base.chat.closing[0]
         pen = Pen(place=place, step=step, branch=branch, start=len(invocation), end=end, stops=stops)
-        for piece in super().generate(branch, invocation, pen, budget, tries, **form):
+        for piece in super().generate(branch, invocation, pen, budget, tries, call_format, **form):
             if isinstance(piece, Generated):
                 pen.check(piece)
             yield piece
