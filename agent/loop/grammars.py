@@ -64,8 +64,8 @@ class StepGrammars:
         terms: list[Term | None] = [job.output.term]
         callers = self._runtime.with_contract("calls")
         if job.tools and job.policy.tool_choice != "none" and callers:
-            later = self.with_asking(self._later, callers[0])
-            terms = [self._first.term if self._first.required else later.term, job.output.term, later.term]
+            first, later = (self.with_asking(form, callers[0]) for form in (self._first, self._later))
+            terms = [first.term if first.required else later.term, job.output.term, later.term]
         if job.passages:
             terms.append(self.term("answer", self._later))
         missing = [each for each in terms if each is not None and not self._runtime.compiler.compiled(each)]
