@@ -11,8 +11,6 @@ from loraloop.adapters.base.messages import Message
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools.context import Left
 
-MOST_TRIES = 64
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -34,7 +32,6 @@ class Limits:
             shorter or left out (`compaction`). None: `step_tokens` and `result_tokens`, at most a third of the
             context. 0: nothing is, and the run ends with `context`.
         passages: Passages that a request gets from the agent's retriever at most.
-        tries: Programs that a code step tries on the request's examples, where they are run.
         priority: Where not all runs fit into one forward of the base, those of a higher priority come first; 1 for a
             run that a person waits for, 0 for the others.
     """
@@ -50,7 +47,6 @@ class Limits:
     result_tokens: int = 1024
     keep_free: int | None = None
     passages: int = 4
-    tries: int = 8
     priority: int = 0
 
     def left(self, index: int, calls: int, tokens: int, deadline: float | None) -> Left:
@@ -65,7 +61,7 @@ class Limits:
         return min(self.keep_free, context - 1)
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "step_tokens", "run_tokens", "concurrent_calls", "passages", "tries"):
+        for name in ("max_steps", "step_tokens", "run_tokens", "concurrent_calls", "passages"):
             check_number(name, getattr(self, name), least=1)
         for name in ("max_tool_calls", "tool_retries"):
             check_number(name, getattr(self, name), least=0)
@@ -77,8 +73,6 @@ class Limits:
         check_number("tool_timeout", self.tool_timeout, above=0, unit=" seconds")
         if not isinstance(self.priority, int):
             raise InputError(f"priority is {self.priority!r}: give a whole number")
-        if self.tries > MOST_TRIES:
-            raise InputError(f"tries is {self.tries}: give at most {MOST_TRIES}")
 
 
 def check_number(

@@ -125,8 +125,9 @@ class Policy:
             call, and every such value (numbers, dates, times, names, too) in calls of tools with effects; `effects`:
             the latter alone; `off`: none. A step with another value is written once more, then the user is asked.
         answers: `checked`: the answer of a run with calls, or of a step from passages, may name no number, date, time
-            or identifier that stands in no record; else it is written once more, and then what happened is the answer
-            (docs/grounding.md). It is streamed when it has been checked. `free`: whatever the model writes.
+            or identifier that stands in no record, and where there is a verdict skill it may not contradict the
+            records; else it is written once more, and then what happened is the answer (docs/grounding.md). It is
+            streamed when it has been checked. `free`: whatever the model writes.
     """
 
     skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
-from loraloop.agent.engine.best_of_n import best_of_n
-from loraloop.agent.engine.generate import Delta, Generated
-from loraloop.agent.engine.ledger import Active, Author
-from loraloop.agent.engine.prefix_cache import FullCaches, PrefixCache
-from loraloop.agent.engine.scheduler import QUEUE, Scheduler
-from loraloop.agent.engine.trunk import Trunk, TrunkStore
+from loraloop.adapters.skill.blank import blank_skill, is_blank
+from loraloop.adapters.skill.contracts import openings
+from loraloop.agent.engine.local import LocalEngine
+from loraloop.agent.engine.scheduler import QUEUE
+from loraloop.agent.engine.step import Engine, Openings, transcript
 from loraloop.agent.limits import check_messages, check_number
-from loraloop.agent.skills.mixture import Mixture, as_choice, names_of
+from loraloop.agent.skills.mixture import Mixture, check_choice, contract_of, names_of
 from loraloop.agent.skills.prefetch import Ahead
-from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -28,25 +23,24 @@ if TYPE_CHECKING:
 
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base, Message
-    from loraloop.adapters.skill.card import Card
-    from loraloop.agent.engine.best_of_n import Tries
-    from loraloop.agent.engine.branch import Branch
-    from loraloop.agent.engine.generate import Budget, Form
     from loraloop.agent.engine.prefix_cache import Memory
-    from loraloop.agent.engine.sampler import Sampler
+    from loraloop.agent.engine.remote.grammar import Kind
+    from loraloop.agent.engine.transcript import Transcript
     from loraloop.agent.skills.outlines_model import OutlinesModel
     from loraloop.agent.skills.skills import Skills
     from loraloop.router.decision import Route, RouterState, ScreenResult
-    from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
     from loraloop.tool_schemas.grammar.grammar import Grammar
     from loraloop.tool_schemas.schema.findings import OnUnsupported
     from loraloop.tool_schemas.tools.call_format import CallFormat
 
 
-SLOT_SECONDS = 300.0
-"""How long a step waits for a slot where the steps of other runs have all of them."""
-MEMBER_SECONDS = 2.0
-"""The same for the second skill of a mixture and those after it, while the slots of the first are held."""
+class ConnectOptions(TypedDict, total=False):
+    """How a server is reached; see `Runtime.connect`."""
+
+    key: str
+    concurrency: int
+    connect: float
+    read: float
 
 
 class Chooser(Protocol):
@@ -74,6 +68,7 @@ class Runtime:
         prefetch: Whether skills that may be next are read in the background.
         full_reuse: Positions that contexts kept under full-activation skills take, over all of them.
         queue: Rows of runs that wait for the base at most; one more is a LimitError.
+        engine: Keeps transcripts and writes steps; by default the base in this process.
     """
 
     def __init__(
@@ -87,6 +82,7 @@ class Runtime:
         prefetch: bool = True,
         full_reuse: int = 16_384,
         queue: int = QUEUE,
+        engine: Engine | None = None,
     ) -> None:
         self.base = base
         self.bank = bank
@@ -97,16 +93,14 @@ class Runtime:
         check_number("queue", queue, least=1)
         if self.context > most:
             raise InputError(f"context is {context}: {base.name} has {most} positions; give at most these")
-        self.scheduler = Scheduler(base, bank.attached, queue)
-        self.store = TrunkStore(reuse)
-        self.prefixes = PrefixCache(reuse)
-        self.full = FullCaches(full_reuse)
+        self.engine = engine or self._local_engine(
+            context=self.context, reuse=reuse, full_reuse=full_reuse, queue=queue
+        )
         self.ahead = Ahead(bank, base.device, prefetch)
-        self._bare = Active(Author(base.fingerprints.weights), "text", 0.0)
-        self._authors: dict[str, tuple[Card, Author]] = {}
-        self._compiler: GrammarCompiler | None = None
-        self._openers: dict[str, Tensor] = {}
-        self._compiling = Lock()
+        self._adding = Lock()
+
+    def _local_engine(self, **options: Any) -> LocalEngine:
+        return LocalEngine(self.base, self.bank, self.router.layers, **options)
 
     @classmethod
     def load(
@@ -148,7 +142,6 @@ class Runtime:
         from loraloop.adapters.bank.device import slots_for
         from loraloop.adapters.bank.host import HOST_BYTES
         from loraloop.adapters.base import Base
-        from loraloop.adapters.skill.blank import blank_skill
         from loraloop.adapters.skill.registry import built_skills, library, own_router, registered
         from loraloop.adapters.skill.skill import SkillFolder
         from loraloop.router import Router
@@ -189,6 +182,47 @@ class Runtime:
         model.warm_up(bank.attached)
         return cls(model, bank, router, context=context)
 
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        base: str | None = None,
+        eyes: str = "smollm2-135m",
+        engine: Kind = "openai",
+        skills: Mapping[str, str] | None = None,
+        context: int | None = None,
+        **options: Unpack[ConnectOptions],
+    ) -> Runtime:
+        """A runtime whose steps an OpenAI-compatible server writes; routing, tools, guard and transcripts stay here.
+
+        What the server cannot do is logged once, and is in every trace (`engine.missing`).
+
+        Args:
+            url: The address of its API, which ends with `/v1`.
+            base: The model's name there, or a name of our catalog; the first model that the server lists where None.
+            eyes: A base with a router that ships for it: it reads the transcript here and chooses the skills.
+            engine: `vllm`, `sglang`, or `openai` for any other server (llama-server, Ollama): how grammars are asked
+                for.
+            skills: Names of the server's adapters by the skills that they are (`tools`, `code`, `retrieval`,
+                `safety`); where None, the server's models of these names. For other skills, except `safety`, the model
+                itself writes under their grammar.
+            context: Positions of a transcript; what the server says, else 4096, where None.
+            **options: `key`, which is sent as a bearer token; `concurrency`, requests in flight at most (16);
+                `connect` and `read`, seconds until a connection is made (5) and between two pieces (120).
+
+        Raises:
+            BaseModelError: The server does not answer, or lists no model.
+            InputError: The server refuses the key, or an option has a value that means nothing.
+            UnknownNameError: There is no such engine, skill or adapter.
+        """
+        from loraloop.agent.engine.remote.connect import connected
+
+        model, bank, router, made = connected(
+            url, base=base, eyes=eyes, engine=engine, skills=skills, context=context, **options
+        )
+        return cls(model, bank, router, prefetch=False, engine=made)
+
     def __reduce__(self) -> str:
         raise TypeError("a Runtime cannot be pickled or copied: load it in each process, with Runtime.load(…)")
 
@@ -206,13 +240,7 @@ class Runtime:
             UnknownNameError: naming the nearest skill.
         """
         self.check(skill)
-        if isinstance(skill, Mixture):
-            if skill.contract:
-                return skill.contract
-            skill = skill.heaviest
-        if skill == NONE:
-            return "text"
-        return str(self.bank.card(skill).contract)
+        return contract_of(skill, self.bank)
 
     def text_schema(self, skill: str) -> dict[str, Any] | None:
         """JSON Schema of what a text skill writes, as its recipe says; None for any text."""
@@ -228,16 +256,40 @@ class Runtime:
         threshold = self.bank.card(skill).ask_threshold if skill in self.bank else None
         return None if threshold is None else threshold.value
 
+    def openings(self, skill: str, contract: str, threshold: float | None, ask: float | None = None) -> Openings | None:
+        """What a step weighs under its contract: unsafe or safe, no call or a call, no answer or one; None for nothing.
+
+        Args:
+            skill: The skill that writes.
+            contract: What it writes.
+            threshold: Probability from which the first is taken; the one on the skill's card where None.
+            ask: Probability from which a step for calls asks for arguments; the one on the skill's card where None.
+        """
+        ways = openings(contract)
+        if ways is None:
+            return None
+        least = self.ask_threshold(skill) if ask is None else ask
+        known = self.threshold(skill) if threshold is None else threshold
+        return Openings(*ways, known, least if contract == "calls" else None)
+
+    def call_form(self, skill: str) -> str:
+        """What the base sees of the form of calls, where it writes them without having been trained to; else empty."""
+        return self.base.prompting.call_form if self._calls_itself(skill) else ""
+
+    def call_format(self, skill: str) -> CallFormat | None:
+        """The base's own format of calls, if this skill is the base itself and writes in it; else None."""
+        return self.base.chat.calls if self._calls_itself(skill) else None
+
+    def _calls_itself(self, skill: str) -> bool:
+        card = self.bank.card(skill) if skill in self.bank else None
+        return card is not None and card.contract == "calls" and is_blank(card)
+
     def check(self, skill: str | Mixture) -> None:
         """Raises UnknownNameError, naming the nearest skill, if there is no such skill; InputError if it cannot mix."""
+        check_choice(skill, self.bank)
         for name in names_of(skill):
-            if name != NONE and name not in self.bank:
-                raise unknown("skill", name, (*self.bank.names, NONE))
-            if isinstance(skill, Mixture) and not (card := self.bank.card(name)).blends:
-                raise InputError(
-                    f"the mixture {skill} has the skill {name!r}, which is of the method {card.method!r}: a mixture is "
-                    "a weighted sum of low-rank updates; use that skill alone, or mix LoRA skills only"
-                )
+            if name in self.with_contract("agreement"):
+                raise InputError(f"the skill {name!r} checks answers: it cannot be chosen for a step")
 
     def with_contract(self, contract: str) -> tuple[str, ...]:
         """Names of the skills that write this."""
@@ -248,135 +300,27 @@ class Runtime:
         """Name of the skill that closes runs in the place of the base (`Card.closes`); None where the base does."""
         return next((name for name in self.with_contract("text") if self.bank.card(name).closes), None)
 
+    @property
+    def answer_judge(self) -> str | None:
+        """Name of the skill that says whether an answer contradicts the records; None where there is none."""
+        return next(iter(self.with_contract("agreement")), None)
+
     def let_call(self) -> None:
         """Sees to it that some skill writes calls: if none does, the base itself under the grammar, as `tools`."""
-        with self._compiling:
+        with self._adding:
             if not self.with_contract("calls"):
-                from loraloop.adapters.skill.blank import blank_skill
-
                 self.bank.add(blank_skill(self.base, "calls" if "tools" in self.bank else "tools", "calls"))
 
-    def trunk(self) -> Trunk:
-        """An empty trunk."""
-        return Trunk(
-            self.base,
-            self.router.layers,
-            scheduler=self.scheduler,
-            context=self.context,
-            full=self.full,
-            prefixes=self.prefixes,
-        )
-
-    def openers(self, characters: str) -> Tensor:
-        """Ids of the tokens whose text begins with one of these characters, after white space."""
-        import torch
-
-        if characters in self._openers:
-            return self._openers[characters]
-        vocabulary = self.base.tokenizer.backend.get_vocab()
-        blanks = "\u0120\u010a\u0109"  # how byte-level vocabularies write space, line break and tab
-        found = torch.tensor(
-            sorted(i for piece, i in vocabulary.items() if piece.lstrip(blanks).startswith(tuple(characters)))
-        )
-        self._openers[characters] = found
-        return found
-
-    @contextmanager
-    def activate(self, skill: str | Mapping[str, float] | Mixture, wait: float = SLOT_SECONDS) -> Iterator[Active]:
-        """Makes a skill or a mixture of skills ready: slots are known and stay their own while the block runs.
-
-        Args:
-            skill: Its name, or a mixture.
-            wait: Seconds to wait for a slot where the steps of other runs have all of them.
-
-        Raises:
-            UnknownNameError: no such skill.
-            InputError: a mixture of skills that act on the whole context with others that do not, or of a skill that
-                has more than low-rank pairs.
-            LimitError: every slot that could hold it has been in use for as long as that.
-        """
-        if not isinstance(skill, str):
-            skill = as_choice(skill)
-            if isinstance(skill, Mixture):
-                with self._mixed(skill) as active:
-                    yield active
-                return
-        if skill == NONE:
-            yield self._bare
-            return
-        start = perf_counter()
-        slot = self.bank.pin(skill, wait)  # pinned, no other thread can load another skill into it
-        try:
-            card = self.bank.card(skill)
-            known = self._authors.get(skill)
-            if known is None or known[0] is not card or known[1].slot != slot:
-                author = Author(self._bare.author.weights, skill, slot, card.activation, self.bank.identity(skill))
-                known = self._authors[skill] = (card, author)
-            yield Active(known[1], card.contract, perf_counter() - start)
-        finally:
-            self.bank.unpin(skill)
-
-    @contextmanager
-    def _mixed(self, mixture: Mixture) -> Iterator[Active]:
-        start = perf_counter()
-        self.check(mixture)
-        with ExitStack() as stack:
-            # Who waits while holding a slot may be who the others wait for: only the first one is worth a long wait.
-            members = [
-                (stack.enter_context(self.activate(name, MEMBER_SECONDS if at else SLOT_SECONDS)).author, weight)
-                for at, (name, weight) in enumerate(mixture.weights)
-            ]
-            kinds = {author.activation for author, _ in members}
-            if len(kinds) > 1:
-                raise InputError(
-                    f"the mixture {mixture} joins skills that act on the whole context with skills that act on the "
-                    "branch alone: mix skills of one activation"
-                )
-            author = Author(
-                self._bare.author.weights,
-                str(mixture),
-                tuple((author.slot, weight) for author, weight in members if isinstance(author.slot, int)),
-                kinds.pop(),
-                " + ".join(f"{weight!r} {author.adapter}" for author, weight in members),
-            )
-            yield Active(author, self.contract(mixture), perf_counter() - start)
-
-    def generate(
-        self,
-        branch: Branch,
-        invocation: Sequence[int],
-        sampler: Sampler,
-        budget: Budget,
-        tries: Tries | None = None,
-        call_format: CallFormat | None = None,
-        **form: Unpack[Form],
-    ) -> Iterator[Delta | Generated]:
-        """Generates in a branch; see `engine.generate` and `engine.best_of_n`. All of a runtime's text is from here.
-
-        Calls in a format of the base's own (`call_format`) come in one piece, in the form that all calls have.
-        """
-        if call_format is None:
-            return best_of_n(branch, invocation, sampler, budget, tries, **form)
-        form["stop_ids"] = self.base.stop_ids  # special tokens may be part of a call
-        return _translated(best_of_n(branch, invocation, sampler, budget, tries, **form), call_format)
+    def trunk(self) -> Transcript:
+        """An empty transcript."""
+        return self.engine.open()
 
     def grammar(self, term: Any) -> Grammar:
-        """Compiles a term against the base's tokenizer; what was compiled before is kept. Holds up no forward."""
-        return self.compiler.compile(term)
-
-    @property
-    def compiler(self) -> GrammarCompiler:
-        """What compiles terms for the base's tokenizer."""
-        with self._compiling:
-            if self._compiler is None:
-                from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
-
-                base = self.base
-                self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
-            return self._compiler
+        """Compiles what may be written; what was compiled before is kept."""
+        return self.engine.grammar(term)
 
     def pin(self, messages: Sequence[Message]) -> None:
-        """Reads the beginning of transcripts and keeps it for all that begin so; `prefixes.clear()` lets it go.
+        """Reads the beginning of transcripts and keeps it for all that begin so; `engine.prefixes.clear()` lets it go.
 
         Args:
             messages: The beginning: usually one system message, the first of a result's `messages`.
@@ -386,17 +330,11 @@ class Runtime:
             InputError: It is no list of messages.
         """
         check_messages(messages)
-        trunk = self.trunk()
-        for message in messages:
-            trunk.append(message, self.base.chat.message(message.role, message.content, not trunk.messages))
-        trunk.flush()
-        self.prefixes.put(trunk.sequence, pinned=True)
+        self.engine.pin(transcript(self.engine, messages, known=0))
 
     def memory(self) -> Memory:
         """What is kept for later runs, each beside its bound."""
-        from loraloop.agent.engine.prefix_cache import Memory
-
-        return Memory(self.store.held, self.prefixes.held, self.full.held, self.bank.bytes, *self.compiler.kept)
+        return self.engine.memory()
 
     def as_outlines(
         self, skill: str | None = None, *, max_tokens: int = 512, on_unsupported: OnUnsupported = "refuse"
@@ -416,12 +354,3 @@ class Runtime:
         from loraloop.agent.skills.outlines_model import OutlinesModel
 
         return OutlinesModel(self, skill, max_tokens, on_unsupported)
-
-
-def _translated(pieces: Iterator[Delta | Generated], format: CallFormat) -> Iterator[Delta | Generated]:
-    """What was generated, with its calls in the runtime's form; what a grammar forced of them has no place in it."""
-    for piece in pieces:
-        if isinstance(piece, Generated):
-            written = replace(piece, text=format.read(piece.text), spans=())
-            yield Delta(written.text, len(written.ids))
-            yield written

@@ -139,17 +139,27 @@ class Weighed:
     threshold: float | None = None
 
 
+CONTRADICTION = "contradiction"
+"""The kind of the flaw that a verdict skill finds in an answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerFlaw:
     """What is wrong with an answer.
 
     Attributes:
-        kind: `number`, `date`, `time`, `identifier`, `email` or `url` of a value that stands in no record.
+        kind: `number`, `date`, `time`, `identifier`, `email` or `url` of a value that stands in no record;
+            `contradiction` where the verdict skill says that the answer contradicts the records.
         text: The part of the answer that is wrong.
+        probability: The verdict skill's, of a contradiction; None of others.
     """
 
     kind: str
     text: str
+    probability: float | None = None
+
+    def __str__(self) -> str:
+        return f"the records contradict {self.text!r}" if self.kind == CONTRADICTION else f"no record has {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +184,6 @@ class Step:
         asked: Of an `ask`, the arguments that nobody said.
         open_tools: Tools that it could call, where the guard left it some only; None where it left all.
         prefetched: Skills that the bank began to read in the background during the step.
-        tried: Programs that were tried on the examples of the request: how many, and whether the one that was written
-            gets through; None where it has no examples, or programs are not run.
         ungrounded: Argument values of an `ungrounded` step that nobody gave.
         flaws: What is wrong with a `flawed` answer.
     """
@@ -195,7 +203,6 @@ class Step:
     asked: tuple[str, ...] = ()
     open_tools: tuple[str, ...] | None = None
     prefetched: tuple[str, ...] = ()
-    tried: tuple[int, bool] | None = None
     ungrounded: tuple[UngroundedValue, ...] = ()
     flaws: tuple[AnswerFlaw, ...] = ()
 

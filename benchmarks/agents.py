@@ -48,7 +48,7 @@ from report import BenchmarkReport, finish, number, options
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row
 from loraloop.adapters.base.decoder.native_cache import distinct
-from loraloop.agent.engine import Author, Budget, Generated, Sampler, Sampling, Trunk, generate
+from loraloop.agent.engine import Author, Budget, Generated, GenerateRequest, Sampler, Sampling, Trunk, generate
 from loraloop.agent.engine.prefix_cache import PrefixCache
 from loraloop.agent.engine.scheduler import Scheduler
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
@@ -152,7 +152,10 @@ class Bench:
             state = self.grammar.start() if forced else None
             most = tokens or (160 if forced else 4000 if prompts else self.tokens)
             budget = Budget(most, cancelled=arrived.is_set if prompts else None)
-            for piece in generate(branch, [5], sampler, budget, stop_ids=frozenset(), constraint=state):
+            request = GenerateRequest(
+                invocation=[5], sampler=sampler, budget=budget, stop_ids=frozenset(), constraint=state
+            )
+            for piece in generate(branch, request):
                 if isinstance(piece, Generated):
                     mine.tokens = len(piece.ids)
             branch.close()
@@ -194,7 +197,10 @@ class Bench:
         trunk = Trunk(self.base, scheduler=scheduler)
         trunk.extend(self.prompt(0, shared=False))
         branch, start = trunk.branch(self.authors[0]), perf_counter()
-        for _ in generate(branch, [5], Timed(0), Budget(self.tokens), stop_ids=frozenset()):
+        budget = Budget(self.tokens)
+        for _ in generate(
+            branch, GenerateRequest(invocation=[5], sampler=Timed(0), budget=budget, stop_ids=frozenset())
+        ):
             pass
         return perf_counter() - start
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from episode_script import Episode, Record, ScriptStep, fingerprint
 
 from loraloop.adapters.bank.bank import Bank
-from loraloop.agent.engine import Budget, Generated, Sampler, Sampling, Trunk, generate
+from loraloop.agent.engine import Budget, Generated, GenerateRequest, Sampler, Sampling, Trunk, generate
 from loraloop.agent.runtime import Runtime
 from loraloop.router.decision import RouterState
 from loraloop.tool_schemas.grammar.grammar import Choice
@@ -53,17 +53,19 @@ class Ours:
         features = runtime.router.features(trunk.features())
         runtime.router.screen(features)
         runtime.router.choose(features, RouterState(True, True, True, frozenset(), after))
-        with runtime.activate(step.skill) as active:
+        with runtime.engine.activate(step.skill) as active:
             constraint = None if step.term is None else runtime.grammar(step.term).start()
             branch = trunk.branch(active.author)
             out = Generated()
             for piece in generate(
                 branch,
-                episode.invocation,
-                Sampler(Sampling(temperature=0.0)),
-                Budget(episode.tokens),
-                stop_ids=episode.stop_ids,
-                constraint=constraint,
+                GenerateRequest(
+                    invocation=episode.invocation,
+                    sampler=Sampler(Sampling(temperature=0.0)),
+                    budget=Budget(episode.tokens),
+                    stop_ids=episode.stop_ids,
+                    constraint=constraint,
+                ),
             ):
                 if isinstance(piece, Generated):
                     out = piece

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base import Message
-from loraloop.agent.engine.generate import Budget, Generated, generate
+from loraloop.agent.engine.generate import Budget, Generated, GenerateRequest, generate
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.tool_schemas import Tool, calls_schema, render_tools
 from loraloop.tool_schemas.errors import LimitError, LoraloopError
@@ -88,7 +88,7 @@ def trunk_of(runtime: Runtime, messages: Sequence[Message]) -> Trunk:
 @contextmanager
 def branch_of(runtime: Runtime, trunk: Trunk, skill: str) -> Iterator[Branch]:
     """A branch under a skill that leaves nothing."""
-    with runtime.activate(skill) as active:
+    with runtime.engine.activate(skill) as active:
         branch = trunk.branch(active.author)
         try:
             yield branch
@@ -98,9 +98,14 @@ def branch_of(runtime: Runtime, trunk: Trunk, skill: str) -> Iterator[Branch]:
 
 def written(runtime: Runtime, branch: Branch, sampler: Any, tokens: int, state: State | None) -> Generated:
     """What `generate` writes in a branch."""
-    budget = Budget(tokens)
-    prompt = runtime.base.chat.generation_prompt
-    for piece in generate(branch, prompt, sampler, budget, stop_ids=runtime.base.end_ids, constraint=state):
+    request = GenerateRequest(
+        invocation=runtime.base.chat.generation_prompt,
+        sampler=sampler,
+        budget=Budget(tokens),
+        stop_ids=runtime.base.end_ids,
+        constraint=state,
+    )
+    for piece in generate(branch, request):
         if isinstance(piece, Generated):
             return piece
     raise RuntimeError("nothing was generated")

@@ -29,7 +29,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any, Literal
@@ -42,6 +42,7 @@ from report import BenchmarkReport, finish, growth, options
 from loraloop import Agent, Context, Limits, LoraloopError, McpServer, Policy, Runtime, Sessions, ToolRetry, tool
 from loraloop.adapters.base import Message
 from loraloop.adapters.skill.skill import Skill
+from loraloop.agent.engine.generate import GenerateRequest
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.events import RunFinished, StepFinished, TokenGenerated, ToolCallStarted
 from loraloop.testing import ScriptedRuntime, calls
@@ -285,19 +286,19 @@ class Noting(Sampler):
 
 def noted(runtime: Runtime, share: float, rng: random.Random) -> list[Picked]:
     """Keeps a share of the steps of a runtime from now on."""
-    plain, kept, lock = runtime.generate, list[Picked](), threading.Lock()
+    plain, kept, lock = runtime.engine.generate, list[Picked](), threading.Lock()
 
-    def generate(branch: Any, invocation: Sequence[int], sampler: Any, *rest: Any, **form: Any) -> Iterator[Any]:
+    def generate(branch: Any, request: GenerateRequest) -> Iterator[Any]:
         with lock:
             chosen = rng.random() < share and len(kept) < SAMPLES
         picked = Picked(branch.author.skill or "none", list(branch.sequence.ids[: branch.start]))
         last: Any = None
-        for last in plain(branch, invocation, Noting(branch, picked) if chosen else sampler, *rest, **form):
+        for last in plain(branch, replace(request, sampler=Noting(branch, picked)) if chosen else request):
             yield last
         if chosen and picked.picks and not getattr(last, "retried", 0) and "+" not in picked.skill:
             kept.append(picked)
 
-    runtime.generate = generate  # type: ignore[method-assign]
+    runtime.engine.generate = generate  # type: ignore[method-assign]
     return kept
 
 
@@ -306,7 +307,7 @@ def distance(runtime: Runtime, picked: Picked, skill: str) -> float:
     trunk = runtime.trunk()
     trunk.append(Message("user", "as it was"), picked.context)
     apart = []
-    with runtime.activate(skill) as active:
+    with runtime.engine.activate(skill) as active:
         branch = trunk.branch(active.author)
         try:
             for held, token, logit in picked.picks:

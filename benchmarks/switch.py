@@ -51,7 +51,7 @@ def first_token(runtime: Runtime, trunk: Trunk, before: str, skill: str, rng: ra
     length = len(trunk.ids)
     invocation = list(base.chat.generation_prompt)
     own = [*invocation, *tokens(rng, base, OWN)]
-    with runtime.activate(before) as active:
+    with runtime.engine.activate(before) as active:
         branch = trunk.branch(active.author)
         branch.feed(own)
         branch.close([*own, *base.chat.closing])
@@ -59,7 +59,7 @@ def first_token(runtime: Runtime, trunk: Trunk, before: str, skill: str, rng: ra
     start = perf_counter()
     trunk.extend(result)
     trunk.flush()
-    with runtime.activate(skill) as active:
+    with runtime.engine.activate(skill) as active:
         branch = trunk.branch(active.author)
         int(branch.feed(invocation).argmax())
         seconds = perf_counter() - start

@@ -98,7 +98,7 @@ def main(count: int = 32) -> None:
             for thread in threads:
                 thread.join(0.1 / len(threads))
             live.update(table(rows))
-    stats = agent.runtime.scheduler.stats
+    stats = agent.runtime.engine.scheduler.stats
     print(f"{count} agents, {stats.forwards} forwards, {stats.rows / stats.forwards:.1f} rows in each on average")
 
 

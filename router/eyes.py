@@ -77,14 +77,15 @@ class Eyes:
         self._lock = Lock()
 
     @classmethod
-    def beside(cls, prompting: Prompting) -> Eyes:
-        """The embedded base with its router, for a base that has none.
+    def beside(cls, prompting: Prompting, base: Base | None = None) -> Eyes:
+        """A base with the router that ships for it, beside a base that has none.
 
         Args:
             prompting: Of the base that serves. What it says in its own words before a list of tools, the embedded base
                 reads in the words that its router knows.
+            base: The base that reads; the embedded one where None.
         """
-        base = _embedded()
+        base = base or _embedded()
         theirs, ours = prompting.tools_header, base.prompting.tools_header
         return cls(base, Router.load(base.name), {theirs: ours} if theirs != ours else None)
 

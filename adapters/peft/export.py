@@ -37,6 +37,7 @@ WRITES = {
     "code": "a fenced block of Python",
     "answer": "an answer from passages as JSON, with citations",
     "verdict": "a verdict about a text as JSON",
+    "agreement": "whether an answer agrees with the records of its run, as JSON",
     "text": "text",
 }
 """What a skill writes, by its contract."""

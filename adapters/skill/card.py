@@ -110,7 +110,7 @@ class Card(_Frozen):
         invocation: token ids with which a branch begins; the base's generation prompt.
         activation: "branch" (active from the invocation on) or "full" (active on the whole context).
         contract: what the skill writes.
-        threshold: of a verdict, of calling nothing, or of saying that nothing answers; only for these contracts.
+        threshold: of a verdict, a contradiction, calling nothing, or saying that nothing answers; only for these.
         ask_threshold: of asking for arguments rather than calling something or nothing; only where `asks`.
         asks: whether a skill that writes calls may instead name the arguments it needs to be told, as
             `{"ask":["argument"]}`.
@@ -133,7 +133,7 @@ class Card(_Frozen):
     options: dict[str, JsonValue] = Field(default_factory=dict)
     invocation: tuple[Token, ...] = ()
     activation: Literal["branch", "full"] = "branch"
-    contract: Literal["calls", "code", "answer", "verdict", "text"] = "text"
+    contract: Literal["calls", "code", "answer", "verdict", "agreement", "text"] = "text"
     threshold: Threshold | None = None
     ask_threshold: Threshold | None = None
     asks: bool = False
@@ -172,7 +172,7 @@ class Card(_Frozen):
             raise ValueError(f"targets: {self.method} needs at least one module")
         if self.threshold is not None and openings(self.contract) is None:
             raise ValueError(
-                "threshold: only verdicts, calls and answers have one, and this skill writes "
+                "threshold: only verdicts, agreements, calls and answers have one, and this skill writes "
                 f"{self.contract!r}; remove it"
             )
         if self.asks and self.contract != "calls":

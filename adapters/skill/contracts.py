@@ -34,6 +34,9 @@ CATEGORIES = (
 """Why a text is unsafe. `hate` includes harassment; `injection` is text that tries to override instructions
 or to pull out what they protect; `crime` is any unlawful aim that no other category names."""
 
+AGREEMENTS = ("agrees", "contradicts")
+"""What a step says of an answer: the records of the run bear it out, or they say something else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:
@@ -159,6 +162,30 @@ def verdict_schema() -> dict[str, Any]:
     return {"anyOf": [safe, unsafe]}
 
 
+def agreement_schema() -> dict[str, Any]:
+    """JSON Schema of a step that says whether an answer agrees with the records of its run."""
+    return {
+        "type": "object",
+        "properties": {"verdict": {"type": "string", "enum": list(AGREEMENTS)}},
+        "required": ["verdict"],
+        "additionalProperties": False,
+    }
+
+
+def agreement_prompt(answer: str) -> str:
+    """What the step is asked about: the user's message that stands in its branch.
+
+    Args:
+        answer: The answer that is looked at.
+    """
+    return f"Answer: {answer}"
+
+
+def agreement_text(contradicts: bool) -> str:
+    """The compact JSON text of such a step."""
+    return _dumps({"verdict": AGREEMENTS[contradicts]})
+
+
 def code_grammar(trailing: bool = False) -> str:
     """Lark grammar (llguidance) of a code step: one fenced Python block.
 
@@ -243,11 +270,26 @@ def verdict_of(text: str) -> Verdict:
     return Verdict(unsafe=True, category=str(category))
 
 
+def contradicts_of(text: str) -> bool:
+    """Reads a step under `agreement_schema`: whether the answer contradicts the records.
+
+    Args:
+        text: What a step wrote.
+
+    Raises:
+        SchemaError: The text is no such step.
+    """
+    verdict = _object(text, "agreement").get("verdict")
+    if verdict not in AGREEMENTS:
+        raise SchemaError(f"an agreement step needs the verdict agrees or contradicts; got {text[:80]!r}")
+    return bool(verdict == AGREEMENTS[1])
+
+
 def openings(contract: str) -> tuple[str, str] | None:
     """The two ways in which a contract's text begins that a threshold may weigh: the first is taken from it on.
 
-    A verdict is unsafe or safe; a step that calls tools calls none or one; a question is not answerable or is.
-    None: the contract has no such ways.
+    A verdict is unsafe or safe; an answer contradicts the records or agrees with them; a step that calls tools calls
+    none or one; a question is not answerable or is. None: the contract has no such ways.
 
     Args:
         contract: Its name.
@@ -256,6 +298,8 @@ def openings(contract: str) -> tuple[str, str] | None:
         return _dumps({"verdict": "unsafe"})[:-2], _dumps({"verdict": "safe"})[:-2]  # up to where their words are known
     if contract == "answer":
         return _dumps({"answerable": False})[:-1], _dumps({"answerable": True})[:-1]
+    if contract == "agreement":
+        return agreement_text(True)[:-2], agreement_text(False)[:-2]
     return ("[]", '[{"name":"') if contract == "calls" else None
 
 

@@ -1,4 +1,4 @@
-"""The grammar's side of a generation: forced tokens, the promise to close, and values that are decoded again.
+"""The guide of a text under a grammar: forced tokens, the promise to close, and values that are decoded again.
 
 The promise: a constrained branch is complete before its token limit. A *snapshot* is a place from which a short path to
 completion is known and fits; one is taken before the first token, and new ones every few tokens while the limit is
@@ -63,33 +63,15 @@ class Checked(Protocol):
     def settled(self) -> int: ...
 
 
-@dataclass(slots=True)
-class Counts:
-    """What a generation counts beside its tokens.
-
-    Attributes:
-        retried: Values that failed a check and were decoded again.
-        problem: The last check that failed.
-    """
-
-    retried: int = 0
-    problem: str = ""
-
-
 class GrammarGuide:
-    """Leads the generation of `ids` along a grammar.
+    """Guides a text along a grammar.
 
     Args:
         state: The grammar's fresh state.
-        ids: The generated tokens; the guide appends to them and cuts them.
         limit: The most tokens.
         tokenizer: Of the tokens.
         two_way: Weighs two openings of the text, and may take one.
         stop: Asked while an end is looked for, which may take seconds; true ends the search.
-
-    Attributes:
-        forced: Of each generated token, whether the grammar left no choice about it; so too along a closing path.
-        counts: Retries and the last problem.
 
     Raises:
         LimitError: If not even the shortest completion fits the limit.
@@ -98,22 +80,23 @@ class GrammarGuide:
     def __init__(
         self,
         state: Constraint,
-        ids: list[int],
         limit: int,
         tokenizer: Tokenizer,
         two_way: TwoWayChoice | None = None,
         stop: Callable[[], object] | None = None,
     ) -> None:
-        self.counts = Counts()
+        self.ids: list[int] = []
         self.forced: list[bool] = []
-        self.two_way = two_way
+        self.retried = 0
+        self.problem = ""
+        self._two_way = two_way
         self._state = state
-        self._ids = ids
         self._done = False
         self._snapshots = _Snapshots(state, limit, tokenizer, Effort.of_text(limit, stop))
         self._first = self._snapshots.at, self._snapshots.path
         self._checked = state if isinstance(state, Checked) else None
         self._choices = Backtrack()
+        self._failed: Violation | None = None
 
     @property
     def ready(self) -> int:
@@ -121,75 +104,38 @@ class GrammarGuide:
         at = self._snapshots.at
         return at if self._checked is None else min(at, self._checked.settled)
 
-    def ended(self) -> str:
-        """`done` where the text has come to its end, and nothing of it is held back by a snapshot; else empty."""
-        return "done" if self._done and self._snapshots.at == len(self._ids) else ""
+    def advance(self, shown: int, sampled: int) -> str:
+        """Takes the tokens that the grammar forces, and cuts back what failed a check; says why the text ends here.
 
-    @property
-    def full(self) -> bool:
-        """Whether no other token may be chosen: the text is complete, or the limit is reached."""
-        return self._done or len(self._ids) >= self._snapshots.limit
-
-    def force(self, feed: list[int]) -> Violation | None:
-        """Takes the forced tokens, into `feed` too; what is wrong with the value that they complete, if anything is."""
-        forced = self._state.forced()
-        if forced:
-            failed = self._violation_of(forced)
-            if failed is not None:
-                return failed
-            self._extend(forced, forced=True)
-            feed.extend(forced)
-        self._done = self._state.done
-        if self._done or self._snapshots.is_due(len(self._ids)):
-            self._snapshots.update(self._ids)
-        return None
-
-    def begins_badly(self, logits: Tensor) -> bool:
-        """A grammar says how its text begins."""
-        return False
+        `done` waits until nothing of the text is held back by a snapshot.
+        """
+        self._failed = self._failed or self._take_forced()
+        while self._failed is not None:
+            if not self._go_back(self._failed, shown, sampled):
+                return "unenforced"
+            self._failed = self._take_forced()
+        if self._done and self._snapshots.at == len(self.ids):
+            return "done"
+        return "tokens" if self._done or len(self.ids) >= self._snapshots.limit else ""
 
     def mask_(self, logits: Tensor) -> None:
         """Sets the logits [V] of tokens that cannot follow, or were taken back here, to minus infinity, in place."""
         self._state.mask_(logits)
         if self._checked is not None:
-            self._choices.ban_(len(self._ids), logits)
-        if self.two_way is not None:
-            self.two_way.weigh_(self._ids, logits)
+            self._choices.ban_(len(self.ids), logits)
+        if self._two_way is not None:
+            self._two_way.weigh_(self.ids, logits)
 
-    def take(self, token: int, logits: Tensor) -> Violation | None:
-        """Takes a token that was chosen by `logits`; what is wrong with the value that it completes, if anything is."""
+    def take(self, token: int, logits: Tensor) -> None:
+        """Takes a token that was chosen by `logits`; where it completes a value that fails, `advance` goes back."""
         if self._checked is not None:
-            self._choices.note(len(self._ids), token, logits)
-        failed = self._violation_of((token,))
-        if failed is None:
+            self._choices.note(len(self.ids), token, logits)
+        self._failed = self._violation_of((token,))
+        if self._failed is None:
             self._extend((token,), forced=False)
-        return failed
-
-    def go_back(self, failed: Violation, shown: int, sampled: int) -> bool:
-        """Cuts the tokens back to where another one is to be chosen; False if no try is left.
-
-        Args:
-            failed: What is wrong with the value.
-            shown: Tokens that were given out and stay.
-            sampled: Tokens that were chosen so far.
-        """
-        self.counts.retried += 1
-        self.counts.problem = str(failed)
-        place = self._choices.back_to(failed.start, shown)
-        if place is None or sampled > SPENT * self._snapshots.limit:
-            return False
-        self._state.rollback(len(self._ids) - place)
-        self._cut(place)
-        if self._snapshots.at > place:
-            self._snapshots.back(self._ids, self._first)
-        return True
 
     def end(self, reason: str, shown: int) -> str:
         """Ends the text: completes it where a limit cut it, drops what was never shown where it failed.
-
-        Args:
-            reason: Why it ends; see `Generated.reason`.
-            shown: Tokens that were given out and stay.
 
         Returns:
             The reason, `unenforced` where no end that passes the checks is known.
@@ -198,22 +144,48 @@ class GrammarGuide:
         if reason == "tokens" and not snapshots.known:
             reason = "unenforced"
             none_found = f"no end that passes the checks was found within {snapshots.limit} tokens"
-            self.counts.problem = self.counts.problem or none_found
+            self.problem = self.problem or none_found
         if reason == "unenforced":
             self._cut(shown)
         elif reason not in ("stop", "done") and snapshots.known:
-            self._state.rollback(len(self._ids) - snapshots.at)
+            self._state.rollback(len(self.ids) - snapshots.at)
             self._state.accept(snapshots.path)
             self._cut(snapshots.at)
             self._extend(snapshots.path, forced=True)
         return reason
 
+    def _take_forced(self) -> Violation | None:
+        """Takes the forced tokens; returns what is wrong with the value that they complete, if anything is."""
+        forced = self._state.forced()
+        if forced:
+            failed = self._violation_of(forced)
+            if failed is not None:
+                return failed
+            self._extend(forced, forced=True)
+        self._done = self._state.done
+        if self._done or self._snapshots.is_due(len(self.ids)):
+            self._snapshots.update(self.ids)
+        return None
+
+    def _go_back(self, failed: Violation, shown: int, sampled: int) -> bool:
+        """Cuts the tokens back to where another one is to be chosen; False if no try is left."""
+        self.retried += 1
+        self.problem = str(failed)
+        place = self._choices.back_to(failed.start, shown)
+        if place is None or sampled > SPENT * self._snapshots.limit:
+            return False
+        self._state.rollback(len(self.ids) - place)
+        self._cut(place)
+        if self._snapshots.at > place:
+            self._snapshots.back(self.ids, self._first)
+        return True
+
     def _extend(self, tokens: Sequence[int], *, forced: bool) -> None:
-        self._ids.extend(tokens)
+        self.ids.extend(tokens)
         self.forced += [forced] * len(tokens)
 
     def _cut(self, place: int) -> None:
-        del self._ids[place:], self.forced[place:]
+        del self.ids[place:], self.forced[place:]
 
     def _violation_of(self, tokens: Sequence[int]) -> Violation | None:
         try:

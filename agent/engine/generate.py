@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Required, TypedDict
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
@@ -15,6 +15,7 @@ from loraloop.agent.engine.stops import Detokenizer, FreeText, TextSpan, cut_to
 from loraloop.agent.engine.timer import Clock
 
 if TYPE_CHECKING:
+    from loraloop.adapters.base.tokenizer import Tokenizer
     from loraloop.agent.engine.branch import Branch
 
 
@@ -60,8 +61,6 @@ class Generated:
         first: `time.perf_counter()` when the first token was known.
         weighed: Probability of the first of the two openings; None where none were weighed.
         threshold: The probability from which the first opening is chosen.
-        tries: Texts that were tried until one passed (`best_of_n`).
-        passed: Whether the text passed its examples; None where it was not tried on any.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -75,8 +74,6 @@ class Generated:
     first: float = 0.0
     weighed: float | None = None
     threshold: float | None = None
-    tries: int = 1
-    passed: bool | None = None
 
     @property
     def whole(self) -> bool:
@@ -84,121 +81,140 @@ class Generated:
         return self.reason in ("stop", "done")
 
 
-class Form(TypedDict, total=False):
-    """The options of `generate` besides branch, invocation, sampler and budget."""
+class Guide(Protocol):
+    """Decides token by token what a text may be: `FreeText`, or a grammar (`GrammarGuide`).
 
-    stop_ids: Required[frozenset[int]]
-    constraint: Constraint | None
-    stops: Sequence[str]
-    not_first: Tensor | None
-    other_invocation: Sequence[int]
-    two_way: TwoWayChoice | None
-    clock: Clock | None
+    Attributes:
+        ids: The generated tokens.
+        forced: For each generated token, whether the guide left no choice about it.
+        retried: Values that failed a check and were decoded again.
+        problem: The last check that failed; empty for none.
+    """
+
+    ids: list[int]
+    forced: list[bool]
+    retried: int
+    problem: str
+
+    @property
+    def ready(self) -> int:
+        """Generated tokens that stay, whatever follows."""
+
+    def advance(self, shown: int, sampled: int) -> str:
+        """Brings the text to where a token has to be chosen; returns why it ends instead, or an empty string.
+
+        Args:
+            shown: Tokens that were given out and stay.
+            sampled: Tokens that were chosen so far.
+        """
+
+    def mask_(self, logits: Tensor) -> None:
+        """Sets the logits [V] of tokens that must not follow to minus infinity, in place."""
+
+    def take(self, token: int, logits: Tensor) -> None:
+        """Takes a token that was chosen by `logits`."""
+
+    def end(self, reason: str, shown: int) -> str:
+        """Ends the text; returns the reason for its end.
+
+        Args:
+            reason: Why it ends; see `Generated.reason`.
+            shown: Tokens that were given out and stay.
+        """
 
 
-def generate(
-    branch: Branch,
-    invocation: Sequence[int],
-    sampler: Sampler,
-    budget: Budget,
-    *,
-    stop_ids: frozenset[int],
-    constraint: Constraint | None = None,
-    stops: Sequence[str] = (),
-    not_first: Tensor | None = None,
-    other_invocation: Sequence[int] = (),
-    two_way: TwoWayChoice | None = None,
-    clock: Clock | None = None,
-) -> Iterator[Delta | Generated]:
-    """Generates in `branch`; yields pieces of text, then one `Generated`, last.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateRequest:
+    """What to generate in a branch.
 
-    Args:
-        branch: Open; it is left open, for the caller to close with what should stay.
+    Attributes:
         invocation: Tokens that start the assistant's turn.
         sampler: Chooses the tokens.
         budget: Tokens and time.
         stop_ids: Tokens that end the text; none of them is kept.
-        constraint: A grammar's fresh state. Stop strings are ignored where there is one.
+        constraint: A grammar's fresh state; None for free text. Stop strings are ignored where there is one.
         stops: Strings that end the text.
         not_first: Ids of tokens with which free text must not begin.
         other_invocation: Takes the place of `invocation` where the most probable first token is one of `not_first`.
         two_way: Weighs the two openings of a constrained text, and may choose one by its threshold.
         clock: Gets the time that each phase took.
+    """
+
+    invocation: Sequence[int]
+    sampler: Sampler
+    budget: Budget
+    stop_ids: frozenset[int]
+    constraint: Constraint | None = None
+    stops: Sequence[str] = ()
+    not_first: Tensor | None = None
+    other_invocation: Sequence[int] = ()
+    two_way: TwoWayChoice | None = None
+    clock: Clock = field(default_factory=Clock)
+
+    def guide(self, tokenizer: Tokenizer) -> Guide:
+        """A guide of the text: the grammar's, or that of free text.
+
+        Raises:
+            LimitError: Not even the shortest completion of the grammar fits the budget.
+        """
+        if self.constraint is None:
+            return FreeText(self.budget.tokens, self.not_first)
+        return GrammarGuide(self.constraint, self.budget.tokens, tokenizer, self.two_way, self.budget.spent)
+
+
+def generate(branch: Branch, request: GenerateRequest) -> Iterator[Delta | Generated]:
+    """Generates in `branch`; yields pieces of text, then one `Generated`, last.
+
+    Args:
+        branch: Open; it is left open, for the caller to close with what should stay.
+        request: What to generate.
 
     Raises:
-        LimitError: if not even the shortest completion fits the budget.
+        LimitError: Not even the shortest output fits the budget.
     """
-    clock, out, feed = clock or Clock(), Generated(), list(invocation)
-    text = Detokenizer(branch.tokenizer.token_bytes, () if constraint is not None else stops)
+    clock, budget, out = request.clock, request.budget, Generated()
+    invocation, first_tokens = request.invocation, request.not_first if request.other_invocation else None
+    text = Detokenizer(branch.tokenizer.token_bytes, () if request.constraint is not None else request.stops)
     with clock.phase("mask"):
-        guide = _guide(out.ids, budget, branch, constraint=constraint, not_first=not_first, two_way=two_way)
-    shown = told = 0  # tokens turned into text; tokens reported with a piece
+        guide = request.guide(branch.tokenizer)
+    shown = counted = 0  # tokens turned into text; tokens that a piece has counted
     while True:
         with clock.phase("mask"):
-            failed = guide.force(feed)
-            out.reason = guide.ended()
-        out.reason = out.reason or budget.spent() or ("tokens" if guide.full else "")
+            out.reason = guide.advance(shown, out.sampled) or budget.spent()
         if guide.ready > shown:
             out.first = out.first or perf_counter()
             new, shown = slice(shown, guide.ready), guide.ready
-            if piece := text.push(out.ids[new], guide.forced[new]):
-                yield Delta(piece, shown - told, text.spans_since(len(text.text) - len(piece)))
-                told = shown
+            if piece := text.push(guide.ids[new], guide.forced[new]):
+                yield Delta(piece, shown - counted, text.spans_since(len(text.text) - len(piece)))
+                counted = shown
             out.reason = "stop" if text.stopped else out.reason
         if out.reason:
             break
-        if failed is None:
-            with clock.phase("decode"):
-                logits = branch.feed(feed, clock)
-            with clock.phase("mask"):
-                if other_invocation and guide.begins_badly(logits):
-                    feed, other_invocation = branch.rewind(other_invocation), ()
-                    continue
-                guide.mask_(logits)
-            with clock.phase("decode"):
-                token = sampler.pick(logits)
-            out.sampled += 1
-            if token in stop_ids:
-                out.reason = "stop"
-                break
-            feed, failed = [token], guide.take(token, logits)
-        if failed is not None:
-            with clock.phase("mask"):
-                out.reason = "" if guide.go_back(failed, shown, out.sampled) else "unenforced"
-            if out.reason:
-                break
-            feed = branch.rewind([*invocation, *out.ids])
+        with clock.phase("decode"):
+            logits = branch.feed(branch.rewind([*invocation, *guide.ids]), clock)
+        with clock.phase("mask"):
+            if first_tokens is not None and not guide.ids and bool((first_tokens == logits.argmax()).any()):
+                invocation, first_tokens = request.other_invocation, None
+                continue
+            guide.mask_(logits)
+        with clock.phase("decode"):
+            token = request.sampler.pick(logits)
+        out.sampled += 1
+        if token in request.stop_ids:
+            out.reason = "stop"
+            break
+        with clock.phase("mask"):
+            guide.take(token, logits)
     with clock.phase("mask"):
         out.reason = guide.end(out.reason, shown)
-    generated = len(out.ids) - told
-    if piece := _finish(out, guide, text, shown, branch):
-        yield Delta(piece, generated, text.spans_since(len(text.text) - len(piece)))
-    yield out
-
-
-def _guide(
-    ids: list[int],
-    budget: Budget,
-    branch: Branch,
-    *,
-    constraint: Constraint | None,
-    not_first: Tensor | None,
-    two_way: TwoWayChoice | None,
-) -> GrammarGuide | FreeText:
-    """The guide of the generation of `ids`: a grammar's, or that of free text."""
-    if constraint is None:
-        return FreeText(ids, budget.tokens, not_first)
-    return GrammarGuide(constraint, ids, budget.tokens, branch.tokenizer, two_way, budget.spent)
-
-
-def _finish(out: Generated, guide: GrammarGuide | FreeText, text: Detokenizer, shown: int, branch: Branch) -> str:
-    """The last piece of text, of tokens that were not shown yet; what was counted on the way is filled in."""
-    piece = text.push(out.ids[shown:], guide.forced[shown:]) + text.finish()
-    out.text = text.text
-    out.forced, out.spans = sum(guide.forced), tuple(text.spans)
-    out.retried, out.problem = guide.counts.retried, guide.counts.problem
-    if guide.two_way is not None:
-        out.weighed, out.threshold = guide.two_way.probability, guide.two_way.threshold
+    piece = text.push(guide.ids[shown:], guide.forced[shown:]) + text.finish()
+    out.ids, out.text, out.spans = guide.ids, text.text, tuple(text.spans)
+    out.forced, out.retried, out.problem = sum(guide.forced), guide.retried, guide.problem
+    if request.two_way is not None and request.constraint is not None:
+        out.weighed, out.threshold = request.two_way.probability, request.two_way.threshold
+    generated = len(out.ids) - counted
     if text.stopped:
         cut_to(out.ids, out.text, branch.tokenizer)
-    return piece
+    if piece:
+        yield Delta(piece, generated, text.spans_since(len(text.text) - len(piece)))
+    yield out

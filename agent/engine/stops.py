@@ -7,14 +7,10 @@ from collections.abc import Callable, Sequence
 from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, TypeAlias
 
-from loraloop.agent.engine.constrained import Counts
-
 if TYPE_CHECKING:
     from torch import Tensor
 
     from loraloop.adapters.base.tokenizer import Tokenizer
-    from loraloop.agent.engine.sampler import TwoWayChoice
-    from loraloop.tool_schemas.errors import Violation
 
 TextSpan: TypeAlias = tuple[int, int]
 """A part of a text: its first character and the one after its last."""
@@ -26,59 +22,42 @@ _EVERY = 16  # tokens between two looks
 
 
 class FreeText:
-    """Free text's side of a generation of `ids`; the counterpart of `constrained.GrammarGuide`.
+    """Guides free text: any token may follow, until a limit or a repetition ends the text.
 
     Args:
-        ids: The generated tokens.
         limit: The most tokens.
         not_first: Ids of tokens with which the text must not begin; None: any may.
     """
 
-    def __init__(self, ids: list[int], limit: int, not_first: Tensor | None = None) -> None:
-        self.counts = Counts()
-        self.forced: list[bool] = []  # no token is
-        self.two_way: TwoWayChoice | None = None
-        self._ids, self._limit, self._not_first = ids, limit, not_first
+    def __init__(self, limit: int, not_first: Tensor | None = None) -> None:
+        self.ids: list[int] = []
+        self.forced: list[bool] = []
+        self.retried, self.problem = 0, ""
+        self._limit, self._not_first = limit, not_first
 
     @property
     def ready(self) -> int:
         """Generated tokens that stay: all."""
-        return len(self._ids)
+        return len(self.ids)
 
-    def ended(self) -> str:
+    def advance(self, shown: int, sampled: int) -> str:
         """Why the text ends here: `tokens` or `repetition`; empty if it may go on."""
-        if self.full:
+        if len(self.ids) >= self._limit:
             return "tokens"
-        return "repetition" if repeats(self._ids) else ""
-
-    @property
-    def full(self) -> bool:
-        """Whether the limit is reached."""
-        return len(self._ids) >= self._limit
-
-    def force(self, feed: list[int]) -> Violation | None:
-        """Nothing is forced."""
-
-    def begins_badly(self, logits: Tensor) -> bool:
-        """Whether the likeliest first token is one with which the text must not begin."""
-        return self._not_first is not None and not self._ids and bool((self._not_first == logits.argmax()).any())
+        return "repetition" if repeats(self.ids) else ""
 
     def mask_(self, logits: Tensor) -> None:
         """Sets the logits [V] of tokens that must not come first to minus infinity, in place."""
-        if self._not_first is not None and not self._ids:
+        if self._not_first is not None and not self.ids:
             logits[self._not_first] = float("-inf")
 
-    def take(self, token: int, logits: Tensor) -> Violation | None:
+    def take(self, token: int, logits: Tensor) -> None:
         """Takes a token."""
-        self._ids.append(token)
-        return None
-
-    def go_back(self, failed: Violation, shown: int, sampled: int) -> bool:
-        """Nothing fails here."""
-        return False
+        self.ids.append(token)
+        self.forced.append(False)
 
     def end(self, reason: str, shown: int) -> str:
-        """Nothing is to be closed."""
+        """Returns the reason: free text has no form to complete."""
         return reason
 
 

@@ -18,7 +18,7 @@ from loraloop.agent.engine.prefix_cache import WORTH, CacheStats, FullCaches, Pr
 from loraloop.agent.engine.scheduler import Scheduler
 from loraloop.agent.engine.sequence import CachedSequence, Claim, MessageSpan
 from loraloop.agent.engine.timer import Clock
-from loraloop.tool_schemas.errors import ContextLengthError
+from loraloop.agent.engine.transcript import Transcript
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Attached, Base, Message
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 CHUNK = 512  # tokens in one prefill forward
 
 
-class Trunk:
-    """Token ids of a transcript, their cache and ledger, and hidden states of the last message.
+class Trunk(Transcript):
+    """A transcript with its cache and ledger, and hidden states of the last message.
 
     Tokens are appended lazily: nothing is computed until `flush` or a branch needs it, so that what a step leaves
     and what follows it go through one forward.
@@ -53,14 +53,11 @@ class Trunk:
         full: FullCaches | None = None,
         prefixes: PrefixCache | None = None,
     ) -> None:
-        self.base = base
         self.keep_layers = tuple(keep_layers)
-        self.context = min(context or base.config.max_positions, base.config.max_positions)
-        self.ids: list[int] = []
-        self.messages: list[MessageSpan] = []
         self.author = Author(base.fingerprints.weights)
         self.scheduler = scheduler or Scheduler(base, attached)
         self.sequence = CachedSequence(self.scheduler)
+        super().__init__(base, context)
         self._chunk = chunk
         self._kept: dict[int, list[Tensor]] = {layer: [] for layer in self.keep_layers}
         self._kept_from = 0  # first token whose hidden states are kept
@@ -89,38 +86,17 @@ class Trunk:
             ContextLengthError: if they do not fit; the trunk is unchanged then.
         """
         self._check_no_branch()
-        self.room(len(ids))
-        self.ids.extend(ids)
+        super().extend(ids)
 
-    def room(self, count: int, what: str = "the transcript") -> None:
-        """Verifies that `count` more tokens fit.
-
-        Raises:
-            ContextLengthError: with the lengths and what to do.
-        """
-        total = len(self.ids) + count
-        if total > self.context:
-            raise ContextLengthError(
-                f"{what} would have {total} tokens ({len(self.ids)} so far and {count} more), but the context holds "
-                f"{self.context}: shorten the prompt, the passages or the tools, or start without the old messages"
-            )
-
-    def append(self, message: Message, ids: Sequence[int], more: bool = False) -> MessageSpan:
-        """Appends a message's tokens; its hidden states are kept.
+    def mark(self, message: Message, start: int, more: bool = False) -> MessageSpan:
+        """Notes that the tokens from `start` on are `message`, whose hidden states are kept.
 
         Args:
             message: What the tokens say.
-            ids: The tokens.
+            start: The first of them.
             more: Keep the hidden states of the messages before it too: it is one more of a group.
         """
-        start = len(self.ids)
-        self.extend(ids)
-        return self.mark(message, start, more)
-
-    def mark(self, message: Message, start: int, more: bool = False) -> MessageSpan:
-        """Notes that the tokens from `start` on are `message`."""
-        span = MessageSpan(message, start, len(self.ids))
-        self.messages.append(span)
+        span = super().mark(message, start, more)
         if not more:
             self._kept = {layer: [] for layer in self.keep_layers}
             self._kept_from = start
@@ -213,8 +189,7 @@ class Trunk:
         """Forgets everything after `length` tokens, and messages that do not end before."""
         self._check_no_branch()
         self.sequence.truncate(min(length, self.sequence.length))
-        del self.ids[length:]
-        self.messages = [span for span in self.messages if span.end <= length]
+        super().cut(length)
         self._kept = {layer: [] for layer in self.keep_layers}
         self._kept_from = length
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
 from loraloop.agent.checkpoint import GuardState, Suspect
-from loraloop.agent.engine.generate import Generated
+from loraloop.agent.engine.step import StepOutput
 from loraloop.agent.engine.timer import Clock
-from loraloop.agent.engine.trunk import Trunk
+from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.events import Event, Gated, Screened, TokenGenerated
 from loraloop.agent.guard.guard import Gate, Guard, Place, judges
 from loraloop.agent.guard.judge import Judge
@@ -21,7 +21,7 @@ from loraloop.agent.loop.transcript import words_of
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.step import Decision, GateRecord, RouteRecord
 from loraloop.router.decision import NONE, ScreenResult
-from loraloop.tool_schemas.errors import ContextLengthError, InputError, SchemaError
+from loraloop.tool_schemas.errors import ContextLengthError, InputError, LimitError, SchemaError
 from loraloop.tool_schemas.jsontext import dumps
 
 PLACES: dict[str, Place] = {"user": "input", "tool": "tools"}
@@ -54,7 +54,7 @@ class Gates:
         for each in state.waiting:
             self._gate(each.record)
 
-    def screen_messages(self, trunk: Trunk, index: int) -> Iterator[Event]:
+    def screen_messages(self, trunk: Transcript, index: int) -> Iterator[Event]:
         """Screens the messages that are new; each message that must be judged waits for a step of its own."""
         for at in range(self._state.seen, len(trunk.messages)):
             message = trunk.messages[at].message
@@ -90,7 +90,7 @@ class Gates:
         probability = 1.0 if screened is None else screened
         return Decision(self._runtime.with_contract("verdict")[0], "screen", RouteRecord(probability))
 
-    def trunk_to_judge(self, trunk: Trunk) -> Trunk:
+    def trunk_to_judge(self, trunk: Transcript) -> Transcript:
         """The trunk up to the message that is judged."""
         return self._trunk_up_to(trunk, self._state.waiting[0].at)
 
@@ -100,7 +100,7 @@ class Gates:
         gate = self._gate(self._state.waiting[0].record) if self._state.waiting else self._guard.input
         return None if gate is None else gate.unsafe_from
 
-    def apply_verdict(self, trunk: Trunk, index: int, outcome: Outcome, out: Generated) -> Outcome:
+    def apply_verdict(self, trunk: Transcript, index: int, outcome: Outcome, out: StepOutput) -> Outcome:
         """What a verdict means for the run. A withheld result is replaced in the trunk.
 
         Args:
@@ -147,7 +147,7 @@ class Gates:
         self._state.waiting = [each for each in self._state.waiting if each.at < last]
 
     def judge_output(
-        self, index: int, skill: str, outcome: Outcome, out: Generated, clock: Clock
+        self, index: int, skill: str, outcome: Outcome, out: StepOutput, clock: Clock
     ) -> Generator[Event, None, Outcome]:
         """Judges a step's text at the output gate, and streams it if it passes.
 
@@ -193,7 +193,7 @@ class Gates:
                 if not positive:
                     return record
             said = judge.judge(trunk)
-        except (ContextLengthError, SchemaError):  # too long to be judged, or the verdict is unreadable
+        except (ContextLengthError, LimitError, SchemaError):  # too long to be judged, or the verdict is unreadable
             stopped = gate.fail == "closed"
             record = replace(record, undecided=True, category=UNDECIDED if stopped else "")
             return replace(record, outcome="refused" if stopped else "passed")
@@ -213,7 +213,7 @@ class Gates:
             )
         return gate
 
-    def _screen(self, trunk: Trunk, at: int) -> ScreenResult:
+    def _screen(self, trunk: Transcript, at: int) -> ScreenResult:
         """What the router's screen says of a message."""
         message, router = trunk.messages[at].message, self._runtime.router
         before, said = [span.message for span in trunk.messages[:at]], _own_words(message)
@@ -222,7 +222,7 @@ class Gates:
             kept = trunk.features(at) if said is message else self._trunk_up_to(trunk, at).features()
         return router.screen(router.features(kept, [*before, said]))
 
-    def _trunk_up_to(self, trunk: Trunk, at: int) -> Trunk:
+    def _trunk_up_to(self, trunk: Transcript, at: int) -> Transcript:
         """The trunk up to a message; of this message it holds only what somebody wrote."""
         span = trunk.messages[at]
         said = _own_words(span.message)
@@ -232,7 +232,7 @@ class Gates:
         heard.append(said, self._chat.message(said.role, said.content))
         return heard
 
-    def _withhold(self, trunk: Trunk, at: int, tool: str) -> bool:
+    def _withhold(self, trunk: Transcript, at: int, tool: str) -> bool:
         """Replaces a result with a note; returns False where the note does not fit."""
         content = dumps({"name": tool, "error": WITHHELD})
         ids, span = self._chat.message("tool", content), trunk.messages[at]

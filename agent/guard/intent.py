@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.engine.sampler import TwoWayChoice
-from loraloop.agent.engine.trunk import Trunk
+from loraloop.agent.engine.step import Openings, StepRequest, run_step, transcript
+from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.loop.transcript import words_of
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.skills.one_step import write_greedily
 from loraloop.tool_schemas.errors import LoraloopError
 from loraloop.tool_schemas.grammar.grammar import Choice
 from loraloop.tool_schemas.jsontext import fold
@@ -52,22 +51,21 @@ def needed_tools(
     if not words or not acting:
         return ()
     opening = chat.complete([Message("system", SYSTEM)])
-    own = runtime.store.take(opening) or runtime.trunk()
     found = []
     try:
-        for message in opening[len(own.messages) :]:
-            own.append(message, chat.message(message.role, message.content))
+        own = transcript(runtime.engine, opening)
         start = len(own.ids)
-        for tool in acting:
-            question = Message("user", f"Request: {words} Action: {_action(tool.description or tool.name)}")
-            own.append(question, chat.message(question.role, question.content))
-            if _says_yes(runtime, own, threshold):
-                found.append(tool.name)
-            own.cut(start)
+        try:
+            for tool in acting:
+                question = Message("user", f"Request: {words} Action: {_action(tool.description or tool.name)}")
+                own.append(question, chat.message(question.role, question.content))
+                if _says_yes(runtime, own, threshold):
+                    found.append(tool.name)
+                own.cut(start)
+        finally:
+            runtime.engine.close(own)
     except LoraloopError:  # the request does not fit beside the question
         return ()
-    finally:
-        runtime.store.put(own)
     return tuple(found)
 
 
@@ -77,7 +75,6 @@ def _action(described: str) -> str:
     return said[:1].lower() + said[1:]
 
 
-def _says_yes(runtime: Runtime, trunk: Trunk, threshold: float | None) -> bool:
-    two_way = TwoWayChoice(YES, NO, runtime.base.tokenizer.token_bytes, threshold)
-    out = write_greedily(runtime, trunk, trunk.author, runtime.grammar(Choice((YES, NO))), tokens=8, two_way=two_way)
-    return out.text == YES
+def _says_yes(runtime: Runtime, trunk: Transcript, threshold: float | None) -> bool:
+    grammar, openings = runtime.grammar(Choice((YES, NO))), Openings(YES, NO, threshold)
+    return run_step(runtime.engine, trunk, StepRequest(grammar=grammar, max_tokens=8, openings=openings)).text == YES

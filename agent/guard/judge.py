@@ -8,13 +8,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.skill.contracts import Verdict, verdict_of, verdict_schema
-from loraloop.agent.skills.one_step import openings_of, write_greedily
+from loraloop.agent.engine.step import StepRequest, run_step, transcript
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
-    from loraloop.agent.engine.trunk import Trunk
+    from loraloop.agent.engine.transcript import Transcript
     from loraloop.agent.runtime import Runtime
     from loraloop.router.decision import ScreenResult
 
@@ -61,30 +61,26 @@ class Judge:
         runtime.check(self.skill)
         self._runtime, self._unsafe_from = runtime, unsafe_from
 
-    def read(self, messages: Sequence[Message]) -> Trunk:
+    def read(self, messages: Sequence[Message]) -> Transcript:
         """The transcript's trunk; screen and verdict look at its last message.
 
         Raises:
             ContextLengthError: it does not fit.
         """
-        chat, trunk = self._runtime.base.chat, self._runtime.trunk()
-        for message in chat.complete(messages):
-            trunk.append(message, chat.message(message.role, message.content, not trunk.messages))
-        return trunk
+        return transcript(self._runtime.engine, self._runtime.base.chat.complete(messages), known=0)
 
-    def screen(self, trunk: Trunk) -> ScreenResult:
+    def screen(self, trunk: Transcript) -> ScreenResult:
         """What the router's screen says."""
         router = self._runtime.router
         return router.screen(router.features(trunk.features(), [span.message for span in trunk.messages]))
 
-    def judge(self, trunk: Trunk) -> Judgement:
+    def judge(self, trunk: Transcript) -> Judgement:
         """The skill's verdict, whatever the screen says; the trunk is left as it was."""
         runtime, start = self._runtime, perf_counter()
-        two_way = openings_of(runtime, self.skill, "verdict", self._unsafe_from)
-        assert two_way is not None
+        openings = runtime.openings(self.skill, "verdict", self._unsafe_from)
         grammar = runtime.grammar(JsonSchema(verdict_schema()))
-        with runtime.activate(self.skill) as active:
-            out = write_greedily(runtime, trunk, active.author, grammar, tokens=TOKENS, two_way=two_way)
+        request = StepRequest(choice=self.skill, grammar=grammar, max_tokens=TOKENS, openings=openings)
+        out = run_step(runtime.engine, trunk, request)
         said = verdict_of(out.text)
         chance = float(said.unsafe) if out.weighed is None else out.weighed
-        return Judgement(said, out.text, chance, two_way.threshold, perf_counter() - start)
+        return Judgement(said, out.text, chance, out.threshold, perf_counter() - start)

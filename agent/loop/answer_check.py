@@ -5,7 +5,7 @@ finds (`AnswerCheck`). This one looks at values: numbers, dates, times, identifi
 stand in the conversation, in a result, in the arguments of a call or in a passage, in any usual format, or be computed
 from numbers there: a sum, a difference or a product of two, the same in another unit or rounded, the sum or the mean of
 a column, how many items a list has, the time between two dates or times of day. Code, citations, the numbers of a list,
-and number words are not looked at.
+and number words are not looked at. What a sentence claims is for the verdict skill (`agent/guard/answer_judge.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.step import AnswerFlaw
+from loraloop.agent.step import CONTRADICTION, AnswerFlaw
 from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tools.evidence import Day, Evidence, readings, written_days, written_times
 from loraloop.agent.tools.grounding import FACTORS, MOST_PAIRS, leaf_lines, sources_of
@@ -152,8 +152,11 @@ def columns_of(result: Any) -> Iterator[list[Decimal]]:
 def correction(flaws: Sequence[AnswerFlaw], records: Sequence[CallRecord]) -> str:
     """What the model is told about a flawed answer, with the receipts beside it."""
     named = " and ".join(f'"{flaw.text}"' for flaw in flaws[:4])
+    wrong = f"Nothing that was said or found has {named}."
+    if flaws[0].kind == CONTRADICTION:
+        wrong = "This contradicts what happened."
     happened = short_receipts(receipts_of(records))
-    return f"Nothing that was said or found has {named}.{f' What happened: {happened}' if happened else ''}"
+    return f"{wrong}{f' What happened: {happened}' if happened else ''}"
 
 
 def answer_from_records(

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from loraloop.adapters.base.chat import Chat
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.engine.trunk import Trunk
+from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.loop.transcript import LEFT_OUT, is_date_note
 from loraloop.agent.step import Compaction
 from loraloop.agent.tools.calls import CallRecord
@@ -66,7 +66,7 @@ class Compactor:
         kept, done = self._compact(parts, 0)
         return (list(messages), None) if done is None else ([part.message for part in kept], done)
 
-    def trunk(self, trunk: Trunk, index: int, fresh: int) -> Compaction | None:
+    def trunk(self, trunk: Transcript, index: int, fresh: int) -> Compaction | None:
         """Makes a trunk shorter before step `index`, if it is too long.
 
         Args:

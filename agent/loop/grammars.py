@@ -10,7 +10,6 @@ from loraloop.adapters.skill.contracts import answer_schema, code_grammar, verdi
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.loop.job import Job
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.skills.one_step import call_format_of
 from loraloop.agent.tools.tool_choice import CallForm, choice_of, forms_of, strict_form
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 from loraloop.tool_schemas.grammar.grammar import Grammar, JsonSchema, Lark, Term
@@ -43,7 +42,7 @@ class StepGrammars:
         Asking is not allowed where a call or a typed answer is required, since a question to the user is neither. Where
         the skill is the base itself, calls have the base's own format.
         """
-        form = replace(form, format=call_format_of(self._runtime, skill))
+        form = replace(form, format=self._runtime.call_format(skill))
         able = skill in self._runtime.bank and self._runtime.bank.card(skill).asks
         return replace(form, ask=True) if able and not form.least and self._job.output.term is None else form
 
@@ -68,7 +67,7 @@ class StepGrammars:
             terms = [first.term if first.required else later.term, job.output.term, later.term]
         if job.passages:
             terms.append(self.term("answer", self._later))
-        missing = [each for each in terms if each is not None and not self._runtime.compiler.compiled(each)]
+        missing = [each for each in terms if each is not None and not self._runtime.engine.compiled(each)]
         if missing:
             threading.Thread(target=self._compile, args=(missing,), name="loraloop-compile").start()
 
@@ -108,7 +107,7 @@ class StepGrammars:
             term = self.term(contract, form, last) if schema is None else JsonSchema(schema, on_unsupported="check")
             if term is None:
                 return None
-            ready = self._runtime.compiler.compiled(term)
+            ready = self._runtime.engine.compiled(term)
             with nullcontext() if ready else clock.phase("compile"):
                 self._grammars[key] = self._runtime.grammar(term)
         return self._grammars[key]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loraloop.agent.checkpoint import Checkpoint, Line
-from loraloop.agent.engine.trunk import Trunk
+from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.loop.compaction import Compactor
 from loraloop.agent.loop.job import Job, Journal
 from loraloop.agent.runtime import Runtime
@@ -25,7 +25,7 @@ class Opening:
         compaction: How the messages were shortened to fit; None where they were not.
     """
 
-    trunk: Trunk
+    trunk: Transcript
     reused: int
     fresh: int
     compaction: Compaction | None = None
@@ -59,13 +59,14 @@ def restore_trunk(runtime: Runtime, known: Checkpoint) -> Opening:
     return Opening(trunk, reused, known.state.guard.seen)
 
 
-def _trunk(runtime: Runtime, lines: Sequence[Line], fresh: int, again: bool = False) -> tuple[Trunk, int]:
+def _trunk(runtime: Runtime, lines: Sequence[Line], fresh: int, again: bool = False) -> tuple[Transcript, int]:
     """A trunk of these messages, and how many of its tokens are computed; hidden states are kept from `fresh` on."""
     chat = runtime.base.chat
-    trunk = runtime.store.take([message for message, _ in lines[:fresh]]) or runtime.trunk()
+    engine = runtime.engine
+    trunk = engine.open([message for message, _ in lines[:fresh]])
     if again and not _same_tokens(trunk, lines):
-        runtime.store.put(trunk)
-        trunk = runtime.trunk()
+        engine.close(trunk)
+        trunk = engine.open()
     known, reused = len(trunk.messages), len(trunk.ids)
     try:
         for index, (message, ids) in enumerate(lines[known:], start=known):
@@ -74,12 +75,12 @@ def _trunk(runtime: Runtime, lines: Sequence[Line], fresh: int, again: bool = Fa
             trunk.room(len(chat.generation_prompt) + len(chat.closing) + 1, "the transcript with a reply")
     except ContextLengthError:
         trunk.cut(reused)
-        runtime.store.put(trunk)
+        engine.close(trunk)
         raise
     return trunk, reused
 
 
-def _same_tokens(trunk: Trunk, lines: Sequence[Line]) -> bool:
+def _same_tokens(trunk: Transcript, lines: Sequence[Line]) -> bool:
     """Whether a trunk has the same tokens for these messages, where the tokens are known."""
     spans = zip(trunk.messages, lines, strict=False)
     return all(ids is None or trunk.ids[span.start : span.end] == ids for span, (_, ids) in spans)

@@ -137,6 +137,8 @@ def outcome_of(contract: str, text: str, facts: Facts) -> Outcome:
             return _invalid(text, error, facts, required=True)
         return Outcome("text", keep=True, stop="answer", output=text, value=value)
     if contract == "answer":
+        if facts.flaw:
+            return _invalid(text, facts.flaw, facts, required=False)
         answer = answer_of(text)
         if not answer.answerable:
             return Outcome("not_answerable", keep=False, mask=True)
@@ -144,7 +146,7 @@ def outcome_of(contract: str, text: str, facts: Facts) -> Outcome:
             return Outcome("answer", keep=True, citations=answer.citations, output=answer.answer, mask=True)
         return Outcome("answer", keep=True, stop="answer", output=answer.answer, citations=answer.citations)
     if contract == "verdict":
-        return _verdict(text)
+        return _verdict(text, facts.flaw)
     return _code(text, facts)
 
 
@@ -221,8 +223,10 @@ def flawed(outcome: Outcome, flaws: tuple[AnswerFlaw, ...], error: str, records:
     return replace(told, stop=outcome.stop, output=records, citations=outcome.citations, mask=outcome.mask)
 
 
-def _verdict(text: str) -> Outcome:
+def _verdict(text: str, flaw: str) -> Outcome:
     try:
+        if flaw:
+            raise SchemaError(flaw)
         verdict = verdict_of(text)
     except SchemaError as error:
         return Outcome("invalid", keep=False, stop="invalid", error=clip(str(error)))

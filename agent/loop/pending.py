@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
-from loraloop.agent.engine.trunk import Trunk
+from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.route import forced_decision
 from loraloop.agent.runtime import Runtime
@@ -58,7 +58,7 @@ class Pending:
         plan: What is decided, and changed here.
     """
 
-    def __init__(self, runtime: Runtime, grammars: StepGrammars, trunk: Trunk, plan: StepPlan) -> None:
+    def __init__(self, runtime: Runtime, grammars: StepGrammars, trunk: Transcript, plan: StepPlan) -> None:
         self.edited = False
         self.stopped = False
         self._plan = plan

@@ -31,9 +31,8 @@ from loraloop.agent.checkpoint import (
     RunState,
     Spent,
 )
-from loraloop.agent.engine.branch import Branch
-from loraloop.agent.engine.generate import Generated
 from loraloop.agent.engine.sequence import Claim, Interrupted
+from loraloop.agent.engine.step import StepOutput
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.events import (
     AnswerFlawed,
@@ -52,6 +51,7 @@ from loraloop.agent.events import (
     ToolsLimited,
     Ungrounded,
 )
+from loraloop.agent.guard.answer_judge import contradiction, records_in
 from loraloop.agent.guard.gates import Gates
 from loraloop.agent.guard.tool_filter import ToolFilter
 from loraloop.agent.hooks import Hook, RunFacts, RunFollowers, tell_hooks
@@ -65,12 +65,11 @@ from loraloop.agent.loop.pending import Pending, StepPlan
 from loraloop.agent.loop.route import SkillChooser, StepView
 from loraloop.agent.loop.values import ValueCheck
 from loraloop.agent.loop.write import UNENFORCED, StepText, Writer
-from loraloop.agent.policy import ALL
 from loraloop.agent.result import RunResult
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.skills.prefetch import RunAhead
 from loraloop.agent.skills.threads import exit_waits, until_exit
-from loraloop.agent.step import Decision, Step, StopReason, Tokens, Weighed
+from loraloop.agent.step import CONTRADICTION, AnswerFlaw, Decision, Step, StopReason, Weighed
 from loraloop.agent.tools.approval import Approver
 from loraloop.agent.tools.calls import PYTHON, Approval, CallRecord
 from loraloop.agent.tools.executor import Executor
@@ -209,7 +208,7 @@ class Run:
                         self.state.stop = interrupted.reason
             self.result = self._run_result()
         finally:
-            self._runtime.store.put(self._trunk)  # from here on another run may go on with it
+            self._runtime.engine.close(self._trunk)  # from here on another run may go on with it
         self._journal.finished(self.result)
         yield RunFinished(self.id, self.result)
 
@@ -234,29 +233,27 @@ class Run:
             clock: Gets the time of each phase.
         """
         decision, start, before = plan.decision, perf_counter(), len(self._trunk.ids)
-        reused = self._trunk.sequence.length - prefilled
-        with self._runtime.activate(decision.choice) as active:
-            contract, author = active.contract, active.author
-            clock.add("switch", active.seconds)
-            took = round(active.seconds * 1e6, 1)
+        contract, reused = self._runtime.contract(decision.choice), before - prefilled
+        text = self._step_text(plan, contract)
+        trunk = self._gates.trunk_to_judge(self._trunk) if plan.judging else self._trunk
+        with self._runtime.engine.step(trunk, self._writer.request(text, clock)) as written:
+            author, took = written.active.author, round(written.active.seconds * 1e6, 1)
             yield SkillActivated(
                 self.id, plan.index, decision.skill, author.slot, activation=author.activation, microseconds=took
             )
             begun = self._ahead.routed(decision.names, decision.route.runners_up)
             yield from self._prefetch_event(plan.index, "runner_up", begun)
-            branch = (self._gates.trunk_to_judge(self._trunk) if plan.judging else self._trunk).branch(author, clock)
-            if author.activation == "full":
-                prefilled, reused = prefilled + branch.prefilled, branch.start - branch.prefilled
-            try:
-                out, limit = yield from self._writer.write(branch, self._step_text(plan, contract, branch), clock)
-                outcome = self._judge(plan, contract, out, limit)
-                if outcome.keep:
-                    ids = [*self._chat.generation_prompt, *out.ids, *self._chat.closing]
-                    origin = Origin("skill", decision.skill, plan.index, trusted=branch.trusted)
-                    branch.close(ids, Message("assistant", out.text, origin))
-            finally:
-                branch.close()
+            limit = yield from self._writer.write(written, text)
+            out = written.output
+            outcome = self._judge(plan, contract, out, limit)
+            if outcome.keep:
+                trusted = all(message.trusted for message in text.messages)
+                origin = Origin("skill", decision.skill, plan.index, trusted=trusted)
+                written.keep(Message("assistant", out.text, origin))
+        if author.activation == "full":
+            prefilled, reused = prefilled + out.tokens.prefilled, out.tokens.reused
         self.state.spent.tokens += len(out.ids)
+        outcome = self._judge_answer(plan, contract, outcome, before, clock)
         if outcome.ungrounded:
             yield Ungrounded(self.id, plan.index, outcome.ungrounded, outcome.ask)
         if outcome.flaws:
@@ -271,16 +268,7 @@ class Run:
                 self._trunk.cut(before)
         elif self._is_checked(plan, contract) and (outcome.keep or outcome.output):
             yield TokenGenerated(self.id, plan.index, decision.skill, shown.text, len(shown.ids), shown.spans)
-        tokens = Tokens(
-            prefilled=prefilled,
-            reused=reused,
-            generated=len(out.ids),
-            forced=out.forced,
-            spans=out.spans,
-            recomputed=branch.recomputed,
-            retried=out.retried,
-            shared=clock.sharing,
-        )
+        tokens = replace(out.tokens, prefilled=prefilled, reused=reused, shared=clock.sharing)
         first = {"first_token": round((out.first - start) * 1e3, 3)} if out.first else {}
         step = replace(self._step_of(plan, contract, out, outcome), tokens=tokens, ms=first)
         return Draft(step, contract, outcome, clock, self._repair_of(plan, contract, out.text, outcome))
@@ -361,8 +349,10 @@ class Run:
 
     # Write and judge: what a step is asked to write, and what its text means.
 
-    def _step_text(self, plan: StepPlan, contract: str, branch: Branch) -> StepText:
+    def _step_text(self, plan: StepPlan, contract: str) -> StepText:
         policy, next = self._job.policy, self.state.next
+        messages = [span.message for span in self._trunk.messages]
+        reminder = self._filter.reminder(contract, all(message.trusted for message in messages))
         if contract == "calls":
             plan.form = self._grammars.with_asking(plan.form, plan.decision.skill)
         own = policy.thresholds
@@ -372,20 +362,19 @@ class Run:
             decision=plan.decision,
             contract=contract,
             form=plan.form,
-            messages=[span.message for span in self._trunk.messages],
+            messages=messages,
             tokens=self._job.limits.run_tokens - self.state.spent.tokens,
             deadline=self._deadline,
             threshold=thresholds.get(contract),
             judging=plan.judging,
-            told="\n".join(filter(None, (plan.told, self._filter.reminder(contract, branch.trusted)))),
+            told="\n".join(filter(None, (plan.told, reminder))),
             repair=None if plan.judging else next.repair,
             ask=() if plan.judging else next.ask,
             steps=self.steps,
             checked=self._is_checked(plan, contract),
-            runs=self._runs_programs(plan) and not policy.asked & {ALL, PYTHON},
         )
 
-    def _judge(self, plan: StepPlan, contract: str, out: Generated, limit: StopReason | None) -> Outcome:
+    def _judge(self, plan: StepPlan, contract: str, out: StepOutput, limit: StopReason | None) -> Outcome:
         policy = self._job.policy
         facts = Facts(
             tools=plan.form.tools,
@@ -409,21 +398,61 @@ class Run:
     def _is_checked(self, plan: StepPlan, contract: str) -> bool:
         """Whether a step's text is checked against the records before anybody sees it.
 
-        An answer of the run is, if the run has called tools, or the answer is from passages. A question for missing
-        arguments is not, nor is an answer of an output type.
+        An answer of the run is, if the run has called tools, or the answer is from passages; with a verdict skill also
+        if an earlier turn has called tools. A question for missing arguments is not, nor one of an output type.
         """
         if self._job.policy.answers == "free" or self._job.output.term is not None or plan.decision.by == "ask":
             return False
-        return contract == "answer" or (contract == "text" and any(step.calls for step in self.steps))
+        return contract == "answer" or (contract == "text" and bool(self._records()))
+
+    def _records(self) -> list[CallRecord]:
+        """The run's calls; where it has none and there is a verdict skill, the last ones of earlier turns."""
+        own = [record for step in self.steps for record in step.calls]
+        if own or self._runtime.answer_judge is None:
+            return own
+        return records_in([span.message for span in self._trunk.messages])
 
     def _check_answer(self, plan: StepPlan, contract: str, outcome: Outcome) -> Outcome:
-        """The outcome, unless it is an answer that the records do not bear out."""
-        if not outcome.output or not self._is_checked(plan, contract):
-            return outcome
+        """The outcome, unless it is an answer with a value that stands in no record."""
         records = [record for step in self.steps for record in step.calls]
+        if not outcome.output or not self._is_checked(plan, contract) or (contract == "text" and not records):
+            return outcome
         values = self._values
         checks: tuple[AnswerCheck, ...] = (partial(value_flaws, instructions=values.instructions),)
         flaws = tuple(flaw for check in checks for flaw in check(outcome.output, records, values.messages))
+        return self._flawed(plan, outcome, flaws, records)
+
+    def _judge_answer(self, plan: StepPlan, contract: str, outcome: Outcome, before: int, clock: Clock) -> Outcome:
+        """The outcome, unless the verdict skill says that the answer contradicts the records.
+
+        Args:
+            plan: The step.
+            contract: The form of its text.
+            outcome: What the text means.
+            before: Tokens of the trunk before the answer, to which a contradiction cuts it back.
+            clock: Gets the time that it takes.
+        """
+        judged = contract == "text" and self._runtime.answer_judge is not None and self._is_checked(plan, contract)
+        if not judged or not outcome.output or outcome.flaws:
+            return outcome
+        trunk = self._trunk if len(self._trunk.ids) == before else self._trunk.fork(before)
+        trunk.claim = self._trunk.claim
+        try:
+            with clock.phase("gate"):
+                probability = contradiction(self._runtime, trunk, outcome.output)
+        except BaseException:  # what nobody has judged does not stay
+            self._trunk.cut(before)
+            raise
+        if probability is None:
+            return outcome
+        self._trunk.cut(before)
+        flaw = AnswerFlaw(CONTRADICTION, outcome.output, probability)
+        return self._flawed(plan, outcome, (flaw,), self._records())
+
+    def _flawed(
+        self, plan: StepPlan, outcome: Outcome, flaws: tuple[AnswerFlaw, ...], records: Sequence[CallRecord]
+    ) -> Outcome:
+        """The outcome of an answer with these flaws, if it has any and the records say something."""
         known = answer_from_records(records, self._job.passages, outcome.citations) if flaws else ""
         if not known:
             return outcome
@@ -461,7 +490,7 @@ class Run:
         messages = [span.message for span in self._trunk.messages]
         return ValueCheck(self._job, header, messages, self.state.compactions)
 
-    def _step_of(self, plan: StepPlan, contract: str, out: Generated, outcome: Outcome) -> Step:
+    def _step_of(self, plan: StepPlan, contract: str, out: StepOutput, outcome: Outcome) -> Step:
         opening = OPENINGS.get(contract)
         return Step(
             index=plan.index,
@@ -475,7 +504,6 @@ class Run:
             weighed=Weighed(opening, out.weighed, out.threshold) if opening and out.weighed is not None else None,
             asked=outcome.ask,
             open_tools=plan.open_tools,
-            tried=None if out.passed is None else (out.tries, out.passed),
             ungrounded=outcome.ungrounded,
             flaws=outcome.flaws,
         )

@@ -6,14 +6,16 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar, Unpack
 
-from loraloop.adapters.skill.contracts import Passage, openings
-from loraloop.agent.engine.generate import Delta
-from loraloop.agent.engine.sampler import Sampling
-from loraloop.agent.limits import check_list
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.skill.contracts import Passage
+from loraloop.agent.engine.sampler import Sampler, Sampling
+from loraloop.agent.engine.step import StepOutput, StepRequest
+from loraloop.agent.limits import check_list, check_number, check_probability
 from loraloop.agent.loop.transcript import request, system_content
-from loraloop.agent.skills.one_step import GREEDY, HowWritten, Wrote, write_step
+from loraloop.agent.skills.one_step import write_step
 from loraloop.agent.skills.results import SkillResult
 from loraloop.agent.skills.schemas import PARAMETERS, RETURNS
 from loraloop.agent.skills.threads import OnError, awaited, run_all
@@ -23,7 +25,6 @@ from loraloop.tool_schemas.grammar.grammar import Term
 from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base.messages import Message
     from loraloop.agent.skills.one_step import SkillRuntime
 
 R = TypeVar("R", bound=SkillResult, covariant=True)
@@ -39,7 +40,7 @@ class StepOptions(TypedDict, total=False):
         sampling: How tokens are drawn; greedy by default.
         threshold: Of what the skill weighs (unsafe, no call, no answer), instead of the one on its card.
         timeout: Seconds for the step.
-        cancelled: StepRequest before every token; true ends the step with an error.
+        cancelled: Asked before every token; true ends the step with an error.
         progress: Told the number of tokens written so far.
     """
 
@@ -54,12 +55,12 @@ class StepOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class StepRequest(Generic[R]):
+class Asked(Generic[R]):
     """What a step is asked: the user's words and what they are about, what may be written, and how that is read."""
 
     prompt: str
     term: Term | None
-    read: Callable[[Wrote], R]
+    read: Callable[[StepOutput], R]
     passages: tuple[Passage, ...] = ()
     tools: tuple[Tool, ...] = ()
 
@@ -147,44 +148,55 @@ class SkillFunction(Generic[R]):
         ]
         return run_all(jobs, concurrency, on_error)
 
-    def _common(self, wrote: Wrote) -> dict[str, Any]:
+    def _common(self, wrote: StepOutput) -> dict[str, Any]:
         """The fields that all results have."""
         return {"skill": self.name, "text": wrote.text, "tokens": wrote.tokens, "ms": wrote.ms}
 
-    def _asked(self, *given: Any, **named: Any) -> StepRequest[R]:
+    def _asked(self, *given: Any, **named: Any) -> Asked[R]:
         raise NotImplementedError
 
-    def _run(self, asked: StepRequest[R], how: StepOptions) -> R:
+    def _run(self, asked: Asked[R], how: StepOptions) -> R:
         if not isinstance(asked.prompt, str):
             raise InputError(f"{type(asked.prompt).__name__} is not text: give the skill {self.name!r} a str")
-        writing = HowWritten(
-            how.get("max_tokens", 512),
-            how.get("sampling") or GREEDY,
-            threshold=how.get("threshold"),
-            timeout=how.get("timeout"),
+        timeout, threshold = how.get("timeout"), how.get("threshold")
+        if timeout is not None:
+            check_number("timeout", timeout, above=0, unit=" seconds", why=", or None for no bound")
+        check_probability("threshold", threshold)
+        deadline = None if timeout is None else monotonic() + timeout
+        runtime = self._runtime
+        openings = runtime.openings(self.name, self.contract, threshold)
+        form = runtime.call_form(self.name)
+        writing = StepRequest(
+            choice=self.name,
+            grammar=None if asked.term is None else runtime.grammar(asked.term),
+            extra_prompt=[[Message("user", form)]] if form else (),
+            max_tokens=how.get("max_tokens", 512),
+            sampler=Sampler(how.get("sampling") or Sampling()),
+            deadline=deadline,
             cancelled=how.get("cancelled"),
+            openings=openings,
+            call_format=runtime.call_format(self.name),
         )
-        header = self._runtime.base.prompting.tools_header
+        header = runtime.base.prompting.tools_header
         system = system_content(how.get("instructions", ""), asked.tools, header)
         messages = request(asked.prompt, asked.passages, how.get("messages", ()), system)
         progress, written = how.get("progress"), 0
-        weigh = openings(self.contract) is not None
-        for piece in write_step(self._runtime, messages, self.name, asked.term, writing, weigh=weigh):
-            if not isinstance(piece, Delta):
-                return self._read(asked, piece, writing)
+        for piece in write_step(runtime, messages, writing):
+            if isinstance(piece, StepOutput):
+                return self._read(asked, piece, writing.max_tokens, timeout)
             written += piece.tokens
             if progress is not None:
                 progress(written)
         raise AssertionError("a step ends with what it wrote")
 
-    def _read(self, asked: StepRequest[R], wrote: Wrote, writing: HowWritten) -> R:
+    def _read(self, asked: Asked[R], wrote: StepOutput, max_tokens: int, timeout: float | None) -> R:
         if wrote.reason == "cancelled":
             raise LimitError(f"the step of skill {self.name!r} was cancelled")
         if wrote.reason == "deadline":
-            raise LimitError(f"the step of skill {self.name!r} took longer than {writing.timeout:g} s: raise timeout")
+            raise LimitError(f"the step of skill {self.name!r} took longer than {timeout:g} s: raise timeout")
         if not wrote.whole and asked.term is not None:
             raise LimitError(
-                f"the step of skill {self.name!r} needs more than {writing.max_tokens} tokens: raise max_tokens, "
+                f"the step of skill {self.name!r} needs more than {max_tokens} tokens: raise max_tokens, "
                 "or free the context"
             )
         return asked.read(wrote)

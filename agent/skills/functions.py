@@ -15,10 +15,10 @@ from loraloop.adapters.skill.contracts import (
     verdict_of,
     verdict_schema,
 )
+from loraloop.agent.engine.step import StepOutput
 from loraloop.agent.loop.transcript import as_passages, as_tools
 from loraloop.agent.output_type import OutputType
-from loraloop.agent.skills.function import SkillFunction, StepOptions, StepRequest
-from loraloop.agent.skills.one_step import Wrote, call_format_of
+from loraloop.agent.skills.function import Asked, SkillFunction, StepOptions
 from loraloop.agent.skills.results import AnswerResult, CallsResult, CodeResult, TextResult, VerdictResult
 from loraloop.agent.tools.tool_choice import check_names_free, choice_of, forms_of, strict_form
 from loraloop.router.decision import NONE
@@ -48,7 +48,7 @@ class AnswerFunction(SkillFunction[AnswerResult]):
         """
         return self._run(self._asked(question, passages), how)
 
-    def _asked(self, question: str, passages: Sequence[AnyPassage]) -> StepRequest[AnswerResult]:
+    def _asked(self, question: str, passages: Sequence[AnyPassage]) -> Asked[AnswerResult]:
         if isinstance(passages, str | Mapping | Passage):
             raise InputError("passages is one passage: give a list of them")
         given = as_passages(passages)
@@ -56,7 +56,7 @@ class AnswerFunction(SkillFunction[AnswerResult]):
             raise InputError(f"skill {self.name!r} answers from passages, and there are none: give passages=[…]")
         known = {passage.id: passage for passage in given}
 
-        def read(wrote: Wrote) -> AnswerResult:
+        def read(wrote: StepOutput) -> AnswerResult:
             said = answer_of(wrote.text)
             return AnswerResult(
                 **self._common(wrote),
@@ -68,7 +68,7 @@ class AnswerFunction(SkillFunction[AnswerResult]):
                 no_answer_from=wrote.threshold,
             )
 
-        return StepRequest(question, JsonSchema(answer_schema(known)), read, given)
+        return Asked(question, JsonSchema(answer_schema(known)), read, given)
 
 
 class CallsFunction(SkillFunction[CallsResult]):
@@ -108,7 +108,7 @@ class CallsFunction(SkillFunction[CallsResult]):
         tools: Sequence[AnyTool],
         tool_choice: str | Mapping[str, Any] = "auto",
         max_calls: int = 8,
-    ) -> StepRequest[CallsResult]:
+    ) -> Asked[CallsResult]:
         given, choice = as_tools(tools), choice_of(tool_choice)
         if not given:
             raise InputError(f"skill {self.name!r} calls tools, and there are none: give tools=[…]")
@@ -117,15 +117,15 @@ class CallsFunction(SkillFunction[CallsResult]):
             raise InputError(f"tool_choice is 'none', and calling tools is all that skill {self.name!r} does")
         if choice not in ("auto", "required", *(tool.name for tool in given)):
             raise unknown("tool or tool choice", choice, (*(tool.name for tool in given), "auto", "required"))
-        own = call_format_of(self._runtime, self.name)
+        own = self._runtime.call_format(self.name)
         form = replace(strict_form(forms_of(given, choice, most=max_calls)[0]), format=own)
 
-        def read(wrote: Wrote) -> CallsResult:
+        def read(wrote: StepOutput) -> CallsResult:
             calls = parse_calls(wrote.text, form.tools)
             common = self._common(wrote)
             return CallsResult(**common, calls=calls, no_call=wrote.weighed, no_call_from=wrote.threshold)
 
-        return StepRequest(request, form.term, read, tools=given)
+        return Asked(request, form.term, read, tools=given)
 
 
 class CodeFunction(SkillFunction[CodeResult]):
@@ -143,9 +143,9 @@ class CodeFunction(SkillFunction[CodeResult]):
         """
         return self._run(self._asked(request), how)
 
-    def _asked(self, request: str) -> StepRequest[CodeResult]:
+    def _asked(self, request: str) -> Asked[CodeResult]:
         term = Lark(code_grammar(self._runtime.base.tokenizer.joins_fences), python=True)
-        return StepRequest(request, term, lambda wrote: CodeResult(**self._common(wrote), code=code_of(wrote.text)))
+        return Asked(request, term, lambda wrote: CodeResult(**self._common(wrote), code=code_of(wrote.text)))
 
 
 class VerdictFunction(SkillFunction[VerdictResult]):
@@ -162,8 +162,8 @@ class VerdictFunction(SkillFunction[VerdictResult]):
         """
         return self._run(self._asked(text), how)
 
-    def _asked(self, text: str) -> StepRequest[VerdictResult]:
-        def read(wrote: Wrote) -> VerdictResult:
+    def _asked(self, text: str) -> Asked[VerdictResult]:
+        def read(wrote: StepOutput) -> VerdictResult:
             said = verdict_of(wrote.text)
             chance = float(said.unsafe) if wrote.weighed is None else wrote.weighed
             return VerdictResult(
@@ -174,7 +174,7 @@ class VerdictFunction(SkillFunction[VerdictResult]):
                 threshold=wrote.threshold,
             )
 
-        return StepRequest(text, JsonSchema(verdict_schema()), read)
+        return Asked(text, JsonSchema(verdict_schema()), read)
 
 
 class TextFunction(SkillFunction[TextResult[Any]]):
@@ -206,15 +206,15 @@ class TextFunction(SkillFunction[TextResult[Any]]):
         """
         return self._run(self._asked(prompt, output_type), how)
 
-    def _asked(self, prompt: str, output_type: Any = None) -> StepRequest[TextResult[Any]]:
+    def _asked(self, prompt: str, output_type: Any = None) -> Asked[TextResult[Any]]:
         if output_type is None and self.name != NONE:
             output_type = self._runtime.text_schema(self.name)
         output = OutputType.of(output_type)
 
-        def read(wrote: Wrote) -> TextResult[Any]:
+        def read(wrote: StepOutput) -> TextResult[Any]:
             return TextResult(**self._common(wrote), value=output.read(wrote.text), complete=wrote.whole)
 
-        return StepRequest(prompt, output.term, read)
+        return Asked(prompt, output.term, read)
 
 
 FUNCTIONS: dict[str, type[SkillFunction[Any]]] = {

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from loraloop.adapters.bank.bank import Bank
 
 CONTRACTS = ("calls", "code", "answer", "verdict", "text")
 MOST = 4
@@ -78,6 +82,32 @@ def as_choice(given: str | Mapping[str, float] | Mixture) -> str | Mixture:
 def names_of(choice: str | Mixture) -> tuple[str, ...]:
     """The skills of a choice."""
     return (choice,) if isinstance(choice, str) else choice.names
+
+
+def check_choice(choice: str | Mixture, bank: Bank) -> None:
+    """Checks that a bank has every skill of a choice, and that those of a mixture can be mixed.
+
+    Raises:
+        UnknownNameError: There is no such skill; the nearest is named.
+        InputError: A skill of a mixture is no low-rank update.
+    """
+    for name in names_of(choice):
+        if name != NONE and name not in bank:
+            raise unknown("skill", name, (*bank.names, NONE))
+        if isinstance(choice, Mixture) and not (card := bank.card(name)).blends:
+            raise InputError(
+                f"the mixture {choice} has the skill {name!r}, which is of the method {card.method!r}: a mixture is "
+                "a weighted sum of low-rank updates; use that skill alone, or mix LoRA skills only"
+            )
+
+
+def contract_of(choice: str | Mixture, bank: Bank) -> str:
+    """What a choice writes: `calls`, `code`, `answer`, `verdict` or `text`; a mixture as its heaviest member."""
+    if isinstance(choice, Mixture):
+        if choice.contract:
+            return choice.contract
+        choice = choice.heaviest
+    return "text" if choice == NONE else str(bank.card(choice).contract)
 
 
 def of_route(ranked: Sequence[tuple[str, float]], least: float, contract: str) -> Mixture | None:

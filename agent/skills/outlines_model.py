@@ -17,7 +17,8 @@ from outlines.models.vllm_offline import VLLMOffline
 from loraloop.adapters.base.messages import ROLES, Message
 from loraloop.agent.engine.generate import Delta
 from loraloop.agent.engine.sampler import Sampler, Sampling
-from loraloop.agent.skills.one_step import HowWritten, write_step
+from loraloop.agent.engine.step import StepRequest
+from loraloop.agent.skills.one_step import write_step
 from loraloop.agent.skills.threads import run_all
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
@@ -134,8 +135,14 @@ class OutlinesModel(VLLMOffline):
     def _written(
         self, messages: Sequence[Message], term: Term | None, options: _Options, sampler: Sampler
     ) -> Iterator[str]:
-        how = HowWritten(options.tokens, options.sampling, options.stops)
-        for piece in write_step(self.runtime, messages, self.skill, term, how, sampler=sampler):
+        request = StepRequest(
+            choice=self.skill,
+            grammar=None if term is None else self.runtime.grammar(term),
+            max_tokens=options.tokens,
+            sampler=sampler,
+            stops=options.stops,
+        )
+        for piece in write_step(self.runtime, messages, request):
             if isinstance(piece, Delta) and piece.text:
                 yield piece.text
 

@@ -33,7 +33,8 @@ class Skills(Sequence[str]):
 
     def __init__(self, runtime: SkillRuntime) -> None:
         self._runtime = runtime
-        self._names: tuple[str, ...] = runtime.bank.names
+        checks = runtime.bank.with_contract("agreement")  # these look at answers, and no step runs on them
+        self._names: tuple[str, ...] = tuple(name for name in runtime.bank.names if name not in checks)
 
     def __len__(self) -> int:
         return len(self._names)

@@ -17,7 +17,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
 from loraloop.agent.checkpoint import RunState
 from loraloop.agent.engine.timer import Clock
-from loraloop.agent.engine.trunk import Trunk
+from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.events import Event, ToolCallFinished, ToolCallStarted
 from loraloop.agent.loop.job import Job, Journal
 from loraloop.agent.step import Step
@@ -101,7 +101,7 @@ class Executor:
                 self._remember(record)
 
     def run(
-        self, trunk: Trunk, index: int, calls: Sequence[PendingCall], clock: Clock
+        self, trunk: Transcript, index: int, calls: Sequence[PendingCall], clock: Clock
     ) -> Generator[Event, None, list[CallRecord]]:
         """Runs the calls of step `index`; each one's result is appended to the trunk. Returns their records.
 
@@ -182,7 +182,7 @@ class Executor:
         alone = running.alone or self.tools[due.pending.name].sequential
         return not alone and len(running) < self._job.limits.concurrent_calls
 
-    def _calls_that_fit(self, trunk: Trunk, calls: Sequence[PendingCall]) -> list[_Due]:
+    def _calls_that_fit(self, trunk: Transcript, calls: Sequence[PendingCall]) -> list[_Due]:
         """The calls for whose results the context has room, even if each is as long as it may be."""
         share, due = self._share(trunk, len(calls)), []
         for pending in calls:
@@ -222,7 +222,7 @@ class Executor:
         assert known is not None
         return replace(known, ms=0.0, repeated=True, left_out=0, id=due.pending.id)
 
-    def _append_result(self, trunk: Trunk, index: int, due: _Due, rest: int, more: bool) -> CallRecord:
+    def _append_result(self, trunk: Transcript, index: int, due: _Due, rest: int, more: bool) -> CallRecord:
         """Appends a call's result to the transcript, shortened to its share of the room for `rest` calls."""
         record = due.record
         assert record is not None
@@ -248,7 +248,7 @@ class Executor:
             if arguments is not None:
                 self.answered[call_key(Call(record.name, arguments))] = record
 
-    def _share(self, trunk: Trunk, calls: int) -> int:
+    def _share(self, trunk: Transcript, calls: int) -> int:
         """The most tokens that each of so many results may have."""
         room = trunk.context - len(trunk.ids) - len(self._chat.generation_prompt) - len(self._chat.closing)
         return (room - RESERVE) // calls - self._around

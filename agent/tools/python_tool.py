@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from loraloop.agent.tools.calls import PYTHON
-from loraloop.tool_schemas.errors import SandboxError, ToolError
+from loraloop.tool_schemas.errors import ToolError
 from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
     from loraloop.agent.sandbox.sandbox import Sandbox
 
 OUTPUT = 2000  # characters of output that the model is shown
-EXAMPLE_SECONDS = 5.0  # that a program may take for the examples of a request
 _CONTROL = re.compile(  # sequences that a terminal obeys (ECMA-48), and single control characters
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x07|\x1b\\|$)|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f-\x9f]", re.DOTALL
 )
@@ -27,16 +27,14 @@ def python_tool(timeout: float, sandbox: Sandbox | None = None) -> Tool:
         sandbox: Limits and mechanism; those of `Sandbox()` where None. The shorter of the two timeouts holds.
     """
 
-    def run(code: str, seconds: float = timeout) -> str:
-        from dataclasses import replace
-
+    def run(code: str) -> str:
         from loraloop.agent.sandbox.sandbox import Sandbox
 
-        confined = sandbox or Sandbox(timeout)
-        limit = min(seconds, confined.timeout)
-        done = replace(confined, timeout=limit).run(code)
+        given = sandbox or Sandbox(timeout)
+        confined = replace(given, timeout=min(timeout, given.timeout))
+        done = confined.run(code)
         if done.timed_out:
-            raise ToolError(f"the program ran longer than {limit:g} s and was stopped")
+            raise ToolError(f"the program ran longer than {confined.timeout:g} s and was stopped")
         if done.truncated:
             raise ToolError(f"the program printed more than {confined.output_bytes} bytes and was stopped")
         if done.overfull:
@@ -50,23 +48,6 @@ def python_tool(timeout: float, sandbox: Sandbox | None = None) -> Tool:
     described = "Runs a Python program and gives what it prints."
     # In a sandbox without network and files.
     return Tool(PYTHON, described, schema, run, effects=False, trusted=True, idempotent=True)
-
-
-def gets_through(tool: Tool, code: str) -> bool | None:
-    """Whether a program ends without an error within `EXAMPLE_SECONDS`; None where none can be run here.
-
-    Args:
-        tool: The `python` tool.
-        code: The program.
-    """
-    assert tool.function is not None
-    try:
-        tool.function(code=code, seconds=EXAMPLE_SECONDS)
-    except ToolError:
-        return False
-    except SandboxError:
-        return None
-    return True
 
 
 def _clip(text: str) -> str:

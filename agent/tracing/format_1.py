@@ -32,8 +32,6 @@ def step_of(old: Mapping[str, Any]) -> dict[str, Any]:
     if weighed:
         threshold = old.get(f"{weighed}_from")
         step["weighed"] = {"opening": weighed, "probability": old[weighed], "threshold": threshold}
-    if old.get("passed") is not None:
-        step["tried"] = [old["tries"], old["passed"]]
     return step
 
 

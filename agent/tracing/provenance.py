@@ -32,8 +32,9 @@ def runtime_used(runtime: Runtime) -> RuntimeUsed:
         context=runtime.context,
         device=str(base.device),
     )
-    skills = tuple(taken(SkillUsed, runtime.bank.card(name)) for name in runtime.skills)
-    return RuntimeUsed(used, skills, router_used(runtime.router), dict(versions()), dict(machine()))
+    skills = tuple(taken(SkillUsed, runtime.bank.card(name)) for name in runtime.bank.names)
+    router, missing = router_used(runtime.router), runtime.engine.missing
+    return RuntimeUsed(used, skills, router, dict(versions()), dict(machine()), missing=missing)
 
 
 def router_used(router: Any) -> RouterUsed:

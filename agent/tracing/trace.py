@@ -94,6 +94,7 @@ class RuntimeUsed:
         router: The router.
         versions: Versions of Python and of packages.
         machine: The machine.
+        missing: What the engine could not do that a base in this process can.
     """
 
     base: BaseUsed
@@ -101,6 +102,7 @@ class RuntimeUsed:
     router: RouterUsed
     versions: dict[str, str] = field(default_factory=dict)
     machine: dict[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -419,7 +419,9 @@ class Conversation(Talk):
         ]
 
 
-def conversation(desk: Desk, rng: random.Random, tongue: str) -> list[dict[str, Any]]:
+def conversation(
+    desk: Desk, rng: random.Random, tongue: str, kind: type[Conversation] = Conversation
+) -> list[dict[str, Any]]:
     """The records of one conversation of one to five turns."""
     turns, weights = rng.choices((1, 2, 3, 4, 5), (16, 18, 24, 24, 18))[0], STARTS if tongue == "en" else ABROAD
     kinds = [rng.choices([*weights], [*weights.values()])[0] for _ in range(turns)]
@@ -431,7 +433,7 @@ def conversation(desk: Desk, rng: random.Random, tongue: str) -> list[dict[str, 
             break
         except (LookupError, ValueError):  # two tools of one name, too few numbers
             continue
-    talk = Conversation(world, rng, instructions_of(world, rng), tongue)
+    talk = kind(world, rng, instructions_of(world, rng), tongue)
     for tried in range(60):
         if sum(message["role"] == "user" for message in talk.messages) >= turns:
             break

@@ -29,10 +29,10 @@ def test_runs_give_what_they_give_alone_in_their_order(runtime: Runtime) -> None
     agent = Agent(runtime, limits=Limits(max_steps=1, step_tokens=24))
     prompts = [f"Say {number}." for number in range(6)]
     alone = [agent.run_sync(prompt, skill="prose").output for prompt in prompts]
-    runtime.store.clear()
-    before = runtime.scheduler.stats
+    runtime.engine.store.clear()
+    before = runtime.engine.scheduler.stats
     together = agent.run_batch(prompts, concurrency=6, skill="prose")
-    after = runtime.scheduler.stats
+    after = runtime.engine.scheduler.stats
     assert [result.output for result in together] == alone
     assert after.rows - before.rows > after.forwards - before.forwards
     assert any(step.tokens.shared > 1 for result in together for step in result.steps)
@@ -70,7 +70,7 @@ def test_as_many_await_as_there_are(runtime: Runtime) -> None:
         return await asyncio.gather(*(agent.run(f"Say {number}.", skill="prose") for number in range(24)))
 
     assert all(result.steps for result in asyncio.run(all_of_them()))
-    assert runtime.scheduler.stats.most_waiting > 12
+    assert runtime.engine.scheduler.stats.most_waiting > 12
 
 
 def test_a_run_that_is_past_its_deadline_ends_with_that_wherever_it_waits(runtime: Runtime) -> None:
@@ -114,10 +114,10 @@ def test_a_child_that_was_forked_runs_many_too(runtime: Runtime) -> None:
     torch.set_num_threads(2)
     try:
         work()  # its threads wait for more when the process is forked
-        runtime.scheduler._busy = True  # as while a thread of the parent computes
+        runtime.engine.scheduler._busy = True  # as while a thread of the parent computes
         child = multiprocessing.get_context("fork").Process(target=work)
         child.start()
-        runtime.scheduler._busy = False
+        runtime.engine.scheduler._busy = False
         child.join(60)
         child.kill()
         assert child.exitcode == 0

@@ -14,7 +14,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 def test_the_blocks_run_and_print_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, object] = {"__name__": "grounding_page"}
     blocks = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", TEXT, re.DOTALL)
-    assert len(blocks) == TEXT.count("```python") == 3
+    assert len(blocks) == TEXT.count("```python") == 4
     for block, shown in blocks:
         exec(compile(block, str(PAGE), "exec"), names)
         assert capsys.readouterr().out == shown

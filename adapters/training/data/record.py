@@ -146,6 +146,8 @@ def completed(
         return dumps(calls), {"calls": calls}
     if contract == "verdict":
         return _verdict(text)
+    if contract == "agreement":
+        return _agreement(text)
     if contract == "answer":
         return _answer(text, passages)
     if not isinstance(text, str):
@@ -197,6 +199,17 @@ def _verdict(text: Any) -> tuple[str, dict[str, Any]]:
     except LoraloopError as error:
         raise error if isinstance(error, RecordError) else RecordError("invalid label", str(error)) from None
     return contracts.verdict_text(verdict), {"unsafe": verdict.unsafe, "category": verdict.category}
+
+
+def _agreement(text: Any) -> tuple[str, dict[str, Any]]:
+    try:
+        if isinstance(text, str) and text in contracts.AGREEMENTS:
+            contradicts = text == contracts.AGREEMENTS[1]
+        else:
+            contradicts = contracts.contradicts_of(text if isinstance(text, str) else dumps(text))
+    except LoraloopError as error:
+        raise RecordError("invalid label", str(error)) from None
+    return contracts.agreement_text(contradicts), {"contradicts": contradicts}
 
 
 def _answer(text: Any, passages: tuple[Passage, ...]) -> tuple[str, dict[str, Any]]:

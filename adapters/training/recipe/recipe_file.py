@@ -14,7 +14,7 @@ from loraloop.adapters.training.recipe.recipe_lines import Lines, explain, read_
 from loraloop.tool_schemas.errors import InputError, SchemaError
 from loraloop.tool_schemas.grammar.prepare import prepared
 
-Contract = Literal["calls", "code", "answer", "verdict", "text"]
+Contract = Literal["calls", "code", "answer", "verdict", "agreement", "text"]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 

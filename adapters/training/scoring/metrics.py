@@ -15,6 +15,7 @@ MAIN = {
     "code": "pass_at_1",
     "answer": "answerable_accuracy",
     "verdict": "accuracy",
+    "agreement": "exact",
     "text": "exact",
 }
 """The measure that stands for a contract; code without tests has `syntax_valid`."""
@@ -31,7 +32,7 @@ def scores(
     Raises:
         InputError: lists of different length, or empty.
     """
-    if contract == "text":
+    if contract in ("text", "agreement"):
         return _text(paired(records, outputs))
     tests = runs if any(record.gold.get("tests") for record in records) else None
     found = score(SKILL_OF[contract], [record.example() for record in records], outputs, tests)

@@ -26,7 +26,7 @@ Limit = Annotated[int | None, typer.Option(help="Maximum number of records.")]
 Out = Annotated[Path, typer.Option("--out", help="The JSON Lines file that is written.")]
 
 
-Contract = Literal["calls", "code", "answer", "verdict", "text"]
+Contract = Literal["calls", "code", "answer", "verdict", "agreement", "text"]
 What = Annotated[Contract, typer.Option(help="What the skill writes.")]
 
 

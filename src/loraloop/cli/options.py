@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
@@ -37,20 +38,41 @@ class BaseOptions:
     ] = False
     quantize: Quantize = None
     skills_folder: SkillsFolder = None
+    connect: Annotated[
+        str,
+        typer.Option("--connect", metavar="URL", help="A server that writes the steps; see --engine."),
+    ] = ""
+    engine: Annotated[
+        str, typer.Option("--engine", help="What --connect leads to: vllm, sglang, or openai for any other.")
+    ] = "openai"
+    connect_key_env: Annotated[
+        str, typer.Option("--connect-key-env", help="Environment variable with the key for --connect.")
+    ] = ""
 
     def open(self, quiet: bool = False) -> Runtime:
-        """Loads the base with its skills and router, or bare; see `open_runtime`.
+        """Loads the base with its skills and router, or bare; see `open_runtime`. Or connects to a server.
 
         Args:
             quiet: Show no progress.
+
+        Raises:
+            InputError: An option is of a base in this process, and a server is given.
         """
+        if self.connect:
+            from loraloop.agent import Runtime
+
+            if self.bare or self.quantize or self.skills_folder:
+                raise InputError("--connect leaves the model to a server: leave out --bare, --quantize and --skills")
+            named = None if self.base == BaseOptions.__dataclass_fields__["base"].default else self.base
+            key = os.environ.get(self.connect_key_env, "") if self.connect_key_env else ""
+            return Runtime.connect(self.connect, base=named, engine=self.engine, key=key)  # type: ignore[arg-type]
         return open_runtime(self.base, self.quantize, quiet, self.bare, self.skills_folder)
 
     def folders(self, runtime: Runtime) -> list[Path]:
         """The folders of the skills that an opened runtime should have now."""
         from loraloop.adapters.skill.registry import all_skills, built_skills
 
-        if self.bare:
+        if self.bare or self.connect:
             return []
         return built_skills(self.skills_folder)[0] if self.skills_folder else all_skills(runtime.base)
 

@@ -74,14 +74,15 @@ class Bench:
         Returns:
             Milliseconds; None where the messages do not fit the context.
         """
-        from loraloop.agent.skills.one_step import HowWritten, Wrote, write_step
+        from loraloop.agent.engine.step import StepOutput, StepRequest
+        from loraloop.agent.skills.one_step import write_step
         from loraloop.tool_schemas.errors import ContextLengthError
 
         try:
-            *_, last = write_step(self.runtime, messages, NONE, None, HowWritten(max_tokens=1))
+            *_, last = write_step(self.runtime, messages, StepRequest(max_tokens=1))
         except ContextLengthError:
             return None
-        assert isinstance(last, Wrote)
+        assert isinstance(last, StepOutput)
         return last.ms
 
     def write(
@@ -101,18 +102,28 @@ class Bench:
             threshold: From which probability the contract's first opening is taken; the card's where None.
             extra_prompt: Text that only this step sees, in its branch.
         """
-        from loraloop.agent.skills.one_step import HowWritten, Wrote, write_step
+        from loraloop.adapters.base.messages import Message
+        from loraloop.agent.engine.step import StepOutput, StepRequest
+        from loraloop.agent.skills.one_step import write_step
         from loraloop.tool_schemas.errors import ContextLengthError, LimitError
 
-        how = HowWritten(max_tokens=self._max_tokens, threshold=threshold, extra_prompt=extra_prompt)
-        name = self.name if skilled else NONE
+        name, runtime = self.name if skilled else NONE, self.runtime
+        weighs = skilled and term is not None
+        extra = extra_prompt or (runtime.call_form(name) if weighs else "")
         try:
-            *_, last = write_step(self.runtime, messages, name, term, how, weigh=skilled and term is not None)
+            request = StepRequest(
+                choice=name,
+                grammar=None if term is None else runtime.grammar(term),
+                extra_prompt=[[Message("user", extra)]] if extra else (),
+                max_tokens=self._max_tokens,
+                openings=runtime.openings(name, runtime.contract(name), threshold) if weighs else None,
+            )
+            *_, last = write_step(runtime, messages, request)
         except ContextLengthError:
             return BenchStep("", 0.0, False)
         except LimitError:
             return BenchStep("", 0.0)
-        assert isinstance(last, Wrote)
+        assert isinstance(last, StepOutput)
         return BenchStep(last.text, last.ms, True, last.weighed)
 
 
@@ -203,7 +214,7 @@ def term_of(
     base: Base, step: Record | Example, schema: dict[str, Any] | None = None, choices: Sequence[str] = ()
 ) -> Term | None:
     """The grammar of a record's or an example's step; of text, by a schema or a choice; None: free text."""
-    from loraloop.adapters.skill.contracts import answer_schema, code_grammar, verdict_schema
+    from loraloop.adapters.skill.contracts import agreement_schema, answer_schema, code_grammar, verdict_schema
     from loraloop.tool_schemas import Tool, calls_schema
     from loraloop.tool_schemas.grammar.grammar import Choice, JsonSchema, Lark
 
@@ -215,6 +226,8 @@ def term_of(
             return JsonSchema(answer_schema(passage.id for passage in step.passages))
         case "verdict":
             return JsonSchema(verdict_schema())
+        case "agreement":
+            return JsonSchema(agreement_schema())
         case "code":
             return Lark(code_grammar(base.tokenizer.joins_fences), python=True)
     if schema is not None:

@@ -96,15 +96,15 @@ for _skill, _about in {
 
 @eval_app.command()
 def tune(
-    name: Annotated[str, typer.Argument(help="tools, retrieval or safety.")],
+    name: Annotated[str, typer.Argument(help="tools, retrieval, safety or verdict.")],
     data: Annotated[
         list[Path] | None,
-        typer.Option("--data", help="File of records; for retrieval, questions to documents of desks by default."),
+        typer.Option("--data", help="File of records; for retrieval and verdict, records of loraloop by default."),
     ] = None,
     base: BaseName = BASE,
     skill: SkillFolder = None,
     limit: Annotated[int, typer.Option("--limit", min=20, help="Validation records, at most.")] = 1200,
-    refused: Annotated[float, typer.Option(help="Of safety: the share of safe texts that may be refused.")] = 0.02,
+    refused: Annotated[float, typer.Option(help="Of safety and verdict: good texts that may be refused.")] = 0.02,
     write: Annotated[bool, typer.Option("--write", help="Store the threshold on the skill's card.")] = False,
 ) -> None:
     """Choose from which probability a skill abstains, or refuses, on validation records; give no evaluation file."""
@@ -126,7 +126,8 @@ def tune(
         raise InputError(f"{loaded.name} has no skill {name!r}: name the folder of one with --skill")
     with counting("validation", len(records)) as step:
         cases = weigh(loaded, trained, name, records, step)
-    found = at_most(cases, refused) if name == "safety" else most_worth(cases)
+    judges = name in ("safety", "verdict")
+    found = at_most(cases, refused) if judges else most_worth(cases)
     table = Table("first opening", "taken rightly", "taken wrongly", "worth", title=f"{found.value:g} (n = {found.n})")
     for row, prefix in (("from the threshold on", ""), ("where it is likelier", "likelier/")):
         table.add_row(row, *(f"{100 * found.rates[prefix + key]:.1f} %" for key in ("hit", "lost", "worth")))
@@ -134,7 +135,7 @@ def tune(
     if write:
         from loraloop.adapters.skill.registry import library
 
-        rule = f"at most {refused:g} of safe texts refused" if name == "safety" else "the records are worth most"
+        rule = f"at most {refused:g} of good texts refused" if judges else "the records are worth most"
         folder = Path(skill) if skill else library(loaded.name)[name]
         store(found, folder, {"rule": rule, "command": command_line()})
 

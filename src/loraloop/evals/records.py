@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.training.data.evaluation import eval_example
-from loraloop.adapters.training.data.record import RecordPlace
+from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 
 if TYPE_CHECKING:
@@ -131,27 +131,34 @@ def examples(
     return found
 
 
-VALIDATION = {"retrieval": "documents"}
+VALIDATION = {"retrieval": "documents", "verdict": "verdicts"}
 """By skill, the frozen records that choose its threshold where no others are given."""
 
 
-def validation_examples(skill: str, limit: int | None = None, header: str = CALLS_HEADER) -> list[Example]:
+def validation_examples(skill: str, limit: int | None = None, header: str = CALLS_HEADER) -> Sequence[Example | Record]:
     """The records of this package that choose a skill's threshold.
 
     Args:
-        skill: One of the four.
-        limit: Most records.
+        skill: `retrieval` or `verdict`.
+        limit: Most records, spread evenly.
         header: Stands above the base's lists of tools.
 
     Raises:
         InputError: There are none for this skill.
     """
     from loraloop.adapters.training.data.frozen import frozen_rows
+    from loraloop.adapters.training.data.readers import Reading, records_of
 
     if skill not in VALIDATION:
         raise InputError(f"no validation records of {skill} come with loraloop: give some with --data")
     name = VALIDATION[skill]
-    return [_example(skill, row, RecordPlace(name, line), header) for line, row in frozen_rows(name)][:limit]
+    every = [(RecordPlace(name, line), row) for line, row in frozen_rows(name) if row.get("part") == "valid"]
+    count = len(every) if limit is None else min(limit, len(every))
+    rows = [every[place * len(every) // count] for place in range(count)]
+    if skill == "verdict":
+        how = Reading("agreement", turns="last", header=header)
+        return [record for place, row in rows for record in records_of(row, how, place)]
+    return [_example(skill, row, place, header) for place, row in rows]
 
 
 def _example(skill: str, row: Mapping[str, Any], place: RecordPlace, header: str) -> Example:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.training.scoring.score import Runs
     from loraloop.render.report import BenchmarkReport
 
-TOKENS = {"tools": 384, "code": 400, "retrieval": 192, "safety": 32}
+TOKENS = {"tools": 384, "code": 400, "retrieval": 192, "safety": 32, "verdict": 16}
 """Most tokens of a step."""
 TOLD = {
     "tools": "Write the calls that the user's last request needs, one for each thing asked, or [] if none fits.",

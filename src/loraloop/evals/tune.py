@@ -4,7 +4,7 @@ Of a skill that calls tools or answers from passages it is the probability of ab
 value at which the records are worth most. Abstaining is worth 1 where it is right and 0 elsewhere; where it is wrong,
 calls are worth 1 if they are right, and an answer is worth the F1 of its citations. Of a skill that judges texts it is
 the probability of *unsafe* from which a text is refused: the lowest at which no more than a given share of the safe
-texts is refused.
+texts is refused. The same is chosen for a skill that looks for contradictions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from loraloop.evals.bench import NEVER, Bench, term_of
 from loraloop.evals.skills import TOKENS
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.skill.skill import Skill
     from loraloop.adapters.training.data.example import Example
+    from loraloop.adapters.training.data.record import Record
 
 WORTH = {"tools": "all", "retrieval": "citation_f1"}
 """By skill, the measure of what is written where abstaining is wrong."""
@@ -60,14 +61,14 @@ class TunedThreshold:
 
 
 def weigh(
-    base: Base, skill: Skill, name: str, examples: Sequence[Example], step: Callable[[], None] = lambda: None
+    base: Base, skill: Skill, name: str, examples: Sequence[Example | Record], step: Callable[[], None] = lambda: None
 ) -> list[WeighedRecord]:
     """What the skill gives to the first of its two openings, on each record.
 
     Args:
         base: The base.
         skill: A skill whose contract has two openings.
-        name: `tools`, `retrieval` or `safety`, which says how its output is scored.
+        name: `tools`, `retrieval`, `safety` or `verdict`, which says how its output is scored.
         examples: Validation records.
         step: Called after each.
     """
@@ -79,12 +80,13 @@ def weigh(
         raise InputError(f"{skill.card.name!r} writes {skill.card.contract!r}, which has no threshold")
     bench, found = Bench(base, skill, TOKENS[name]), []
     for example in examples:
-        written = bench.write(example.messages, term_of(base, example), threshold=NEVER)
+        extra = getattr(example, "extra_prompt", "")
+        written = bench.write(example.messages, term_of(base, example), threshold=NEVER, extra_prompt=extra)
         first = example.completion.startswith(ways[0])
         if written.weighed is not None:
             worth = 0.0
             if not first and name in WORTH:
-                worth = score(name, [example], [written.text])[WORTH[name]]
+                worth = score(name, [cast("Example", example)], [written.text])[WORTH[name]]
             found.append(WeighedRecord(first, written.weighed, worth))
         step()
     if len({case.first for case in found}) < 2:

@@ -165,9 +165,8 @@ class LoraloopModel(Model[None]):
         model_request_parameters: ModelRequestParameters,
     ) -> RequestUsage:
         """Tokens of the conversation as the base reads it, tools and instructions included."""
-        request, _ = self._request(messages, model_settings, model_request_parameters)
-        base = self.runtime.base
-        return RequestUsage(input_tokens=len(base.chat.render(request.transcript(base.prompting))))
+        replying, _ = self._replying(messages, model_settings, model_request_parameters)
+        return RequestUsage(input_tokens=len(self.runtime.base.chat.render(replying.messages)))
 
     def _request(
         self, messages: list[ModelMessage], settings: ModelSettings | None, parameters: ModelRequestParameters

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import Prompting
+from loraloop.agent.agent import Agent
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.events import Routed, RunStarted, TokenGenerated
-from loraloop.agent.guard.guard import Guard, check_guard
+from loraloop.agent.guard.guard import Guard
 from loraloop.agent.limits import Limits
-from loraloop.agent.loop.date_notes import with_date_notes
-from loraloop.agent.loop.dates import stated_today
-from loraloop.agent.loop.job import Job, check_policy
+from loraloop.agent.loop.job import Job
 from loraloop.agent.loop.run import Run
-from loraloop.agent.loop.transcript import system_content
 from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
 from loraloop.agent.result import RunResult
 from loraloop.agent.skills.mixture import as_choice, names_of
-from loraloop.agent.skills.one_step import GREEDY
 from loraloop.agent.tools.calls import call_key
-from loraloop.agent.tools.tool_choice import check_names_free
 from loraloop.tool_schemas.errors import ContextLengthError, InputError, TimeLimitError
 from loraloop.tool_schemas.tools.calls import Call
-from loraloop.tool_schemas.tools.tool import Tool, check_names
+from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
     from loraloop.agent.hooks import Hook
@@ -68,18 +64,12 @@ class ReplyRequest:
     output: OutputType[Any] = FREE
     policy: Policy = ROUTED
     guard: Guard = UNGUARDED
-    sampling: Sampling = GREEDY
+    sampling: Sampling = field(default_factory=Sampling)
     stops: tuple[str, ...] = ()
     max_tokens: int = MAX_TOKENS
     timeout: float | None = None
     max_prompt: int = 0
     prompting: Prompting | None = None
-
-    def transcript(self, prompting: Prompting) -> tuple[Message, ...]:
-        """The messages as a base with this prompting reads them, with date notes where `system` states the date."""
-        system = system_content(self.system, self.tools, prompting.tools_header)
-        messages = with_date_notes(self.messages, stated_today(self.system))
-        return (Message("system", system), *messages) if system else messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,18 +148,18 @@ class Replying:
     """
 
     def __init__(self, runtime: Runtime, request: ReplyRequest, hooks: Sequence[Hook] = ()) -> None:
-        if request.tools:
-            runtime.let_call()
-        check_names(request.tools)
-        check_names_free(request.tools)
         if not request.messages or request.messages[-1].role not in ("user", "tool"):
             raise InputError("there is nothing to reply to: end with a user's message or a tool's result")
         self._runtime, self.request, self._hooks = runtime, request, hooks
-        self._policy = policy = self._kept(request.policy)
-        check_guard(request.guard, runtime, [tool.name for tool in request.tools])
-        check_policy(policy, request.tools, Limits(), runtime)
+        self._policy = self._kept(request.policy)
+        self._job = self._asked(request.tools, self._policy)
         self._run: Run | None = None
         self._cancelled = False
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation as the base reads it, with tools and notes on dates."""
+        return self._job.messages
 
     def cancel(self) -> None:
         """Ends it at its next token; it still comes to a `Reply`."""
@@ -178,9 +168,9 @@ class Replying:
             self._run.cancel()
 
     def __iter__(self) -> Iterator[str | Reply]:
-        tools, policy, request = self.request.tools, self._policy, self.request
+        tools, policy, request, job = self.request.tools, self._policy, self.request, self._job
         while True:
-            reply = yield from self._once(tools, policy)
+            reply = yield from self._once(job)
             fresh = tuple(c for c in reply.calls if policy.repeat_calls or call_key(c) not in request.answered)
             others = tuple(tool for tool in tools if all(tool.name != call.name for call in reply.calls))
             if fresh or not reply.calls:
@@ -193,32 +183,35 @@ class Replying:
             else:
                 yield reply  # it is just this call that is wanted
                 return
+            job = self._asked(tools, policy)
 
-    def _once(self, tools: tuple[Tool, ...], policy: Policy) -> Generator[str, None, Reply]:
-        """One run; gives out its text, and returns what came of it."""
-        request, runtime = self.request, self._runtime
+    def _asked(self, tools: tuple[Tool, ...], policy: Policy) -> Job:
+        """What an agent with these tools is asked to do."""
+        request, (*before, last) = self.request, self.request.messages
         limits = Limits(
             step_tokens=request.max_tokens,
             run_tokens=4 * request.max_tokens,  # a step whose branch is dropped costs tokens too
             deadline=request.timeout,
             keep_free=0,  # what of a conversation may go is for the framework to say
         )
-        run = self._run = Run(
-            runtime,
-            Job(
-                prompt=request.messages[-1].content,
-                messages=request.transcript(runtime.base.prompting),
-                tools=tools,
-                limits=limits,
-                policy=policy,
-                sampling=request.sampling,
-                output=request.output,
-                stops=request.stops,
-                guard=request.guard,
-                prompting=request.prompting,
-            ),
-            hooks=self._hooks,
+        agent = Agent[Any, Any](
+            self._runtime,
+            tools,
+            request.system,
+            limits=limits,
+            policy=policy,
+            sampling=request.sampling,
+            output_type=request.output,
+            guard=request.guard,
         )
+        prompt, history = (last.content, before) if last.role == "user" else ("", request.messages)
+        job = agent.job(prompt, messages=history, policy=Policy())  # a skill that lacks what it works on is passed over
+        return replace(job, policy=policy, stops=request.stops, prompting=request.prompting)
+
+    def _once(self, job: Job) -> Generator[str, None, Reply]:
+        """One run; gives out its text, and returns what came of it."""
+        request, runtime = self.request, self._runtime
+        run = self._run = Run(runtime, job, hooks=self._hooks)
         if self._cancelled:
             run.cancel()
         read = reused = 0
@@ -242,7 +235,7 @@ class Replying:
         if result.stop_reason == "deadline":
             raise TimeLimitError(f"the reply took longer than {request.timeout:g} s: raise the timeout")
         text = result.output if contract in ("text", "code", "verdict") and not result.calls else ""
-        if result.stop_reason == "refused" and (request.output.term or policy.tool_choice not in ("auto", "none")):
+        if result.stop_reason == "refused" and (request.output.term or job.policy.tool_choice not in ("auto", "none")):
             text = ""  # a refusal has not the form that is asked for
         if text and not said:
             yield text  # a refusal

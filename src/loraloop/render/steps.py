@@ -124,7 +124,7 @@ def _notes(step: Step) -> Iterator[str]:
     if step.error:
         yield step.error
     if step.flaws and not step.error:
-        yield f"no record has {', '.join(flaw.text for flaw in step.flaws)}"
+        yield ", ".join(map(str, step.flaws))
     if step.asked:
         yield f"asks for {', '.join(step.asked)}"
     if (weighed := step.weighed) is not None and _SHOWN.get(weighed.opening, step.outcome) == step.outcome:
@@ -132,9 +132,6 @@ def _notes(step: Step) -> Iterator[str]:
         yield f"p({weighed.opening.replace('_', ' ')}) {weighed.probability:.3f}{threshold}"
     if step.open_tools is not None:
         yield f"may call {', '.join(step.open_tools) or 'nothing'}"
-    if step.tried is not None:
-        count, passed = step.tried
-        yield f"{'passes' if passed else 'fails'} the request's examples, {count} tried"
 
 
 def _call_line(call: CallRecord, full: bool) -> Text:

@@ -46,7 +46,7 @@ def _tell(event: Any) -> None:
             sys.stdout.write(harmless(said))
         case events.AnswerFlawed(flaws=flaws, again=again):
             then = "is written again" if again else "is what the records say"
-            said = f"\nno record has {', '.join(flaw.text for flaw in flaws)}; the answer {then}\n"
+            said = f"\n{', '.join(map(str, flaws))}; the answer {then}\n"
             sys.stdout.write(harmless(said))
         case events.ToolCallFinished(call=call):
             said = call.error if call.error is not None else call.result

@@ -22,9 +22,9 @@ from fastapi.responses import JSONResponse
 from pydantic import Field, StrictBool, StrictStr
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.engine.generate import Budget
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.sequence import Claim, Interrupted
+from loraloop.agent.engine.step import StepRequest, run_step, transcript
 from loraloop.agent.guard.guard import default_guard
 from loraloop.agent.guard.judge import Judge
 from loraloop.agent.skills.threads import awaited
@@ -51,7 +51,7 @@ from loraloop.tool_schemas.schema.validation import DEEPEST_VALUE
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loraloop.agent.engine.trunk import Trunk
+    from loraloop.agent.engine.transcript import Transcript
     from loraloop.agent.runtime import Runtime
 
 routes = APIRouter()
@@ -296,7 +296,7 @@ class Decider:
                 f"{len(answers)} of {len(questions)} questions were answered in time: shorten the input"
             ) from None
         finally:
-            runtime.store.put(trunk)
+            runtime.engine.close(trunk)
         usage = {
             "input_tokens": size + written,
             "input_tokens_details": {"cached_tokens": reused, "cache_write_tokens": size - reused},
@@ -306,7 +306,7 @@ class Decider:
         }
         return {"answers": answers, "usage": usage}
 
-    def shares(self, trunk: Trunk, asked: Labelled, skill: str = NONE) -> tuple[list[float], int]:
+    def shares(self, trunk: Transcript, asked: Labelled, skill: str = NONE) -> tuple[list[float], int]:
         """The calibrated probabilities of a question's labels, and the tokens that were read for it."""
         runtime = self._runtime
         logits, tokens = weigh(runtime, trunk, asked, skill)
@@ -346,7 +346,7 @@ class Decider:
         return found
 
 
-def read(runtime: Runtime, messages: Sequence[Message], *, routed: bool = False) -> tuple[Trunk, int]:
+def read(runtime: Runtime, messages: Sequence[Message], *, routed: bool = False) -> tuple[Transcript, int]:
     """The trunk of some messages, and how many of its tokens were known.
 
     Args:
@@ -354,13 +354,9 @@ def read(runtime: Runtime, messages: Sequence[Message], *, routed: bool = False)
         messages: The input.
         routed: The router reads the hidden states of the last message, which is computed again for that.
     """
-    chat = runtime.base.chat
-    complete = chat.complete(list(messages))
-    trunk = runtime.store.take(complete[:-1] if routed else complete) or runtime.trunk()
-    reused = len(trunk.ids)
-    for message in complete[len(trunk.messages) :]:
-        trunk.append(message, chat.message(message.role, message.content, not trunk.messages))
-    return trunk, reused
+    complete = runtime.base.chat.complete(list(messages))
+    trunk = transcript(runtime.engine, complete, known=len(complete) - routed)
+    return trunk, len(trunk.ids) - trunk.pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,24 +423,18 @@ class Probe(Sampler):
         return self._ids[max(range(len(self._ids)), key=self.logits.__getitem__)]
 
 
-def weigh(runtime: Runtime, trunk: Trunk, asked: Labelled, skill: str = NONE) -> tuple[list[float], int]:
+def weigh(runtime: Runtime, trunk: Transcript, asked: Labelled, skill: str = NONE) -> tuple[list[float], int]:
     """The logits of a question's labels at a trunk's end, and the tokens that were read for it."""
-    chat, probe = runtime.base.chat, Probe(asked.ids)
-    invocation = [*chat.message("user", asked.text), *chat.generation_prompt]
-    trunk.room(len(invocation) + 1)
-    with runtime.activate(skill) as active:
-        branch = trunk.branch(active.author)
-        try:
-            for _ in runtime.generate(branch, invocation, probe, Budget(1), stop_ids=frozenset()):
-                pass
-        finally:
-            branch.close()
+    chat, probe, question = runtime.base.chat, Probe(asked.ids), Message("user", asked.text)
+    size = len(chat.message(question.role, question.content)) + len(chat.generation_prompt)
+    trunk.room(size + 1)
+    run_step(runtime.engine, trunk, StepRequest(choice=skill, extra_prompt=[[question]], max_tokens=1, sampler=probe))
     if not probe.logits:
-        raise InputError("this runtime writes a script, so it has no probabilities to decide by")
-    return probe.logits, len(invocation)
+        raise InputError("this runtime's engine gives no probabilities to decide by")
+    return probe.logits, size
 
 
-def by_router(runtime: Runtime, trunk: Trunk, question: Question) -> dict[str, Any]:
+def by_router(runtime: Runtime, trunk: Transcript, question: Question) -> dict[str, Any]:
     """The router's answer: a choice among skills, or a predicate, which its screen answers.
 
     Raises:

@@ -120,7 +120,7 @@ async def show_load(request: Request) -> JSONResponse:
             "concurrency": limits.concurrency,
             "queue": limits.queue,
             "runs": [run.load(run.owner == owner) for run in state.runs if run.state == "running"],
-            "scheduler": asdict(state.runtime.scheduler.stats),
+            "scheduler": asdict(state.runtime.engine.stats),
             "tokens": {kind: state.metrics.total(kind) for kind in ("read", "cached")},
             "skills": dict(state.runtime.bank.resident),
             "memory": asdict(state.runtime.memory()),

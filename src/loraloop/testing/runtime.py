@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Unpack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.skill.blank import blank_skill
-from loraloop.agent.engine.generate import Budget, Delta, Generated
+from loraloop.agent.engine.generate import Delta, Generated, GenerateRequest
+from loraloop.agent.engine.local import LocalEngine
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.sequence import common_prefix
 from loraloop.agent.runtime import Runtime
@@ -20,12 +21,9 @@ from loraloop.testing.script import Said, Script, ScriptError, Written
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loraloop.adapters.base import Message
-    from loraloop.agent.engine.best_of_n import Tries
+    from loraloop.adapters.base import Base, Message
     from loraloop.agent.engine.branch import Branch
-    from loraloop.agent.engine.generate import Form
     from loraloop.agent.runtime import Chooser
-    from loraloop.tool_schemas.tools.call_format import CallFormat
 
 SKILLS = {"tools": "calls", "code": "code", "retrieval": "answer", "safety": "verdict"}
 """A scripted runtime's skills and the contract of each, as the shipped ones have them."""
@@ -84,6 +82,9 @@ class ScriptedRuntime(Runtime):
             bank.add(blank_skill(base, name, contract))
         super().__init__(base, bank, router or FollowingRouter(self.script), context=context, **options)
 
+    def _local_engine(self, **options: Any) -> LocalEngine:
+        return ScriptedEngine(self.script, self.turns, self.base, self.bank, self.router.layers, **options)
+
     def say(self, *steps: Said) -> None:
         """Adds steps at the end of the script."""
         self.script.extend(steps)
@@ -95,33 +96,43 @@ class ScriptedRuntime(Runtime):
             listed = "\n".join(f"  {step.skill or 'any skill'}: {step.text}" for step in left)
             raise ScriptError(f"the script has {len(left)} steps more than the runs:\n{listed}")
 
-    def generate(
-        self,
-        branch: Branch,
-        invocation: Sequence[int],
-        sampler: Sampler,
-        budget: Budget,
-        tries: Tries | None = None,
-        call_format: CallFormat | None = None,
-        **form: Unpack[Form],
-    ) -> Iterator[Delta | Generated]:
+
+class ScriptedEngine(LocalEngine):
+    """An engine without a model; see `ScriptedRuntime`.
+
+    Args:
+        script: What is written, step by step.
+        turns: Gets what the model was given and wrote.
+        base: Lays out the transcripts.
+        bank: The skills.
+        layers: Of the router.
+        **options: Further ones of `LocalEngine`.
+    """
+
+    def __init__(
+        self, script: Script, turns: list[Turn], base: Base, bank: Bank, layers: Sequence[int], **options: Any
+    ) -> None:
+        super().__init__(base, bank, layers, **options)
+        self._script, self._turns = script, turns
+
+    def generate(self, branch: Branch, request: GenerateRequest) -> Iterator[Delta | Generated]:
         """Writes the script's next text through the real generation; the sampler is not asked."""
-        place, step = self.script.place, self.script.take()
+        place, step = self._script.place, self._script.take()
         skill = branch.author.skill or NONE
-        told = branch.tokenizer.decode(list(invocation), skip_special=False)
-        self.turns.append(Turn(skill, tuple(branch.messages), told, step.text))
+        told = branch.tokenizer.decode(list(request.invocation), skip_special=False)
+        self._turns.append(Turn(skill, tuple(branch.messages), told, step.text))
         if step.skill not in (None, skill):
             raise ScriptError(
                 f"{place} is for the skill {step.skill!r}, but this step of the run is on {skill!r}, which was to "
                 f"write {step.text!r}"
             )
-        form = {**form, "other_invocation": ()}  # another beginning would ask the model
+        request = replace(request, other_invocation=())  # another beginning would ask the model
         if not step.enforced:
-            form = {**form, "constraint": None, "not_first": None}
-        stops = () if form.get("constraint") is not None else form.get("stops", ())
+            request = replace(request, constraint=None, not_first=None)
+        stops = () if request.constraint is not None else request.stops
         end = self.base.chat.closing[0]
-        pen = Pen(place=place, step=step, branch=branch, start=len(invocation), end=end, stops=stops)
-        for piece in super().generate(branch, invocation, pen, budget, tries, call_format, **form):
+        pen = Pen(place=place, step=step, branch=branch, start=len(request.invocation), end=end, stops=stops)
+        for piece in super().generate(branch, replace(request, sampler=pen)):
             if isinstance(piece, Generated):
                 pen.check(piece)
             yield piece

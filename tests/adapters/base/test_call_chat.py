@@ -327,7 +327,7 @@ def test_a_run_writes_calls_as_the_template_has_them(own: Base, name: str) -> No
     step = result.steps[0]
     assert step.outcome == "calls" and step.calls and parse_calls(step.text, TOOLS)
     place, message = next((at, each) for at, each in enumerate(result.messages) if each.role == "assistant")
-    trunk = runtime.store.take(result.messages)
+    trunk = runtime.engine.store.take(result.messages)
     assert trunk is not None
     span = trunk.messages[place]
     written = own.tokenizer.decode(trunk.ids[span.start : span.end], False)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from loraloop.adapters.base import Base
-from loraloop.agent.engine import Budget, Delta, Generated, Sampler, Sampling, Trunk, generate
+from loraloop.agent.engine import Budget, Delta, Generated, GenerateRequest, Sampler, Sampling, Trunk, generate
 from loraloop.agent.engine.constrained import Backtrack
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
@@ -49,11 +49,13 @@ def run(base: Base, compiler: GrammarCompiler, schema: dict[str, Any], seed: int
     branch = trunk.branch()
     *pieces, out = generate(
         branch,
-        base.chat.generation_prompt,
-        Sampler(Sampling(temperature=1.0, seed=seed)),
-        Budget(80),
-        stop_ids=base.end_ids,
-        constraint=compiler.compile(JsonSchema(schema, on_unsupported="check")).start(),
+        GenerateRequest(
+            invocation=base.chat.generation_prompt,
+            sampler=Sampler(Sampling(temperature=1.0, seed=seed)),
+            budget=Budget(80),
+            stop_ids=base.end_ids,
+            constraint=compiler.compile(JsonSchema(schema, on_unsupported="check")).start(),
+        ),
     )
     branch.close()
     return out, pieces

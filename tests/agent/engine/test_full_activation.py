@@ -234,7 +234,7 @@ def test_the_trace_says_what_it_cost(small: Base, bank: Bank) -> None:
     cost = first.steps[0].tokens
     assert cost.recomputed > 16 and cost.prefilled == 2 * cost.recomputed
     assert first.steps[0].ms["recompute"] > 0
-    assert runtime.full.limit == 5000 and 0 < runtime.full.held.tokens <= 5000
+    assert runtime.engine.full.limit == 5000 and 0 < runtime.engine.full.held.tokens <= 5000
     then = agent.run_sync("And now?", messages=first.messages, skill="one")
     again = then.steps[0].tokens
     assert 0 < again.recomputed < cost.recomputed, "the conversation goes on in the skill's own cache"

@@ -13,7 +13,7 @@ import torch
 
 from loraloop.adapters.base import Base
 from loraloop.adapters.skill.contracts import code_grammar, code_of
-from loraloop.agent.engine import Budget, Delta, Generated, Sampler, Sampling, Trunk, generate
+from loraloop.agent.engine import Budget, Delta, Generated, GenerateRequest, Sampler, Sampling, Trunk, generate
 from loraloop.agent.engine.stops import Detokenizer
 from loraloop.tool_schemas.errors import InputError, LimitError
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
@@ -50,12 +50,14 @@ def run(
     sampling = options.pop("sampling", Sampling(temperature=1.0, seed=options.pop("seed", 0)))
     *pieces, out = generate(
         branch,
-        options.pop("invocation", base.chat.generation_prompt),
-        Sampler(sampling),
-        options.pop("budget", None) or Budget(tokens),
-        stop_ids=base.end_ids,
-        constraint=compiler.compile(term).start() if term is not None else None,
-        **options,
+        GenerateRequest(
+            invocation=options.pop("invocation", base.chat.generation_prompt),
+            sampler=Sampler(sampling),
+            budget=options.pop("budget", None) or Budget(tokens),
+            stop_ids=base.end_ids,
+            constraint=compiler.compile(term).start() if term is not None else None,
+            **options,
+        ),
     )
     branch.close()
     assert "".join(piece.text for piece in pieces) == out.text
@@ -225,7 +227,8 @@ def test_free_text_that_says_the_same_over_and_over_ends_with_a_reason_of_its_ow
 
     trunk = Trunk(small)
     trunk.extend([5, 6])
-    *_, last = generate(trunk.branch(), [7], Loops(Sampling()), Budget(600), stop_ids=frozenset())
+    request = GenerateRequest(invocation=[7], sampler=Loops(Sampling()), budget=Budget(600), stop_ids=frozenset())
+    *_, last = generate(trunk.branch(), request)
     assert isinstance(last, Generated) and last.reason == "repetition" and not last.whole
     assert len(last.ids) <= 12 + max(96, 4 * period) + 16
 

@@ -94,14 +94,18 @@ def test_a_step_waits_for_a_slot_that_others_have(small: Base, make_skill: Any) 
     for seed, name in enumerate(("one", "two")):
         bank.add(make_skill(small, name, "text", seed))
     runtime = Runtime(small, bank, ScriptedRouter())
-    with runtime.activate("one"), pytest.raises(LimitError, match="are pinned"), runtime.activate("two", wait=0.05):
+    with (
+        runtime.engine.activate("one"),
+        pytest.raises(LimitError, match="are pinned"),
+        runtime.engine.activate("two", wait=0.05),
+    ):
         pass
-    held = runtime.activate("one")
+    held = runtime.engine.activate("one")
     held.__enter__()
     timer = threading.Timer(0.2, held.__exit__, (None, None, None))
     timer.start()
     start = time.monotonic()
-    with runtime.activate("two") as active:
+    with runtime.engine.activate("two") as active:
         assert active.author.skill == "two" and time.monotonic() - start > 0.15
     timer.join()
 
@@ -109,14 +113,14 @@ def test_a_step_waits_for_a_slot_that_others_have(small: Base, make_skill: Any) 
 def test_a_mixture_that_no_bank_holds_is_an_error_and_no_deadlock(
     small: Base, make_skill: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loraloop.agent.runtime.MEMBER_SECONDS", 0.05)
+    monkeypatch.setattr("loraloop.agent.engine.local.MEMBER_SECONDS", 0.05)
     bank = Bank(small, slots=1)
     for seed, name in enumerate(("one", "two")):
         bank.add(make_skill(small, name, "text", seed))
     runtime = Runtime(small, bank, ScriptedRouter())
-    with pytest.raises(LimitError, match="are pinned"), runtime.activate({"one": 0.5, "two": 0.5}):
+    with pytest.raises(LimitError, match="are pinned"), runtime.engine.activate({"one": 0.5, "two": 0.5}):
         pass
-    with runtime.activate("two"):  # what the mixture had is given back
+    with runtime.engine.activate("two"):  # what the mixture had is given back
         pass
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row
 from loraloop.adapters.skill.skill import Skill
-from loraloop.agent.engine import Author, Budget, Clock, Generated, Sampler, Sampling, Trunk, generate
+from loraloop.agent.engine import Author, Budget, Clock, Generated, GenerateRequest, Sampler, Sampling, Trunk, generate
 from loraloop.agent.engine.scheduler import CHUNK, Pace, Scheduler
 from loraloop.agent.engine.sequence import CachedSequence, Claim, Interrupted, Work
 from loraloop.tool_schemas.errors import BaseModelError, LimitError, SkillError
@@ -416,7 +416,9 @@ def test_a_trunk_is_whole_after_a_bad_skill(either: Base, poisoned: Bank) -> Non
         each.flush()
     branch = trunk.branch(author(either, poisoned, "nan"))
     with pytest.raises(SkillError, match="nan"):
-        list(generate(branch, [5], Sampler(Sampling()), Budget(8), stop_ids=either.end_ids))
+        sampler, budget = Sampler(Sampling()), Budget(8)
+        request = GenerateRequest(invocation=[5], sampler=sampler, budget=budget, stop_ids=either.end_ids)
+        list(generate(branch, request))
     branch.close()
     for each in (trunk, fresh):
         each.extend([9, 10, 11])
@@ -461,7 +463,9 @@ def test_generation_in_threads_writes_what_it_writes_alone(small: Base, small_ba
         trunk = Trunk(small, (1,), scheduler=scheduler)
         trunk.extend(tokens(at, 30 + at))
         branch = trunk.branch(author(small, small_bank, NAMES[at % 4]))
-        *_, last = generate(branch, [5, 6], Sampler(Sampling(0.9, seed=at)), Budget(24), stop_ids=frozenset())
+        sampler, budget = Sampler(Sampling(0.9, seed=at)), Budget(24)
+        request = GenerateRequest(invocation=[5, 6], sampler=sampler, budget=budget, stop_ids=frozenset())
+        *_, last = generate(branch, request)
         assert isinstance(last, Generated)
         branch.close(last.ids)
         into[at] = last.ids

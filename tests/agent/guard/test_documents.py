@@ -68,13 +68,13 @@ def test_without_the_gate_or_with_trust_they_are_read(runtime: Runtime, guard: G
 
 
 def test_a_text_is_judged_once(runtime: Runtime) -> None:
-    gate, forwards = DocumentGate(runtime), runtime.scheduler.stats.forwards
+    gate, forwards = DocumentGate(runtime), runtime.engine.scheduler.stats.forwards
     kept, records = gate.safe([RETURNS, HOURS], Gate())
-    assert kept == (HOURS,) and runtime.scheduler.stats.forwards > forwards
-    forwards = runtime.scheduler.stats.forwards
+    assert kept == (HOURS,) and runtime.engine.scheduler.stats.forwards > forwards
+    forwards = runtime.engine.scheduler.stats.forwards
     again = replace(RETURNS, id="other"), HOURS
     assert gate.safe(again, Gate()) == ((HOURS,), (replace(records[0], tool="other"),))
-    assert runtime.scheduler.stats.forwards == forwards
+    assert runtime.engine.scheduler.stats.forwards == forwards
     assert gate.safe([RETURNS, HOURS], Gate(unsafe_from=1.0))[0] == (RETURNS, HOURS), "another gate decides anew"
 
 

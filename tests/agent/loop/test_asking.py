@@ -117,13 +117,13 @@ def test_a_base_without_a_tools_skill_calls_under_the_grammar(make_runtime: Any)
     """It is told in its branch how calls are written, and answers in words once it calls nothing."""
     base = make_runtime().base
     runtime, told = bare_runtime(base), []
-    plain = runtime.generate
+    plain = runtime.engine.generate
 
-    def spied(branch: Any, invocation: Any, *rest: Any, **form: Any) -> Any:
-        told.append(base.tokenizer.decode(list(invocation)))
-        return plain(branch, invocation, *rest, **form)
+    def spied(branch: Any, request: Any) -> Any:
+        told.append(base.tokenizer.decode(list(request.invocation)))
+        return plain(branch, request)
 
-    runtime.generate = spied  # type: ignore[method-assign]
+    runtime.engine.generate = spied  # type: ignore[method-assign]
     result = Agent(runtime, [PARK]).run_sync("Park the car.")
     assert result.steps[0].skill == "tools" and base.prompting.call_form in told[0]
     assert not any(base.prompting.call_form in message.content for message in result.messages)

@@ -20,7 +20,7 @@ from loraloop.agent.loop.compaction import Compactor
 from loraloop.agent.loop.date_notes import with_date_notes
 from loraloop.agent.loop.transcript import is_date_note
 from loraloop.agent.sessions.sessions import Sessions
-from loraloop.integrations.reply import ReplyRequest
+from loraloop.integrations.reply import Replying, ReplyRequest
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import InputError
 
@@ -91,7 +91,7 @@ def test_without_calendar_words_every_token_is_the_same(make_runtime: Callable[.
     for dates in (True, False):
         runtime = make_runtime("none")
         Agent(runtime, instructions=TODAY, dates=dates, limits=Limits(step_tokens=4)).run_sync(prompt)
-        trunks.append(runtime.store._trunks[-1].ids)
+        trunks.append(runtime.engine.store._trunks[-1].ids)
     assert trunks[0] == trunks[1] and len(trunks[0]) > 20
 
 
@@ -253,10 +253,10 @@ def test_a_trace_shows_the_note(play: Play) -> None:
     assert f"note: {NOTE.content}" in out.get()
 
 
-def test_a_reply_to_a_framework_has_notes(small: Base) -> None:
+def test_a_reply_to_a_framework_has_notes(make_runtime: Any) -> None:
     request = ReplyRequest((Message("user", "A room for tomorrow."),), system=TODAY)
-    assert shown(request.transcript(small.prompting))[1] == ("system", NOTE.content)
-    assert notes(ReplyRequest(request.messages, system="Hello.").transcript(small.prompting)) == []
+    assert shown(Replying(make_runtime(), request).messages)[1] == ("system", NOTE.content)
+    assert notes(Replying(make_runtime(), ReplyRequest(request.messages, system="Hello.")).messages) == []
 
 
 def test_a_note_survives_json(play: Play) -> None:

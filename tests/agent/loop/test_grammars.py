@@ -23,7 +23,7 @@ def fresh(name: str) -> Tool:
 
 def engine_of(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, wait: threading.Event | None = None) -> list[Any]:
     """Notes what the runtime's engine compiles, and in which thread, and holds it up if asked."""
-    compiler = runtime.compiler
+    compiler = runtime.engine.compiler
     compiled: list[Any] = []
     real = compiler.compile_anew
 
@@ -101,6 +101,6 @@ def test_an_error_of_the_compiler_is_told_by_the_step(
     def fail(term: Any) -> Any:
         raise SchemaError("no grammar today")
 
-    monkeypatch.setattr(runtime.compiler, "compile_anew", fail)
+    monkeypatch.setattr(runtime.engine.compiler, "compile_anew", fail)
     with pytest.raises(SchemaError, match="no grammar today"):
         Agent(runtime, [fresh("six")]).run_sync("go")

@@ -135,7 +135,7 @@ def test_a_run_that_is_left_gives_its_trunk_back(make_runtime: MakeRuntime) -> N
             break
     with pytest.raises(InputError, match="not over"):
         _ = steps.result
-    assert len(runtime.store._trunks) == 1
+    assert len(runtime.engine.store._trunks) == 1
 
 
 def test_in_a_loop(make_runtime: MakeRuntime) -> None:

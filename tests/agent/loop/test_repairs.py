@@ -13,7 +13,7 @@ from pydantic import BaseModel, field_validator
 from loraloop.adapters.base import Message
 from loraloop.adapters.base.prompting import SMALL
 from loraloop.agent import Agent, Limits, Policy, Runtime, Sampling
-from loraloop.agent.engine import Delta, Generated
+from loraloop.agent.engine import Branch, Delta, Generated, GenerateRequest
 from loraloop.agent.events import Routed
 from loraloop.agent.loop.outcome import Facts, outcome_of
 from loraloop.testing import ScriptedRouter, ScriptedRuntime, Written, text
@@ -62,11 +62,17 @@ def loose(*texts: str) -> list[Written]:
 class Unenforced(ScriptedRuntime):
     """Whose first step ends without a value that passes its checks."""
 
-    def generate(self, *given: Any, **how: Any) -> Iterator[Delta | Generated]:
-        for piece in super().generate(*given, **how):
-            if isinstance(piece, Generated) and len(self.turns) == 1:
-                piece.reason = "unenforced"
-            yield piece
+    def __init__(self, *steps: Any, **options: Any) -> None:
+        super().__init__(*steps, **options)
+        plain = self.engine.generate
+
+        def generate(branch: Branch, request: GenerateRequest) -> Iterator[Delta | Generated]:
+            for piece in plain(branch, request):
+                if isinstance(piece, Generated) and len(self.turns) == 1:
+                    piece.reason = "unenforced"
+                yield piece
+
+        self.engine.generate = generate  # type: ignore[method-assign]
 
 
 def test_an_invalid_call_is_told_and_written_again(play: Play) -> None:
@@ -85,7 +91,7 @@ def test_an_invalid_call_is_told_and_written_again(play: Play) -> None:
     assert told[0] == "" and ERROR in told[1] and "<|im_start|>user" in told[1]
     assert [m.role for m in result.messages] == ["system", "user", "assistant", "tool", "assistant"]
     assert not any("tomorrow" in m.content for m in result.messages)
-    trunk = agent.runtime.store._trunks[-1]
+    trunk = agent.runtime.engine.store._trunks[-1]
     trunk.flush()
     assert "tomorrow" not in agent.runtime.base.tokenizer.decode(trunk.sequence.ids)
 

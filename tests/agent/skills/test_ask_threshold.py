@@ -9,7 +9,8 @@ from loraloop.adapters.base import Message
 from loraloop.adapters.skill.card import Threshold
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Limits, Policy, Runtime, Thresholds
-from loraloop.agent.skills.one_step import HowWritten, Wrote, write_step
+from loraloop.agent.engine import StepOutput, StepRequest
+from loraloop.agent.skills.one_step import write_step
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas import Ask, JsonSchema, Tool, calls_schema, parse_step
 
@@ -23,9 +24,10 @@ def wrote(base, skill: Skill, threshold: float | None) -> str:
     bank.add(Skill(skill.card.model_copy(update=asks), skill.tensors))
     runtime = Runtime(base, bank, ScriptedRouter([], ()))
     term = JsonSchema(calls_schema(TOOLS, ask=True))
-    how = HowWritten(max_tokens=64)
-    *_, last = write_step(runtime, [Message("user", "Show my order.")], "tools", term, how, weigh=True)
-    assert isinstance(last, Wrote)
+    openings = runtime.openings("tools", "calls", None)
+    request = StepRequest(choice="tools", grammar=runtime.grammar(term), max_tokens=64, openings=openings)
+    *_, last = write_step(runtime, [Message("user", "Show my order.")], request)
+    assert isinstance(last, StepOutput)
     return last.text
 
 

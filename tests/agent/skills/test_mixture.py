@@ -60,7 +60,7 @@ def test_a_mixture_runs_as_one_row_with_several_slots(make_runtime: MakeRuntime)
     context, ids = [rng.randrange(3, 259) for _ in range(30)], [rng.randrange(3, 259) for _ in range(6)]
     trunk = runtime.trunk()
     trunk.append(Message("user", "x"), context)
-    with runtime.activate({"prose": 0.25, "code": 0.75}) as active:
+    with runtime.engine.activate({"prose": 0.25, "code": 0.75}) as active:
         assert active.contract == "code"
         assert active.author.slot == ((bank.slot("code"), 0.75), (bank.slot("prose"), 0.25))
         branch = trunk.branch(active.author)
@@ -71,7 +71,7 @@ def test_a_mixture_runs_as_one_row_with_several_slots(make_runtime: MakeRuntime)
         row = Row(ids, cache, ((bank.slot("code"), 0.75), (bank.slot("prose"), 0.25)))
         expected = base.logits(base.forward([row], attached=bank.attached).hidden)
     torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-4)
-    with runtime.activate({"code": 1.0}) as active:
+    with runtime.engine.activate({"code": 1.0}) as active:
         assert active.author.slot == bank.slot("code") and active.author.skill == "code"
 
 
@@ -79,7 +79,7 @@ def test_a_mixture_is_an_author_of_its_own(make_runtime: MakeRuntime) -> None:
     runtime = make_runtime()
 
     def author(choice: Any) -> Any:
-        with runtime.activate(choice) as active:
+        with runtime.engine.activate(choice) as active:
             return active.author
 
     half, again = author({"code": 0.5, "prose": 0.5}), author({"prose": 0.5, "code": 0.5})
@@ -90,11 +90,14 @@ def test_a_mixture_is_an_author_of_its_own(make_runtime: MakeRuntime) -> None:
     assert not half.may_read(author({"code": 0.5000001, "prose": 0.5}))
     whole = author({"whole": 0.5})
     assert whole.activation == "full" and not whole.may_read(bare) and not whole.may_read(author("whole"))
-    with pytest.raises(InputError, match="mix skills of one activation"), runtime.activate({"whole": 0.5, "code": 0.5}):
+    with (
+        pytest.raises(InputError, match="mix skills of one activation"),
+        runtime.engine.activate({"whole": 0.5, "code": 0.5}),
+    ):
         pass
     trunk = runtime.trunk()
     trunk.extend([5, 6, 7])
-    with runtime.activate({"code": 0.5, "prose": 0.5}) as active:
+    with runtime.engine.activate({"code": 0.5, "prose": 0.5}) as active:
         branch = trunk.branch(active.author)
         branch.feed([8])
         with pytest.raises(LedgerError, match=r"positions 3 to 4 were computed by skill '0\.5 code"):
@@ -103,11 +106,11 @@ def test_a_mixture_is_an_author_of_its_own(make_runtime: MakeRuntime) -> None:
 
 def test_members_stay_in_their_slots_while_a_mixture_runs(make_runtime: MakeRuntime) -> None:
     runtime = make_runtime()
-    with runtime.activate({"code": 0.5, "prose": 0.5}):
+    with runtime.engine.activate({"code": 0.5, "prose": 0.5}):
         for name in ("code", "prose"):
             with pytest.raises(InputError, match="in use"):
                 runtime.bank.remove(name)
-    with pytest.raises(UnknownNameError), runtime.activate({"code": 0.5, "nothing": 0.5}):
+    with pytest.raises(UnknownNameError), runtime.engine.activate({"code": 0.5, "nothing": 0.5}):
         pass
     assert not any(entry.pins for entry in runtime.bank._entries.values())
 

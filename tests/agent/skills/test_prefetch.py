@@ -13,7 +13,7 @@ from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Guard, Limits, Runtime
-from loraloop.agent.engine import Generated
+from loraloop.agent.engine import StepOutput
 from loraloop.agent.events import Prefetched, StepFinished
 from loraloop.agent.loop.write import StepText, Writer
 from loraloop.agent.skills.prefetch import Ahead
@@ -90,12 +90,13 @@ def test_a_busy_processor_reads_the_runner_up_while_a_tool_runs(
     assert told == [(("other",), "tool")] and bank.settle(10) and bank.tier("other") == "device"
 
 
-def call_then_answer(self: Writer, branch: Any, step: StepText, clock: Any) -> Any:
+def call_then_answer(self: Writer, written: Any, step: StepText) -> Any:
     """Stands in for random weights: a call, then an answer."""
     text = '[{"name":"ping","arguments":{}}]' if not step.index else "Three."
-    ids = branch.tokenizer.encode(text)
-    branch.feed(ids[:1])
-    return Generated(ids, text, "done", len(ids)), None
+    ids = written.branch.tokenizer.encode(text)
+    written.branch.feed(ids[:1])
+    written.output = StepOutput(ids, text, "done", len(ids))
+    return None
     yield  # a generator, as the real one
 
 

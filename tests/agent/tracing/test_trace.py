@@ -120,7 +120,6 @@ steps = st.builds(
     text=names, calls=st.lists(records, max_size=2).map(tuple), tokens=st.builds(Tokens, *[st.integers(0, 99)] * 6),
     ms=st.dictionaries(names, st.floats(0, 1e6), max_size=3), error=names,
     weighed=st.none() | st.builds(Weighed, names, st.floats(0, 1), st.none() | st.floats(0, 1)),
-    tried=st.none() | st.tuples(st.integers(1, 8), st.booleans()),
 )  # fmt: skip
 ends = st.builds(
     RunEnd, names, st.sampled_from(["answer", "refused", "cancelled"]), st.lists(messages, max_size=2).map(tuple),

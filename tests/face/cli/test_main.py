@@ -227,3 +227,9 @@ def test_threads_do_not_spin_in_a_program_that_imports_the_package(given, expect
     rest = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=rest | given, timeout=60)
     assert done.stdout.split() == [*([expected] if expected else []), "False"], done.stderr
+
+
+def test_a_server_that_writes_the_steps_is_named_alone(run):
+    assert "leave out --bare" in refused(run("run", "x", "--connect", "http://127.0.0.1:9/v1", "--bare"))
+    assert "does not answer" in refused(run("run", "x", "--connect", "http://127.0.0.1:9/v1"))
+    assert "did you mean 'vllm'" in refused(run("run", "x", "--connect", "http://127.0.0.1:9/v1", "--engine", "vlm"))

@@ -13,6 +13,7 @@ from loraloop.adapters.base import Base
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.registry import library
 from loraloop.adapters.skill.skill import Skill
+from loraloop.adapters.training.data.record import Record
 from loraloop.evals.records import examples, validation_examples
 from loraloop.evals.tune import WeighedRecord, at_most, most_worth, store, weigh
 from loraloop.tool_schemas.errors import InputError
@@ -85,3 +86,10 @@ def test_the_card_says_what_was_chosen_and_how(tmp_path: Path) -> None:
     card = Card.read(tmp_path / "safety" / "card.json")
     assert card.threshold is not None and card.threshold.value == found.value
     assert card.threshold.chosen["command"] == "a command" and card.threshold.chosen["n"] == 400
+
+
+def test_the_records_that_choose_the_threshold_of_a_verdict_are_of_both_labels_and_hold_the_answer() -> None:
+    found = validation_examples("verdict", 30)
+    assert len(found) == 30
+    assert {record.completion for record in found} == {'{"verdict":"agrees"}', '{"verdict":"contradicts"}'}
+    assert all(isinstance(record, Record) and record.extra_prompt.startswith("Answer: ") for record in found)

@@ -119,14 +119,14 @@ async def test_concurrent_calls_and_progress(serve: Any) -> None:
 
 async def test_a_cancelled_call_ends_and_the_server_goes_on(serve: Any) -> None:
     served = serve(text("x" * 480, "none"), verdict())
-    slow = served.runtime.generate
+    slow = served.runtime.engine.generate
 
     def slowly(*given: Any, **how: Any) -> Iterator[Any]:
         for piece in slow(*given, **how):
             time.sleep(0.02)
             yield piece
 
-    served.runtime.generate = slowly
+    served.runtime.engine.generate = slowly
     async with Client(served.url) as client:
         task = asyncio.ensure_future(client.call_tool("run", {"prompt": "Hi."}))
         while not served.runtime.turns:

@@ -170,9 +170,9 @@ def test_a_client_that_leaves_takes_its_decisions_along(
     questions = [{"type": "predicate", "instructions": f"It has {number} words."} for number in range(count)]
     leave(url, "/v1/decisions", {"model": "base", "input": said, "questions": questions})
     time.sleep(0.2)
-    before = runtime.scheduler.stats.forwards
+    before = runtime.engine.scheduler.stats.forwards
     time.sleep(1)
-    assert before < 100 and runtime.scheduler.stats.forwards - before <= 1, "nothing more is computed for it"
+    assert before < 100 and runtime.engine.scheduler.stats.forwards - before <= 1, "nothing more is computed for it"
 
 
 @pytest.mark.parametrize(
@@ -192,14 +192,14 @@ def test_prompts_over_the_limit_are_refused_before_they_are_read(
     url = serving(
         runtime, ServerSettings(limits=ServerLimits(max_prompt=200)), {"one": HostedAgent("one", Agent(runtime))}
     )
-    before = runtime.scheduler.stats.rows
+    before = runtime.engine.scheduler.stats.rows
     answer = httpx.post(url + path, json=body, timeout=60)
     assert answer.status_code == 400 and "at most 200 are read" in answer.text, answer.text
     assert answer.json()["error"]["code"] == "context_length_exceeded"
-    assert runtime.scheduler.stats.rows == before, "nothing of it is computed"
+    assert runtime.engine.scheduler.stats.rows == before, "nothing of it is computed"
     fits = {"model": "base", "messages": [HI]}
     assert httpx.post(f"{url}/v1/chat/completions", json=fits, timeout=60).status_code == 200
-    assert runtime.scheduler.stats.rows > before
+    assert runtime.engine.scheduler.stats.rows > before
 
 
 @pytest.mark.parametrize(("path", "body"), WRONG)

@@ -186,13 +186,13 @@ def test_a_client_that_goes_away_frees_its_turn(
     body = json.dumps({**asked, "stream": stream, "max_completion_tokens": 2000})
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", int(url.rpartition(":")[2]))) as client:
         client.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
-        while runtime.scheduler.stats.forwards < 8:
+        while runtime.engine.scheduler.stats.forwards < 8:
             time.sleep(0.02)
     for _ in range(500):
         if httpx.get(f"{url}/v1/load").json()["running"] == 0:
             break
         time.sleep(0.02)
-    assert runtime.scheduler.stats.forwards < 150, "its run was cancelled"
+    assert runtime.engine.scheduler.stats.forwards < 150, "its run was cancelled"
     written = next(line for line in httpx.get(f"{url}/metrics").text.splitlines() if 'kind="written"' in line)
     assert float(written.split()[-1]) > 0
 

@@ -119,7 +119,7 @@ def parses(text: str) -> bool:
 @pytest.mark.parametrize("tokens", [24, 100])
 def test_what_a_model_writes_parses(base: Base, tokens: int) -> None:
     """At temperature 1.3 the small base writes wrong Python often; under the check it does not."""
-    from loraloop.agent.engine.generate import Budget, Generated, generate
+    from loraloop.agent.engine.generate import Budget, Generated, GenerateRequest, generate
     from loraloop.agent.engine.sampler import Sampler, Sampling
     from loraloop.agent.engine.trunk import Trunk
 
@@ -132,11 +132,13 @@ def test_what_a_model_writes_parses(base: Base, tokens: int) -> None:
             branch = trunk.branch()
             *_, out = generate(
                 branch,
-                base.chat.generation_prompt,
-                Sampler(Sampling(temperature=1.3, seed=seed)),
-                Budget(tokens),
-                stop_ids=base.end_ids,
-                constraint=compiler.compile(Lark(code_grammar(), python=checked)).start(),
+                GenerateRequest(
+                    invocation=base.chat.generation_prompt,
+                    sampler=Sampler(Sampling(temperature=1.3, seed=seed)),
+                    budget=Budget(tokens),
+                    stop_ids=base.end_ids,
+                    constraint=compiler.compile(Lark(code_grammar(), python=checked)).start(),
+                ),
             )
             branch.close()
             assert isinstance(out, Generated) and len(out.ids) <= tokens

@@ -60,7 +60,7 @@ class ChatScreen:
             case events.Ungrounded(values=values, ask=ask):
                 self._aside(f"  nobody gave {', '.join(map(str, values))}{': asks for it' if ask else ''}", "yellow")
             case events.AnswerFlawed(flaws=flaws):
-                self._aside(f"  no record has {', '.join(flaw.text for flaw in flaws)}", "yellow")
+                self._aside(f"  {', '.join(map(str, flaws))}", "yellow")
             case events.HookFailed(hook=hook, error=error):
                 self._aside(f"  the hook {hook} failed: {error}", "red")
             case events.RunFinished(result=result):

@@ -248,8 +248,9 @@ class RunView {
   }
 
   AnswerFlawed({ step, flaws, again }) {
-    const named = (flaws || []).map((flaw) => flaw.text).join(", ");
-    this.note(step, `no record has ${named}: ${again ? "written again" : "what the records say is the answer"}`);
+    const said = (flaw) => (flaw.kind === "contradiction" ? "the records contradict" : "no record has");
+    const named = (flaws || []).map((flaw) => `${said(flaw)} ${flaw.text}`).join(", ");
+    this.note(step, `${named}: ${again ? "written again" : "what the records say is the answer"}`);
   }
 
   Refused(event) {

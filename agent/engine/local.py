@@ -1,0 +1,326 @@
+"""The engine of this process: transcripts and steps on a base that the scheduler shares between all runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from threading import Lock
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from loraloop.agent.engine.generate import Budget, Delta, Generated, GenerateRequest, generate
+from loraloop.agent.engine.ledger import Active, Author
+from loraloop.agent.engine.prefix_cache import FullCaches, Memory, PrefixCache
+from loraloop.agent.engine.sampler import EndChoice, TwoWayChoice
+from loraloop.agent.engine.scheduler import QUEUE, Scheduler, SchedulerStats
+from loraloop.agent.engine.step import Openings, OpenStep, StepOutput, StepRequest
+from loraloop.agent.engine.transcript import Transcript
+from loraloop.agent.engine.trunk import Trunk, TrunkStore
+from loraloop.agent.skills.mixture import Mixture, as_choice, check_choice, contract_of
+from loraloop.agent.step import Tokens
+from loraloop.router.decision import NONE
+from loraloop.tool_schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loraloop.adapters.bank.bank import Bank
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.base.messages import Message
+    from loraloop.adapters.skill.card import Card
+    from loraloop.agent.engine.branch import Branch
+    from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+    from loraloop.tool_schemas.grammar.grammar import Grammar, Term
+
+SLOT_SECONDS = 300.0
+"""How long a step waits for a slot where the steps of other runs have all of them."""
+MEMBER_SECONDS = 2.0
+"""The same for the second skill of a mixture and those after it, while the slots of the first are held."""
+ASKING = '{"ask"', "["
+"""How a step for calls begins that asks for arguments, and how one that does not."""
+
+
+class LocalStep:
+    """A step in an open branch; see `OpenStep`."""
+
+    def __init__(self, engine: LocalEngine, active: Active, branch: Branch, request: StepRequest) -> None:
+        chat = engine.base.chat
+        self.active, self.branch = active, branch
+        self.room = branch.left - len(chat.generation_prompt) - len(chat.closing if request.stays else ())
+        self.request, self._engine, self._chat = request, engine, chat
+        self.output = self._output(Generated())
+
+    def write(self) -> Iterator[Delta]:
+        """Writes the text; see `OpenStep.write`."""
+        own = self.request.call_format
+        for piece in self._engine.generate(self.branch, self._generate_request()):
+            if isinstance(piece, Generated):
+                if own is not None:  # in one piece, and what the grammar forced has no place in the runtime's form
+                    piece = replace(piece, text=own.read(piece.text), spans=())
+                    yield Delta(piece.text, len(piece.ids))
+                self.output = self._output(piece)
+            elif own is None:
+                yield piece
+
+    def keep(self, message: Message) -> None:
+        """Appends what was written to the trunk."""
+        self.branch.close([*self._chat.generation_prompt, *self.output.ids, *self._chat.closing], message)
+
+    def _generate_request(self) -> GenerateRequest:
+        request, room, prompt = self.request, self.room, list(self._chat.generation_prompt)
+        base = self._engine.base
+        tokens = min(request.max_tokens, room)
+        extra = self._extra_prompt(max(room - tokens, room // 2))
+        plain: list[int] = []
+        if request.not_first and request.plain_words:
+            words = self._chat.message("user", request.plain_words)
+            if len(words) < room // 4:
+                plain = [*extra, *words, *prompt]
+                room -= len(words)
+        self.room = room - len(extra)
+        return GenerateRequest(
+            invocation=[*extra, *prompt],
+            sampler=request.sampler,
+            budget=Budget(min(tokens, self.room), request.deadline, request.cancelled),
+            stop_ids=base.end_ids if request.call_format is None else base.stop_ids,  # calls may hold special tokens
+            constraint=None if request.grammar is None else request.grammar.start(),
+            stops=request.stops,
+            not_first=self._engine.openers(request.not_first) if request.not_first else None,
+            other_invocation=plain,
+            two_way=self._two_way(),
+            clock=request.clock,
+        )
+
+    def _two_way(self) -> TwoWayChoice | None:
+        openings = self.request.openings
+        if openings is None:
+            return None
+        if self.request.call_format is not None:
+            return EndChoice(self._chat.closing[0], openings.threshold)
+        return self._engine.two_way(openings)
+
+    def _extra_prompt(self, most: int) -> list[int]:
+        for messages in self.request.extra_prompt:
+            ids = [token for each in messages for token in self._chat.message(each.role, each.content)]
+            if len(ids) <= most:
+                return ids
+        return []
+
+    def _output(self, out: Generated) -> StepOutput:
+        branch = self.branch
+        computed = branch.recomputed if self.active.author.activation == "full" else branch.prefilled
+        tokens = Tokens(
+            prefilled=branch.prefilled,
+            reused=branch.start - computed,
+            generated=len(out.ids),
+            forced=out.forced,
+            spans=out.spans,
+            recomputed=branch.recomputed,
+            retried=out.retried,
+            shared=self.request.clock.sharing,
+        )
+        return StepOutput(**{name: getattr(out, name) for name in Generated.__dataclass_fields__}, tokens=tokens)
+
+
+class LocalEngine:
+    """Transcripts and steps on one base; see `Engine`. Thread-safe.
+
+    Args:
+        base: The model.
+        bank: Its skills.
+        layers: Layers whose hidden states of the last message are kept, for the router.
+        context: Positions that a transcript may use.
+        reuse: Positions that the kept caches of past transcripts take.
+        full_reuse: Positions that contexts kept under full-activation skills take.
+        queue: Rows of runs that wait for the base at most.
+
+    Attributes:
+        scheduler: Computes for all runs.
+        store: Past transcripts.
+        prefixes: Beginnings that transcripts share.
+        full: Contexts under full-activation skills.
+    """
+
+    missing: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        base: Base,
+        bank: Bank,
+        layers: Sequence[int] = (),
+        *,
+        context: int | None = None,
+        reuse: int = 16_384,
+        full_reuse: int = 16_384,
+        queue: int = QUEUE,
+    ) -> None:
+        self.base, self.bank = base, bank
+        self.scheduler = Scheduler(base, bank.attached, queue)
+        self.store = TrunkStore(reuse)
+        self.prefixes = PrefixCache(reuse)
+        self.full = FullCaches(full_reuse)
+        self.author = Author(base.fingerprints.weights)
+        self._layers, self._context = layers, context
+        self._authors: dict[str, tuple[Card, Author]] = {}
+        self._openers: dict[str, Tensor] = {}
+        self._compiler: GrammarCompiler | None = None
+        self._making = Lock()
+
+    def open(self, messages: Sequence[Message] = ()) -> Trunk:
+        """A trunk that goes on from what is kept of these messages; an empty one where nothing is."""
+        return self.store.take(messages) or Trunk(
+            self.base,
+            self._layers,
+            scheduler=self.scheduler,
+            context=self._context,
+            full=self.full,
+            prefixes=self.prefixes,
+        )
+
+    def close(self, trunk: Transcript) -> None:
+        """Keeps a trunk that nobody uses any more, for others to go on from."""
+        self.store.put(_trunk(trunk))
+
+    @contextmanager
+    def step(self, trunk: Transcript, request: StepRequest) -> Iterator[OpenStep]:
+        """Activates the step's skill and opens a branch at the trunk's end; both end with the block.
+
+        Raises:
+            UnknownNameError: There is no such skill.
+            LimitError: Every slot has been in use for too long.
+        """
+        with self.activate(request.choice) as active:
+            request.clock.add("switch", active.seconds)
+            branch = _trunk(trunk).branch(active.author, request.clock)
+            try:
+                yield LocalStep(self, active, branch, request)
+            finally:
+                branch.close()
+
+    def generate(self, branch: Branch, request: GenerateRequest) -> Iterator[Delta | Generated]:
+        """Generates in a branch. All text of this engine comes from here."""
+        return generate(branch, request)
+
+    @contextmanager
+    def activate(self, skill: str | Mapping[str, float] | Mixture, wait: float = SLOT_SECONDS) -> Iterator[Active]:
+        """Makes a skill or a mixture of skills ready: slots are known and stay their own while the block runs.
+
+        Args:
+            skill: Its name, or a mixture.
+            wait: Seconds to wait for a slot where the steps of other runs have all of them.
+
+        Raises:
+            UnknownNameError: no such skill.
+            InputError: a mixture of skills that act on the whole context with others that do not, or of a skill that
+                has more than low-rank pairs.
+            LimitError: every slot that could hold it has been in use for as long as that.
+        """
+        if not isinstance(skill, str):
+            skill = as_choice(skill)
+            if isinstance(skill, Mixture):
+                with self._mixed(skill) as active:
+                    yield active
+                return
+        if skill == NONE:
+            yield Active(self.author, "text", 0.0)
+            return
+        start = perf_counter()
+        slot = self.bank.pin(skill, wait)  # pinned, no other thread can load another skill into it
+        try:
+            card = self.bank.card(skill)
+            known = self._authors.get(skill)
+            if known is None or known[0] is not card or known[1].slot != slot:
+                author = Author(self.author.weights, skill, slot, card.activation, self.bank.identity(skill))
+                known = self._authors[skill] = (card, author)
+            yield Active(known[1], card.contract, perf_counter() - start)
+        finally:
+            self.bank.unpin(skill)
+
+    @contextmanager
+    def _mixed(self, mixture: Mixture) -> Iterator[Active]:
+        start = perf_counter()
+        check_choice(mixture, self.bank)
+        with ExitStack() as stack:
+            # Who waits while holding a slot may be who the others wait for: only the first one is worth a long wait.
+            members = [
+                (stack.enter_context(self.activate(name, MEMBER_SECONDS if at else SLOT_SECONDS)).author, weight)
+                for at, (name, weight) in enumerate(mixture.weights)
+            ]
+            kinds = {author.activation for author, _ in members}
+            if len(kinds) > 1:
+                raise InputError(
+                    f"the mixture {mixture} joins skills that act on the whole context with skills that act on the "
+                    "branch alone: mix skills of one activation"
+                )
+            author = Author(
+                self.author.weights,
+                str(mixture),
+                tuple((author.slot, weight) for author, weight in members if isinstance(author.slot, int)),
+                kinds.pop(),
+                " + ".join(f"{weight!r} {author.adapter}" for author, weight in members),
+            )
+            yield Active(author, contract_of(mixture, self.bank), perf_counter() - start)
+
+    @property
+    def compiler(self) -> GrammarCompiler:
+        """Compiles terms for the base's tokenizer."""
+        with self._making:
+            if self._compiler is None:
+                from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+
+                base = self.base
+                self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+            return self._compiler
+
+    def grammar(self, term: Any) -> Grammar:
+        """Compiles a term against the base's tokenizer; what was compiled before is kept. Holds up no forward."""
+        return self.compiler.compile(term)
+
+    def compiled(self, term: Term) -> bool:
+        """Whether `grammar` would return at once."""
+        return self.compiler.compiled(term)
+
+    def two_way(self, openings: Openings) -> TwoWayChoice:
+        """Weighs openings on logits, for one text."""
+        chosen = self._choice(openings.first, openings.second, openings.threshold)
+        if openings.ask is not None:
+            chosen.before = self._choice(*ASKING, openings.ask)
+        return chosen
+
+    def _choice(self, first: str, second: str, threshold: float | None) -> TwoWayChoice:
+        encode = self.base.tokenizer.encode
+        return TwoWayChoice(first, second, self.base.tokenizer.token_bytes, threshold, (encode(first), encode(second)))
+
+    def openers(self, characters: str) -> Tensor:
+        """Ids of the tokens whose text begins with one of these characters, after white space."""
+        import torch
+
+        if characters in self._openers:
+            return self._openers[characters]
+        vocabulary = self.base.tokenizer.backend.get_vocab()
+        blanks = "\u0120\u010a\u0109"  # how byte-level vocabularies write space, line break and tab
+        found = torch.tensor(
+            sorted(i for piece, i in vocabulary.items() if piece.lstrip(blanks).startswith(tuple(characters)))
+        )
+        self._openers[characters] = found
+        return found
+
+    def pin(self, trunk: Transcript) -> None:
+        """Computes a beginning of transcripts and keeps it for all that begin so."""
+        trunk.flush()
+        self.prefixes.put(_trunk(trunk).sequence, pinned=True)
+
+    @property
+    def stats(self) -> SchedulerStats:
+        """What was computed so far, and what waits."""
+        return self.scheduler.stats
+
+    def memory(self) -> Memory:
+        """What is kept for later runs, each beside its bound."""
+        return Memory(self.store.held, self.prefixes.held, self.full.held, self.bank.bytes, *self.compiler.kept)
+
+
+def _trunk(transcript: Transcript) -> Trunk:
+    assert isinstance(transcript, Trunk)  # this engine opened it
+    return transcript

@@ -1,0 +1,112 @@
+"""Connecting to a server: its models are looked up, and the embedded base routes for them."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from loraloop.agent.engine.remote.engine import RemoteEngine
+from loraloop.agent.engine.remote.grammar import KINDS, Kind
+from loraloop.agent.engine.remote.server import RemoteServer
+from loraloop.tool_schemas.errors import BaseModelError, InputError, LoraloopError, unknown
+
+if TYPE_CHECKING:
+    from loraloop.adapters.bank.bank import Bank
+    from loraloop.adapters.base import Base
+    from loraloop.router.eyes import Eyes
+
+CONTEXT = 4096
+"""Positions of a server that does not say how many it has."""
+SERVED = {"tools": "calls", "code": "code", "retrieval": "answer", "safety": "verdict"}
+"""The skills of a server and the contract of each. A verdict has to be trained, so `safety` has to be an adapter."""
+log = logging.getLogger("loraloop")
+
+
+def connected(
+    url: str,
+    *,
+    base: str | None,
+    eyes: str,
+    engine: Kind,
+    skills: Mapping[str, str] | None,
+    context: int | None,
+    **options: Any,
+) -> tuple[Base, Bank, Eyes, RemoteEngine]:
+    """What a runtime on a server consists of: a base that counts tokens, the skills, a router, and the engine.
+
+    See `Runtime.connect` for the arguments and the errors.
+    """
+    from loraloop.adapters.bank.bank import Bank
+    from loraloop.adapters.base import Base as LocalBase
+    from loraloop.adapters.skill.blank import blank_skill
+    from loraloop.adapters.skill.skill import Skill
+    from loraloop.router.eyes import Eyes
+
+    if engine not in KINDS:
+        raise unknown("engine", engine, KINDS)
+    server = RemoteServer(url, **options)
+    models = {str(each["id"]): each for each in _models(server)}
+    model = base if base in models else next(iter(models))
+    reader = LocalBase.load(eyes, device="cpu")
+    local = _counting(reader, base or model, url, context or _context(server, models[model]))
+    adapters = {name: name for name in models if name in SERVED and name != model} if skills is None else dict(skills)
+    for name, adapter in adapters.items():
+        if name not in SERVED:
+            raise unknown("skill", name, SERVED)
+        if engine == "vllm" and adapter not in models:
+            raise unknown("adapter of the server", adapter, models)
+    bank = Bank(local, slots=1, rank=1)
+    for name, contract in SERVED.items():
+        blank = blank_skill(local, name, contract)
+        if name in adapters:
+            bank.add(Skill(blank.card.model_copy(update={"training": {"objective": "the server's"}}), blank.tensors))
+        elif contract != "verdict":
+            bank.add(blank)
+    made = RemoteEngine(local, bank, server, engine, model, adapters)
+    log.warning("%s, model %s, through %s: %s", url, model, engine, "; ".join(made.missing))
+    return local, bank, Eyes.beside(local.prompting, reader), made
+
+
+def _models(server: RemoteServer) -> list[dict[str, Any]]:
+    """The models of a server.
+
+    Raises:
+        BaseModelError: It lists none.
+    """
+    found = server.get("models")
+    listed = found.get("data") if isinstance(found, dict) else None
+    if not listed:
+        raise BaseModelError(f"{server.url}/models lists no model: give the address that ends with /v1")
+    return list(listed)
+
+
+def _context(server: RemoteServer, model: dict[str, Any]) -> int:
+    """Positions of a model's context, as vLLM, SGLang and llama-server say it."""
+    length = model.get("max_model_len") or (model.get("meta") or {}).get("n_ctx")
+    if not length:
+        try:
+            length = server.get("/props")["default_generation_settings"]["n_ctx"]
+        except (LoraloopError, KeyError, TypeError):
+            length = CONTEXT
+    return int(length)
+
+
+def _counting(reader: Base, name: str, url: str, context: int) -> Base:
+    """The router's base under the name of the server's: its tokenizer counts, and its weights are not used."""
+    from loraloop.adapters.base.loading.catalog import CATALOG
+    from loraloop.adapters.base.prompting import READING
+
+    if context < 1:
+        raise InputError(f"context is {context}: give the positions that the server has")
+    made = copy.copy(reader)
+    made.name, made.form = name, "server"
+    made.prompting = CATALOG[name].prompting if name in CATALOG else READING
+    made.config = replace(reader.config, max_positions=context)
+    prints, said = reader.fingerprints, f"{name} at {url}"
+    architecture = hashlib.sha256(f"{prints.architecture} {name}".encode()).hexdigest()
+    made.fingerprints = replace(prints, architecture=architecture, weights=hashlib.sha256(said.encode()).hexdigest())
+    return made

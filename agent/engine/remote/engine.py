@@ -1,0 +1,201 @@
+"""The engine of another process: an OpenAI-compatible server (vLLM, SGLang, llama-server, Ollama) writes the steps.
+
+The transcript stays here, and the server reads it whole at each step, laid out by its own chat template. What a
+grammar allows is enforced there as far as the server can, and checked here all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any
+
+from loraloop.agent.engine.generate import Delta
+from loraloop.agent.engine.ledger import Active, Author
+from loraloop.agent.engine.prefix_cache import CacheStats, Memory
+from loraloop.agent.engine.remote.grammar import Kind, RemoteGrammar
+from loraloop.agent.engine.remote.server import RemoteServer
+from loraloop.agent.engine.scheduler import SchedulerStats
+from loraloop.agent.engine.step import OpenStep, StepOutput, StepRequest
+from loraloop.agent.engine.transcript import Transcript
+from loraloop.agent.skills.mixture import contract_of
+from loraloop.agent.step import Tokens
+from loraloop.tool_schemas.errors import InputError, SchemaError
+from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+from loraloop.tool_schemas.grammar.grammar import Term, term_of
+
+if TYPE_CHECKING:
+    from loraloop.adapters.bank.bank import Bank
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.base.messages import Message
+    from loraloop.tool_schemas.grammar.grammar import Grammar
+
+MISSING = (
+    "a skill acts on the whole context, and the server keeps no trunk that skills share",
+    "thresholds of skills (no call, asking, no answer, unsafe) are not applied",
+    "mixtures of skills are refused",
+    "programs are checked and not enforced while they are written",
+    "tokens are counted by the tokenizer of the router's base",
+)
+"""What no server does."""
+UNENFORCED_HERE = {"openai": ("a skill is the server's model under a grammar", "patterns are checked and not enforced")}
+
+
+class RemoteStep:
+    """A step that a server writes; see `OpenStep`."""
+
+    def __init__(self, engine: RemoteEngine, trunk: Transcript, request: StepRequest) -> None:
+        chat = engine.base.chat
+        contract = contract_of(request.choice, engine.bank)
+        self.active = Active(Author(engine.base.fingerprints.weights, activation="full"), contract, 0.0)
+        self.request, self.output = request, StepOutput()
+        self.room = trunk.context - len(trunk.ids) - len(chat.generation_prompt) - len(chat.closing)
+        self._engine, self._trunk, self._chat = engine, trunk, chat
+
+    def write(self) -> Iterator[Delta]:
+        """Writes the text. Text under a grammar is given out when it is whole and has been checked."""
+        request, encode, start = self.request, self._engine.base.tokenizer.encode, perf_counter()
+        text, first, reason, usage = "", 0.0, "", dict[str, Any]()
+        for chunk in self._engine.server.stream(self._body(), self._gone):
+            usage = chunk.get("usage") or usage
+            for choice in chunk.get("choices") or ():
+                piece = (choice.get("delta") or {}).get("content") or ""
+                reason = choice.get("finish_reason") or reason
+                first = first or (perf_counter() if piece else 0.0)
+                text += piece
+                if piece and request.grammar is None:
+                    yield Delta(piece, len(encode(piece)))
+        reason = self._gone() or ("tokens" if reason == "length" else "stop")
+        problem = ""
+        if request.grammar is not None and reason == "stop":
+            assert isinstance(request.grammar, RemoteGrammar)
+            try:
+                text = request.grammar.read(text)
+                yield Delta(text, len(encode(text)))
+            except SchemaError as error:
+                reason, problem = "unenforced", str(error)
+        request.clock.add("decode", perf_counter() - start)
+        ids, prompt = encode(text), int(usage.get("prompt_tokens") or 0)
+        cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+        tokens = Tokens(prefilled=prompt - cached, reused=cached, generated=len(ids))
+        self.output = StepOutput(ids, text, reason, problem=problem, first=first, tokens=tokens)
+        self._engine.written += len(ids)
+
+    def keep(self, message: Message) -> None:
+        """Appends what was written to the transcript."""
+        self._trunk.append(message, [*self._chat.generation_prompt, *self.output.ids, *self._chat.closing])
+
+    def _gone(self) -> str:
+        request = self.request
+        if request.deadline is not None and monotonic() >= request.deadline:
+            return "deadline"
+        return "cancelled" if request.cancelled is not None and request.cancelled() else ""
+
+    def _body(self) -> dict[str, Any]:
+        request, engine, extra = self.request, self._engine, list[Any]()
+        for messages in request.extra_prompt:
+            size = sum(len(self._chat.message(each.role, each.content)) for each in messages)
+            if size <= max(self.room - request.max_tokens, self.room // 2):
+                extra, self.room = list(messages), self.room - size
+                break
+        self._trunk.room(self._trunk.context - len(self._trunk.ids) - self.room + 1)
+        how = request.sampler.sampling
+        body = {
+            "model": engine.model,
+            "messages": laid_out([*(span.message for span in self._trunk.messages), *extra]),
+            "max_tokens": min(request.max_tokens, self.room),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "temperature": how.temperature,
+            **({"top_p": how.top_p} if how.top_p < 1 else {}),
+            **({"min_p": how.min_p} if how.min_p else {}),
+            **({"seed": how.seed} if how.seed is not None else {}),
+            **({"stop": list(request.stops)} if request.stops and request.grammar is None else {}),
+        }
+        if isinstance(request.choice, str) and (adapter := engine.adapters.get(request.choice)):
+            body["lora_path" if engine.kind == "sglang" else "model"] = adapter
+        if isinstance(request.grammar, RemoteGrammar):
+            body |= request.grammar.fields(engine.kind)
+        return body
+
+
+class RemoteEngine:
+    """Transcripts here, and steps on a server; see `Engine`. Thread-safe.
+
+    Args:
+        base: Counts tokens; nothing is computed on it.
+        bank: The cards of the skills.
+        server: Writes the steps.
+        kind: What the server is: `vllm`, `sglang`, or `openai` for any other.
+        model: The model's name there.
+        adapters: Names of the server's adapters, by skill; a skill without one is the model itself, under a grammar.
+    """
+
+    def __init__(
+        self, base: Base, bank: Bank, server: RemoteServer, kind: Kind, model: str, adapters: dict[str, str]
+    ) -> None:
+        self.base, self.bank, self.server, self.kind = base, bank, server, kind
+        self.model, self.adapters = model, adapters
+        self.missing = (*MISSING, *UNENFORCED_HERE.get(kind, ()))
+        self.written = 0
+        self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+
+    def open(self, messages: Sequence[Message] = ()) -> Transcript:
+        """An empty transcript: what the server has cached of it is its own business."""
+        return Transcript(self.base)
+
+    def close(self, trunk: Transcript) -> None:
+        """Nothing is kept."""
+
+    def grammar(self, term: Any) -> Grammar:
+        """What a server may write, compiled here too."""
+        return RemoteGrammar(term_of(term), self._compiler.compile(term), self.base.tokenizer.encode)
+
+    def compiled(self, term: Term) -> bool:
+        """Whether `grammar` would return at once."""
+        return self._compiler.compiled(term)
+
+    @contextmanager
+    def step(self, trunk: Transcript, request: StepRequest) -> Iterator[OpenStep]:
+        """Opens a step.
+
+        Raises:
+            InputError: A mixture of skills is asked for.
+        """
+        if not isinstance(request.choice, str):
+            raise InputError(f"the mixture {request.choice} cannot be written by a server: choose one skill")
+        yield RemoteStep(self, trunk, request)
+
+    def pin(self, trunk: Transcript) -> None:
+        """Raises InputError: a server keeps what it likes."""
+        raise InputError("a server decides itself what it keeps: leave pin() out")
+
+    @property
+    def stats(self) -> SchedulerStats:
+        """Requests and tokens so far."""
+        return SchedulerStats(self.server.requests, self.server.requests, self.written)
+
+    def memory(self) -> Memory:
+        """Grammars; nothing else is kept here."""
+        empty = CacheStats(0, 0, 0, 0, 0)
+        return Memory(empty, empty, empty, self.bank.bytes, *self._compiler.kept)
+
+
+def laid_out(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """Messages in the three roles and the order that every chat template takes.
+
+    A tool's result and a later system message become the user's words; neighbours of one role become one message.
+    """
+    found: list[dict[str, str]] = []
+    for place, message in enumerate(messages):
+        role, content = message.role, message.content
+        if role == "tool":
+            role, content = "user", f"Result of the tool: {content}"
+        elif role == "system" and place:
+            role = "user"
+        if found and found[-1]["role"] == role:
+            found[-1]["content"] += f"\n\n{content}"
+        else:
+            found.append({"role": role, "content": content})
+    return found

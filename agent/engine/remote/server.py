@@ -1,0 +1,193 @@
+"""Requests to an OpenAI-compatible server: bounded, sent again where that is safe, closed where nobody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import queue
+import re
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from loraloop.tool_schemas.errors import BaseModelError, ContextLengthError, InputError
+from loraloop.tool_schemas.http.client import Retries
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    import httpx
+
+TICK = 0.05
+"""Seconds between two looks at whether a run was cancelled, while the server is silent."""
+
+
+class RemoteServer:
+    """Requests to one OpenAI-compatible server. Thread-safe.
+
+    Args:
+        url: Where its `/v1` is.
+        key: Sent as a bearer token, if it is not empty.
+        concurrency: Requests in flight at most; further ones wait for their turn.
+        connect: Seconds until a connection is made.
+        read: Seconds between two pieces of an answer.
+        retries: When a request is sent again of which no answer came. Writing a text has no effect, so it is safe.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str = "",
+        *,
+        concurrency: int = 16,
+        connect: float = 5.0,
+        read: float = 120.0,
+        retries: Retries | None = None,
+    ) -> None:
+        import httpx
+
+        self.url = url.rstrip("/")
+        self.requests = 0
+        self._retries = retries or Retries()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        timeout = httpx.Timeout(read, connect=connect)
+        self._options: dict[str, Any] = {"headers": headers, "timeout": timeout, "trust_env": False}
+        self._concurrency = concurrency
+        self._client: httpx.AsyncClient | None = None
+        self._starting = threading.Lock()
+
+    def get(self, path: str) -> Any:
+        """The JSON at a path; a path that begins with `/` is not under `/v1`.
+
+        Raises:
+            BaseModelError: There is no answer, or none of use.
+            InputError: The server refuses the key.
+        """
+        import httpx
+
+        url = f"{self.url.removesuffix('/v1')}{path}" if path.startswith("/") else f"{self.url}/{path}"
+        try:
+            answer = httpx.get(url, **self._options)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._unreachable(error) from error
+        if answer.status_code != 200:
+            raise self._refused(answer.status_code, answer.text)
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise BaseModelError(f"{url} is no JSON: give the address of an OpenAI-compatible server") from error
+
+    def stream(self, body: dict[str, Any], gone: Callable[[], object]) -> Iterator[dict[str, Any]]:
+        """The chunks of a chat completion. The request is closed where `gone` says so, or the iterator is closed.
+
+        Raises:
+            BaseModelError: The server does not answer, or breaks off.
+            ContextLengthError: The messages are too long for the server.
+            InputError: The server refuses the key.
+        """
+        pieces: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
+        task = self._submit(body, pieces)
+        try:
+            while not gone():
+                try:
+                    piece = pieces.get(timeout=TICK)
+                except queue.Empty:
+                    continue
+                if piece is None:
+                    return
+                if isinstance(piece, BaseException):
+                    raise piece
+                yield piece
+        finally:
+            task.cancel()
+
+    def _submit(self, body: dict[str, Any], pieces: queue.SimpleQueue[Any]) -> Future[None]:
+        """Begins a request in the thread that holds the connections."""
+        import httpx
+
+        with self._starting:
+            if self._client is None:
+                self._loop = asyncio.new_event_loop()
+                limits = httpx.Limits(max_connections=self._concurrency)
+                self._client = httpx.AsyncClient(limits=limits, **self._options)
+                self._turns = asyncio.Semaphore(self._concurrency)
+                threading.Thread(target=self._loop.run_forever, name="loraloop-remote", daemon=True).start()
+            self.requests += 1
+
+        async def read() -> None:
+            try:
+                async with self._turns:
+                    async for chunk in self._chunks(body):
+                        pieces.put(chunk)
+                pieces.put(None)
+            except Exception as error:
+                pieces.put(self._unreachable(error) if isinstance(error, httpx.HTTPError) else error)
+
+        return asyncio.run_coroutine_threadsafe(read(), self._loop)
+
+    async def _chunks(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """The chunks; the request is sent again while nothing came of it and its failure may pass."""
+        import httpx
+
+        assert self._client is not None
+        begun, tried = False, 0
+        while True:
+            wait: float | None = None
+            try:
+                async with self._client.stream("POST", f"{self.url}/chat/completions", json=body) as answer:
+                    if answer.status_code == 200:
+                        async for chunk in _events(answer):
+                            begun = True
+                            yield chunk
+                        return
+                    text = (await answer.aread()).decode(errors="replace")
+                    if answer.status_code not in self._retries.statuses or tried >= self._retries.count:
+                        raise self._refused(answer.status_code, text)
+                    wait = _retry_after(answer.headers.get("retry-after", ""))
+                    if wait is not None and wait > self._retries.longest:
+                        raise self._refused(answer.status_code, f"it asks to wait {wait:g} s; {text}")
+            except httpx.TransportError:
+                if begun or tried >= self._retries.count:
+                    raise
+            await asyncio.sleep(self._retries.wait(tried, wait))
+            tried += 1
+
+    def _unreachable(self, error: Exception) -> BaseModelError:
+        return BaseModelError(f"the server at {self.url} does not answer ({type(error).__name__}): see that it runs")
+
+    def _refused(self, status: int, text: str) -> Exception:
+        """The error of an answer that is none."""
+        if status in (401, 403):
+            return InputError(f"the server at {self.url} refuses the key ({status}): give api_key=…")
+        try:
+            found = json.loads(text)
+            text = str((found.get("error") or found)["message"])
+        except (ValueError, TypeError, KeyError, AttributeError):
+            pass
+        if status in (400, 413) and re.search(r"context|too long|maximum.*length", text, re.IGNORECASE):
+            return ContextLengthError(f"the server at {self.url} finds the messages too long: {text[:500]}")
+        return BaseModelError(f"the server at {self.url} answered {status}: {text[:500]}")
+
+
+async def _events(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    """The data of server-sent events.
+
+    Raises:
+        RemoteProtocolError: They ended before their end was said.
+    """
+    import httpx
+
+    async for line in answer.aiter_lines():
+        data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
+        if data == "[DONE]":
+            return
+        if data:
+            chunk = json.loads(data)
+            if "error" in chunk:
+                raise BaseModelError(f"the server broke off: {str(chunk['error'])[:500]}")
+            yield chunk
+    raise httpx.RemoteProtocolError("the stream ended before its end")
+
+
+def _retry_after(text: str) -> float | None:
+    return float(text) if text.strip().isdigit() else None

@@ -1,0 +1,204 @@
+"""One step: what is asked for, what came of it, and the engine that writes it. All steps are written through here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from loraloop.agent.engine.generate import Delta, Generated
+from loraloop.agent.engine.sampler import Sampler, Sampling
+from loraloop.agent.engine.timer import Clock
+from loraloop.agent.limits import check_number
+from loraloop.agent.step import Tokens
+from loraloop.router.decision import NONE
+from loraloop.tool_schemas.errors import SchemaError
+
+if TYPE_CHECKING:
+    from loraloop.adapters.base.messages import Message
+    from loraloop.agent.engine.ledger import Active
+    from loraloop.agent.engine.prefix_cache import Memory
+    from loraloop.agent.engine.scheduler import SchedulerStats
+    from loraloop.agent.engine.transcript import Transcript
+    from loraloop.agent.skills.mixture import Mixture
+    from loraloop.tool_schemas.grammar.grammar import Grammar, Term
+    from loraloop.tool_schemas.tools.call_format import CallFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Openings:
+    """Two ways in which a constrained text may begin, and the thresholds that choose between them.
+
+    Attributes:
+        first: How the text begins on the first way.
+        second: How it begins on the second.
+        threshold: Probability of the first way from which it is taken; None: the sampler chooses.
+        ask: Probability from which a step for calls asks for arguments instead; None: the sampler chooses.
+    """
+
+    first: str
+    second: str
+    threshold: float | None = None
+    ask: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRequest:
+    """What one step writes at a transcript's end.
+
+    Attributes:
+        choice: The skill, or a mixture of skills; `none` is the bare base.
+        grammar: What may be written; None for free text.
+        extra_prompt: Messages that only this step sees, in alternatives: the first that fits is used, and none of them
+            where none fits.
+        max_tokens: Tokens that the step may generate; less where the context has no room for them.
+        sampler: Draws the tokens.
+        deadline: When the step must end, as a time of `time.monotonic()`; None for no bound.
+        cancelled: Asked before every token; true ends the step.
+        stops: Strings that end free text.
+        openings: Openings of the text that are weighed; None for none.
+        call_format: The base's own format of calls, if `grammar` is of that; the output has the runtime's form.
+        not_first: Free text does not begin with one of these characters.
+        plain_words: What the step sees besides, where the base would begin with one of `not_first`.
+        stays: Whether the text may stay in the transcript, so that there is room left for the end of its message.
+        clock: Gets the time of each phase.
+    """
+
+    choice: str | Mixture = NONE
+    grammar: Grammar | None = None
+    extra_prompt: Sequence[Sequence[Message]] = ()
+    max_tokens: int = 512
+    sampler: Sampler = field(default_factory=lambda: Sampler(Sampling()))
+    deadline: float | None = None
+    cancelled: Callable[[], bool] | None = None
+    stops: Sequence[str] = ()
+    openings: Openings | None = None
+    call_format: CallFormat | None = None
+    not_first: str = ""
+    plain_words: str = ""
+    stays: bool = False
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        check_number("max_tokens", self.max_tokens, least=1)
+
+
+@dataclass(slots=True)
+class StepOutput(Generated):
+    """What a step wrote, and what that took.
+
+    Attributes:
+        tokens: Counts. Tokens of the transcript that were computed before the step was opened count as reused.
+        ms: Milliseconds, with the reading of the messages, where `write_step` wrote it; else 0.
+    """
+
+    tokens: Tokens = field(default_factory=Tokens)
+    ms: float = 0.0
+
+
+class OpenStep(Protocol):
+    """A step whose skill is ready and whose text is not written yet.
+
+    Attributes:
+        active: The skill and its slot.
+        request: What is written.
+        output: What was written, once `write` has ended.
+        room: Tokens for which the context has room, after the extra prompt once `write` has begun.
+    """
+
+    active: Active
+    request: StepRequest
+    output: StepOutput
+    room: int
+
+    def write(self) -> Iterator[Delta]:
+        """Writes the text, piece by piece.
+
+        Raises:
+            LimitError: Not even the shortest text that the grammar allows fits the limit of tokens.
+        """
+
+    def keep(self, message: Message) -> None:
+        """Appends what was written to the transcript. Without this, the transcript stays as it was."""
+
+
+class Engine(Protocol):
+    """What a run needs of a transcript and of a step. `LocalEngine` computes both on a base in this process.
+
+    Attributes:
+        missing: What this engine cannot do that a base in this process can; every trace has it.
+    """
+
+    missing: tuple[str, ...]
+
+    def open(self, messages: Sequence[Message] = ()) -> Transcript:
+        """A transcript that holds as many of the first of these messages as were kept of an earlier one; or none."""
+
+    def close(self, trunk: Transcript) -> None:
+        """Takes back a transcript that nobody uses any more, for others to go on from."""
+
+    def grammar(self, term: Any) -> Grammar:
+        """Compiles what may be written; a term that was compiled before is kept."""
+
+    def compiled(self, term: Term) -> bool:
+        """Whether `grammar` would return at once."""
+
+    def step(self, trunk: Transcript, request: StepRequest) -> AbstractContextManager[OpenStep]:
+        """Opens a step at the transcript's end. No other step of this transcript may be open."""
+
+    def pin(self, trunk: Transcript) -> None:
+        """Keeps a beginning of transcripts for all that begin so.
+
+        Raises:
+            InputError: This engine keeps nothing.
+        """
+
+    @property
+    def stats(self) -> SchedulerStats:
+        """What was computed so far, and what waits."""
+
+    def memory(self) -> Memory:
+        """What is kept for later runs, each beside its bound."""
+
+
+def run_step(engine: Engine, trunk: Transcript, request: StepRequest) -> StepOutput:
+    """Writes one step whose text does not stay in the transcript.
+
+    Raises:
+        LimitError: Not even the shortest text that the grammar allows fits the limit of tokens.
+        SchemaError: No value was found that passes the checks of the grammar.
+    """
+    with engine.step(trunk, request) as step:
+        for _ in step.write():
+            pass
+        return checked(step.output)
+
+
+def checked(out: StepOutput) -> StepOutput:
+    """The output.
+
+    Raises:
+        SchemaError: No value was found that passes the checks of the grammar.
+    """
+    if out.reason == "unenforced":
+        raise SchemaError(f"no value was found that passes its check ({out.problem}); loosen the schema")
+    return out
+
+
+def transcript(engine: Engine, messages: Sequence[Message], known: int | None = None) -> Transcript:
+    """A transcript of whole messages; what is new of it is not computed yet.
+
+    Args:
+        engine: Where it is computed.
+        messages: All of them, in order.
+        known: How many of them may be taken over from an earlier transcript; None: all.
+
+    Raises:
+        ContextLengthError: They do not fit.
+    """
+    trunk = engine.open(messages[:known])
+    chat = trunk.base.chat
+    for message in messages[len(trunk.messages) :]:
+        trunk.append(message, chat.message(message.role, message.content, not trunk.messages))
+    return trunk

@@ -1,0 +1,353 @@
+"""Steps that a server writes: what it is asked, what is checked here, and what becomes of its failures."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loraloop import Agent, Limits, Policy, Runtime, Sessions, Tracer
+from loraloop.adapters.base import Message
+from loraloop.agent.engine.remote.engine import laid_out
+from loraloop.agent.engine.remote.grammar import RemoteGrammar
+from loraloop.agent.events import TokenGenerated
+from loraloop.tool_schemas.errors import (
+    BaseModelError,
+    ContextLengthError,
+    InputError,
+    LimitError,
+    SchemaError,
+    UnknownNameError,
+)
+from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+from loraloop.tool_schemas.grammar.grammar import Choice, JsonSchema, Lark, Regex
+from loraloop.tool_schemas.http.client import Retries
+
+DOUBLE = '[{"name": "double", "arguments": {"n": 2}}]'
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
+
+
+class Peer:
+    """An OpenAI-compatible server that answers what it was given to say: a text, a status, or a way to answer.
+
+    Attributes:
+        bodies: The requests that it got.
+        most: The most requests that it had at the same time.
+        closed: Set when a client went away before the answer's end.
+    """
+
+    def __init__(self) -> None:
+        self.answers: list[str | int | Callable[[Any], None]] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.models: list[dict[str, Any]] = [{"id": "model", "max_model_len": 2048}]
+        self.keys: list[str | None] = []
+        self.most = self._now = 0
+        self.closed = threading.Event()
+        lock, peer = threading.Lock(), self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                peer.keys.append(self.headers["Authorization"])
+                self.reply(200, json.dumps({"data": peer.models}))
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with lock:
+                    peer.bodies.append(body)
+                    peer.keys.append(self.headers["Authorization"])
+                    peer._now += 1
+                    peer.most = max(peer.most, peer._now)
+                    answer = peer.answers.pop(0) if peer.answers else "Fine."
+                try:
+                    if isinstance(answer, int):
+                        self.reply(answer, json.dumps({"error": {"message": "the context is too long"}}))
+                    elif callable(answer):
+                        answer(self)
+                    else:
+                        self.begin()
+                        self.piece(answer[:3])
+                        self.piece(answer[3:])
+                        self.end()
+                except (BrokenPipeError, ConnectionResetError):
+                    peer.closed.set()
+                finally:
+                    with lock:
+                        peer._now -= 1
+
+            def reply(self, status: int, text: str) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def begin(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream")
+                self.end_headers()
+
+            def piece(self, text: str, reason: str | None = None) -> None:
+                choice = {"delta": {"content": text}, "finish_reason": reason}
+                self.wfile.write(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
+                self.wfile.flush()
+
+            def end(self) -> None:
+                self.piece("", "stop")
+                usage = {"prompt_tokens": 40, "prompt_tokens_details": {"cached_tokens": 30}, "completion_tokens": 5}
+                self.wfile.write(f"data: {json.dumps({'choices': [], 'usage': usage})}\n\ndata: [DONE]\n\n".encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    made = Peer()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def connect(peer: Peer, one_base: None) -> Callable[..., Runtime]:
+    def made(*answers: Any, **options: Any) -> Runtime:
+        peer.answers += answers
+        return Runtime.connect(peer.url, **options)
+
+    return made
+
+
+def double(n: int) -> int:
+    """Doubles a number."""
+    return 2 * n
+
+
+def test_a_run_on_a_server_calls_tools_and_answers(peer: Peer, connect: Callable[..., Runtime]) -> None:
+    tracer = Tracer(keep=1)
+    agent = Agent(connect(DOUBLE, "It is 4."), [double], "Be exact.", hooks=[tracer])
+    result = agent.run_sync("Double 2.", skill="tools")
+    assert [step.skill for step in result.steps] == ["tools", "none"] and result.output == "It is 4."
+    assert result.steps[0].calls[0].result == 4 and result.steps[0].text == '[{"name":"double","arguments":{"n":2}}]'
+    assert (result.steps[0].tokens.prefilled, result.steps[0].tokens.reused) == (10, 30)
+    first, second = peer.bodies
+    assert first["response_format"]["json_schema"]["schema"]["type"] == "array" and first["model"] == "model"
+    assert "response_format" not in second and second["stream_options"] == {"include_usage": True}
+    assert [each["role"] for each in second["messages"]] == ["system", "user", "assistant", "user"]
+    assert second["messages"][0]["content"].startswith("Be exact.") and '"result":4' in second["messages"][3]["content"]
+    assert tracer.last is not None and tracer.last.runtime.missing == agent.runtime.engine.missing != ()
+
+
+def test_free_text_is_streamed_and_a_form_comes_when_it_was_checked(connect: Callable[..., Runtime]) -> None:
+    runtime = connect("Hello there.", '{"n": 7}')
+    pieces = [e.text for e in Agent(runtime).stream("Hi.", skill="none") if isinstance(e, TokenGenerated)]
+    assert pieces == ["Hel", "lo there."]
+    stream = Agent(runtime, output_type=SCHEMA).stream("A number.", skill="none")
+    assert [e.text for e in stream if isinstance(e, TokenGenerated)] == ['{"n":7}'] and stream.result.value == {"n": 7}
+
+
+def test_an_invalid_call_is_told_once_and_then_ends_as_invalid(peer: Peer, connect: Callable[..., Runtime]) -> None:
+    wrong = '[{"name":"double","arguments":{"n":"two"}}]'
+    policy = Policy(tool_choice="required", repairs=1)
+    result = Agent(connect(wrong, DOUBLE, "4."), [double], policy=policy).run_sync("Double 2.")
+    assert [step.outcome for step in result.steps] == ["invalid", "calls", "text"] and result.output == "4."
+    assert "That is not valid" in peer.bodies[1]["messages"][-1]["content"]
+    result = Agent(connect(wrong, wrong), [double], policy=policy).run_sync("Double 2.")
+    assert [step.outcome for step in result.steps] == ["invalid", "invalid"] and result.stop_reason == "invalid"
+    assert len(peer.bodies) == 5
+
+
+def test_a_skill_of_the_server_is_named_in_the_request(peer: Peer, connect: Callable[..., Runtime]) -> None:
+    peer.models += [{"id": "tools", "parent": "model"}]
+    runtime = connect("[]", "Hi.", engine="vllm")
+    Agent(runtime, [double]).run_sync("Hi.", skill="tools")
+    assert peer.bodies[0]["model"] == "tools" and peer.bodies[0]["structured_outputs"]["json"]["type"] == "array"
+    assert peer.bodies[1]["model"] == "model" and runtime.call_form("tools") == ""
+    Agent(connect("[]", "Hi.", engine="sglang", skills={"tools": "t"}), [double]).run_sync("Hi.", skill="tools")
+    assert (peer.bodies[2]["lora_path"], peer.bodies[2]["model"]) == ("t", "model")
+
+
+def test_what_passes_is_sent_again(peer: Peer, connect: Callable[..., Runtime]) -> None:
+    runtime = connect(503, 429, "Fine.")
+    runtime.engine.server._retries = Retries(backoff=0.01)  # type: ignore[attr-defined]
+    assert Agent(runtime).run_sync("Hi.", skill="none").output == "Fine." and len(peer.bodies) == 3
+    peer.answers += [503, 503, 503]
+    with pytest.raises(BaseModelError, match="answered 503"):
+        Agent(runtime).run_sync("Hi.", skill="none")
+    assert len(peer.bodies) == 6
+
+
+def test_what_broke_off_is_not_sent_again(peer: Peer, connect: Callable[..., Runtime]) -> None:
+    def breaks(handler: Any) -> None:
+        handler.begin()
+        handler.piece("Half")
+
+    with pytest.raises(BaseModelError, match="does not answer"):
+        Agent(connect(breaks)).run_sync("Hi.", skill="none")
+    assert len(peer.bodies) == 1
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, InputError), (400, ContextLengthError), (500, BaseModelError)])
+def test_a_refusal_says_what_it_is(connect: Callable[..., Runtime], status: int, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=r"the server at http://127.0.0.1"):
+        Agent(connect(status)).run_sync("Hi.", skill="none")
+
+
+@pytest.mark.parametrize("how", ["cancel", "deadline"])
+def test_a_run_that_ends_closes_its_request(peer: Peer, connect: Callable[..., Runtime], how: str) -> None:
+    def on_and_on(handler: Any) -> None:
+        handler.begin()
+        for _ in range(2000):
+            handler.piece("word ")
+            time.sleep(0.01)
+
+    limits = Limits(deadline=1.0 if how == "deadline" else None)
+    stream = Agent(connect(on_and_on), limits=limits).stream("Go on.", skill="none")
+    for event in stream:
+        if isinstance(event, TokenGenerated) and how == "cancel":
+            stream.cancel()
+    assert stream.result.stop_reason == ("cancelled" if how == "cancel" else "deadline")
+    assert peer.closed.wait(10), "the server goes on for nobody"
+
+
+def test_a_silent_server_does_not_hold_a_cancelled_run(connect: Callable[..., Runtime]) -> None:
+    free = threading.Event()
+    stream = Agent(connect(lambda handler: free.wait(30))).stream("Hi.", skill="none")
+    threading.Timer(0.5, stream.cancel).start()
+    start = time.monotonic()
+    assert stream.finish().stop_reason == "cancelled" and time.monotonic() - start < 15
+    free.set()
+
+
+def test_no_more_requests_are_in_flight_than_allowed(peer: Peer, connect: Callable[..., Runtime]) -> None:
+    def slow(handler: Any) -> None:
+        time.sleep(0.2)
+        handler.begin()
+        handler.piece("Fine.")
+        handler.end()
+
+    agent = Agent(connect(*[slow] * 6, concurrency=2))
+    results = agent.run_batch(["Hi."] * 6, skill="none")
+    assert [result.output for result in results] == ["Fine."] * 6 and peer.most == 2
+
+
+def test_a_run_goes_on_after_its_server_died(peer: Peer, connect: Callable[..., Runtime], tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def pay(n: int) -> str:
+        """Pays."""
+        made.append(n)
+        return "paid"
+
+    sessions = Sessions(tmp_path / "s.db")
+    call = '[{"name": "pay", "arguments": {"n": 2}}]'
+    agent = Agent(connect(call, 500, "Paid."), [pay], sessions=sessions)
+    with pytest.raises(BaseModelError, match="500"):
+        agent.run_sync("Pay 2.", skill="tools", session="one")
+    result = agent.run_sync(session="one")
+    assert result.output == "Paid." and made == [2] and len(peer.bodies) == 3
+
+
+def test_what_cannot_be_done_is_said(
+    peer: Peer, connect: Callable[..., Runtime], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "loraloop"):
+        runtime = connect()
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "loraloop"]
+    assert all(each in said for each in runtime.engine.missing)
+    with pytest.raises(InputError, match="mixture"):
+        Agent(runtime, [double]).run_sync("Hi.", policy=Policy(skills=({"tools": 0.5, "code": 0.5},)))
+    with pytest.raises(UnknownNameError, match="sglang"):
+        Runtime.connect(peer.url, engine="sglangs")  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="adapter"):
+        Runtime.connect(peer.url, engine="vllm", skills={"tools": "modle"})
+    with pytest.raises(BaseModelError, match="does not answer"):
+        Runtime.connect("http://127.0.0.1:9/v1")
+    peer.models = []
+    with pytest.raises(BaseModelError, match="lists no model"):
+        Runtime.connect(peer.url)
+
+
+def test_a_skill_as_a_function_is_checked_too(connect: Callable[..., Runtime]) -> None:
+    runtime = connect(DOUBLE, "no list")
+    assert runtime.skills.tools("Double 2.", [double]).calls[0].arguments == {"n": 2}
+    with pytest.raises((SchemaError, LimitError)):
+        runtime.skills.tools("Double 2.", [double])
+
+
+FENCED = Lark('start: "```python\\n" /[a-z]+ = [0-9]+/ "\\n```"', python=True)
+
+
+@pytest.mark.parametrize(
+    ("term", "kind", "fields"),
+    [
+        (JsonSchema(SCHEMA), "vllm", {"structured_outputs": {"json": SCHEMA}}),
+        (Regex("[0-9]+"), "vllm", {"structured_outputs": {"regex": "[0-9]+"}}),
+        (Choice(("yes", "no")), "vllm", {"structured_outputs": {"choice": ["yes", "no"]}}),
+        (Regex("[0-9]+"), "sglang", {"regex": "[0-9]+"}),
+        (Choice(("a.", "b")), "sglang", {"regex": r"a\.|b"}),
+        (Regex("[0-9]+"), "openai", {}),
+        (FENCED, "openai", {}),
+    ],
+)
+def test_each_kind_of_server_is_asked_in_its_way(term: Any, kind: Any, fields: dict[str, Any], base: Any) -> None:
+    compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+    assert RemoteGrammar(term, compiler.compile(term), base.tokenizer.encode).fields(kind) == fields
+
+
+@pytest.mark.parametrize(
+    ("term", "text", "read"),
+    [
+        (JsonSchema(SCHEMA), ' {"n" : 3}\n', '{"n":3}'),
+        (JsonSchema(SCHEMA), '{"n": "3"}', None),
+        (JsonSchema(SCHEMA), '{"n": 3', None),
+        (Regex("[0-9]+"), "42", "42"),
+        (Regex("[0-9]+"), "forty", None),
+        (Choice(("yes", "no")), '"no"', "no"),
+        (Choice(("yes", "no")), "maybe", None),
+        (FENCED, "Here:\n```python\nx = 1\n```\nDone.", "```python\nx = 1\n```"),
+        (FENCED, "x = 1", "```python\nx = 1\n```"),
+        (FENCED, "Sorry.", None),
+    ],
+)
+def test_what_a_server_wrote_is_checked_here(term: Any, text: str, read: str | None, base: Any) -> None:
+    compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+    grammar = RemoteGrammar(term, compiler.compile(term), base.tokenizer.encode)
+    if read is not None:
+        assert grammar.read(text) == read
+        return
+    with pytest.raises(SchemaError):
+        grammar.read(text)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["system", "user", "assistant", "tool"]), st.text("ab", min_size=1))))
+def test_messages_take_a_form_that_every_template_takes(messages: list[tuple[str, str]]) -> None:
+    found = laid_out([Message(role, content) for role, content in messages])
+    roles = [each["role"] for each in found]
+    assert all(one != other for one, other in itertools.pairwise(roles))
+    assert "tool" not in roles and "system" not in roles[1:]
+    rest = "\n\n".join(each["content"] for each in found)
+    for _, content in messages:
+        assert content in rest
+        rest = rest[rest.index(content) + len(content) :]
+
+
+def test_a_key_is_sent(peer: Peer, connect: Callable[..., Runtime]) -> None:
+    Agent(connect(key="s3cret")).run_sync("Hi.", skill="none")
+    assert peer.keys == ["Bearer s3cret"] * 2

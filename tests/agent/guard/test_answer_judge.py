@@ -1,0 +1,142 @@
+"""An answer that contradicts the records is found by the verdict skill, written once more, and gives way to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.skill.contracts import agreement_prompt, agreement_text, contradicts_of
+from loraloop.agent import Agent, Deny, Policy, RunResult, events
+from loraloop.agent.guard.answer_judge import records_in
+from loraloop.agent.tools.receipts import receipts_of
+from loraloop.testing import ScriptedRuntime, calls, text
+from loraloop.testing.runtime import SKILLS
+from loraloop.tool_schemas.errors import InputError, SchemaError
+
+AGREES, CONTRADICTS = (text(agreement_text(contradicts), "verdict") for contradicts in (False, True))
+ORDERED = "The order was placed for you."
+DENIED = "Nothing was ordered, because you refused it."
+RECEIPT = "Not done, because it was denied: order pads (place: Bonn). Reason: too dear."
+ORDER = calls(order_pads={"place": "Bonn"})
+
+
+def order_pads(place: str) -> str:
+    """Order pads."""
+    return "ordered"
+
+
+def agent(*steps: Any, denied: bool = True, **options: Any) -> tuple[ScriptedRuntime, Agent[Any, Any]]:
+    runtime = ScriptedRuntime(*steps, skills={**SKILLS, "verdict": "agreement"})
+    deny = {"ask": "*", "approve": lambda call, context: Deny("too dear")} if denied else {}
+    return runtime, Agent(runtime, [order_pads], policy=Policy(**deny, **options))
+
+
+def test_a_false_sentence_after_a_denial_is_written_once_more_with_the_receipts_beside_it() -> None:
+    runtime, made = agent(ORDER, calls(), ORDERED, CONTRADICTS, DENIED, AGREES)
+    result: RunResult[Any] = made.run_sync("Order pads for Bonn.")
+    runtime.assert_finished()
+    assert result.output == DENIED
+    assert ORDERED not in str(result.messages)
+    wrong = next(step for step in result.steps if step.outcome == "flawed")
+    assert [(flaw.kind, flaw.text) for flaw in wrong.flaws] == [("contradiction", ORDERED)]
+    assert not wrong.kept
+    assert "This contradicts what happened." in runtime.turns[4].told
+    assert "Not done, because it was denied: order pads (place: Bonn)." in runtime.turns[4].told
+
+
+def test_the_skill_reads_the_records_and_then_the_answer_in_its_branch() -> None:
+    runtime, made = agent(ORDER, calls(), DENIED, AGREES)
+    made.run_sync("Order pads for Bonn.")
+    judged = runtime.turns[-1]
+    assert judged.skill == "verdict"
+    assert agreement_prompt(DENIED) in judged.told
+    assert judged.messages[-1].role == "tool"
+    assert "denied by the user" in judged.messages[-1].content
+
+
+def test_then_the_receipts_are_the_answer() -> None:
+    runtime, made = agent(ORDER, calls(), ORDERED, CONTRADICTS, "All pads were ordered.", CONTRADICTS)
+    result = made.run_sync("Order pads for Bonn.")
+    runtime.assert_finished()
+    assert result.output == RECEIPT == result.messages[-1].content
+    assert result.stop_reason == "answer"
+    assert result.messages[-1].origin is not None
+    assert result.messages[-1].origin.kind == "runtime"
+    assert [step.outcome for step in result.steps][2:] == ["flawed", "flawed"]
+
+
+def test_after_a_value_of_no_record_a_contradiction_is_not_written_a_third_time() -> None:
+    runtime, made = agent(ORDER, calls(), "I ordered 71 pads.", ORDERED, CONTRADICTS)
+    result = made.run_sync("Order pads for Bonn.")
+    runtime.assert_finished()
+    assert result.output == RECEIPT
+
+
+def test_a_true_sentence_passes() -> None:
+    runtime, made = agent(ORDER, calls(), ORDERED, AGREES, denied=False)
+    result = made.run_sync("Order pads for Bonn.")
+    runtime.assert_finished()
+    assert result.output == ORDERED == result.messages[-1].content
+    assert not any(step.flaws for step in result.steps)
+
+
+def test_no_stream_shows_the_false_sentence() -> None:
+    _, made = agent(ORDER, calls(), ORDERED, CONTRADICTS, DENIED, AGREES)
+    told = list(made.stream("Order pads for Bonn."))
+    pieces = [each.text for each in told if isinstance(each, events.TokenGenerated)]
+    assert ORDERED not in pieces
+    assert DENIED in pieces
+    flawed = [(each.flaws[0].kind, each.again) for each in told if isinstance(each, events.AnswerFlawed)]
+    assert flawed == [("contradiction", True)]
+    _, made = agent(ORDER, calls(), ORDERED, CONTRADICTS, DENIED, AGREES)
+    assert "".join(made.stream_text("Order pads for Bonn.")) == DENIED
+
+
+def test_a_later_turn_without_calls_is_held_to_the_records_of_the_earlier_ones() -> None:
+    runtime, made = agent(ORDER, calls(), DENIED, AGREES, ORDERED, CONTRADICTS, ORDERED, CONTRADICTS)
+    first = made.run_sync("Order pads for Bonn.")
+    told = list(made.stream("Did you order them?", messages=first.messages))
+    runtime.assert_finished()
+    finished = told[-1]
+    assert isinstance(finished, events.RunFinished)
+    assert finished.result.output == RECEIPT
+    assert ORDERED not in [each.text for each in told if isinstance(each, events.TokenGenerated)]
+
+
+@pytest.mark.parametrize("why", ["free", "no records", "no skill"])
+def test_who_is_not_asked(why: str) -> None:
+    if why == "no records":
+        runtime, made = agent("Good morning.")
+        assert made.run_sync("Hello").output == "Good morning."
+    elif why == "free":
+        runtime, made = agent(ORDER, calls(), ORDERED, answers="free")
+        assert made.run_sync("Order pads for Bonn.").output == ORDERED
+    else:
+        runtime = ScriptedRuntime(ORDER, calls(), ORDERED)
+        assert Agent(runtime, [order_pads]).run_sync("Order pads for Bonn.").output == ORDERED
+    runtime.assert_finished()
+    assert all(turn.skill != "verdict" for turn in runtime.turns)
+
+
+def test_the_skill_cannot_be_chosen_for_a_step() -> None:
+    runtime, _ = agent()
+    assert "verdict" not in runtime.skills
+    assert runtime.answer_judge == "verdict"
+    with pytest.raises(InputError, match="checks answers"):
+        runtime.check("verdict")
+
+
+def test_records_are_read_back_from_a_transcript() -> None:
+    _, made = agent(ORDER, calls(), DENIED, AGREES)
+    result = made.run_sync("Order pads for Bonn.")
+    assert [each.text for each in receipts_of(records_in(result.messages))] == [RECEIPT]
+    strange = [Message("tool", "no JSON"), Message("assistant", "[1]"), Message("tool", '{"error": null}')]
+    assert [record.name for record in records_in(strange)] == ["", ""]
+
+
+def test_a_verdict_is_read_back() -> None:
+    assert [contradicts_of(agreement_text(each)) for each in (True, False)] == [True, False]
+    with pytest.raises(SchemaError, match="agrees or contradicts"):
+        contradicts_of('{"verdict":"safe"}')
