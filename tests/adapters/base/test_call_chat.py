@@ -338,6 +338,14 @@ def test_a_run_writes_calls_as_the_template_has_them(own: Base, name: str) -> No
     assert len(asked.calls) == 1
 
 
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_a_step_calls_nothing_from_its_threshold_on(own: Base, threshold: float) -> None:
+    tools = bare_runtime(own, own_calls=True).skills["tools"]
+    result = tools("A seat?", TOOLS, threshold=threshold)  # type: ignore[operator]
+    assert result.no_call is not None and 0 < result.no_call < 1 and result.no_call_from == threshold
+    assert (result.text == "[]") == (not result.calls) == (threshold == 0)
+
+
 def test_a_base_without_a_format_of_its_own_says_so() -> None:
     plain = random_base(0)
     assert bare_runtime(plain).base.chat.calls is None
