@@ -44,12 +44,16 @@ class Unrouted:
         )
 
 
-def bare_runtime(base: Base, *, context: int | None = None) -> Runtime:
+def bare_runtime(base: Base, *, context: int | None = None, own_calls: bool = False) -> Runtime:
     """A runtime on `base` with blank skills `tools`, `code` and `retrieval`; only a policy chooses the last two.
 
     Args:
         base: any base.
         context: Positions that a transcript may use.
+        own_calls: Whether tools are listed and calls written as the base's chat template has it.
+
+    Raises:
+        BaseModelError: The template has no format of calls.
     """
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.skill.blank import blank_skill
@@ -57,4 +61,4 @@ def bare_runtime(base: Base, *, context: int | None = None) -> Runtime:
     bank = Bank(base)
     for name, contract in CONTRACTS.items():
         bank.add(blank_skill(base, name, contract))
-    return Runtime(base, bank, Unrouted(), context=context)
+    return Runtime(base.with_own_calls() if own_calls else base, bank, Unrouted(), context=context)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from loraloop.router.decision import Route, RouterState, ScreenResult
     from loraloop.tool_schemas.grammar.grammar import Grammar
     from loraloop.tool_schemas.schema.findings import OnUnsupported
+    from loraloop.tool_schemas.tools.call_format import CallFormat
 
 
 class ConnectOptions(TypedDict, total=False):
@@ -116,6 +117,7 @@ class Runtime:
         host_bytes: int | None = None,
         context: int | None = None,
         keep_prefixes: bool | str | Path = False,
+        own_calls: bool = False,
     ) -> Runtime:
         """Loads a base with skills and a router.
 
@@ -135,6 +137,8 @@ class Runtime:
             keep_prefixes: Keeps what is computed of instructions and tools (never of what users say) on disk, readable
                 by its owner alone, so that the next process need not read them again: in `prefixes` of the cache
                 folder, or in the folder that is given. At most 1 GB; the least recently used go first.
+            own_calls: Whether a base that calls tools by itself, since none of the skills does, is shown them and
+                writes calls as its chat template has it.
 
         Raises:
             BaseModelError, SkillError, UnknownNameError: if something cannot be loaded; each says what to do.
@@ -174,6 +178,7 @@ class Runtime:
             bank.add(folder)
         if not bank.with_contract("calls") and "tools" not in bank:
             bank.add(blank_skill(model, "tools", "calls"))  # the base itself calls, under the grammar
+            model = model.with_own_calls() if own_calls else model
         if router is None:
             names = {name for name in bank.names if name not in shipped}
             router = own_router(model.fingerprints.architecture, names) or router_for(model)
@@ -277,8 +282,15 @@ class Runtime:
 
     def call_form(self, skill: str) -> str:
         """What the base sees of the form of calls, where it writes them without having been trained to; else empty."""
+        return self.base.prompting.call_form if self._calls_itself(skill) else ""
+
+    def call_format(self, skill: str) -> CallFormat | None:
+        """The base's own format of calls, if this skill is the base itself and writes in it; else None."""
+        return self.base.chat.calls if self._calls_itself(skill) else None
+
+    def _calls_itself(self, skill: str) -> bool:
         card = self.bank.card(skill) if skill in self.bank else None
-        return self.base.prompting.call_form if card and card.contract == "calls" and is_blank(card) else ""
+        return card is not None and card.contract == "calls" and is_blank(card)
 
     def check(self, skill: str | Mixture) -> None:
         """Raises UnknownNameError, naming the nearest skill, if there is no such skill; InputError if it cannot mix."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from loraloop.router.card import shipped_routers
 from loraloop.router.router import Router
+from loraloop.tool_schemas.errors import LoraloopError
+from loraloop.tool_schemas.tools.render import DEFINITIONS, render_tools
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -152,7 +155,7 @@ class Eyes:
 
     def _worded(self, content: str) -> str:
         for theirs, ours in self._wording.items():
-            content = content.replace(theirs, ours)
+            content = _signatures(content, ours) if theirs == DEFINITIONS else content.replace(theirs, ours)
         return content
 
     def _shortened(self, ids: list[int]) -> list[int]:
@@ -193,6 +196,21 @@ class Eyes:
                 states[layer].append(found)
         read = self.router.features({layer: torch.cat(parts) for layer, parts in states.items()})
         return _Transcript(ids, cache, read)
+
+
+@lru_cache(64)
+def _signatures(content: str, header: str) -> str:
+    """A system message with the signatures of its tools, in the place of their definitions as JSON."""
+    from loraloop.tool_schemas.tools.tool import Tool
+
+    before, found, lines = content.rpartition(DEFINITIONS)
+    if not found:
+        return content
+    try:
+        tools = [Tool.from_schema(json.loads(line), on_unsupported="check") for line in lines.split("\n") if line]
+    except (ValueError, LoraloopError):  # somebody else's words
+        return content
+    return before + render_tools(tools, header)
 
 
 @cache

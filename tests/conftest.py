@@ -153,7 +153,7 @@ def save_llama() -> SaveLlama:
         fields: dict[str, Any] = {
             "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
             "num_key_value_heads": 2, "vocab_size": 259, "max_position_embeddings": 512, "tie_word_embeddings": True,
-            "initializer_range": 0.2, "bos_token_id": 1, "eos_token_id": 0, **overrides,
+            "initializer_range": 0.2, "bos_token_id": 1, "eos_token_id": 0, "pad_token_id": None, **overrides,
         }  # fmt: skip
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **fields), dtype=torch.float32).eval()
         if kind != "llama":

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from loraloop.adapters.base.call_chat import CallChat, ChatTemplate
 from loraloop.adapters.base.chat import Chat
 from loraloop.adapters.base.decoder.cache import KVCache
 from loraloop.adapters.base.decoder.cuda_graphs import GraphedDecoder
@@ -19,6 +23,7 @@ from loraloop.adapters.base.decoder.native_decoder import NativeDecoder, serves
 from loraloop.adapters.base.loading.catalog import CATALOG, DEFAULT
 from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.adapters.base.loading.convert import (
+    TEMPLATE,
     AnyDecoder,
     BaseFingerprints,
     Converted,
@@ -39,6 +44,7 @@ from loraloop.kernels.cpu import native
 from loraloop.kernels.cpu.native import Native
 from loraloop.kernels.quantized import cpu_layout
 from loraloop.tool_schemas.errors import BaseModelError, unknown
+from loraloop.tool_schemas.tools.render import DEFINITIONS
 
 _FORMAT = 3  # of converted folders; raise it when their layout changes
 
@@ -50,12 +56,15 @@ class Base:
         card: What the base is: name, dimensions, fingerprints.
         decoder: Runs forwards.
         tokenizer: Its tokenizer.
+        template: Its chat template; None where only the format is known.
 
     Attributes:
         prompting: Extra prompt text that the runtime uses with this base; another record may be put in its place.
     """
 
-    def __init__(self, card: Converted, decoder: AnyDecoder, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, card: Converted, decoder: AnyDecoder, tokenizer: Tokenizer, template: ChatTemplate | None = None
+    ) -> None:
         self.name = card.name
         self.form = card.form
         self.prompting: Prompting = CATALOG[card.name].prompting if card.name in CATALOG else READING
@@ -63,7 +72,9 @@ class Base:
         self.fingerprints: BaseFingerprints = card.fingerprints
         self.decoder = decoder
         self.tokenizer = tokenizer
-        self.chat = Chat(card.chat, tokenizer)
+        self.chat: Chat = Chat(card.chat, tokenizer)
+        self._template = template
+        self._folder: Path | None = None
         self.stop_ids = frozenset((*card.eos_ids, self.chat.closing[0]))
         self.end_ids = self.stop_ids | tokenizer.special_ids  # a step ends at them: no special token is text
 
@@ -121,7 +132,34 @@ class Base:
         card = read_card(folder)
         decoder = open_decoder(folder, card, device or torch.device("cpu"), library)
         text = (folder / "tokenizer.json").read_text(encoding="utf-8")
-        return cls(card, decoder, Tokenizer(text, card.eos_ids))
+        kept = folder / TEMPLATE
+        template = ChatTemplate(*json.loads(kept.read_text(encoding="utf-8"))) if kept.exists() else None
+        base = cls(card, decoder, Tokenizer(text, card.eos_ids), template)
+        base._folder = folder
+        return base
+
+    def with_own_calls(self) -> Base:
+        """This base with a chat in which tools are listed and calls written as its chat template has it.
+
+        The weights are shared.
+
+        Raises:
+            BaseModelError: The template does not describe tools, or is not known.
+        """
+        if self._template is None:
+            where = f"delete {self._folder} and load it again" if self._folder else "load it from a file or folder"
+            raise BaseModelError(f"the chat template of {self.name} was not kept when it was converted: {where}")
+        try:
+            chat = CallChat(self.chat.format, self.tokenizer, self._template)
+        except BaseModelError as error:
+            raise BaseModelError(
+                f"{self.name} has no format of calls of its own ({error}): leave out own_calls"
+            ) from None
+        other = copy(self)
+        other.chat = chat
+        openers = "".join(dict.fromkeys(self.prompting.call_openers + chat.calls.openers))
+        other.prompting = replace(self.prompting, tools_header=DEFINITIONS, call_form="", call_openers=openers)
+        return other
 
     @property
     def native(self) -> bool:

@@ -8,8 +8,9 @@ harmless text and ordinary characters for text that spells a special token.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from loraloop.adapters.base.messages import ROLES, Message
 from loraloop.adapters.base.tokenizer import Tokenizer
 from loraloop.tool_schemas.errors import BaseModelError
+from loraloop.tool_schemas.tools.call_format import CallFormat
 
 _MARK = "\ue000content\ue001"
 
@@ -56,7 +58,7 @@ class ChatFormat:
         Raises:
             BaseModelError: if the template is broken, or rewrites earlier messages when later ones come.
         """
-        render = _renderer(template, bos, eos)
+        render = dated_renderer(template, bos, eos)
         user = [_marked("user")]
         try:
             system = render([_marked("system")], False)
@@ -88,7 +90,16 @@ class ChatFormat:
 
 
 class Chat:
-    """Renders messages to ids. A transcript's ids are its messages' ids one after another."""
+    """Renders messages to ids. A transcript's ids are its messages' ids one after another.
+
+    Attributes:
+        format: The template text around messages.
+        calls: The base's own format of calls; None where calls stand in a transcript as the runtime keeps them.
+        generation_prompt: Ids that open an assistant's message.
+        closing: Ids that end one.
+    """
+
+    calls: CallFormat | None = None
 
     def __init__(self, format: ChatFormat, tokenizer: Tokenizer) -> None:
         self.format = format
@@ -137,46 +148,93 @@ class Chat:
         return [token for place, each in listed for token in self.message(each.role, each.content, not place)]
 
     def _ids(self, head: str, content: str, tail: str) -> list[int]:
-        """Special tokens come from `head` and `tail` alone; plain stretches are encoded in one piece."""
-        before, after = self._pieces(head), self._pieces(tail)
+        """Ids of a text whose special tokens come from `head` and `tail` alone."""
+        return self._encoded([(head, True), (content, False), (tail, True)])
+
+    def _encoded(self, parts: Iterable[tuple[str, bool]]) -> list[int]:
+        """Ids of texts one after another; those marked true may spell special tokens, and plain stretches are one."""
         ids: list[int] = []
-        for piece in before[:-1]:
-            ids += self._piece(piece)
-        ids += self._tokenizer.encode(before[-1] + content + after[0])
-        for piece in after[1:]:
-            ids += self._piece(piece)
-        return ids
+        plain = ""
+        for text, own in parts:
+            for place, piece in enumerate(self._pieces(text) if own else [text]):
+                if place % 2:
+                    ids += [*self._tokenizer.encode(plain), self._tokenizer.special[piece]]
+                    plain = ""
+                else:
+                    plain += piece
+        return [*ids, *self._tokenizer.encode(plain)]
 
     def _pieces(self, text: str) -> list[str]:
         """Template text as plain, special, plain, special, …, plain."""
         return self._specials.split(text) if self._specials else [text]
 
-    def _piece(self, piece: str) -> list[int]:
-        special = self._tokenizer.special.get(piece)
-        return self._tokenizer.encode(piece) if special is None else [special]
+
+def dated_renderer(template: str, bos: str, eos: str) -> Any:
+    """A renderer that leaves out the date, where a template asks for it in every transcript (SmolLM3)."""
+    render = renderer(template, bos, eos)
+    try:
+        render([_marked("user")], False)
+    except BaseModelError:
+        try:
+            render([_marked("system"), _marked("user")], False)
+        except BaseModelError:
+            return renderer(template, bos, eos, strftime_now=lambda form: "")
+    return render
 
 
-def _renderer(template: str, bos: str, eos: str) -> Any:
+def renderer(template: str, bos: str, eos: str, **more: Any) -> Any:
+    """Renders messages with a Jinja chat template: `render(messages, add_generation_prompt, tools)`.
+
+    Models that think before they answer are told not to, where their template knows `enable_thinking`.
+
+    Args:
+        template: The template.
+        bos: Text of the token that begins a text.
+        eos: Text of the token that ends one.
+        **more: What else the template finds.
+    """
     import jinja2
+    from jinja2.ext import Extension
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     def refuse(message: str) -> None:
         raise jinja2.TemplateError(message)
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    class Generation(Extension):
+        """`{% generation %}`, by which transformers knows what the model writes: here only its body counts."""
+
+        tags = {"generation"}  # noqa: RUF012
+
+        def parse(self, parser: Any) -> Any:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", Generation]
+    )
     environment.globals["raise_exception"] = refuse
+    environment.filters["tojson"] = _to_json
+    fixed = {"bos_token": bos, "eos_token": eos, "enable_thinking": False, "tools_in_user_message": False, **more}
     try:
         compiled = environment.from_string(template)
     except jinja2.TemplateError as error:
         raise BaseModelError(f"the base's chat template does not compile: {error}") from error
 
-    def render(messages: list[dict[str, str]], generation: bool) -> str:
+    def render(messages: list[dict[str, Any]], generation: bool, tools: Sequence[Any] = ()) -> str:
+        listed = {"tools": list(tools)} if tools else {}
         try:
-            return compiled.render(messages=messages, add_generation_prompt=generation, bos_token=bos, eos_token=eos)
-        except jinja2.TemplateError as error:
+            return compiled.render(messages=messages, add_generation_prompt=generation, **listed, **fixed)
+        except (jinja2.TemplateError, TypeError, ValueError) as error:
             raise BaseModelError(f"the base's chat template refuses a plain transcript: {error}") from error
 
     return render
+
+
+def _to_json(
+    value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False
+) -> str:
+    """What `tojson` does in transformers: Jinja's own escapes what has a meaning in HTML."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _after(shorter: str, longer: str) -> str:

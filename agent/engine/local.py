@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from loraloop.agent.engine.generate import Budget, Delta, Generated, GenerateReq
 from loraloop.agent.engine.ledger import Active, Author
 from loraloop.agent.engine.prefix_cache import FullCaches, Memory, PrefixCache
 from loraloop.agent.engine.prefix_folder import PrefixFolder
-from loraloop.agent.engine.sampler import TwoWayChoice
+from loraloop.agent.engine.sampler import EndChoice, TwoWayChoice
 from loraloop.agent.engine.scheduler import QUEUE, Scheduler, SchedulerStats
 from loraloop.agent.engine.step import Openings, OpenStep, StepOutput, StepRequest
 from loraloop.agent.engine.transcript import Transcript
@@ -55,11 +56,15 @@ class LocalStep:
 
     def write(self) -> Iterator[Delta]:
         """Writes the text; see `OpenStep.write`."""
+        own = self.request.call_format
         for piece in self._engine.generate(self.branch, self._generate_request()):
-            if isinstance(piece, Delta):
-                yield piece
-            else:
+            if isinstance(piece, Generated):
+                if own is not None:  # in one piece, and what the grammar forced has no place in the runtime's form
+                    piece = replace(piece, text=own.read(piece.text), spans=())
+                    yield Delta(piece.text, len(piece.ids))
                 self.output = self._output(piece)
+            elif own is None:
+                yield piece
 
     def keep(self, message: Message) -> None:
         """Appends what was written to the trunk."""
@@ -67,6 +72,7 @@ class LocalStep:
 
     def _generate_request(self) -> GenerateRequest:
         request, room, prompt = self.request, self.room, list(self._chat.generation_prompt)
+        base = self._engine.base
         tokens = min(request.max_tokens, room)
         extra = self._extra_prompt(max(room - tokens, room // 2))
         plain: list[int] = []
@@ -80,14 +86,22 @@ class LocalStep:
             invocation=[*extra, *prompt],
             sampler=request.sampler,
             budget=Budget(min(tokens, self.room), request.deadline, request.cancelled),
-            stop_ids=self._engine.base.end_ids,
+            stop_ids=base.end_ids if request.call_format is None else base.stop_ids,  # calls may hold special tokens
             constraint=None if request.grammar is None else request.grammar.start(),
             stops=request.stops,
             not_first=self._engine.openers(request.not_first) if request.not_first else None,
             other_invocation=plain,
-            two_way=None if request.openings is None else self._engine.two_way(request.openings),
+            two_way=self._two_way(),
             clock=request.clock,
         )
+
+    def _two_way(self) -> TwoWayChoice | None:
+        openings = self.request.openings
+        if openings is None:
+            return None
+        if self.request.call_format is not None:
+            return EndChoice(self._chat.closing[0], openings.threshold)
+        return self._engine.two_way(openings)
 
     def _extra_prompt(self, most: int) -> list[int]:
         for messages in self.request.extra_prompt:

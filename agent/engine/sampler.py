@@ -187,6 +187,29 @@ class TwoWayChoice:
             logits[[*lost, *undecided]] = float("-inf")
 
 
+class EndChoice(TwoWayChoice):
+    """Weighs whether a text ends before it begins against all that it may begin with.
+
+    Args:
+        end: The token that ends a text.
+        threshold: Probability of the end from which it is taken; None: where it is the likelier.
+    """
+
+    def __init__(self, end: int, threshold: float | None = None) -> None:
+        super().__init__("", "", lambda token: b"", 0.5 if threshold is None else threshold)
+        self._end = end
+
+    def weigh_(self, ids: Sequence[int], logits: Tensor) -> None:
+        """Looks at the first logits `[V]`; see `TwoWayChoice.weigh_`."""
+        others = logits.isfinite()
+        others[self._end] = False
+        if ids or self.probability is not None or not logits[self._end].isfinite() or not others.any():
+            return
+        self.probability = float(logits.double().softmax(0)[self._end])
+        assert self.threshold is not None
+        logits[others if self.probability >= self.threshold else self._end] = float("-inf")
+
+
 def _along(text: bytes, way: bytes) -> bool:
     """Whether a text is on a way as far as both go."""
     size = min(len(text), len(way))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.transcript import Transcript
     from loraloop.agent.skills.mixture import Mixture
     from loraloop.tool_schemas.grammar.grammar import Grammar, Term
+    from loraloop.tool_schemas.tools.call_format import CallFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class StepRequest:
         cancelled: Asked before every token; true ends the step.
         stops: Strings that end free text.
         openings: Openings of the text that are weighed; None for none.
+        call_format: The base's own format of calls, if `grammar` is of that; the output has the runtime's form.
         not_first: Free text does not begin with one of these characters.
         plain_words: What the step sees besides, where the base would begin with one of `not_first`.
         stays: Whether the text may stay in the transcript, so that there is room left for the end of its message.
@@ -72,6 +74,7 @@ class StepRequest:
     cancelled: Callable[[], bool] | None = None
     stops: Sequence[str] = ()
     openings: Openings | None = None
+    call_format: CallFormat | None = None
     not_first: str = ""
     plain_words: str = ""
     stays: bool = False

@@ -39,8 +39,10 @@ class StepGrammars:
     def with_asking(self, form: CallForm, skill: str) -> CallForm:
         """The form with `{"ask": …}` allowed, if the skill was trained to ask for arguments.
 
-        Asking is not allowed where a call or a typed answer is required, since a question to the user is neither.
+        Asking is not allowed where a call or a typed answer is required, since a question to the user is neither. Where
+        the skill is the base itself, calls have the base's own format.
         """
+        form = replace(form, format=self._runtime.call_format(skill))
         able = skill in self._runtime.bank and self._runtime.bank.card(skill).asks
         return replace(form, ask=True) if able and not form.least and self._job.output.term is None else form
 
@@ -61,8 +63,8 @@ class StepGrammars:
         terms: list[Term | None] = [job.output.term]
         callers = self._runtime.with_contract("calls")
         if job.tools and job.policy.tool_choice != "none" and callers:
-            later = self.with_asking(self._later, callers[0])
-            terms = [self._first.term if self._first.required else later.term, job.output.term, later.term]
+            first, later = (self.with_asking(form, callers[0]) for form in (self._first, self._later))
+            terms = [first.term if first.required else later.term, job.output.term, later.term]
         if job.passages:
             terms.append(self.term("answer", self._later))
         missing = [each for each in terms if each is not None and not self._runtime.engine.compiled(each)]
@@ -74,7 +76,7 @@ class StepGrammars:
 
         Args:
             contract: What the step writes.
-            form: What it may call.
+            form: What it may call, and in which format.
             last: Whether it is the last repair of a step: tools that are not strict are then decoded as if they were.
         """
         if contract == "calls":
@@ -100,7 +102,7 @@ class StepGrammars:
         """
         schema = self._runtime.text_schema(skill) if contract == "text" and self._job.output.term is None else None
         named = skill if schema is not None else ""
-        key = contract, last, form.least, form.ask, tuple(tool.name for tool in form.tools), named
+        key = contract, last, form.format, form.least, form.ask, tuple(tool.name for tool in form.tools), named
         if key not in self._grammars:
             term = self.term(contract, form, last) if schema is None else JsonSchema(schema, on_unsupported="check")
             if term is None:

@@ -15,6 +15,7 @@ from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.limits import check_list
 from loraloop.agent.retrieval.chunking import OVERLAP, SIZE, check_sizes, cut
 from loraloop.agent.retrieval.documents import Document, cleaned, one_line, read_path
+from loraloop.agent.retrieval.meaning import DEPTH, Embedder, Meaning, fused
 from loraloop.agent.sqlite_file import SqliteFile, create, is_ours
 from loraloop.tool_schemas.errors import InputError
 
@@ -33,10 +34,10 @@ CREATE TABLE passages (id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT NOT NULL
 CREATE INDEX passages_of ON passages (document);
 CREATE VIRTUAL TABLE words USING fts5 (title, text, tokenize = 'porter unicode61 remove_diacritics 2');
 """
-_FIND = """
-SELECT passages.id, passages.text, passages.title, documents.source FROM words
-    JOIN passages ON passages.id = words.rowid JOIN documents ON documents.id = passages.document
-    WHERE words MATCH ? ORDER BY bm25(words, 2.0, 1.0), passages.id LIMIT ?
+_FIND = "SELECT rowid FROM words WHERE words MATCH ? ORDER BY bm25(words, 2.0, 1.0), rowid LIMIT ?"
+_READ = """
+SELECT passages.text, passages.title, documents.source FROM passages
+    JOIN documents ON documents.id = passages.document WHERE passages.id = ?
 """
 _UNSPACED = re.compile("([\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
 _COMMON = frozenset((
@@ -90,25 +91,36 @@ class IndexFile(SqliteFile):
 
 
 class PassageIndex:
-    """Finds passages by their words. A retriever; safe for threads, and on disk for processes (WAL).
+    """Finds passages by their words, and also by meaning if it has an embedder.
+
+    A retriever; safe for threads, and on disk for processes (WAL).
 
     Args:
         path: The file, made where there is none; None keeps the index in memory.
         size: Most characters of a passage.
         overlap: Most characters that a passage repeats from the one before.
+        embedder: Ranks by meaning too: an object with `encode(texts)`, or the folder or hub id of a model2vec model.
 
     Raises:
-        InputError: sizes that cannot be, or a file that is no index of this format.
+        InputError: sizes that cannot be, a file that is no index of this format, or an unusable embedder.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None, *, size: int = SIZE, overlap: int = OVERLAP) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        size: int = SIZE,
+        overlap: int = OVERLAP,
+        embedder: Embedder | str | os.PathLike[str] | None = None,
+    ) -> None:
         check_sizes(size, overlap)
         self.path = None if path is None else Path(path)
         self._size, self._overlap = size, overlap
+        self._meaning = None if embedder is None else Meaning(embedder)
         self._file = IndexFile(self.path)
 
     def retrieve(self, question: str, k: int = 4) -> list[Passage]:
-        """The `k` best passages for a question, the best first; none where no word of it occurs.
+        """The `k` best passages for a question, the best first; without an embedder none where no word of it occurs.
 
         Args:
             question: Any text: nothing in it is an operator.
@@ -117,9 +129,12 @@ class PassageIndex:
         terms = terms_of(question)
         if not terms or k < 1:
             return []
+        words = " OR ".join(f'"{term}"' for term in terms)
         with self._file.reading() as database:
-            rows = database.execute(_FIND, (" OR ".join(f'"{term}"' for term in terms), k)).fetchall()
-        return [Passage(f"p{key}", text, title, source) for key, text, title, source in rows]
+            keys = [key for (key,) in database.execute(_FIND, (words, k if self._meaning is None else DEPTH))]
+            if self._meaning is not None:
+                keys = fused([keys, self._meaning.best(database, question)], k)
+            return [Passage(f"p{key}", *database.execute(_READ, (key,)).fetchone()) for key in keys]
 
     def add(self, documents: Given | Iterable[Given]) -> Changes:
         """Adds documents in one transaction: unchanged ones are left alone, changed ones replaced.

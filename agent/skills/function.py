@@ -175,8 +175,10 @@ class SkillFunction(Generic[R]):
             deadline=deadline,
             cancelled=how.get("cancelled"),
             openings=openings,
+            call_format=runtime.call_format(self.name),
         )
-        system = system_content(how.get("instructions", ""), asked.tools)
+        header = runtime.base.prompting.tools_header
+        system = system_content(how.get("instructions", ""), asked.tools, header)
         messages = request(asked.prompt, asked.passages, how.get("messages", ()), system)
         progress, written = how.get("progress"), 0
         for piece in write_step(runtime, messages, writing):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar, Unpack, overload
 
 from loraloop.adapters.skill.contracts import (
@@ -116,7 +117,8 @@ class CallsFunction(SkillFunction[CallsResult]):
             raise InputError(f"tool_choice is 'none', and calling tools is all that skill {self.name!r} does")
         if choice not in ("auto", "required", *(tool.name for tool in given)):
             raise unknown("tool or tool choice", choice, (*(tool.name for tool in given), "auto", "required"))
-        form = strict_form(forms_of(given, choice, most=max_calls)[0])
+        own = self._runtime.call_format(self.name)
+        form = replace(strict_form(forms_of(given, choice, most=max_calls)[0]), format=own)
 
         def read(wrote: StepOutput) -> CallsResult:
             calls = parse_calls(wrote.text, form.tools)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
     from loraloop.agent.engine.step import Engine, Openings
     from loraloop.tool_schemas.grammar.grammar import Grammar
+    from loraloop.tool_schemas.tools.call_format import CallFormat
 
 
 class SkillRuntime(Protocol):
@@ -38,6 +39,8 @@ class SkillRuntime(Protocol):
     def openings(self, skill: str, contract: str, threshold: float | None) -> Openings | None: ...
 
     def call_form(self, skill: str) -> str: ...
+
+    def call_format(self, skill: str) -> CallFormat | None: ...
 
 
 @exit_waits

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from loraloop.tool_schemas.errors import InputError, SchemaError
-from loraloop.tool_schemas.grammar.grammar import JsonSchema
+from loraloop.tool_schemas.grammar.grammar import Term
+from loraloop.tool_schemas.tools.call_format import CallFormat
 from loraloop.tool_schemas.tools.calls import calls_term
 from loraloop.tool_schemas.tools.tool import Tool
 
@@ -46,6 +47,7 @@ class CallForm:
         most: Calls that it may write.
         required: Whether the caller asked for a call, so that the run has failed without one.
         ask: Whether it may name arguments that nobody said, instead of calling.
+        format: The base's own format of calls, if it writes in that.
     """
 
     tools: tuple[Tool, ...]
@@ -53,6 +55,7 @@ class CallForm:
     most: int = 8
     required: bool = False
     ask: bool = False
+    format: CallFormat | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,8 +63,10 @@ class CallForm:
         return tuple(tool.name for tool in self.tools)
 
     @property
-    def term(self) -> JsonSchema:
+    def term(self) -> Term:
         """Its grammar source."""
+        if self.format is not None:
+            return self.format.term(self.tools, self.least)
         return calls_term(self.tools, self.least, self.most, self.ask)
 
     def without(self, names: Collection[str]) -> CallForm:

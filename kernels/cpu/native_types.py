@@ -50,6 +50,7 @@ class CLayer(ctypes.Structure):
         ("mlp_norm", _pointer),
         ("q_norm", _pointer),
         ("k_norm", _pointer),
+        ("rotated", _int),
     )
 
 

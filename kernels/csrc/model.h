@@ -13,6 +13,7 @@ typedef struct {
     linear groups[GROUPS];
     const float *attention_norm, *mlp_norm;   /* [hidden] */
     const float *q_norm, *k_norm;             /* [head_dim], or NULL */
+    int64_t rotated;                          /* whether its queries and keys are */
 } layer;
 
 typedef struct {

@@ -30,6 +30,7 @@ static void merge(const run *r, int64_t token, float *to) {
     }
 }
 
+/* A head's query or key, normalized if there is a norm, and rotated if there are angles. */
 static void turn(const float *x, const float *norm, float eps, const float *cos, const float *sin, int64_t dim, float *to) {
     float normal[MOST_HEAD];
     if (norm) {
@@ -37,7 +38,8 @@ static void turn(const float *x, const float *norm, float eps, const float *cos,
         x = normal;
     }
     const int64_t half = dim / 2;
-    for (int64_t i = 0; i < half; i++) {
+    if (!cos) memcpy(to, x, sizeof(float) * (size_t)dim);
+    for (int64_t i = 0; cos && i < half; i++) {
         to[i] = x[i] * cos[i] + x[half + i] * sin[i];
         to[half + i] = x[half + i] * cos[half + i] + x[i] * sin[half + i];
     }
@@ -49,7 +51,7 @@ static void place_token(worker *w, int64_t token) {
     const shape *s = &r->m->attention;
     const layer *l = r->m->layer + here.layer;
     const int64_t dim = s->head_dim, position = r->position_of[token];
-    const float *cos = r->ask->cos + position * dim, *sin = r->ask->sin + position * dim;
+    const float *cos = l->rotated ? r->ask->cos + position * dim : NULL, *sin = r->ask->sin + position * dim;
     const float *q = r->qkv + token * (s->heads + 2 * s->kv_heads) * dim, *k = q + s->heads * dim, *v = k + s->kv_heads * dim;
     float turned[MOST_HEAD];
     for (int64_t head = 0; head < s->heads; head++) {

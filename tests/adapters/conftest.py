@@ -87,8 +87,9 @@ def write_gguf(random_blocks: Any) -> Callable[..., None]:
 
     def write(path: Path, model: Any, kind: str = "F32", finer: str | None = None, pre: str = "smollm") -> None:
         config, spec = model.config, json.loads(byte_tokenizer_json())
-        llama_like = config.model_type in ("llama", "mistral", "granite")
-        writer = gguf.GGUFWriter(str(path), "llama" if config.model_type == "mistral" else config.model_type)
+        llama_like = config.model_type in ("llama", "mistral", "granite", "smollm3", "ministral3")
+        kind_of = {"mistral": "llama", "ministral3": "mistral3"}.get(config.model_type, config.model_type)
+        writer = gguf.GGUFWriter(str(path), kind_of)
         writer.add_context_length(config.max_position_embeddings)
         writer.add_embedding_length(config.hidden_size)
         writer.add_block_count(config.num_hidden_layers)
@@ -97,7 +98,7 @@ def write_gguf(random_blocks: Any) -> Callable[..., None]:
         writer.add_head_count_kv(config.num_key_value_heads)
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
         writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-        if config.model_type == "qwen3":
+        if config.model_type in ("qwen3", "ministral3"):
             writer.add_key_length(config.head_dim)
         if config.model_type == "granite":
             writer.add_attention_scale(config.attention_multiplier)
@@ -108,6 +109,16 @@ def write_gguf(random_blocks: Any) -> Callable[..., None]:
             half = torch.arange(0, config.head_dim, 2) / config.head_dim
             plain, scaled = config.rope_parameters["rope_theta"] ** -half, model.model.rotary_emb.inv_freq
             writer.add_tensor("rope_freqs.weight", (plain / scaled).numpy())
+        if (rope := config.rope_parameters)["rope_type"] in ("linear", "yarn"):
+            writer.add_rope_scaling_type(gguf.RopeScalingType(rope["rope_type"]))
+            writer.add_rope_scaling_factor(rope["factor"])
+        if rope["rope_type"] == "yarn":
+            writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+        if config.model_type == "ministral3":
+            writer.add_rope_scaling_yarn_beta_fast(rope["beta_fast"])
+            writer.add_rope_scaling_yarn_beta_slow(rope["beta_slow"])
+            writer.add_rope_scaling_yarn_log_mul(rope["mscale_all_dim"])
+            writer.add_attn_temperature_scale(rope["llama_4_scaling_beta"])
         vocabulary = sorted(spec["model"]["vocab"], key=spec["model"]["vocab"].get)
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre(pre)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,11 +11,11 @@ from loraloop.adapters.base import Base, Message, Row
 from loraloop.adapters.base.prompting import READING
 from loraloop.router.card import shipped_routers
 from loraloop.router.decision import RouterState
-from loraloop.router.eyes import Eyes
+from loraloop.router.eyes import Eyes, _signatures
 from loraloop.router.features import RouterFeatures
 from loraloop.router.router import Router
 from loraloop.tool_schemas.errors import SkillError
-from loraloop.tool_schemas.tools.render import render_tools
+from loraloop.tool_schemas.tools.render import DEFINITIONS, render_tools
 from loraloop.tool_schemas.tools.tool import Tool
 
 TALK = [
@@ -107,6 +109,11 @@ def test_eyes_beside_another_base_read_its_tools_in_the_words_that_the_router_kn
         for prompting in (READING, base.prompting)
     )
     eyes = Eyes.beside(READING)
+    as_json = render_tools(tools, DEFINITIONS)  # for a base that writes calls in its own format
+    assert Eyes.beside(replace(READING, tools_header=DEFINITIONS))._worded(f"Hi.\n\n{as_json}") == (
+        f"Hi.\n\n{ours[0].content}"
+    )
+    assert eyes._worded("no tools") == "no tools" == _signatures("no tools", "x")
     assert torch.equal(eyes.features({}, theirs).choice, Eyes(base, eyes.router).features({}, ours).choice)
     assert Eyes.beside(READING).base is eyes.base
     assert eyes.choose(eyes.features({}, theirs), RouterState(tools=True)).skill == "tools"

@@ -72,7 +72,9 @@ class GrammarCompiler:
         """Compiles a term without keeping the result."""
         vocabulary = self.vocabulary
         if not isinstance(term, JsonSchema):
-            plain = LlguidanceGrammar(vocabulary, self._matcher(source_of(term)), False)
+            openers = term.openers if isinstance(term, Lark) else None
+            calls = openers is not None
+            plain = LlguidanceGrammar(vocabulary, self._matcher(source_of(term)), calls, calls, openers)
             return PythonGrammar(plain, vocabulary.bytes_of) if isinstance(term, Lark) and term.python else plain
         if term.schema is False:
             raise SchemaError("nothing fits the schema 'false'; give one that something fits", "$")

@@ -63,10 +63,13 @@ class Lark:
     Attributes:
         grammar: The text.
         python: Whether it describes a fenced block of Python whose code must also parse (`PythonGrammar`).
+        openers: Of a grammar of calls: the characters with which calls begin. Where the text may be empty, the empty
+            text stands for any other text that the model would rather write, unless that begins with one of these.
     """
 
     grammar: str
     python: bool = False
+    openers: str | None = None
 
 
 Term = JsonSchema | Regex | Choice | Lark

@@ -101,11 +101,22 @@ class Vocabulary:
         except ValueError as error:
             raise InputError(f"llguidance cannot read this tokenizer: {error}") from error
         self.splitter = Splitter(self.tokenizer)
+        self._beginning: dict[str, torch.Tensor] = {}
 
     @cached_property
     def digits(self) -> torch.Tensor:
         """The tokens that begin with a digit."""
         return torch.tensor([token for token in range(self.size) if self.bytes_of(token)[:1].isdigit()])
+
+    def beginning(self, characters: str) -> torch.Tensor:
+        """The tokens that begin with one of these characters, white space aside."""
+        if characters not in self._beginning:
+            wanted = tuple(characters.encode())
+            texts = (self.bytes_of(token).lstrip()[:1] for token in range(self.size))
+            self._beginning[characters] = torch.tensor(
+                [i for i, text in enumerate(texts) if text and text[0] in wanted]
+            )
+        return self._beginning[characters]
 
     @cached_property
     def closers(self) -> Closers:
@@ -125,12 +136,21 @@ class LlguidanceGrammar:
         matcher: The place before the first one.
         json: Whether it is JSON.
         bounded: Whether numbers are bounded, which the engine does not do for the digits after their points.
+        openers: Of calls, the characters with which they begin; see `Lark`.
     """
 
-    def __init__(self, vocabulary: Vocabulary, matcher: LLMatcher, json: bool, bounded: bool = False) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        matcher: LLMatcher,
+        json: bool,
+        bounded: bool = False,
+        openers: str | None = None,
+    ) -> None:
         self.vocabulary = vocabulary
         self.json = json
         self.bounded = bounded
+        self.openers = openers
         self._matcher = matcher
         self.shortest: list[int] | None = None  # a way from the start to the end, once one was looked for
 
@@ -181,15 +201,34 @@ class LlguidanceState:
         """Sets the logits [V] of tokens that cannot follow to minus infinity, in place."""
         if self._masker is None:
             self._masker = Masker(self._grammar.vocabulary.size)
+        first = self._grammar.openers is not None and not self._taken and self.can_stop
+        before = logits.clone() if first else None
         self._matcher.unsafe_compute_mask_ptr(self._masker.address, self._masker.size)
         self._check()
         self._masker.apply_(logits)
+        if before is not None:
+            self._weigh_end_(logits, before)
         if self._grammar.bounded and self._ends_in_decimals():
             digits = self._grammar.vocabulary.digits
             likely = logits[digits]
             logits[digits] = float("-inf")
             if logits.isneginf().all():  # where the number has to go on to be one that fits
                 logits[digits] = likely
+
+    def _weigh_end_(self, logits: torch.Tensor, before: torch.Tensor) -> None:
+        """Makes the end as likely as all that it stands for, and what may follow as all that begins like a call.
+
+        A fence may hold either, and counts for neither.
+        """
+        vocabulary, openers = self._grammar.vocabulary, self._grammar.openers or ""
+        logits[vocabulary.ends] = float("-inf")
+        allowed = logits.isfinite()
+        likewise = allowed.clone()
+        likewise[vocabulary.beginning(openers)] = True
+        others = ~likewise
+        others[vocabulary.beginning("`")] = False
+        logits[allowed] += before[likewise].logsumexp(0) - before[allowed].logsumexp(0)
+        logits[vocabulary.ends[0]] = before[others].logsumexp(0)
 
     def accept(self, tokens: Sequence[int]) -> None:
         """Moves on by tokens, all or none of them."""

@@ -115,18 +115,18 @@ def problem_of(root: dict[str, Any], place: dict[str, Any]) -> str:
         root: A normalised schema.
         place: A schema object in it, or one made of one.
     """
+    bounded = _problem(root, place, Bounds())
+    return bounded and _problem(root, place, None) and bounded
+
+
+def _problem(root: dict[str, Any], place: dict[str, Any], bounds: Bounds | None) -> str:
     from llguidance import LLMatcher
 
-    problem = ""
-    for bounds in (Bounds(), None):
-        try:
-            failed, messages = LLMatcher.validate_grammar_with_warnings(json_source(root, place, bounds))
-        except SchemaError as error:
-            return error.reason
-        if not failed:
-            return ""
-        problem = problem or reason_of(messages[0])
-    return problem
+    try:
+        failed, messages = LLMatcher.validate_grammar_with_warnings(json_source(root, place, bounds))
+    except SchemaError as error:
+        return error.reason
+    return reason_of(messages[0]) if failed else ""
 
 
 def costs_of(root: dict[str, Any]) -> str:
@@ -169,6 +169,25 @@ def json_source(root: dict[str, Any], place: dict[str, Any], bounds: Bounds | No
         return LLMatcher.grammar_from_json_schema(text, overrides=_OPTIONS)  # type: ignore[arg-type]
     except ValueError as error:
         raise SchemaError(f"cannot be decoded: {error}", "$") from error
+
+
+def embedded(schema: dict[str, Any], on_unsupported: OnUnsupported, options: dict[str, str]) -> dict[str, Any]:
+    """A schema as llguidance takes it in the middle of a Lark grammar.
+
+    Args:
+        schema: Of any draft.
+        on_unsupported: Whether what the engine cannot enforce is refused or left out.
+        options: The engine's options besides ours, such as its separators.
+
+    Raises:
+        SchemaError: It cannot be decoded.
+    """
+    plan = sifted(schema, on_unsupported)
+    if problem_of(plan.schema, plan.schema):
+        plan = prepared(schema, on_unsupported)
+    # A bound can contradict the schema, such as a pattern that only fits long texts.
+    bounds = None if _problem(plan.schema, plan.schema, Bounds()) else Bounds()
+    return {**Dialect(plan.schema, bounds).schema(), "x-guidance": {**_OPTIONS, **options}}
 
 
 def source_of(term: Regex | Choice | Lark) -> str:

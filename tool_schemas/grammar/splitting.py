@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from llguidance import LLMatcher, LLTokenizer
 
+_SPECIAL = b"\xff"  # stands before a special token in what llguidance forces as bytes
 _FEW = 48  # ways to go on that are all tried
 _MOST = 4096  # answers kept
 
@@ -47,14 +48,16 @@ class Splitter:
     def sure(self, matcher: LLMatcher) -> list[int]:
         """The tokens that llguidance forces from a place; where it gives special ones, those of the same text.
 
+        A special token is forced where the grammar names it by its id, so that its text does not fit.
+
         Args:
             matcher: The place. It is not changed.
         """
         forced = list(matcher.compute_ff_tokens())
         if not any(map(self._tokenizer.is_special_token, forced)):
             return forced
-        forced = self.tokens(self._tokenizer.decode_bytes(forced))
-        return forced[: matcher.deep_copy().try_consume_tokens(forced)]
+        spelled = self.tokens(self._tokenizer.decode_bytes(forced))
+        return spelled[: matcher.deep_copy().try_consume_tokens(spelled)] or forced[:1]
 
     def split(self, matcher: LLMatcher) -> list[int]:
         """The first tokens of what is forced from a place; empty if they depend on what follows.
@@ -62,7 +65,7 @@ class Splitter:
         Args:
             matcher: The place, where llguidance forces no token. It is not changed.
         """
-        text = matcher.compute_ff_bytes()
+        text = matcher.compute_ff_bytes().partition(_SPECIAL)[0]
         if not text:
             return []
         after = matcher.deep_copy()

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 HEADER = "# Tools\nYou can use these tools. `?` marks an argument that may be left out."
 """What stands before the signatures, where a base has no header of its own."""
 
+DEFINITIONS = "# Tools\nThe definitions of the tools, one a line."
+"""The header of tools that are listed as JSON, for a base whose chat template lists them."""
+
 _SILENT = frozenset({"title", "description", "default", "$schema", "$id", "$comment", "$defs", "definitions"})
 _NAME = re.compile(r"[A-Za-z_$][\w$.-]*", re.ASCII)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -239,11 +242,14 @@ def render_tools(tools: Iterable[Tool], header: str = HEADER) -> str:
 
     Args:
         tools: The tools in the order in which the model shall see them.
-        header: The text above them.
+        header: The text above them. Below `DEFINITIONS`, the tools are lines of JSON in OpenAI's form.
 
     Returns:
         The header, then one signature a tool, parted by empty lines. The same tools
         always give the same bytes.
     """
+    if header == DEFINITIONS:
+        lines = [dumps(tool.to_openai()) for tool in tools]
+        return "\n".join([header, *lines]) if lines else ""
     blocks = [signature(tool) for tool in tools]
     return "\n\n".join([header, *blocks]) if blocks else ""

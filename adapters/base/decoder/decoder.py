@@ -179,7 +179,7 @@ class Decoder:
 
         for index, layer in enumerate(self.layers):
             y = product(index, "qkv", rms_norm(h, size, layer.attention_norm, eps))
-            x = attend(index, *self._heads(layer, y, cos, sin))
+            x = attend(index, *self._heads(index, y, cos, sin))
             h = added(h, index, "attention", product(index, "o", x.to(h.dtype)))
             y = product(index, "gate_up", rms_norm(h, size, layer.mlp_norm, eps))
             h = added(h, index, "mlp", product(index, "down", silu(y[:, :inner]) * y[:, inner:]))
@@ -214,12 +214,14 @@ class Decoder:
             parts.append(h[start : (start := start + len(row.tokens))])
         return torch.cat(parts)
 
-    def _heads(self, layer: Layer, y: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys (normalized where the base does so, and rotated) and values of `y[N, q + k + v]`, in fp32.
+    def _heads(self, index: int, y: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of a layer, from `y[N, q + k + v]`, in fp32.
+
+        Queries and keys are normalized where the base does so, and rotated unless the layer goes without.
 
         The bias joins in fp32 too: Qwen2's keys have biases so large that bf16 would lose the rest.
         """
-        config = self.config
+        config, layer = self.config, self.layers[index]
         y = y.float()
         if layer.qkv_bias is not None:
             y = y + layer.qkv_bias
@@ -228,7 +230,8 @@ class Decoder:
         if layer.q_norm is not None and layer.k_norm is not None:
             parts = ((turned[:, : config.heads], layer.q_norm), (turned[:, config.heads :], layer.k_norm))
             turned = torch.cat([rms_norm(x, (config.head_dim,), w.float(), config.rms_eps) for x, w in parts], dim=1)
-        turned = rotate(turned, cos, sin)
+        if index not in config.rope.skipped:
+            turned = rotate(turned, cos, sin)
         q, k = turned[:, : config.heads], turned[:, config.heads :]
         if config.scales.attention is not None:  # caches attend with head_dim ** -0.5
             q = q * (config.scales.attention * config.head_dim**0.5)

@@ -63,7 +63,8 @@ class NativeDecoder:
         self.rope = RopeTable(config, self.device)
         self._pages = PagePool(config.layers, config.kv_heads, config.head_dim)
         layers = (c.CLayer * config.layers)()
-        for made, layer in zip(layers, self.layers, strict=True):
+        for index, (made, layer) in enumerate(zip(layers, self.layers, strict=True)):
+            made.rotated = index not in config.rope.skipped
             bias = None if layer.qkv_bias is None else self._vector(layer.qkv_bias)
             weights = (layer.qkv, layer.o, layer.gate_up, layer.down)
             made.groups[:] = [c.CLinear.of(w, bias if w is layer.qkv else None) for w in weights]

@@ -20,7 +20,39 @@ def frequencies(config: ModelConfig) -> Tensor:
         return base / float(scaling["factor"])
     if kind == "llama3":
         return _llama3(base, scaling)
+    if kind == "yarn":
+        return _yarn(base, config)
     return base
+
+
+def magnitude(config: ModelConfig) -> float:
+    """What cosines and sines are multiplied by: YaRN's attention factor, else 1."""
+    scaling = dict(config.rope.scaling)
+    if scaling.get("rope_type") != "yarn":
+        return 1.0
+    if "attention_factor" in scaling:
+        return float(scaling["attention_factor"])
+    grown = 0.1 * math.log(max(float(scaling["factor"]), 1.0))
+    one, other = float(scaling.get("mscale", 0)), float(scaling.get("mscale_all_dim", 0))
+    return (one * grown + 1) / (other * grown + 1) if one and other else grown + 1
+
+
+def _yarn(base: Tensor, config: ModelConfig) -> Tensor:
+    """YaRN (arXiv 2309.00071): fast pairs stay as they are, slow ones are interpolated, those between are blended."""
+    scaling, dim = dict(config.rope.scaling), config.head_dim
+    original = float(scaling["original_max_position_embeddings"])
+
+    def pair(turns: float) -> float:
+        """The pair that turns so often within the original context."""
+        return dim * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(config.rope.theta))
+
+    low, high = pair(float(scaling.get("beta_fast", 32))), pair(float(scaling.get("beta_slow", 1)))
+    if scaling.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dim - 1)
+    ramp = (torch.arange(dim // 2, dtype=torch.float32) - low) / ((high - low) or 0.001)
+    slow = ramp.clamp(0, 1)
+    return base / float(scaling["factor"]) * slow + base * (1 - slow)
 
 
 def _llama3(base: Tensor, scaling: dict[str, float | int | str]) -> Tensor:
@@ -37,6 +69,7 @@ class RopeTable:
 
     def __init__(self, config: ModelConfig, device: torch.device) -> None:
         self._frequencies = frequencies(config).to(device)
+        self._magnitude = magnitude(config)
         self._cos = self._sin = torch.empty(0, device=device)
 
     def at(self, start: int | Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -54,7 +87,7 @@ class RopeTable:
 
     def _turned(self, places: Tensor) -> tuple[Tensor, Tensor]:
         angles = torch.outer(places, self._frequencies)
-        cos, sin = angles.cos(), angles.sin()
+        cos, sin = angles.cos() * self._magnitude, angles.sin() * self._magnitude
         return torch.cat([cos, cos], dim=-1)[:, None], torch.cat([-sin, sin], dim=-1)[:, None]
 
 

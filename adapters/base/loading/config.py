@@ -9,12 +9,15 @@ from typing import Any
 from loraloop.adapters.payload.sites import MODULES, module_shape
 from loraloop.tool_schemas.errors import BaseModelError
 
-ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3", "granite")
+ARCHITECTURES = ("llama", "mistral", "ministral3", "qwen2", "qwen3", "granite", "smollm3")
 _FIELDS = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "rms_norm_eps",
 )  # fmt: skip
 LARGEST = 100_000_000
 """Of any dimension; far beyond those of any base."""
+_WIDE = ("qwen3", "ministral3")  # heads are of 128 where nothing is said
+_YARN = ("rope_type", "factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "mscale",
+         "mscale_all_dim", "attention_factor", "truncate")  # fmt: skip
 _SCALES = ("embedding", "attention", "residual", "logits")
 
 
@@ -24,11 +27,13 @@ class Rope:
 
     Attributes:
         theta: base of the frequencies.
-        scaling: empty, or Hugging Face's dictionary of type `linear` or `llama3`.
+        scaling: empty, or Hugging Face's dictionary of type `linear`, `llama3` or `yarn`.
+        skipped: layers whose queries and keys are not rotated (SmolLM3).
     """
 
     theta: float = 10_000.0
     scaling: tuple[tuple[str, float | int | str], ...] = ()
+    skipped: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +101,9 @@ class ModelConfig:
         if self.heads % self.kv_heads:
             raise BaseModelError(f"{self.heads} query heads cannot share {self.kv_heads} key-value heads")
         kind = dict(self.rope.scaling).get("rope_type")
-        if kind not in (None, "default", "linear", "llama3"):
+        if kind not in (None, "default", "linear", "llama3", "yarn"):
             raise BaseModelError(
-                f"unsupported rope scaling {kind!r}: use a base with linear or llama3 scaling, or none"
+                f"unsupported rope scaling {kind!r}: use a base with linear, llama3 or yarn scaling, or none"
             )
 
     @classmethod
@@ -120,25 +125,20 @@ class ModelConfig:
                 "them: use a base without"
             )
         heads = int(config["num_attention_heads"])
-        rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
-        theta = rope.pop("rope_theta", None) or config.get("rope_theta", 10_000.0)
-        if "type" in rope:
-            rope.setdefault("rope_type", rope.pop("type"))
-        if rope.get("rope_type", "default") == "default":
-            rope = {}
+        rope, positions = _rope(kind, config)
         return cls(
             hidden_size=int(config["hidden_size"]),
             intermediate_size=int(config["intermediate_size"]),
             layers=int(config["num_hidden_layers"]),
             heads=heads,
             kv_heads=int(config.get("num_key_value_heads") or heads),
-            head_dim=int(config.get("head_dim") or (128 if kind == "qwen3" else config["hidden_size"] // heads)),
+            head_dim=int(config.get("head_dim") or (128 if kind in _WIDE else config["hidden_size"] // heads)),
             vocab_size=int(config["vocab_size"]),
-            max_positions=int(config.get("max_position_embeddings", 2048)),
+            max_positions=positions,
             rms_eps=float(config["rms_norm_eps"]),
-            tied_embeddings=bool(config.get("tie_word_embeddings", False)),
+            tied_embeddings=bool(config.get("tie_word_embeddings", kind == "smollm3")),
             architecture=kind,
-            rope=Rope(float(theta), tuple(sorted(rope.items()))),
+            rope=rope,
             qkv_bias=kind == "qwen2",
             qk_norm=kind == "qwen3",
             sliding_window=_window(kind, config),
@@ -151,14 +151,14 @@ class ModelConfig:
         rest = dict(given)
         scaling = tuple((str(name), value) for name, value in rest.pop("rope_scaling", ()))
         scales = {name: rest.pop(f"{name}_scale") for name in _SCALES if f"{name}_scale" in rest}
-        rope = Rope(rest.pop("rope_theta", Rope().theta), scaling)
+        rope = Rope(rest.pop("rope_theta", Rope().theta), scaling, tuple(rest.pop("rope_skipped", ())))
         return cls(**rest, rope=rope, scales=Scales(**scales))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it, without groups; what a plain Llama lacks is left out: fingerprints are made of it."""
         flat = asdict(self)
         rope, scales = flat.pop("rope"), flat.pop("scales")
-        plain = {"qkv_bias": False, "qk_norm": False, "sliding_window": None}
+        plain = {"qkv_bias": False, "qk_norm": False, "sliding_window": None, "rope_skipped": ()}
         plain |= {f"{name}_scale": value for name, value in asdict(Scales()).items()}
         flat |= {f"rope_{name}": value for name, value in rope.items()}
         flat |= {f"{name}_scale": value for name, value in scales.items()}
@@ -176,6 +176,31 @@ def unsupported(architecture: str, where: str = "") -> BaseModelError:
     )
 
 
+def _rope(kind: str, config: Mapping[str, Any]) -> tuple[Rope, int]:
+    """The rotary embeddings, and the positions of a context; transformers' defaults stand in for absent fields."""
+    given = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    positions = int(config.get("max_position_embeddings", 2048))
+    theta = given.pop("rope_theta", None) or config.get("rope_theta", 2_000_000.0 if kind == "smollm3" else 10_000.0)
+    if "type" in given:
+        given.setdefault("rope_type", given.pop("type"))
+    scaling = given
+    skipped: tuple[int, ...] = ()
+    if given.get("rope_type", "default") == "default":
+        scaling = {}
+    elif given["rope_type"] == "yarn":
+        given.setdefault("original_max_position_embeddings", positions)
+        if given.get("factor") is None:
+            given["factor"] = positions / given["original_max_position_embeddings"]
+        scaling = {name: given[name] for name in _YARN if given.get(name) is not None}
+        if given.get("llama_4_scaling_beta"):  # what it scales is 1 up to there
+            positions = min(positions, int(given["original_max_position_embeddings"]))
+    if kind == "smollm3":
+        every, layers = int(config.get("no_rope_layer_interval") or 4), int(config["num_hidden_layers"])
+        turned = config.get("no_rope_layers") or [(layer + 1) % every for layer in range(layers)]
+        skipped = tuple(layer for layer, is_turned in enumerate(turned) if not is_turned)
+    return Rope(float(theta), tuple(sorted(scaling.items())), skipped), positions
+
+
 def _window(kind: str, config: Mapping[str, Any]) -> int | None:
     """The sliding window of every layer; transformers' defaults stand in for absent fields.
 
@@ -183,9 +208,10 @@ def _window(kind: str, config: Mapping[str, Any]) -> int | None:
         BaseModelError: if some layers slide and others see everything.
     """
     window = config.get("sliding_window", 4096)
-    if kind == "mistral":
+    if kind in ("mistral", "ministral3"):
+        window = config.get("sliding_window", 4096 if kind == "mistral" else None)
         return None if window is None else int(window)
-    if kind not in ("qwen2", "qwen3") or not config.get("use_sliding_window") or window is None:
+    if kind not in ("qwen2", "qwen3", "smollm3") or not config.get("use_sliding_window") or window is None:
         return None
     layers, full = int(config["num_hidden_layers"]), int(config.get("max_window_layers", 28))
     kinds = config.get("layer_types") or ["sliding_attention" if i >= full else "full_attention" for i in range(layers)]

@@ -1,6 +1,7 @@
 """Converts a source once into a cache folder, and opens a converted base.
 
-A converted base is a folder: `base.json` (config, chat format, hashes), `tokenizer.json` and `weights.safetensors`.
+A converted base is a folder: `base.json` (config, chat format, hashes), `chat_template.json` (the template itself),
+`tokenizer.json` and `weights.safetensors`.
 For the C decoder the weights are in tiles. For torch they are in its own packed layout, with `dense-*.safetensors`
 beside them: each layer's values in bf16 for products of many rows (memory-mapped, so they cost nothing until a long
 prefill reads them).
@@ -38,6 +39,8 @@ from loraloop.kernels.quantized import GROUP, DenseWeight, Int4Weight, Int8Weigh
 from loraloop.tool_schemas.errors import BaseModelError
 
 AnyDecoder = Decoder | NativeDecoder
+TEMPLATE = "chat_template.json"
+"""Name of the file that holds the chat template, and the texts of the tokens that begin and end a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ def convert(
     """Writes the converted base to `folder`, whole or not at all; `tiled` for the C decoder."""
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=make_writable(folder.parent)))
     try:
+        template = json.dumps([source.chat_template, source.bos, source.eos])
+        (scratch / TEMPLATE).write_text(template, encoding="utf-8")
         _write(source, name, form, scratch, progress=progress, tiled=tiled)
         try:
             scratch.rename(folder)

@@ -21,7 +21,13 @@ from loraloop.adapters.base.loading.quantize import dense
 from loraloop.adapters.base.loading.source import Codes4, Fine, SourcePart
 from loraloop.tool_schemas.errors import BaseModelError
 
-_PERMUTED = ("llama", "granite")  # files in which query and key rows stand in interleaved rotary order
+_NAMES = {"mistral3": "ministral3"}  # architectures that have another name in files
+_PERMUTED = (
+    "llama",
+    "granite",
+    "smollm3",
+    "ministral3",
+)  # files in which query and key rows stand in interleaved rotary order
 _MODULES = {
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
@@ -90,23 +96,30 @@ class GGUFSource:
 
     def _config(self) -> ModelConfig:
         kind = str(self._field("general.architecture"))
-        if kind not in ARCHITECTURES:
+        architecture = _NAMES.get(kind, kind)
+        if architecture not in ARCHITECTURES:
             raise unsupported(kind, " in the GGUF file")
+        layers = int(self._field(f"{kind}.block_count"))
+        positions, scaling = self._scaling(kind)
         heads = int(self._field(f"{kind}.attention.head_count"))
         hidden = int(self._field(f"{kind}.embedding_length"))
         config = ModelConfig(
             hidden_size=hidden,
             intermediate_size=int(self._field(f"{kind}.feed_forward_length")),
-            layers=int(self._field(f"{kind}.block_count")),
+            layers=layers,
             heads=heads,
             kv_heads=int(self._field(f"{kind}.attention.head_count_kv", heads)),
             head_dim=int(self._field(f"{kind}.attention.key_length", hidden // heads)),
             vocab_size=len(self._field("tokenizer.ggml.tokens")),
-            max_positions=int(self._field(f"{kind}.context_length")),
-            rope=Rope(float(self._field(f"{kind}.rope.freq_base", 10_000.0))),
+            max_positions=positions,
+            rope=Rope(
+                float(self._field(f"{kind}.rope.freq_base", 10_000.0)),
+                tuple(sorted(scaling.items())),
+                tuple(range(3, layers, 4)) if kind == "smollm3" else (),
+            ),
             rms_eps=round(float(self._field(f"{kind}.attention.layer_norm_rms_epsilon")), 12),
             tied_embeddings="output.weight" not in self._tensors,
-            architecture=kind,
+            architecture=architecture,
             qkv_bias=kind == "qwen2",
             qk_norm=kind == "qwen3",
             sliding_window=self._field(f"{kind}.attention.sliding_window", None),
@@ -120,9 +133,28 @@ class GGUFSource:
         factors = self._tensors.get("rope_freqs.weight")
         if factors is not None:
             return _scaled_as_llama3(config, decode("F32", factors.data, (config.head_dim // 2,)))
-        if self._field(f"{kind}.rope.scaling.type", "none") != "none":
-            raise _scaled()
         return config
+
+    def _scaling(self, kind: str) -> tuple[int, dict[str, Any]]:
+        """The positions of a context, and how rotary frequencies are scaled, by Hugging Face's names."""
+        positions, about = int(self._field(f"{kind}.context_length")), f"{kind}.rope.scaling"
+        scaled = self._field(f"{about}.type", "none")
+        if scaled == "none":
+            return positions, {}
+        if scaled not in ("linear", "yarn"):
+            raise _scaled()
+        scaling: dict[str, Any] = {"rope_type": scaled, "factor": float(self._field(f"{about}.factor"))}
+        if scaled == "yarn":
+            original = int(self._field(f"{about}.original_context_length", positions))
+            scaling["original_max_position_embeddings"] = original
+            for name in ("beta_fast", "beta_slow"):
+                scaling[name] = self._field(f"{about}.yarn_{name}", None)
+            scaling["attention_factor"] = self._field(f"{about}.yarn_attn_factor", None)
+            if grown := self._field(f"{about}.yarn_log_multiplier", 0.0):
+                scaling |= {"mscale": 1.0, "mscale_all_dim": grown}
+            if self._field(f"{kind}.attention.temperature_scale", 0.0):  # what it scales is 1 up to there
+                positions = min(positions, original)
+        return positions, {name: value for name, value in scaling.items() if value is not None}
 
     def _tokenizer(self) -> tuple[str, tuple[int, ...], str, str]:
         if self._field("tokenizer.ggml.model") != "gpt2":

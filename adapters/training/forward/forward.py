@@ -122,7 +122,7 @@ class BranchForward:
         x = self._input(index, "qkv", _norm(h, layer.attention_norm, config.rms_eps))
         y = self._product(index, layer, "qkv", x)
         dtype = torch.float32 if config.qkv_bias else self.decoder.dtype
-        q, k, v = self.decoder._heads(layer, y, self._cos, self._sin)
+        q, k, v = self.decoder._heads(index, y, self._cos, self._sin)
         if not self._alone:
             q, k = q.to(dtype), k.to(dtype)
         return self.plan.padded(q), self.plan.padded(k), self.plan.padded(v.to(dtype))

@@ -18,6 +18,10 @@ from loraloop.tool_schemas.errors import BaseModelError
 
 TOLERANCE = 3e-4  # fp32 logits of magnitude ~1-10; sums run in another order
 GRANITE = {"embedding_multiplier": 5.0, "attention_multiplier": 0.2, "residual_multiplier": 0.4, "logits_scaling": 3.0}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "rope_theta": 10000.0}
+MINISTRAL = {
+    **YARN, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 100,
+}  # fmt: skip
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral": ("mistral", {"sliding_window": None}),
     "mistral, sliding": ("mistral", {"sliding_window": 23}),
@@ -25,6 +29,12 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2, untied": ("qwen2", {"tie_word_embeddings": False, "num_key_value_heads": 1}),
     "qwen2, all layers sliding": ("qwen2", {"use_sliding_window": True, "sliding_window": 17, "max_window_layers": 0}),
     "qwen3": ("qwen3", {"head_dim": 16}),
+    "qwen2, YaRN": ("qwen2", {"rope_parameters": {**YARN, "beta_fast": 8.0, "truncate": False}}),
+    "qwen3, YaRN": ("qwen3", {"head_dim": 16, "rope_parameters": YARN}),
+    "llama, YaRN with a factor of its own": ("llama", {"rope_parameters": {**YARN, "attention_factor": 1.5}}),
+    "ministral3": ("ministral3", {"head_dim": 16, "rope_parameters": MINISTRAL}),
+    "smollm3": ("smollm3", {"num_hidden_layers": 5}),
+    "smollm3, other layers": ("smollm3", {"num_hidden_layers": 3, "no_rope_layers": [0, 1, 0]}),
     "granite": ("granite", GRANITE),
     "granite, nothing scaled": ("granite", {"attention_multiplier": 8**-0.5}),
 }
@@ -33,6 +43,8 @@ DIFFERENT: list[dict[str, Any]] = [
     {"architecture": "mistral", "sliding_window": 5},
     {"architecture": "qwen2", "qkv_bias": True},
     {"architecture": "qwen3", "qk_norm": True},
+    {"architecture": "smollm3", "rope_skipped": [1]},
+    {"rope_scaling": sorted(YARN.items())},
     {
         "architecture": "granite", "embedding_scale": 4.0, "attention_scale": 0.2, "residual_scale": 0.5,
         "logits_scale": 2.0,
@@ -63,7 +75,7 @@ def test_served_forms_come_close(tmp_path: Path, shared_cache: Path, save_llama:
     """Dimensions that the C decoder serves, where it could be built: whole, and token by token."""
     kind, overrides = KINDS[case]
     sizes = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 2, "num_key_value_heads": 1}
-    sized = {**overrides, **sizes, "head_dim": 32} if kind == "qwen3" else {**overrides, **sizes}
+    sized = {**overrides, **sizes, **({"head_dim": 32} if "head_dim" in overrides else {})}
     model = save_llama(tmp_path / "model", seed=4, kind=kind, **sized)
     base = Base.load(tmp_path / "model", quantize=form, device="cpu", cache_dir=shared_cache)
     tokens = torch.randint(0, 259, (60,), generator=torch.Generator().manual_seed(2)).tolist()
@@ -104,7 +116,10 @@ def test_the_trainer_sees_the_same_base(different: dict[str, Any]) -> None:
 def test_a_config_survives_being_written(different: dict[str, Any]) -> None:
     config = random_base(0, **different).config
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    assert set(config.to_dict()) - set(random_base(0).config.to_dict()) == set(different) - {"architecture"}
+    assert set(config.to_dict()) - set(random_base(0).config.to_dict()) == set(different) - {
+        "architecture",
+        "rope_scaling",
+    }
 
 
 def test_what_cannot_be_served_is_refused_with_advice() -> None:
@@ -120,7 +135,7 @@ def test_what_cannot_be_served_is_refused_with_advice() -> None:
             "mixes layers",
         ),
         ({"model_type": "mistral", "sliding_window": 0}, "sliding window of 0"),
-        ({"model_type": "qwen2", "rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope scaling 'yarn'"),
+        ({"model_type": "qwen2", "rope_scaling": {"type": "dynamic", "factor": 4.0}}, "rope scaling 'dynamic'"),
     ):
         with pytest.raises(BaseModelError, match=message):
             ModelConfig.from_hf({**sizes, **extra})

@@ -131,7 +131,9 @@ def test_the_next_process_reads_instructions_and_tools_no_more(native_base: Base
 
     def asked(question: str, prefixes: Path | None) -> tuple[str, int, int]:
         runtime = Runtime(native_base, Bank(native_base), ScriptedRouter(), prefix_folder=prefixes)
-        agent = Agent(runtime, [], instructions="You sell tickets of the harbour ferry. " * 8, limits=Limits(step_tokens=8))
+        agent = Agent(
+            runtime, [], instructions="You sell tickets of the harbour ferry. " * 8, limits=Limits(step_tokens=8)
+        )
         result = agent.run_sync(question)
         return result.output, result.steps[0].tokens.reused, result.steps[0].tokens.prefilled
 

@@ -28,6 +28,11 @@ LLAMA3 = {
     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192, "rope_theta": 500000.0,
 }  # fmt: skip
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "rope_theta": 10000.0}
+MINISTRAL = {
+    **YARN, "beta_fast": 16.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1,
+    "original_max_position_embeddings": 100,
+}  # fmt: skip
 
 
 def logits(model: Path, form: str, cache: Path) -> torch.Tensor:
@@ -48,6 +53,10 @@ def theirs(model: Any) -> torch.Tensor:
         ("mistral", {"sliding_window": None}),
         ("qwen2", {"tie_word_embeddings": False}),
         ("qwen3", {"head_dim": 16}),
+        ("qwen3", {"head_dim": 16, "rope_parameters": YARN}),
+        ("qwen2", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}}),
+        ("smollm3", {"num_hidden_layers": 5}),
+        ("ministral3", {"head_dim": 16, "rope_parameters": MINISTRAL}),
         (
             "granite",
             {
@@ -165,7 +174,7 @@ def test_other_files_are_refused_with_advice(tmp_path: Path, save_llama: Any, wr
         writer.close()
 
     write(architecture="mamba")
-    with pytest.raises(BaseModelError, match=r"'mamba' in the GGUF file.*llama, mistral, qwen2, qwen3, granite"):
+    with pytest.raises(BaseModelError, match=r"'mamba' in the GGUF file.*llama, mistral, ministral3, qwen2"):
         GGUFSource(path)
     write(kind="TQ1_0")
     with pytest.raises(BaseModelError, match=r"TQ1_0 tensors.*Q4_K"):
