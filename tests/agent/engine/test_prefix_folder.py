@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import stat
 from pathlib import Path
 
@@ -120,6 +121,8 @@ def test_the_folder_is_bounded_and_the_least_recently_used_go(
     size = files(tmp_path)[0].stat().st_size
     kept = PrefixFolder(tmp_path, native_base, most=size * 5 // 2)
     kept.save(sequence, 101)
+    os.utime(kept._path(IDS[:100]), (1000, 1000))
+    os.utime(kept._path(IDS[:101]), (2000, 2000))
     assert kept.load(IDS[:100], sequence.scheduler, author) is not None  # now 101 is the older one
     kept.save(sequence, 102)
     found = [count for count in (100, 101, 102) if kept.load(IDS[:count], sequence.scheduler, author)]
