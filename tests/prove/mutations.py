@@ -20,6 +20,7 @@ class Mutation(NamedTuple):
 
 AGENT = "agent"
 SERVER = "src/loraloop/server"
+PAGE = f"{SERVER}/page"
 HTTP = "tool_schemas/http"
 SCHEMA = "tool_schemas/schema"
 GRAMMAR = "tool_schemas/grammar"
@@ -294,6 +295,10 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/tools/approval.py", "return tool.needs_approval(call.arguments, self._context(tool, index))", "return False"),
     ],
     # --- agent: guard and loop ---------------------------------------------------------------------------------------
+    "agent/guard/test_answer_judge.py::test_then_the_receipts_are_the_answer": [
+        (f"{AGENT}/loop/run.py", "if not judged or not outcome.output or outcome.flaws:", "if True:"),
+        (f"{AGENT}/guard/answer_judge.py", "if not out.whole or not contradicts_of(out.text):", "if True:"),
+    ],
     "agent/guard/test_documents.py::test_a_document_with_an_order_is_left_out_and_the_rest_is_answered": [
         (f"{AGENT}/guard/documents.py", 'if record.outcome != "withheld")', "if True)"),
     ],
@@ -324,7 +329,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/loop/outcome.py", "if values := facts.ungrounded(calls):", "if values := ():"),
     ],
     "agent/loop/test_answer_check.py::test_then_the_receipts_are_the_answer": [
-        (f"{AGENT}/loop/run.py", "if not outcome.output or not self._is_checked(plan, contract):", "if True:"),
+        (f"{AGENT}/loop/run.py", "if not outcome.output or not self._is_checked(plan, contract) or (", "if True or ("),
     ],
     # --- src/loraloop ------------------------------------------------------------------------------------------------
     "face/cli/test_traces.py::test_no_field_of_a_trace_steers_the_terminal": [
@@ -361,7 +366,8 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     "face/server/test_guarding.py::test_skills_are_changed_with_the_admin_key": [
         (f"{SERVER}/models.py", "if not state.settings.admin_key or not", "if False and not"),
     ],
-    "face/server/test_guarding.py::test_the_page_is_three_files": [
+    "face/server/test_guarding.py::test_the_page_is_its_named_files_and_nothing_else": [
+        (f"{SERVER}/app.py", "    for path in FILES:\n", '    for path in ("/", "/app.js", "/style.css"):\n'),
         (
             f"{SERVER}/app.py",
             "app.get(path, include_in_schema=False)(page)",
@@ -435,9 +441,38 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     "face/server/test_openapi.py::test_every_answer_is_documented_and_none_is_a_500": [
         (f"{SERVER}/app.py", "responses=documented({400, 401,", "responses=documented({401,"),
     ],
-    "face/server/test_page.py::test_each_step_is_a_card_and_what_tools_say_is_text": [
-        (f"{SERVER}/page/app.js", "element.textContent = text;", "element.innerHTML = text;"),
+    "face/server/page/test_hostile_texts.py::test_what_is_no_answer_is_text_everywhere": [
+        (f"{PAGE}/elements.js", 'if (text !== "") element.textContent = text;', 'if (text !== "") element.innerHTML = text;'),
+        (
+            f"{PAGE}/run.js",
+            "place.textContent = error === null ? shown(result) : `error: ${error}`;",
+            "showMarkdown(place, error === null ? shown(result) : `error: ${error}`);",
+        ),
+    ],
+    "face/server/page/test_hostile_texts.py::test_html_of_an_answer_stays_text": [
+        (f"{PAGE}/elements.js", "markdownit({ html: false,", "markdownit({ html: true,"),
+    ],
+    "face/server/page/test_hostile_texts.py::test_links_and_images_of_an_answer_do_nothing_by_themselves": [
+        (f"{PAGE}/elements.js", "ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i", "ALLOWED_URI_REGEXP: /^/"),
+        (f"{PAGE}/elements.js", "reader.renderer.rules.image = ", "const unused = "),
+        (f"{PAGE}/elements.js", '  element.rel = "noopener noreferrer";\n', ""),
+    ],
+    "face/server/page/test_hostile_texts.py::test_where_a_link_leads_is_said_unless_its_text_is_the_address": [
+        (f"{PAGE}/elements.js", "if (!isAddress) link.after(", "if (false) link.after("),
+        (f"{PAGE}/elements.js", "includes(link.textContent) && !username", "includes(link.textContent)"),
+    ],
+    "face/server/page/test_hostile_texts.py::test_the_sanitiser_holds_where_the_markdown_library_does_not": [
+        (f"{PAGE}/elements.js", "ALLOWED_TAGS: [", "ADD_TAGS: ["),
+        (f"{PAGE}/elements.js", "ALLOWED_ATTR: [", "ADD_ATTR: ["),
+        (f"{PAGE}/elements.js", "ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i", "ALLOWED_URI_REGEXP: /^/"),
+    ],
+    "face/server/page/test_hostile_texts.py::test_the_browser_refuses_what_no_guard_saw": [
         (f"{SERVER}/app.py", "script-src 'self'; style", "script-src 'self' 'unsafe-inline'; style"),
+        (f"{SERVER}/app.py", "img-src data:; ", "img-src data: https:; "),
+        (f"{SERVER}/app.py", "require-trusted-types-for 'script'; ", ""),
+    ],
+    "face/server/page/test_hostile_texts.py::test_a_library_that_was_changed_does_not_run": [
+        (f"{PAGE}/index.html", 'purify.min.js" defer integrity=', 'purify.min.js" defer title='),
     ],
     "face/server/test_decisions.py::test_a_question_that_asks_for_harm_is_declined_alone": [
         (f"{SERVER}/decisions.py", "if judge.screen(said).probability < DECLINED_FROM:", "if True:"),

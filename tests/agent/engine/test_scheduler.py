@@ -19,7 +19,18 @@ from hypothesis import strategies as st
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row
 from loraloop.adapters.skill.skill import Skill
-from loraloop.agent.engine import Author, Budget, Clock, FullCaches, Generated, GenerateRequest, Sampler, Sampling, Trunk, generate
+from loraloop.agent.engine import (
+    Author,
+    Budget,
+    Clock,
+    FullCaches,
+    Generated,
+    GenerateRequest,
+    Sampler,
+    Sampling,
+    Trunk,
+    generate,
+)
 from loraloop.agent.engine.scheduler import CHUNK, Pace, Scheduler
 from loraloop.agent.engine.sequence import CachedSequence, Claim, Interrupted, Work
 from loraloop.tool_schemas.errors import BaseModelError, LimitError, SkillError
