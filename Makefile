@@ -30,7 +30,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: help demo test fuzz prove test-slow test-large test-clients test-hostile test-web test-gpu lint format types docs site bench bench-gpu eval train-skills train-router clean
+.PHONY: help demo test fuzz prove test-slow test-large test-clients test-hostile test-web test-postgres test-gpu lint format types docs site bench bench-gpu eval train-skills train-router clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # benchmarks share the processor
 
@@ -43,6 +43,7 @@ help:
 	@echo 'make test-hostile  many requests made from the server'\''s OpenAPI document (EXAMPLES=300 of each route)'
 	@echo 'make test-large    what ships for the recommended base, on that base (a gigabyte)'
 	@echo 'make test-web      the page of the server, in Chromium (apt install chromium)'
+	@echo 'make test-postgres sessions in PostgreSQL, on a server of its own (apt-get install postgresql)'
 	@echo 'make test-gpu      the tests that need a CUDA device'
 	@echo 'make lint | types  only ruff | only mypy'
 	@echo 'make format        rewrite the code in the house style'
@@ -92,7 +93,7 @@ demo: $(VENV)/.demo
 test: lint
 	@mkdir -p build
 	@nice $(TYPES) types >build/types.log 2>&1 & types=$$!; \
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not gpu and not slow and not web and not large' -n auto --maxprocesses 4 \
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not gpu and not slow and not web and not large and not postgres' -n auto --maxprocesses 4 \
 		--dist loadfile --no-loadscope-reorder $(ARGS); tests=$$?; \
 	wait $$types || { cat build/types.log; exit 1; }; cat build/types.log; exit $$tests
 
@@ -116,6 +117,10 @@ test-hostile: $(VENV)/.test
 
 test-web: $(VENV)/.test
 	$(BIN)/pytest -m web tests/face/server $(ARGS)
+
+# The tests start a temporary cluster on a socket, and take it down again.
+test-postgres: $(VENV)/.test
+	$(BIN)/pytest -m postgres $(ARGS)
 
 # First what everything rests on: one launch, neighbours, permutes, the lifetime of what graphs read. A hang is a stop.
 test-gpu: $(VENV)/.test

@@ -116,7 +116,7 @@ class Agent(Generic[T, D]):
         deps_type: The class of the `deps` that each run is given, for tools with a `Context`.
         guard: What stands between the agent and texts from outside: gates, and which tools a step may call. Where
             None, user text and tool results pass the safety skill's gates if the runtime has that skill and a screen.
-        sessions: Where the sessions are that runs name by their ids: `Sessions`, or their file.
+        sessions: Where the sessions are that runs name by their ids: `Sessions`, their file, or `postgresql://…`.
         clock: Returns the current date, such as `datetime.date.today`. Where None, it is the one that the instructions
             state (`Today is Wednesday, 18 March 2026.`); the system's clock is never read unasked.
         dates: Whether a note before the user's message says what its calendar words mean (`tomorrow`, `next Friday`);

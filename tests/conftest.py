@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import glob
 import os
 import re
 import shutil
+import signal
+import subprocess
 import tempfile
-from collections.abc import Callable
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +27,57 @@ import torch
 
 atexit.register(shutil.rmtree, os.environ["XDG_DATA_HOME"], ignore_errors=True)
 SaveLlama = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server of its own: a temporary cluster on a socket, gone when the tests are over."""
+    found = [shutil.which("initdb"), *sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"), reverse=True)]
+    binaries = next((Path(each).resolve().parent for each in found if each), None)
+    if binaries is None:
+        pytest.fail("there is no PostgreSQL: apt-get install postgresql, or put initdb and postgres on the PATH")
+    with tempfile.TemporaryDirectory(prefix="loraloop-pg-") as folder:
+        user = "nobody" if os.getuid() == 0 else None  # it does not run as root
+        if user:
+            shutil.chown(folder, user)
+        make = [binaries / "initdb", "--pgdata", f"{folder}/data", "--auth", "trust", "--username", "tests"]
+        subprocess.run([*make, "--no-sync", "--encoding", "UTF8"], check=True, user=user, stdout=subprocess.DEVNULL)
+        run = [
+            binaries / "postgres",
+            "-D",
+            f"{folder}/data",
+            "-k",
+            folder,
+            "-c",
+            "listen_addresses=",
+            "-c",
+            "fsync=off",
+        ]
+        with open(f"{folder}/log", "w") as log, subprocess.Popen(run, user=user, stderr=log) as server:
+            try:
+                while not Path(folder, ".s.PGSQL.5432").exists():
+                    assert server.poll() is None, Path(folder, "log").read_text()
+                    time.sleep(0.05)
+                yield f"postgresql://tests@/postgres?host={folder}"
+            finally:
+                server.send_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> str:
+    """The URL of an empty database."""
+    import psycopg
+
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return postgres_server.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def sessions_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where sessions can be kept: a file that is not there, or an empty database of PostgreSQL."""
+    return str(tmp_path / "sessions.db") if request.param == "sqlite" else request.getfixturevalue("postgres_url")
 
 
 _loaded: list[Any] = []

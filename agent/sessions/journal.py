@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,8 +12,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.checkpoint import Asked
 from loraloop.agent.loop.job import Journal
-from loraloop.agent.sessions.lock import Lease
-from loraloop.agent.sessions.rows import Place, begin, begin_again, calls_of, claim, end, finish, touch, transcribe
+from loraloop.agent.sessions.rows import (
+    Place,
+    begin,
+    begin_again,
+    calls_of,
+    claim,
+    end,
+    finish,
+    storable,
+    touch,
+    transcribe,
+)
 from loraloop.agent.tools.calls import CallRecord
 from loraloop.tool_schemas.errors import SessionBusyError
 from loraloop.tool_schemas.jsontext import dumps
@@ -22,7 +31,7 @@ from loraloop.tool_schemas.jsontext import dumps
 if TYPE_CHECKING:
     from loraloop.agent.checkpoint import Checkpoint, Line
     from loraloop.agent.result import RunResult
-    from loraloop.agent.sessions.database import SessionFile
+    from loraloop.agent.sessions.store import Lease, SessionStore, Transaction
     from loraloop.agent.step import Step
     from loraloop.tool_schemas.tools.calls import Call
     from loraloop.tool_schemas.tools.tool import Tool
@@ -39,10 +48,10 @@ UNFINISHED = (
 
 
 class SessionJournal(Journal):
-    """Writes one run of a session into its file.
+    """Writes one run of a session into its store.
 
     Args:
-        file: Where the session is.
+        store: Where the session is.
         session: Its id.
         title: Of the session, if this is its first run; else the prompt's beginning.
         version: Of the session when `lines` and `interrupted` were read.
@@ -51,6 +60,7 @@ class SessionJournal(Journal):
         on_unfinished: What becomes of calls that were interrupted; None runs those of idempotent tools again and
             reports others.
         architecture: Fingerprint of the base whose tokens `lines` has.
+        lease: The session's, if the caller has it already.
 
     Attributes:
         asked: What the run is asked, prompt and passages left out.
@@ -58,7 +68,7 @@ class SessionJournal(Journal):
 
     def __init__(
         self,
-        file: SessionFile,
+        store: SessionStore,
         session: str,
         title: str,
         version: int,
@@ -66,10 +76,12 @@ class SessionJournal(Journal):
         interrupted: Checkpoint | None,
         on_unfinished: OnUnfinished | None,
         architecture: str,
+        lease: Lease | None = None,
     ) -> None:
         self.interrupted = interrupted
         self.asked = Asked("")
-        self._file = file
+        self._store = store
+        self._lease = lease
         self._session = session
         self._title = title
         self._version = version
@@ -96,7 +108,7 @@ class SessionJournal(Journal):
         Raises:
             SessionBusyError: Another runner has it, or had it since it was read.
         """
-        lease = Lease(self._file.path, self._session)
+        lease, self._lease = self._lease or self._store.lease(self._session), None
         self._owner = lease.owner
         try:
             self._check()
@@ -113,27 +125,25 @@ class SessionJournal(Journal):
     def opened(self, now: Checkpoint) -> None:
         moment = time()
         asked = replace(self.asked, prompt=now.asked.prompt, passages=now.asked.passages)
-        title = Message("user", self._title or " ".join(now.asked.prompt.split())[:80]).content
-        with self._file.writing() as database:
+        title = storable(self._title or " ".join(now.asked.prompt.split())[:80])
+        with self._store.writing() as database:
             database.execute(
                 "INSERT INTO sessions (id, title, created, updated, version) VALUES (?, ?, ?, ?, 0) "
                 "ON CONFLICT (id) DO NOTHING",
                 (self._session, title, moment, moment),
             )
-            self._key, number, version = database.execute(
-                "SELECT key, (SELECT count(*) FROM runs WHERE session = key), version FROM sessions WHERE id = ?",
-                (self._session,),
-            ).fetchone()
-            self._take(database, version)
-            self._run = number
+            (self._key,) = database.execute("SELECT key FROM sessions WHERE id = ?", (self._session,)).fetchone()
+            self._take(database)
+            touch(database, self._key, moment, self._owner)
+            (self._run,) = database.execute("SELECT count(*) FROM runs WHERE session = ?", (self._key,)).fetchone()
             database.execute(
                 "INSERT INTO runs (session, run, run_id, started, asked, state) VALUES (?, ?, ?, ?, ?, ?)",
-                (self._key, number, now.run_id, moment, dumps(asked), dumps(now.state)),
+                (self._key, self._run, now.run_id, moment, dumps(asked), dumps(now.state)),
             )
             for step in now.steps:  # of a run that waited for approval
                 self._keep(database, step)
             self._transcribe(database, list(now.lines))
-            touch(database, self._key, moment, self._owner)
+        self._taken = True
 
     def written(self, now: Checkpoint) -> None:
         self._written = dumps((now.written, now.lines[-1])), dumps(now.state)
@@ -189,7 +199,7 @@ class SessionJournal(Journal):
 
     def _check(self) -> None:
         """Finds the session's place, and that nobody wrote to it since it was read."""
-        with self._file.reading() as database:
+        with self._store.reading() as database:
             row = database.execute("SELECT key, version FROM sessions WHERE id = ?", (self._session,)).fetchone()
             self._check_version(row[1] if row else 0)
             if self.interrupted is not None:
@@ -203,22 +213,22 @@ class SessionJournal(Journal):
         if version != self._version:
             raise SessionBusyError(f"session {self._session!r} went on meanwhile: another run of it has just ended")
 
-    def _take(self, database: sqlite3.Connection, version: int) -> None:
+    def _take(self, database: Transaction) -> None:
         """Makes the session this run's, with its first commit: later ones of another runner fail."""
-        self._check_version(version)
-        claim(database, self._key, self._owner)
-        self._taken = True
+        claim(database, self._key, self._owner)  # the other runner's commit is over, or waits for the end of this one
+        row = database.execute("SELECT version FROM sessions WHERE key = ?", (self._key,)).fetchone()
+        self._check_version(row[0] if row else -1)
 
     @contextmanager
-    def _committing(self, now: float) -> Iterator[sqlite3.Connection]:
-        with self._file.writing() as database:
+    def _committing(self, now: float) -> Iterator[Transaction]:
+        with self._store.writing() as database:
             if not self._taken:
-                row = database.execute("SELECT version FROM sessions WHERE key = ?", (self._key,)).fetchone()
-                self._take(database, row[0] if row else -1)
-            yield database
+                self._take(database)
             touch(database, self._key, now, self._owner)
+            yield database
+        self._taken = True
 
-    def _transcribe(self, database: sqlite3.Connection, lines: list[Line]) -> None:
+    def _transcribe(self, database: Transaction, lines: list[Line]) -> None:
         """Makes the kept transcript that of the run; what they share stays."""
         same = 0
         while same < min(len(lines), len(self._lines)) and lines[same] == self._lines[same]:
@@ -226,13 +236,13 @@ class SessionJournal(Journal):
         transcribe(database, self._key, lines, same)
         self._lines = lines
 
-    def _keep(self, database: sqlite3.Connection, step: Step) -> None:
+    def _keep(self, database: Transaction, step: Step) -> None:
         database.execute(
             "INSERT INTO steps (session, run, step, body) VALUES (?, ?, ?, ?)",
             (self._key, self._run, step.index, dumps(step)),
         )
 
-    def _commit_written(self, database: sqlite3.Connection) -> None:
+    def _commit_written(self, database: Transaction) -> None:
         """Has the text of a step that acts committed together with the first of its calls."""
         if self._written is not None:
             database.execute(

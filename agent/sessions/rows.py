@@ -1,16 +1,17 @@
-"""A session's rows in the file: read as values, and the writes that several need."""
+"""A session's rows in its database: read as values, and the writes that several need."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from loraloop.adapters.base.messages import Message
 from loraloop.agent.checkpoint import ActingStep, Asked, Checkpoint, Line, RunState
 from loraloop.agent.result import RunResult
+from loraloop.agent.sessions.store import Transaction
 from loraloop.agent.step import Step
 from loraloop.agent.tools.calls import CallRecord
 from loraloop.tool_schemas.errors import SessionBusyError, SessionError
@@ -96,7 +97,8 @@ class SessionInfo:
         turns: Runs.
         steps: Completed steps.
         calls: Calls of tools.
-        pid: The process that runs it; None for none.
+        pid: The process that runs it; None for none, or if it is not known.
+        host: The machine of that process, where others share the database; else empty.
     """
 
     id: str
@@ -108,6 +110,7 @@ class SessionInfo:
     steps: int = 0
     calls: int = 0
     pid: int | None = None
+    host: str = ""
 
 
 def loaded(kind: Any, text: str, what: str) -> Any:
@@ -126,19 +129,24 @@ def loaded(kind: Any, text: str, what: str) -> Any:
             why = ": ".join(first_problem(error))
         raise SessionError(
             f"the sessions: {what} is damaged ({why}). session.give_up(), or `loraloop sessions give-up`, keeps "
-            "its messages up to the first damaged one and ends an interrupted run; or restore a copy of the file"
+            "its messages up to the first damaged one and ends an interrupted run; or restore a backup"
         ) from None
 
 
 def moment(seconds: float) -> datetime:
-    """A time of the file; the epoch for one that is damaged."""
+    """A time of the database; the epoch for one that is damaged."""
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (TypeError, ValueError, OverflowError, OSError):
         return datetime.fromtimestamp(0, UTC)
 
 
-def info_rows(database: sqlite3.Connection, session: str | None = None) -> list[tuple[SessionInfo, bool]]:
+def storable(text: str) -> str:
+    """A text without what no database takes: zeros, and halves of surrogate pairs."""
+    return Message("user", text).content.replace("\0", "\ufffd")
+
+
+def info_rows(database: Transaction, session: str | None = None) -> list[tuple[SessionInfo, bool]]:
     """What is known of one session, or of all, the last written first; and whether the last run has not ended."""
     where = "" if session is None else "WHERE sessions.id = ?"
     rows = database.execute(
@@ -169,7 +177,7 @@ def info_rows(database: sqlite3.Connection, session: str | None = None) -> list[
     ]
 
 
-def last_run(database: sqlite3.Connection, session: str) -> tuple[int, str, str]:
+def last_run(database: Transaction, session: str) -> tuple[int, str, str]:
     """A session's version, which grows with every commit; of its last run the base's fingerprint, and why it ended."""
     row = database.execute(
         "SELECT version, asked, stop_reason FROM sessions JOIN runs ON session = key WHERE id = ? "
@@ -185,7 +193,7 @@ def last_run(database: sqlite3.Connection, session: str) -> tuple[int, str, str]
     return row[0], architecture, row[2] or ""
 
 
-def lines_of(database: sqlite3.Connection, session: str) -> tuple[Line, ...]:
+def lines_of(database: Transaction, session: str) -> tuple[Line, ...]:
     """The transcript, each message with its tokens."""
     rows = database.execute(
         "SELECT place, body FROM messages JOIN sessions ON key = session WHERE id = ? ORDER BY place", (session,)
@@ -193,7 +201,7 @@ def lines_of(database: sqlite3.Connection, session: str) -> tuple[Line, ...]:
     return tuple(loaded(Line, body, f"message {place} of session {session!r}") for place, body in rows)
 
 
-def readable_lines(database: sqlite3.Connection, session: str) -> tuple[list[Line], bool]:
+def readable_lines(database: Transaction, session: str) -> tuple[list[Line], bool]:
     """The transcript up to the first damaged message, and whether there is one."""
     rows = database.execute(
         "SELECT body FROM messages JOIN sessions ON key = session WHERE id = ? ORDER BY place", (session,)
@@ -207,7 +215,7 @@ def readable_lines(database: sqlite3.Connection, session: str) -> tuple[list[Lin
     return lines, False
 
 
-def turns_of(database: sqlite3.Connection, session: str) -> tuple[SessionTurn, ...]:
+def turns_of(database: Transaction, session: str) -> tuple[SessionTurn, ...]:
     """The runs with all that is known of them."""
     messages = tuple(message for message, _ in lines_of(database, session))
     rows = database.execute(
@@ -242,7 +250,7 @@ def turns_of(database: sqlite3.Connection, session: str) -> tuple[SessionTurn, .
     return tuple(turns)
 
 
-def steps_of(database: sqlite3.Connection, session: str, run: int) -> tuple[Step, ...]:
+def steps_of(database: Transaction, session: str, run: int) -> tuple[Step, ...]:
     """The completed steps of a run."""
     rows = database.execute(
         "SELECT step, body FROM steps JOIN sessions ON key = session WHERE id = ? AND run = ? ORDER BY step",
@@ -251,7 +259,7 @@ def steps_of(database: sqlite3.Connection, session: str, run: int) -> tuple[Step
     return tuple(loaded(Step, body, f"step {step} of run {run} of session {session!r}") for step, body in rows)
 
 
-def calls_of(database: sqlite3.Connection, session: str, run: int) -> tuple[SessionCall, ...]:
+def calls_of(database: Transaction, session: str, run: int) -> tuple[SessionCall, ...]:
     """The calls of a run."""
     rows = database.execute(
         "SELECT step, number, name, arguments, begun, ended, times, record FROM calls JOIN sessions ON key = session "
@@ -273,7 +281,7 @@ def calls_of(database: sqlite3.Connection, session: str, run: int) -> tuple[Sess
     )
 
 
-def interrupted_of(database: sqlite3.Connection, session: str) -> Checkpoint | None:
+def interrupted_of(database: Transaction, session: str) -> Checkpoint | None:
     """The last run, if it has not ended."""
     row = database.execute(
         "SELECT run, run_id, asked, state, written FROM runs JOIN sessions ON key = session "
@@ -298,7 +306,7 @@ def interrupted_of(database: sqlite3.Connection, session: str) -> Checkpoint | N
     )
 
 
-def begin(database: sqlite3.Connection, place: Place, call: Call, now: float) -> None:
+def begin(database: Transaction, place: Place, call: Call, now: float) -> None:
     """Notes that a call is about to run."""
     database.execute(
         "INSERT INTO calls (session, run, step, number, name, arguments, begun, times) VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
@@ -306,7 +314,7 @@ def begin(database: sqlite3.Connection, place: Place, call: Call, now: float) ->
     )
 
 
-def begin_again(database: sqlite3.Connection, place: Place, now: float) -> None:
+def begin_again(database: Transaction, place: Place, now: float) -> None:
     """Notes that a call that was interrupted is about to run once more."""
     database.execute(
         f"UPDATE calls SET begun = ?, times = times + 1 WHERE {_PLACE}",
@@ -314,12 +322,12 @@ def begin_again(database: sqlite3.Connection, place: Place, now: float) -> None:
     )
 
 
-def end(database: sqlite3.Connection, place: Place, record: CallRecord, now: float) -> None:
+def end(database: Transaction, place: Place, record: CallRecord, now: float) -> None:
     """Notes what a call gave."""
     database.execute(f"UPDATE calls SET ended = ?, record = ? WHERE {_PLACE}", (now, dumps(record), *place))
 
 
-def finish(database: sqlite3.Connection, key: int, run: int, result: RunResult[Any], now: float) -> None:
+def finish(database: Transaction, key: int, run: int, result: RunResult[Any], now: float) -> None:
     """Ends a run. Of its result, messages and steps have rows of their own."""
     database.execute(
         "UPDATE runs SET ended = ?, stop_reason = ?, result = ?, state = NULL, written = NULL "
@@ -328,7 +336,7 @@ def finish(database: sqlite3.Connection, key: int, run: int, result: RunResult[A
     )
 
 
-def transcribe(database: sqlite3.Connection, key: int, lines: Sequence[Line], same: int) -> None:
+def transcribe(database: Transaction, key: int, lines: Sequence[Line], same: int) -> None:
     """Makes a session's transcript these lines, of which the first `same` are there."""
     database.execute("DELETE FROM messages WHERE session = ? AND place >= ?", (key, same))
     database.executemany(
@@ -337,8 +345,8 @@ def transcribe(database: sqlite3.Connection, key: int, lines: Sequence[Line], sa
     )
 
 
-def touch(database: sqlite3.Connection, key: int, now: float, owner: str) -> None:
-    """Notes that a session was written to by the runner that has it.
+def touch(database: Transaction, key: int, now: float, owner: str) -> None:
+    """Notes that a session is written to by the runner that has it. First in its transaction, it keeps others waiting.
 
     Raises:
         SessionBusyError: Another runner has taken the session meanwhile.
@@ -348,12 +356,12 @@ def touch(database: sqlite3.Connection, key: int, now: float, owner: str) -> Non
     )
     if found.rowcount != 1:
         raise SessionBusyError(
-            "another runner has taken the session, or it was deleted, while this run went on: its lock file was "
-            "removed. What this run has done since then is not kept in the session",
+            "another runner has taken the session, or it was deleted, while this run went on: its lock was removed, or "
+            "ran out. What this run has done since then is not kept in the session",
             None,
         )
 
 
-def claim(database: sqlite3.Connection, key: int, owner: str) -> None:
+def claim(database: Transaction, key: int, owner: str) -> None:
     """Gives a session to a runner; commits of the one that had it fail from now on."""
     database.execute("UPDATE sessions SET owner = ? WHERE key = ?", (owner, key))

@@ -1,4 +1,4 @@
-"""Sessions: conversations that outlive the process. What a run did is in a file before the run goes on."""
+"""Sessions: conversations that outlive the process. What a run did is in a database before the run goes on."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from loraloop.adapters.base.loading.folders import data_folder
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.loop.transcript import is_date_note
 from loraloop.agent.result import RunResult
-from loraloop.agent.sessions.database import SessionFile
 from loraloop.agent.sessions.journal import OnUnfinished, SessionJournal
-from loraloop.agent.sessions.lock import Lease, forget, runner
 from loraloop.agent.sessions.rows import (
     SessionCall,
     SessionInfo,
@@ -31,37 +29,62 @@ from loraloop.agent.sessions.rows import (
     last_run,
     lines_of,
     readable_lines,
+    storable,
     touch,
     transcribe,
     turns_of,
 )
+from loraloop.agent.sessions.sqlite import SessionFile
+from loraloop.agent.sessions.store import Lease, Runner, SessionStore
 from loraloop.tool_schemas.errors import InputError, SessionError, unknown
 
 __all__ = ["OnUnfinished", "Session", "SessionCall", "SessionInfo", "SessionState", "SessionTurn", "Sessions"]
 
 
-def sessions_file() -> Path:
-    """`$LORALOOP_SESSIONS`, else `sessions.db` in the user's data folder."""
-    own = os.environ.get("LORALOOP_SESSIONS")
-    return Path(own) if own else data_folder() / "sessions.db"
+def sessions_place() -> str:
+    """`$LORALOOP_SESSIONS`, else the file `sessions.db` in the user's data folder."""
+    return os.environ.get("LORALOOP_SESSIONS") or str(data_folder() / "sessions.db")
+
+
+def open_store(place: str | os.PathLike[str]) -> SessionStore:
+    """The store at a place: an SQLite file, or PostgreSQL by its URL.
+
+    Raises:
+        SessionError: It cannot be opened, is something else, or is of another format.
+        InputError: The URL is of something else, or psycopg is not installed.
+    """
+    if "://" not in str(place):
+        return SessionFile(Path(place))
+    if not str(place).startswith(("postgresql://", "postgres://")):
+        scheme = str(place).partition(":")[0]
+        raise InputError(f"sessions are kept in a file or in PostgreSQL (postgresql://…), not in {scheme}")
+    from loraloop.agent.sessions.postgres import PostgresStore
+
+    return PostgresStore(str(place))
 
 
 class Sessions:
-    """Sessions in one SQLite file. Safe for threads and for processes; belongs on a local disk.
+    """Sessions in one database. Safe for threads, for processes, and in PostgreSQL for many machines.
 
     Args:
-        path: The file, made where there is none; by default the user's own, see `sessions_file`.
+        place: An SQLite file on a local disk, made where there is none, or the URL of a PostgreSQL database
+            (`postgresql://…`). By default the user's own file, see `sessions_place`.
+
+    Attributes:
+        place: The path, or the URL without its password.
+        database: Where they are kept.
 
     Raises:
-        SessionError: It cannot be opened, is no file of sessions, or is of another format.
+        SessionError: It cannot be opened, holds something else, or is of another format.
+        InputError: The URL is of something else, or psycopg is not installed.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self.path = sessions_file() if path is None else Path(path)
-        self._file = SessionFile(self.path)
+    def __init__(self, place: str | os.PathLike[str] | None = None) -> None:
+        self.database = open_store(sessions_place() if place is None else place)
+        self.place = self.database.place
 
     def session(self, id: str | None = None, title: str = "") -> Session:
-        """A session, known or new; it is in the file from its first run on.
+        """A session, known or new; it is kept from its first run on.
 
         Args:
             id: Its name: one line, at most 200 characters; a new one where None.
@@ -76,7 +99,7 @@ class Sessions:
         return Session(self, name, title)
 
     def __getitem__(self, id: str) -> Session:
-        """A session that is in the file.
+        """A session that is kept.
 
         Raises:
             UnknownNameError: There is none of this name; the nearest is told.
@@ -86,27 +109,43 @@ class Sessions:
         return Session(self, id)
 
     def __contains__(self, id: object) -> bool:
-        with self._file.reading() as database:
+        with self.database.reading() as database:
             return database.execute("SELECT 1 FROM sessions WHERE id = ?", (str(id),)).fetchone() is not None
 
     def __len__(self) -> int:
-        with self._file.reading() as database:
+        with self.database.reading() as database:
             return int(database.execute("SELECT count(*) FROM sessions").fetchone()[0])
 
     def list(self) -> tuple[SessionInfo, ...]:
         """All sessions, the last written first."""
-        with self._file.reading() as database:
+        with self.database.reading() as database:
             rows = info_rows(database)
-        return tuple(_judged(self.path, *row) for row in rows)
+        running = self.database.runners(info.id for info, _ in rows)
+        return tuple(_judged(running.get(info.id), info, unfinished) for info, unfinished in rows)
 
     def waiting(self) -> tuple[str, ...]:
         """The ids of the sessions whose last run waits for approval."""
-        with self._file.reading() as database:
+        with self.database.reading() as database:
             rows = database.execute(
                 "SELECT id FROM sessions JOIN runs ON session = key WHERE stop_reason = 'approval' "
                 "AND run = (SELECT max(run) FROM runs WHERE session = key) ORDER BY updated"
             ).fetchall()
         return tuple(name for (name,) in rows)
+
+    def interrupted(self) -> Iterator[Session]:
+        """Takes over sessions whose runs were interrupted, one after another; nobody else is given the same one.
+
+        Resume each before the next is asked for, `for session in store.interrupted(): session.resume(agent)`: then it
+        is let go. Each session comes once at most.
+        """
+        seen: set[str] = set()
+        while found := self.database.take_interrupted(seen):
+            name, lease = found
+            seen.add(name)
+            try:
+                yield Session(self, name, lease=lease)
+            finally:
+                lease.release()
 
     def prune(self, older_than: timedelta) -> tuple[str, ...]:
         """Deletes the idle sessions to which nothing was written for so long; returns their ids."""
@@ -119,8 +158,8 @@ class Sessions:
         return tuple(gone)
 
     def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+        """Closes the database."""
+        self.database.close()
 
     def __enter__(self) -> Sessions:
         return self
@@ -137,20 +176,21 @@ class SessionAgent(Protocol):
 
 
 class Session:
-    """One conversation of a store. What it says of itself is read from the file each time.
+    """One conversation of a store. What it says of itself is read from the database each time.
 
     Attributes:
         store: Where it is kept.
         id: Its name.
     """
 
-    def __init__(self, store: Sessions, id: str, title: str = "") -> None:
+    def __init__(self, store: Sessions, id: str, title: str = "", lease: Lease | None = None) -> None:
         self.store = store
         self.id = id
         self._title = title
+        self._lease = lease
 
     def __repr__(self) -> str:
-        return f"Session({self.id!r}, {str(self.store.path)!r})"
+        return f"Session({self.id!r}, {self.store.place!r})"
 
     @property
     def info(self) -> SessionInfo:
@@ -159,11 +199,11 @@ class Session:
         Raises:
             UnknownNameError: It has had no run yet.
         """
-        with self.store._file.reading() as database:
+        with self.store.database.reading() as database:
             rows = info_rows(database, self.id)
         if not rows:
             raise unknown("session", self.id, (each.id for each in self.store.list()))
-        return _judged(self.store.path, *rows[0])
+        return _judged(self.store.database.runners([self.id]).get(self.id), *rows[0])
 
     @property
     def state(self) -> SessionState:
@@ -173,13 +213,13 @@ class Session:
     @property
     def messages(self) -> tuple[Message, ...]:
         """The transcript after the last completed step."""
-        with self.store._file.reading() as database:
+        with self.store.database.reading() as database:
             return tuple(message for message, _ in lines_of(database, self.id))
 
     @property
     def turns(self) -> tuple[SessionTurn, ...]:
         """Its runs, each with its steps and calls."""
-        with self.store._file.reading() as database:
+        with self.store.database.reading() as database:
             return turns_of(database, self.id)
 
     @property
@@ -224,12 +264,15 @@ class Session:
             SessionError: No run was interrupted, and none waits.
             SessionBusyError: It is running.
         """
-        with self._alone() as owner, self.store._file.writing() as database:
+        with self._alone() as owner, self.store.database.writing() as database:
             row = database.execute(
                 "SELECT key, run, run_id, stop_reason FROM sessions LEFT JOIN runs ON session = key AND (ended IS NULL "
                 "OR (stop_reason = 'approval' AND run = (SELECT max(run) FROM runs WHERE session = key))) WHERE id = ?",
                 (self.id,),
             ).fetchone()
+            if row is not None:
+                claim(database, row[0], owner)
+                touch(database, row[0], time(), owner)
             lines, damaged = readable_lines(database, self.id)
             if row is None or (row[1] is None and not damaged):
                 raise SessionError(f"session {self.id!r} has no run to give up: none was interrupted or waits")
@@ -242,23 +285,21 @@ class Session:
                 done = RunResult(run_id, output="", stop_reason="stopped", messages=(), steps=())
                 finish(database, key, run, done, time())
             transcribe(database, key, lines, len(lines))
-            claim(database, key, owner)
-            touch(database, key, time(), owner)
 
     def rename(self, title: str) -> None:
         """Gives it another title."""
-        with self.store._file.writing() as database:
-            database.execute("UPDATE sessions SET title = ? WHERE id = ?", (title, self.id))
+        with self.store.database.writing() as database:
+            database.execute("UPDATE sessions SET title = ? WHERE id = ?", (storable(title), self.id))
 
     def delete(self) -> None:
-        """Takes it out of the file.
+        """Takes it out of the database.
 
         Raises:
             SessionBusyError: It is running.
         """
-        with self._alone(), self.store._file.writing() as database:
+        with self._alone(), self.store.database.writing() as database:
             database.execute("DELETE FROM sessions WHERE id = ?", (self.id,))
-        forget(self.store.path, self.id)
+        self.store.database.forget(self.id)
 
     def journal(self, prompt: str, on_unfinished: OnUnfinished | None = None, approval: bool = False) -> SessionJournal:
         """The journal of a run that is about to begin, or, without a prompt, to go on.
@@ -274,8 +315,9 @@ class Session:
         """
         if on_unfinished not in (None, "run_again", "report", "fail"):
             raise InputError(f"on_unfinished is {on_unfinished!r}: use 'run_again', 'report' or 'fail'")
-        Lease(self.store.path, self.id).release()  # says who has it
-        with self.store._file.reading() as database:
+        if self._lease is None:
+            self.store.database.check_free(self.id)
+        with self.store.database.reading() as database:
             version, architecture, stop = last_run(database, self.id)
             lines, interrupted = lines_of(database, self.id), interrupted_of(database, self.id)
         if (stop == "approval") != approval:
@@ -293,8 +335,9 @@ class Session:
                 f"session {self.id!r} was interrupted during calls that may have run: {listed}. Find out, then resume "
                 "it with on_unfinished='run_again' or 'report'"
             )
+        lease, self._lease = self._lease, None
         return SessionJournal(
-            file=self.store._file,
+            store=self.store.database,
             session=self.id,
             title=self._title,
             version=version,
@@ -302,18 +345,19 @@ class Session:
             interrupted=interrupted,
             on_unfinished=on_unfinished,
             architecture=architecture,
+            lease=lease,
         )
 
     @contextmanager
     def _alone(self) -> Iterator[str]:
-        lease = Lease(self.store.path, self.id)
+        lease, self._lease = self._lease or self.store.database.lease(self.id), None
         try:
             yield lease.owner
         finally:
             lease.release()
 
 
-def _judged(path: Path, info: SessionInfo, unfinished: bool) -> SessionInfo:
-    pid = runner(path, info.id)
-    state: SessionState = "running" if pid is not None else "interrupted" if unfinished else "idle"
-    return replace(info, state=state, pid=pid or None)
+def _judged(runner: Runner | None, info: SessionInfo, unfinished: bool) -> SessionInfo:
+    if runner is None:
+        return replace(info, state="interrupted" if unfinished else "idle")
+    return replace(info, state="running", pid=runner.pid or None, host=runner.host)

@@ -17,7 +17,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 
 
 def test_the_page_runs(run_page: Callable[[Path], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(run_page(PAGE)) == 4
+    assert len(run_page(PAGE)) == 5
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].endswith(" 2") and shown[1:4] == ["interrupted 1", "idle True True", "True []"]
     assert [line.split()[0] for line in shown[4:6]] == ["bert", "anna"] and all(" idle " in line for line in shown[4:6])

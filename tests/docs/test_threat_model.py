@@ -40,12 +40,11 @@ def test_every_mutation_can_be_made() -> None:
 
 def test_every_route_of_the_server_has_a_row() -> None:
     from loraloop.server.app import FILES, create_app
-    from loraloop.server.runs import RunRegistry
     from loraloop.server.settings import ServerSettings
     from loraloop.server.state import ServerState
     from loraloop.testing import ScriptedRuntime
 
-    app = create_app(ServerState(ScriptedRuntime(), ServerSettings(), {}, RunRegistry()))
+    app = create_app(ServerState(ScriptedRuntime(), ServerSettings(), {}))
     text = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8").partition("## Routes of the server")[2]
     named = set(
         re.findall(

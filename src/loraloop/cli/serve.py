@@ -69,6 +69,9 @@ def serve(
     folder: Annotated[
         Path | None, typer.Option("--state", help="Folder for waiting runs and conversations, kept across restarts.")
     ] = None,
+    sessions: Annotated[
+        str, typer.Option("--sessions", help="Keep them in a file, or in PostgreSQL (postgresql://…) for many servers.")
+    ] = "",
 ) -> None:
     """Serve OpenAI's API, decisions, hosted agents and a page: open the address in a browser.
 
@@ -94,6 +97,7 @@ def serve(
         origins=tuple(allow_origin or ()),
         limits=ServerLimits(**asdict(bounds)),
         folder=folder,
+        sessions=sessions,
     )
     given, index = tools.load(context), agent.index()
     runtime = base.open()

@@ -22,13 +22,14 @@ sessions_app = typer.Typer(no_args_is_help=True, help="Sessions: conversations t
 
 
 Id = Annotated[str, typer.Argument(help="A session of `loraloop sessions list`.")]
-File = Annotated[
-    Path | None, typer.Option("--sessions", help="The file of the sessions; by default your own, see `list`.")
+Place = Annotated[
+    str,
+    typer.Option("--sessions", help="Where they are: a file, or postgresql://…; by default your own file, see `list`."),
 ]
 
 
 @sessions_app.command("list")
-def list_sessions(sessions: File = None, as_json: AsJson = False) -> None:
+def list_sessions(sessions: Place = "", as_json: AsJson = False) -> None:
     """List the sessions, the last written first."""
     from loraloop.render.sessions import sessions_table
     from loraloop.tool_schemas.jsontext import dumps
@@ -39,11 +40,11 @@ def list_sessions(sessions: File = None, as_json: AsJson = False) -> None:
             print_line(dumps(listed))
             return
         console().print(sessions_table(listed))
-        sys.stderr.write(f"{len(listed)} in {store.path}\n")
+        sys.stderr.write(f"{len(listed)} in {store.place}\n")
 
 
 @sessions_app.command()
-def show(session: Id, sessions: File = None, as_json: AsJson = False) -> None:
+def show(session: Id, sessions: Place = "", as_json: AsJson = False) -> None:
     """Show a session's runs: the steps with their skills, and the calls with their states."""
     from loraloop.agent.sessions.export import document
     from loraloop.render.sessions import show_session
@@ -64,7 +65,7 @@ def resume(
     agent: AgentOptions,
     tools: ToolSources,
     base: BaseOptions,
-    sessions: File = None,
+    sessions: Place = "",
     on_unfinished: Annotated[
         Literal["run_again", "report", "fail"] | None,
         typer.Option(help="Calls that were interrupted: by default idempotent tools run again, others are reported."),
@@ -97,7 +98,7 @@ def resume(
 @sessions_app.command()
 def export(
     session: Id,
-    sessions: File = None,
+    sessions: Place = "",
     form: Annotated[
         Literal["json", "jsonl", "markdown"],
         typer.Option("--format", help="json: everything; jsonl: one message a line."),
@@ -124,14 +125,14 @@ def export(
 
 
 @sessions_app.command("give-up")
-def give_up(session: Id, sessions: File = None) -> None:
+def give_up(session: Id, sessions: Place = "") -> None:
     """End a run that was interrupted as it is; its completed steps stay."""
     with _store(sessions) as store:
         store[session].give_up()
 
 
 @sessions_app.command()
-def delete(session: Annotated[list[str], typer.Argument(help="Sessions.")], sessions: File = None) -> None:
+def delete(session: Annotated[list[str], typer.Argument(help="Sessions.")], sessions: Place = "") -> None:
     """Delete sessions."""
     with _store(sessions) as store:
         found: list[Session] = [store[each] for each in session]
@@ -142,7 +143,7 @@ def delete(session: Annotated[list[str], typer.Argument(help="Sessions.")], sess
 @sessions_app.command()
 def prune(
     days: Annotated[float, typer.Argument(help="Delete idle sessions without changes for so many days.", min=0)],
-    sessions: File = None,
+    sessions: Place = "",
 ) -> None:
     """Delete idle sessions to which nothing was written for so many days, and print their names."""
 
@@ -151,15 +152,15 @@ def prune(
             print_line(name)
 
 
-def _store(file: Path | None) -> Sessions:
-    """The sessions of a file that is there.
+def _store(place: str) -> Sessions:
+    """The sessions of a file that is there, or of PostgreSQL.
 
     Raises:
-        InputError: It is not.
+        InputError: The file is not there.
     """
-    from loraloop.agent.sessions.sessions import Sessions, sessions_file
+    from loraloop.agent.sessions.sessions import Sessions, sessions_place
     from loraloop.tool_schemas.errors import InputError
 
-    if file is not None and not file.exists():
-        raise InputError(f"there is no file {file}: `loraloop run --session ID --sessions {file}` makes it")
-    return Sessions(file or sessions_file())
+    if place and "://" not in place and not Path(place).exists():
+        raise InputError(f"there is no file {place}: `loraloop run --session ID --sessions {place}` makes it")
+    return Sessions(place or sessions_place())

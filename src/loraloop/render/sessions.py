@@ -61,7 +61,7 @@ def _calls_table(calls: Sequence[SessionCall]) -> Table:
 
 
 def _state(info: SessionInfo) -> Text:
-    by = f" by {info.pid}" if info.pid else ""
+    by = (f" by {info.pid}" if info.pid else "") + (f" on {info.host}" if info.host else "")
     return Text(f"{info.state}{by}", style=_STYLES[info.state])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, aclosing
+from contextlib import AbstractContextManager, ExitStack, aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -20,14 +20,16 @@ from loraloop.server.errors import STREAM, ApiError, documented
 from loraloop.server.runs import HostedAgent, HostedRun, owner_of
 from loraloop.server.state import begun, check_texts, event_stream, key_of, state_of, turn_of
 from loraloop.server.wire import Items, Pairs, Strict
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, LoraloopError
 from loraloop.tool_schemas.jsontext import dumps, levels
 from loraloop.tool_schemas.schema.validation import DEEPEST_VALUE
 from loraloop.tool_schemas.yamltext import expanded, read_yaml
 
 if TYPE_CHECKING:
     from loraloop.agent import Agent, RunStream
+    from loraloop.agent.events import RunFinished
     from loraloop.agent.runtime import Runtime
+    from loraloop.agent.sessions.sessions import Session
     from loraloop.server.state import RequestTurn, ServerState
 
 routes = APIRouter()
@@ -118,7 +120,8 @@ def agent_of(name: str, spec: AgentSpec, runtime: Runtime, folder: Path, resourc
 class RunBody(Strict):
     """The body of a run: what is asked, and the session that it goes on with.
 
-    With `resume` and without an input, a run of the session that was interrupted goes on.
+    With `resume` and without an input, a run of the session that was interrupted goes on. Of one that has ended comes
+    its end once more: so who lost a connection learns what came of the run, and asks for nothing twice.
     """
 
     input: str = ""
@@ -172,13 +175,17 @@ async def start_run(
     run = HostedRun("", hosted.name, owner_of(key_of(request)), body.input, body.session or "")
     if bool(body.input.strip()) == body.resume or (body.resume and body.session is None):
         raise ApiError(400, "give an input, or resume: true with a session", "invalid_value", "input")
-    state.runs.check_waiting(run.owner)
+    await asyncio.to_thread(state.runs.check_waiting, run.owner)
     turn = await turn_of(request)
     try:
         texts = [body.input, *(each["content"] for each in body.messages)]
         await asyncio.to_thread(check_texts, state, texts)
         if run.session:
-            options["session"] = state.session_of(run, turn)
+            options["session"] = session = state.session_of(run, turn)
+            ended = await asyncio.to_thread(_ended, session) if body.resume else None
+            if ended is not None:
+                turn.leave()
+                return event_stream(state, _sent(_one(ended.to_dict())))
         stream = hosted.agent.stream(body.input, **options)
         events = await begun(_read(state, run, stream, turn))
     except BaseException:
@@ -189,21 +196,33 @@ async def start_run(
     return event_stream(state, _sent(events))
 
 
+def _ended(session: Session) -> RunFinished | None:
+    """The end of a session's last run; None if it has not ended, or there is none."""
+    from loraloop.agent.events import RunFinished
+
+    result = session.result if session.state == "idle" else None
+    return RunFinished(result.run_id, result) if result is not None else None
+
+
+async def _one(event: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    yield event
+
+
 async def _read(
     state: ServerState, run: HostedRun, stream: RunStream[Any], turn: RequestTurn
 ) -> AsyncGenerator[dict[str, Any], None]:
-    """The events of a run, whose turn ends with them; a new one is known by the id that its first event has."""
+    """The events of a run, whose turn ends with them."""
     try:
         async with aclosing(state.runs.events(run, stream, state.metrics.count)) as events:
             async for event in events:
-                if not run.id:
-                    run.id = event["run_id"]
-                    state.runs.add(run)
                 yield event
     finally:
-        if run.session and run.state == "failed":
-            await asyncio.to_thread(state.still_waits, run)
-        turn.leave()
+        try:
+            if run.session and run.state == "failed":
+                with suppress(LoraloopError):
+                    await asyncio.to_thread(state.still_waits, run)
+        finally:
+            turn.leave()
 
 
 @routes.post("/v1/agents/{name}/runs/{run_id}/approve", responses={**STREAM, **documented({404, 409})})
@@ -212,14 +231,15 @@ async def approve_run(name: str, run_id: str, body: ApproveBody, request: Reques
     from loraloop.agent import Approve, Deny
 
     state = state_of(request)
-    hosted, run = hosted_agent(state, name), state.runs.get(run_id, owner_of(key_of(request)))
-    if run.pending is None or run.agent != name:
-        raise ApiError(409, f"run {run_id} does not wait for approval", "not_waiting")
+    hosted = hosted_agent(state, name)
+    run = await asyncio.to_thread(state.runs.get, run_id, owner_of(key_of(request)))
+    if run.agent != name:
+        raise ApiError(409, f"run {run_id} is one of the agent {run.agent!r}", "not_waiting")
     decisions = {
         call: Approve(_plain(each.arguments)) if each.approve else Deny(each.reason)
         for call, each in body.decisions.items()
     }
-    pending, run.pending = run.pending, None  # a second decision that comes meanwhile finds nothing that waits
+    pending = await asyncio.to_thread(state.runs.take, run)  # a second decision that comes meanwhile is refused
     try:
         turn = await turn_of(request)
         try:
@@ -229,7 +249,7 @@ async def approve_run(name: str, run_id: str, body: ApproveBody, request: Reques
             turn.leave()
             raise
     except BaseException:
-        run.pending = pending
+        await asyncio.shield(asyncio.to_thread(state.runs.waits, run, pending, run.result))
         raise
 
     return event_stream(state, _sent(await begun(_read(state, run, stream, turn))))
@@ -239,33 +259,34 @@ async def approve_run(name: str, run_id: str, body: ApproveBody, request: Reques
 async def cancel_run(name: str, run_id: str, request: Request) -> JSONResponse:
     """Ends a run at its next token, and one that waits for approval at once: none of its calls runs."""
     state = state_of(request)
-    run = state.runs.get(run_id, owner_of(key_of(request)))
-    if run.stream is not None:
-        run.stream.cancel()
-    elif run.pending is not None:
-        pending, run.pending = run.pending, None  # nobody else decides about it meanwhile
+    run = await asyncio.to_thread(state.runs.get, run_id, owner_of(key_of(request)))
+    if run.state == "running":
+        await asyncio.to_thread(state.runs.cancel, run)
+    elif run.state == "waiting":
+        pending = await asyncio.to_thread(state.runs.take, run)  # nobody else decides about it meanwhile
         try:
             if run.session:
                 with await turn_of(request) as turn:
                     await asyncio.to_thread(state.session_of(run, turn).give_up)
         except BaseException:
-            run.pending = pending
+            await asyncio.shield(asyncio.to_thread(state.runs.waits, run, pending, run.result))
             raise
-        state.runs.drop(run)
+        await asyncio.to_thread(state.runs.drop, run)
     return JSONResponse(run.summary())
 
 
 @routes.get("/v1/runs")
 async def list_runs(request: Request) -> JSONResponse:
     """The last runs of whoever asks, the newest first."""
-    runs = state_of(request).runs.of(owner_of(key_of(request)))
-    return JSONResponse({"runs": [run.summary() for run in runs]})
+    runs = await asyncio.to_thread(state_of(request).runs.of, owner_of(key_of(request)))
+    return JSONResponse({"runs": runs})
 
 
 @routes.get("/v1/runs/{run_id}", responses=documented({404}))
 async def show_run(run_id: str, request: Request) -> JSONResponse:
     """A run with all its events."""
-    return JSONResponse(state_of(request).runs.get(run_id, owner_of(key_of(request))).document())
+    run = await asyncio.to_thread(state_of(request).runs.get, run_id, owner_of(key_of(request)))
+    return JSONResponse(run.document())
 
 
 def _plain(arguments: dict[str, Any] | None) -> dict[str, Any] | None:

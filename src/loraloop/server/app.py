@@ -94,6 +94,7 @@ def create_app(state: ServerState) -> FastAPI:
         asyncio.get_running_loop().set_default_executor(pool)
         yield
         state.ready = False
+        state.runs.close()
 
     app = Application(
         title="loraloop",
@@ -339,8 +340,8 @@ def serve(
         listening = socket.create_server((host, settings.port), family=socket.AF_INET6 if six else socket.AF_INET)
     except OSError as error:
         raise InputError(f"{host}:{settings.port} cannot be listened on ({error}): choose another port, or 0") from None
-    runs = RunRegistry(settings.folder)
-    app = create_app(ServerState(runtime, settings, agents, runs))
+    state = ServerState(runtime, settings, agents)
+    app = create_app(state)
     config = uvicorn.Config(  # httptools, which it takes where it is installed, does not bound headers
         app,
         log_level="warning",
@@ -355,4 +356,4 @@ def serve(
         # asyncio sets it only where a socket names its protocol, which those of create_server do not.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         ready(f"http://{f'[{host}]' if six else host}:{listening.getsockname()[1]}")
-        Server(config, runs).run(sockets=[listening])
+        Server(config, state.runs).run(sockets=[listening])

@@ -119,7 +119,7 @@ async def show_load(request: Request) -> JSONResponse:
             "waiting": state.turnstile.waiting,
             "concurrency": limits.concurrency,
             "queue": limits.queue,
-            "runs": [run.load(run.owner == owner) for run in state.runs if run.state == "running"],
+            "runs": [run.load(run.owner == owner) for run in state.runs.here],
             "scheduler": asdict(state.runtime.engine.stats),
             "tokens": {kind: state.metrics.total(kind) for kind in ("read", "cached")},
             "skills": dict(state.runtime.bank.resident),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import secrets
+import threading
 import time
-from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -15,20 +17,29 @@ from typing import TYPE_CHECKING, Any
 
 from loraloop.integrations.in_thread import in_thread
 from loraloop.server.errors import ApiError, api_error
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, SessionError
+from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
     from loraloop.agent import Agent, PendingRun, RunStream
     from loraloop.agent.events import Event
     from loraloop.agent.result import RunResult
+    from loraloop.agent.sessions.sessions import Sessions
     from loraloop.agent.step import Step
 
 log = logging.getLogger("loraloop.server")
 KEPT = 200
-"""Runs that are over of which events and results are kept in memory."""
+"""Runs that are over of which events and results are kept."""
 WAITING = 100
 """Runs of one owner that may wait for approval at the same time."""
-_LONGEST = 64  # characters of a run's id
+_SECONDS = 1.0  # between two looks whether another server was told to cancel a run that goes on here
+_OVER = "state IN ('finished', 'failed')"
+_PRUNE = f"""
+DELETE FROM hosted_runs WHERE id IN (
+    SELECT id FROM (SELECT id, started, row_number() OVER (PARTITION BY owner ORDER BY started DESC) AS place
+        FROM hosted_runs WHERE {_OVER}) AS ranked
+    ORDER BY place DESC, started LIMIT ?)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,62 +121,46 @@ class HostedRun:
 
 
 class RunRegistry:
-    """The last runs, and those that wait for approval.
+    """The last runs, and those that wait for approval, of all servers that share a database.
+
+    A run's events are in the database from its end on, or from when it waits; while it goes on, only its own server
+    has them. The methods may wait for the database: call them from a thread.
 
     Args:
-        folder: Where runs that wait are kept as files, so that they go on after a restart; None: in memory alone.
+        sessions: The database; None: in memory.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._runs: OrderedDict[str, HostedRun] = OrderedDict()
-        self._folder = folder
-        self._stopping = False
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for file in sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime):
-                self._read(file)
+    def __init__(self, sessions: Sessions | None = None) -> None:
+        from loraloop.agent.sessions.sqlite import SessionFile
 
-    def __iter__(self) -> Iterator[HostedRun]:
-        return iter(reversed(self._runs.values()))
+        self._database = sessions.database if sessions is not None else SessionFile(None)
+        self._server = secrets.token_hex(8)
+        # No session can have such a name: names are printable.
+        self._lease = sessions.database.lease(f"\n{self._server}") if sessions is not None else None
+        self._here: dict[str, HostedRun] = {}  # those that go on here, or that the database would not take
+        self._lock = threading.Lock()
+        self._stopping = False
+
+    @property
+    def here(self) -> list[HostedRun]:
+        """The runs that go on in this server."""
+        return [run for run in list(self._here.values()) if run.state == "running"]
 
     def add(self, run: HostedRun) -> None:
         """Keeps a run. Where too many are kept, the oldest that is over goes, of the owner with most of them."""
-        self._runs[run.id] = run
-        over = [each for each in self._runs.values() if each.state in ("finished", "failed")]
-        counts = Counter(each.owner for each in over)
-        for _ in range(len(over) - KEPT):
-            most = max(counts.values())
-            old = next(each for each in over if counts[each.owner] == most and each.id in self._runs)
-            del self._runs[old.id]
-            counts[old.owner] -= 1
+        if run.state == "running":
+            self._here[run.id] = run
+        self._save(run)
 
-    def of(self, owner: str) -> list[HostedRun]:
-        """The last runs of an owner, the newest first."""
-        return [run for run in self if run.owner == owner]
-
-    def check_waiting(self, owner: str) -> None:
-        """Checks that an owner may have one more run that waits for approval.
-
-        Raises:
-            ApiError: 429, too many do.
-        """
-        if sum(run.pending is not None for run in self.of(owner)) >= WAITING:
-            said = f"you already have {WAITING} runs that wait for approval: decide about their calls, or cancel them"
-            raise ApiError(429, said, "too_many_waiting", "", 2)
-
-    def waits(self, run: HostedRun, result: RunResult[Any]) -> None:
-        """Takes up a run whose session knows that it waits for approval."""
-        run.result, run.pending, run.state = result.to_dict(), result.pending, "waiting"
-        self._runs[run.id] = run
-        self._write(run)
-
-    def __contains__(self, run_id: object) -> bool:
-        return run_id in self._runs
-
-    def drop(self, run: HostedRun) -> None:
-        """Ends a run that waits for approval; none of its calls runs."""
-        run.pending, run.state = None, "finished"
-        self._write(run)
+    def of(self, owner: str) -> list[dict[str, Any]]:
+        """Summaries of the last runs of an owner, the newest first."""
+        with self._database.reading() as database:
+            statement = "SELECT id, state, server, summary FROM hosted_runs WHERE owner = ?"
+            rows = database.execute(statement, (owner,)).fetchall()
+        states = self._states(rows)
+        found = {row[0]: json.loads(row[3]) | {"state": states[row[0]]} for row in rows}
+        found |= {run.id: run.summary() for run in list(self._here.values()) if run.owner == owner}
+        return sorted(found.values(), key=lambda each: (-each["started"], each["id"]))
 
     def get(self, run_id: str, owner: str) -> HostedRun:
         """A run of this owner.
@@ -173,14 +168,93 @@ class RunRegistry:
         Raises:
             ApiError: 404, there is none.
         """
-        run = self._runs.get(run_id)
+        from loraloop.agent.checkpoint import Checkpoint
+        from loraloop.agent.sessions.rows import loaded
+
+        run = self._here.get(run_id)
+        if run is None:
+            with self._database.reading() as database:
+                statement = "SELECT id, state, server, owner, started, body FROM hosted_runs WHERE id = ?"
+                row = database.execute(statement, (run_id,)).fetchone()
+            if row is not None:
+                body, state = json.loads(row[5]), self._states([row])[run_id]
+                pending = body.pop("pending")
+                if pending is not None and state == "waiting":
+                    pending = loaded(Checkpoint, dumps(pending), f"the run {run_id}")
+                run = HostedRun(run_id, owner=row[3], started=row[4], state=state, pending=pending, **body)
         if run is None or run.owner != owner:
             raise ApiError(404, f"there is no run {run_id!r}", "run_not_found")
         return run
 
+    def check_waiting(self, owner: str) -> None:
+        """Checks that an owner may have one more run that waits for approval.
+
+        Raises:
+            ApiError: 429, too many do.
+        """
+        with self._database.reading() as database:
+            statement = "SELECT count(*) FROM hosted_runs WHERE owner = ? AND state = 'waiting'"
+            (count,) = database.execute(statement, (owner,)).fetchone()
+        if count >= WAITING:
+            said = f"you already have {WAITING} runs that wait for approval: decide about their calls, or cancel them"
+            raise ApiError(429, said, "too_many_waiting", "", 2)
+
+    def take(self, run: HostedRun) -> PendingRun:
+        """Takes a run that waits for approval, so that nobody else decides about it: what it waits with.
+
+        Raises:
+            ApiError: 409, it does not wait, or somebody else was faster.
+        """
+        with self._lock:
+            with self._database.writing() as database:
+                statement = "UPDATE hosted_runs SET state = 'running', server = ? WHERE id = ? AND state = 'waiting'"
+                taken = database.execute(statement, (self._server, run.id)).rowcount == 1
+            pending, run.pending = run.pending, None
+            if pending is None or not (taken or self._here.get(run.id) is run):
+                raise ApiError(409, f"run {run.id} does not wait for approval", "not_waiting")
+            self._here[run.id] = run
+            run.state = "running"
+        return pending
+
+    def waits(self, run: HostedRun, pending: PendingRun, result: dict[str, Any] | None) -> None:
+        """Keeps a run that waits for approval, as it did before, or as its session knows."""
+        run.result, run.pending, run.state = result, pending, "waiting"
+        self._save(run)
+
+    def drop(self, run: HostedRun) -> None:
+        """Ends a run that was taken; none of its calls runs."""
+        run.pending, run.state = None, "finished"
+        self._save(run)
+
+    def cancel(self, run: HostedRun) -> None:
+        """Ends a run that goes on, here or in another server, at its next token."""
+        if run.stream is not None:
+            run.stream.cancel()
+            return
+        with self._database.writing() as database:
+            statement = "UPDATE hosted_runs SET state = 'cancelling' WHERE id = ? AND state = 'running'"
+            database.execute(statement, (run.id,))
+
+    def lost(self, result: RunResult[Any]) -> bool:
+        """Whether nobody waits with a run that its session knows to wait: a server was killed, or a disk was full."""
+        here = self._here.get(result.run_id)
+        if here is not None:
+            return here.state == "failed"
+        with self._database.reading() as database:
+            statement = "SELECT id, state, server FROM hosted_runs WHERE id = ?"
+            rows = database.execute(statement, (result.run_id,)).fetchall()
+        return self._states(rows).get(result.run_id, "failed") == "failed"
+
     def stop(self) -> None:
         """Ends what runs at its next token."""
         self._stopping = True
+
+    def close(self) -> None:
+        """Lets other servers know that this one has ended."""
+        if self._lease is not None:
+            with suppress(SessionError):
+                self._lease.release()
+                self._database.forget(f"\n{self._server}")
 
     def check_going_on(self, session: str = "") -> None:
         """Checks that what runs, perhaps in a session, may go on.
@@ -214,6 +288,9 @@ class RunRegistry:
                     if isinstance(event, StepFinished):
                         count([event.step], last, False)
                         last = event.step.skill
+                    if not run.id:
+                        run.id = event.run_id
+                        await asyncio.to_thread(self.add, run)
                     yield document
             result = stream.result
             run.result, run.pending = result.to_dict(), result.pending
@@ -230,10 +307,12 @@ class RunRegistry:
             run.stream = None
             if run.state == "running":
                 run.state = "failed"
-            self._write(run)
+            if run.id:
+                await asyncio.shield(asyncio.to_thread(self._save, run, own=True))
 
     def _going_on(self, run: HostedRun, stream: RunStream[Any]) -> Iterator[Event]:
         """A run's events. One that has to stop is left as by a process that dies: its session is interrupted."""
+        looked = time.monotonic()
         for event in stream:
             yield event
             try:
@@ -241,48 +320,66 @@ class RunRegistry:
             except ApiError:
                 stream.close()
                 raise
+            if self._lease is not None and time.monotonic() - looked > _SECONDS:
+                looked = time.monotonic()
+                with suppress(SessionError), self._database.reading() as database:
+                    row = database.execute("SELECT state FROM hosted_runs WHERE id = ?", (run.id,)).fetchone()
+                    if row == ("cancelling",):
+                        stream.cancel()
 
-    def _file(self, run_id: str) -> Path | None:
-        if self._folder is None or not run_id.isalnum() or len(run_id) > _LONGEST:
-            return None
-        return self._folder / f"{run_id}.json"
+    def _states(self, rows: Sequence[Any]) -> dict[str, str]:
+        """The states of rows (id, state, server, …) by id. A run of a server that has ended has failed."""
+        going = {id: f"\n{server}" for id, state, server, *_ in rows if state in ("running", "cancelling")}
+        others = set(going.values()) - {f"\n{self._server}"}
+        dead = others - self._database.runners(others).keys() if others else set()
+        states = {id: "failed" if server in dead else "running" for id, server in going.items()}
+        return {row[0]: states.get(row[0], row[1]) for row in rows}
 
-    def _write(self, run: HostedRun) -> None:
-        """Keeps a run that waits as a file, which goes when the run has gone on."""
-        file = self._file(run.id)
-        if file is None:
-            return
+    def _save(self, run: HostedRun, own: bool = False) -> None:
+        """Writes a run. One that goes on, or that the database does not take, stays in memory too.
+
+        Args:
+            run: The run.
+            own: Whether to leave alone what has become of it at another server, which took its session over.
+        """
+        going = run.state == "running"
+        content: dict[str, Any] = {"agent": run.agent, "prompt": run.prompt, "session": run.session}
+        content |= {"events": run.events, "result": run.result, "pending": run.pending}
+        summary, body = dumps(run.summary()), dumps(content)
+        values = (run.id, run.owner, run.state, self._server, run.started, summary, body)
         try:
-            if run.pending is None:
-                file.unlink(missing_ok=True)
-            else:
-                self._write_waiting(run, run.pending, file)
-        except OSError as error:
-            log.warning("run %s waits, and a restart forgets it unless it is in a session: %s", run.id, error)
+            with self._database.writing() as database:
+                database.execute(
+                    "INSERT INTO hosted_runs (id, owner, state, server, started, summary, body) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state, "
+                    "server = excluded.server, summary = excluded.summary, body = excluded.body"
+                    + " WHERE hosted_runs.server = excluded.server"
+                    * own,
+                    values,
+                )
+                (over,) = database.execute(f"SELECT count(*) FROM hosted_runs WHERE {_OVER}").fetchone()
+                if over > KEPT:
+                    database.execute(_PRUNE, (over - KEPT,))
+        except SessionError as error:
+            log.warning(
+                "run %s is %s, and a restart forgets it unless it is in a session: %s", run.id, run.state, error
+            )
+            self._here[run.id] = run
+            return
+        if not going:
+            self._here.pop(run.id, None)
 
-    def _write_waiting(self, run: HostedRun, pending: PendingRun, file: Path) -> None:
-        content = {
-            "agent": run.agent,
-            "owner": run.owner,
-            "prompt": run.prompt,
-            "session": run.session,
-            "started": run.started,
-            "events": run.events,
-            "result": run.result,
-            "pending": json.loads(pending.to_json()),
-        }
-        scratch = file.with_suffix(".part")
-        scratch.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-        scratch.chmod(0o600)
-        scratch.replace(file)
 
-    def _read(self, file: Path) -> None:
-        """Takes up a run that an earlier server left waiting."""
-        from loraloop.agent import PendingRun
+def take_up_files(registry: RunRegistry, folder: Path) -> None:
+    """Moves runs that a server of loraloop 0.2 left waiting into the database: each was a file of the state folder."""
+    from loraloop.agent import PendingRun
 
+    for file in folder.glob("*.json"):
         try:
             content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             pending = PendingRun.from_json(json.dumps(content.pop("pending")))
-            self._runs[file.stem] = HostedRun(file.stem, **content, state="waiting", pending=pending)
+            run = HostedRun(file.stem, **content)
+            registry.waits(run, pending, run.result)
+            file.unlink()
         except (InputError, ValueError, TypeError, KeyError) as error:  # of another version, or signed with another key
             log.warning("%s is not taken up: %s", file, error)

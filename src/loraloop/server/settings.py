@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loraloop.tool_schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from loraloop.agent.sessions.sessions import Sessions
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -50,10 +54,12 @@ class ServerSettings:
         hosts: More names under which the server may be asked.
         origins: Origins of pages that may ask it, besides its own.
         limits: What requests may take.
-        folder: Where runs that wait for approval are kept, so that they go on after a restart; None: in memory.
+        folder: Where conversations and runs are kept, in the file `sessions.db`, so that they go on after a restart.
+        sessions: Another place for them: a file, or the URL of a PostgreSQL database, which servers share.
 
     Raises:
-        InputError: Others can reach the address and there is no key, or a key is too short to be one.
+        InputError: Others can reach the address and there is no key, or a key is too short to be one; or there are a
+            folder and another place for sessions.
     """
 
     host: str = "127.0.0.1"
@@ -64,6 +70,7 @@ class ServerSettings:
     origins: tuple[str, ...] = ()
     limits: ServerLimits = ServerLimits()
     folder: Path | None = None
+    sessions: str = ""
 
     def __post_init__(self) -> None:
         if self.host not in LOOPBACK and not self.keys:
@@ -73,6 +80,20 @@ class ServerSettings:
             )
         if any(len(key) < 8 for key in (*self.keys, self.admin_key) if key):
             raise InputError("a key has less than 8 characters: take a long random one")
+
+        if self.folder is not None and self.sessions:
+            raise InputError("--state and --sessions both say where conversations are kept: give one of them")
+
+    def open_sessions(self) -> Sessions | None:
+        """Where conversations and runs are kept; None for nowhere.
+
+        Raises:
+            SessionError: It cannot be opened.
+        """
+        from loraloop.agent.sessions.sessions import Sessions
+
+        place = self.sessions or (self.folder and self.folder / "sessions.db")
+        return Sessions(place) if place else None
 
     def knows_host(self, host: str) -> bool:
         """Whether a `Host` header names this server: without its port where it is one of the loopback's names."""

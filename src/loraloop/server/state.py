@@ -8,7 +8,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
@@ -19,17 +19,17 @@ from loraloop.agent.hooks import as_hooks
 from loraloop.agent.tracing.otel import OpenTelemetry
 from loraloop.integrations.reply import check_prompt
 from loraloop.server.errors import ApiError
-from loraloop.server.runs import HostedRun
+from loraloop.server.runs import HostedRun, RunRegistry, take_up_files
 from loraloop.server.settings import ServerLimits, ServerSettings
-from loraloop.tool_schemas.errors import LoraloopError, SessionError
+from loraloop.tool_schemas.errors import SessionError
 
 if TYPE_CHECKING:
     from fastapi import Request
 
     from loraloop.agent.runtime import Runtime
-    from loraloop.agent.sessions.sessions import Session, Sessions
+    from loraloop.agent.sessions.sessions import Session
     from loraloop.agent.step import Step
-    from loraloop.server.runs import HostedAgent, RunRegistry
+    from loraloop.server.runs import HostedAgent
 
 
 T = TypeVar("T")
@@ -192,20 +192,25 @@ class ServerState:
         runtime: Base, skills and router.
         settings: Of the server.
         agents: Hosted agents by name.
-        runs: Their runs.
+
+    Attributes:
+        sessions: Where conversations and runs are kept; None where the server keeps none.
+        runs: Runs of the agents.
+
+    Raises:
+        SessionError: The sessions cannot be opened.
     """
 
-    def __init__(
-        self, runtime: Runtime, settings: ServerSettings, agents: Mapping[str, HostedAgent], runs: RunRegistry
-    ) -> None:
-        self.runtime, self.settings, self.agents, self.runs = runtime, settings, dict(agents), runs
+    def __init__(self, runtime: Runtime, settings: ServerSettings, agents: Mapping[str, HostedAgent]) -> None:
+        self.runtime, self.settings, self.agents = runtime, settings, dict(agents)
+        self.sessions = settings.open_sessions()
+        self.runs = RunRegistry(self.sessions)
         self.turnstile = Turnstile(settings.limits)
         self.rate = RateLimit(settings.limits.per_minute)
         self.metrics = Metrics()
         self.pinned: set[str] = set()
         self.hooks = as_hooks([OpenTelemetry(agent="reply")])
         self.ready = True
-        self._store: Sessions | None = None
         self._talking: set[str] = set()
         bank = runtime.bank
         self.metrics.watch("loraloop_running", "Requests that run.", lambda: self.turnstile.running)
@@ -226,48 +231,44 @@ class ServerState:
             )
         self._talking.add(name)
         turn.afterwards(lambda: self._talking.discard(name))
-        return self._sessions().session(name)
+        if self.sessions is None:
+            raise ApiError(
+                400, "sessions are kept where the server is started with --state or --sessions", "no_sessions"
+            )
+        return self.sessions.session(name)
 
     def recover(self) -> None:
-        """Takes up the runs of sessions that wait for approval and of which no file knows.
+        """Takes up the runs of sessions that wait for approval and with which nobody waits.
 
-        A process may be killed between the commit of the session and the writing of the run's file, and an approval may
-        meet a full disk; what a session holds is the truth.
+        A server may be killed between the commit of the session and that of the run, and an approval may meet a full
+        disk; what a session holds is the truth.
         """
-        if self.settings.folder is None or not (self.settings.folder / "sessions.db").exists():
-            return
-        sessions = self._sessions()
-        for name in sessions.waiting():
+        if self.settings.folder is not None:
+            take_up_files(self.runs, self.settings.folder)
+        for name in self.sessions.waiting() if self.sessions else ():
             owner, agent, session = parts_of(name)
             try:
-                result = sessions[name].result if session else None
+                if session:
+                    self.still_waits(HostedRun("", agent, owner, "", session))
             except SessionError as error:
                 log.warning("the session %s cannot be read: %s", name, error)
-                continue
-            if result is not None and result.pending is not None and result.run_id not in self.runs:
-                run = HostedRun(result.run_id, agent, owner, result.pending.prompt, session)
-                self.runs.waits(run, result)
 
     def still_waits(self, run: HostedRun) -> None:
-        """Takes up a run again that failed where its session still waits for the decision."""
-        with suppress(LoraloopError):
-            result = self._sessions()[session_name(run.owner, run.agent, run.session)].result
-            if result is not None and result.pending is not None and result.run_id == run.id:
-                self.runs.waits(run, result)
+        """Takes up a run again that failed, or is not known, where its session still waits for the decision.
 
-    def _sessions(self) -> Sessions:
-        """The store of sessions.
+        Args:
+            run: With an id, that of the run; without one, any run of the session.
 
         Raises:
-            ApiError: 400, the server keeps none.
+            SessionError: The session cannot be read.
         """
-        from loraloop.agent.sessions.sessions import Sessions
-
-        if self.settings.folder is None:
-            raise ApiError(400, "sessions are kept where the server is started with --state FOLDER", "no_sessions")
-        if self._store is None:
-            self._store = Sessions(self.settings.folder / "sessions.db")
-        return self._store
+        assert self.sessions is not None
+        result = self.sessions[session_name(run.owner, run.agent, run.session)].result
+        if result is None or result.pending is None or run.id not in ("", result.run_id):
+            return
+        if self.runs.lost(result):
+            run.id, run.prompt = result.run_id, result.pending.prompt
+            self.runs.waits(run, result.pending, result.to_dict())
 
 
 def session_name(owner: str, agent: str, session: str) -> str:

@@ -1,9 +1,9 @@
 """Runs sessions in processes that are killed: forks one for each order that it reads, a JSON object a line.
 
-An order: `path` of the sessions, `effects` and `heard` (files to which tools and hooks add lines), `out` (where the
-result goes), `on_unfinished`, `real` (the embedded base instead of a script), and how the process dies: `commit`
-[number, "within" or "after"], `seconds`, not at all; or how large files may get: `most_bytes`. The answer, a line: the
-signal and the code that ended the process, and what it said on standard error.
+An order: `place` of the sessions, `session`, `effects` and `heard` (files to which tools and hooks add lines), `out`
+(where the result goes), `on_unfinished`, `real` (the embedded base instead of a script), and how the process dies:
+`commit` [number, "within" or "after"], `seconds`, not at all; or how large files may get: `most_bytes`. The answer, a
+line: the signal and the code that ended the process, and what it said on standard error.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import Any
 
 from loraloop import Agent, Hook, Limits, Runtime
 from loraloop.agent.events import StepFinished, ToolCallFinished
-from loraloop.agent.sessions.database import SessionFile
 from loraloop.agent.sessions.sessions import Sessions
+from loraloop.agent.sessions.sqlite import SessionFile
 from loraloop.agent.step import plain
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas import Tool
@@ -70,7 +70,9 @@ def agent_of(runtime: Any, order: dict[str, Any]) -> Agent[Any, Any]:
 
 def run(order: dict[str, Any]) -> None:
     """Runs the session to its end from wherever it is."""
-    session = Sessions(order["path"]).session("s")
+    session = Sessions(order["place"]).session(order["session"])
+    while session.state == "running":  # in PostgreSQL, until the lease of a process that was killed runs out
+        time.sleep(0.05)
     turns = session.turns
     if turns and turns[-1].result is not None:
         result = turns[-1].result
@@ -86,12 +88,22 @@ def run(order: dict[str, Any]) -> None:
     Path(order["out"]).write_text(json.dumps(plain(result)), encoding="utf-8")
 
 
-def dying_at(number: int, when: str) -> None:
+def store_kind(place: str) -> Any:
+    """The class of the store at a place; in PostgreSQL, leases of the dead run out soon."""
+    if "://" not in place:
+        return SessionFile
+    from loraloop.agent.sessions.postgres import PostgresStore
+
+    PostgresStore.lease_seconds = 0.5
+    return PostgresStore
+
+
+def dying_at(kind: Any, number: int, when: str) -> None:
     """From now on, the process kills itself within or after its commit of this number."""
-    original, count = SessionFile.writing, 0
+    original, count = kind.writing, 0
 
     @contextmanager
-    def writing(self: SessionFile) -> Iterator[Any]:
+    def writing(self: Any) -> Iterator[Any]:
         nonlocal count
         count += 1
         last = count == number
@@ -102,17 +114,18 @@ def dying_at(number: int, when: str) -> None:
         if last:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    SessionFile.writing = writing  # type: ignore[method-assign]
+    kind.writing = writing
 
 
 def obey(order: dict[str, Any]) -> dict[str, Any]:
+    kind = store_kind(order["place"])
     with tempfile.TemporaryFile() as said:
         child = os.fork()
         if child == 0:
             os.dup2(said.fileno(), 2)
             try:
                 if order.get("commit"):
-                    dying_at(*order["commit"])
+                    dying_at(kind, *order["commit"])
                 if order.get("most_bytes"):
                     resource.setrlimit(resource.RLIMIT_FSIZE, (order["most_bytes"], resource.RLIM_INFINITY))
                 run(order)
@@ -132,7 +145,7 @@ def obey(order: dict[str, Any]) -> dict[str, Any]:
 def warm_up() -> None:
     """What takes time once, before any process is forked."""
     with tempfile.TemporaryDirectory() as folder:
-        run({name: f"{folder}/{name}" for name in ("path", "effects", "heard", "out")})
+        run({"session": "s", **{name: f"{folder}/{name}" for name in ("place", "effects", "heard", "out")}})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,15 @@ import pytest
 
 from loraloop import Agent
 from loraloop.agent.events import StepFinished
-from loraloop.agent.sessions.database import SessionFile
-from loraloop.agent.sessions.sessions import Sessions, sessions_file
+from loraloop.agent.sessions.sessions import Sessions, sessions_place
+from loraloop.agent.sessions.sqlite import SessionFile
 from loraloop.testing import ScriptedRuntime, calls
-from loraloop.tool_schemas.errors import SessionError
+from loraloop.tool_schemas.errors import InputError, SessionError
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Sessions]:
-    with Sessions(tmp_path / "sessions.db") as opened:
+def store(sessions_place: str) -> Iterator[Sessions]:
+    with Sessions(sessions_place) as opened:
         yield opened
 
 
@@ -43,7 +44,7 @@ def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     Sessions(tmp_path / "new.db").close()
     with sqlite3.connect(tmp_path / "new.db") as newer:
         newer.execute("PRAGMA user_version = 7")
-    with pytest.raises(SessionError, match="format 7, and this loraloop reads formats up to 2"):
+    with pytest.raises(SessionError, match="format 7, and this loraloop reads formats up to 3"):
         Sessions(tmp_path / "new.db")
     monkeypatch.setattr(SessionFile, "wait", 0.1)
     with Sessions(tmp_path / "s.db") as store:
@@ -70,9 +71,9 @@ def test_a_damaged_file(tmp_path: Path) -> None:
             assert store[each.id].turns
 
 
-def damage(store: Sessions, statement: str) -> None:
-    with store._file.writing() as database:
-        assert database.execute(statement).rowcount > 0
+def damage(store: Sessions, statement: str, *values: Any) -> None:
+    with store.database.writing() as database:
+        assert database.execute(statement, values).rowcount > 0
 
 
 def killed(store: Sessions) -> Any:
@@ -90,19 +91,23 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-DEEP = "'{\"x\":' || replace(hex(zeroblob(20000)), '00', '[') || replace(hex(zeroblob(20000)), '00', ']') || '}'"
+DEEP = '{"x":' + "[" * 20_000 + "]" * 20_000 + "}"
 PLACES = ("runs SET state", "runs SET asked", "steps SET body", "calls SET record", "messages SET body")
 
 
-@pytest.mark.parametrize("body", ["'{'", "'{}'", "NULL", "x'ff00'", "7", DEEP])
+@pytest.mark.parametrize("body", ["{", "{}", None, b"\xff\x00", "7", DEEP])
 @pytest.mark.parametrize("place", PLACES)
-def test_damaged_rows_are_told_and_what_can_be_read_is_saved(store: Sessions, place: str, body: str) -> None:
+def test_damaged_rows_are_told_and_what_can_be_read_is_saved(
+    store: Sessions, place: str, body: str | bytes | None
+) -> None:
+    if isinstance(body, bytes) and "://" in store.place:
+        pytest.skip("PostgreSQL takes nothing but text")
     session = killed(store)
     table, _, column = place.partition(" SET ")
-    if body == "NULL" and (table, column) not in (("runs", "state"), ("calls", "record")):
+    if body is None and (table, column) not in (("runs", "state"), ("calls", "record")):
         pytest.skip("the table does not take it")
     last = "place = 4" if table == "messages" else "run = 1"
-    damage(store, f"UPDATE {table} SET {column} = {body} WHERE {last}")
+    damage(store, f"UPDATE {table} SET {column} = ? WHERE {last}", body)
     told = 0
     for act in (
         lambda: session.turns,
@@ -118,7 +123,7 @@ def test_damaged_rows_are_told_and_what_can_be_read_is_saved(store: Sessions, pl
             if session.state == "idle":
                 break
     assert session.info.id == "s" and store.list()
-    if (table, body) != ("calls", "NULL"):
+    if (table, body) != ("calls", None):
         assert told
     if session.state == "interrupted":
         session.give_up()
@@ -143,28 +148,33 @@ def test_a_finished_session_with_a_damaged_message_goes_on_from_what_can_be_read
 
 def test_a_result_nested_by_hundreds_of_levels_in_an_old_file_is_read(store: Sessions) -> None:
     session = killed(store)
-    deep = "'" + "[" * 400 + "]" * 400 + "'"
-    damage(store, f"UPDATE calls SET record = json_set(record, '$.result', json({deep})) WHERE run = 1")
-    damage(store, f"UPDATE steps SET body = json_set(body, '$.calls[0].result', json({deep})) WHERE run = 1")
+    deep = '"result":' + "[" * 400 + "]" * 400
+    for column in ("calls SET record", "steps SET body"):
+        value = column.split()[-1]
+        damage(store, f"UPDATE {column} = replace({value}, ?, ?) WHERE run = 1", '"result":3', deep)
     assert session.turns[1].steps[0].calls[0].result
     assert session.resume(agent_of("3.", tools=[add])).output == "3."
 
 
-def test_a_full_disk_ends_the_run_and_keeps_what_was_committed(store: Sessions) -> None:
+def test_a_full_disk_ends_the_run_and_keeps_what_was_committed(tmp_path: Path) -> None:
+    store = Sessions(tmp_path / "sessions.db")
+    assert isinstance(store.database, SessionFile)
+    file = store.database._database
+
     def long(n: int) -> str:
         """Long."""
         return f"{n}" * 40_000
 
     script = [calls(long={"n": 1}), calls(long={"n": 2}), "Done."]
     session = store.session("s")
-    pages = store._file._database.execute("PRAGMA page_count").fetchone()[0]
-    store._file._database.execute(f"PRAGMA max_page_count = {pages + 27}")
+    pages = file.execute("PRAGMA page_count").fetchone()[0]
+    file.execute(f"PRAGMA max_page_count = {pages + 27}")
     with pytest.raises(SessionError, match=r"no room for .*can be resumed"):
         agent_of(*script, tools=[long]).run_sync("Go.", session=session)
     assert session.state == "interrupted"
     done = len(session.turns[0].steps)
     assert done == 1 and session.turns[0].steps[0].calls[0].result == "1" * 40_000
-    store._file._database.execute("PRAGMA max_page_count = 100000")
+    file.execute("PRAGMA max_page_count = 100000")
     (call,) = session.unfinished  # it ran, and there was no room for its result
     result = session.resume(agent_of("Done.", tools=[long]), on_unfinished="run_again")
     assert result.output == "Done." and result.steps[1].calls[0].at_least_once and call.step == 1
@@ -173,10 +183,17 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_committed(store: Sessions) 
 def test_the_default_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.delenv("LORALOOP_SESSIONS", raising=False)
-    assert sessions_file() == tmp_path / "loraloop" / "sessions.db"
+    assert sessions_place() == str(tmp_path / "loraloop" / "sessions.db")
     monkeypatch.setenv("LORALOOP_SESSIONS", str(tmp_path / "mine.db"))
     with Sessions() as store:
-        assert store.path == tmp_path / "mine.db" and store.path.exists()
+        assert store.place == str(tmp_path / "mine.db") and (tmp_path / "mine.db").exists()
+
+
+def test_without_psycopg_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "loraloop.agent.sessions.postgres", raising=False)
+    with pytest.raises(InputError, match=r"PostgreSQL need psycopg: pip install 'loraloop\[postgres\]'"):
+        Sessions("postgresql://db.example/x")
 
 
 def test_what_is_committed_is_on_the_disk(store: Sessions) -> None:

@@ -37,7 +37,7 @@ def test_the_file_is_migrated_and_the_original_is_kept(tmp_path: Path) -> None:
     for _ in range(2):
         Sessions(tmp_path / "s.db").close()
     with sqlite3.connect(tmp_path / "s.db") as new, sqlite3.connect(tmp_path / "s.db.format-1") as old:
-        assert new.execute("PRAGMA user_version").fetchone() == (2,)
+        assert new.execute("PRAGMA user_version").fetchone() == (3,)
         assert old.execute("PRAGMA user_version").fetchone() == (1,)
         with sqlite3.connect(FIXTURES / "sessions.db") as original:
             for table in ("sessions", "messages", "runs", "steps", "calls"):

@@ -7,7 +7,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +17,44 @@ from loraloop.agent.sessions.sessions import Sessions
 
 JOB = Path(__file__).with_name("session_job.py")
 COMMITS = 14  # opened, 2 for each of 4 calls, 4 steps, finished
-Order = Callable[..., dict[str, Any]]
+
+
+class Jobs:
+    """A process that runs sessions; see session_job. Each folder has files of its own, and a session."""
+
+    def __init__(self, server: subprocess.Popen[str], url: str) -> None:
+        self._server, self._url = server, url
+
+    def place(self, folder: Path) -> str:
+        return self._url or str(folder / "s.db")
+
+    def __call__(self, folder: Path, **more: Any) -> dict[str, Any]:
+        names = {"effects": "effects", "heard": "heard", "out": "out.json"}
+        order = {"place": self.place(folder), "session": str(folder)}
+        order |= {key: str(folder / name) for key, name in names.items()} | more
+        assert self._server.stdin is not None and self._server.stdout is not None
+        self._server.stdin.write(json.dumps(order) + "\n")
+        self._server.stdin.flush()
+        return dict(json.loads(self._server.stdout.readline()))
 
 
 @pytest.fixture(scope="module")
-def job() -> Iterator[Order]:
-    """`job(folder, **order)`: a process that runs the session in a folder; see session_job."""
+def processes() -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen([sys.executable, JOB], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None and server.stdout is not None
         assert server.stdout.readline()
-
-        def order(folder: Path, **more: Any) -> dict[str, Any]:
-            names = {"path": "s.db", "effects": "effects", "heard": "heard", "out": "out.json"}
-            said = {key: str(folder / name) for key, name in names.items()} | more
-            assert server.stdin is not None and server.stdout is not None
-            server.stdin.write(json.dumps(said) + "\n")
-            server.stdin.flush()
-            return dict(json.loads(server.stdout.readline()))
-
-        yield order
+        yield server
         server.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def file_job(processes: subprocess.Popen[str]) -> Jobs:
+    return Jobs(processes, "")
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def job(request: pytest.FixtureRequest, processes: subprocess.Popen[str]) -> Jobs:
+    return Jobs(processes, request.getfixturevalue("postgres_server") if request.param == "postgres" else "")
 
 
 def lines(folder: Path, name: str) -> Counter[str]:
@@ -67,7 +85,7 @@ def marked(folder: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def whole(job: Order, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def whole(job: Jobs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the run comes to where nobody kills it."""
     folder = tmp_path_factory.mktemp("whole")
     assert job(folder)["code"] == 0 and not marked(folder)
@@ -75,11 +93,11 @@ def whole(job: Order, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     return outcome(folder)
 
 
-def check_kept(folder: Path) -> set[str]:
-    """What was told before the process died is in the file. Returns the calls of which it has the end."""
+def check_kept(job: Jobs, folder: Path) -> set[str]:
+    """What was told before the process died is in the database. Returns the calls of which it has the end."""
     heard = Counter(line.partition(" ")[0] for line in lines(folder, "heard"))
-    with Sessions(folder / "s.db") as store:
-        turns = store.session("s").turns
+    with Sessions(job.place(folder)) as store:
+        turns = store.session(str(folder)).turns
         steps, ended = (turns[-1].steps, turns[-1].calls) if turns else ((), ())
     assert len(steps) >= heard["step"]
     over = [call for call in ended if call.ended is not None]
@@ -89,13 +107,13 @@ def check_kept(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize("when", ["within", "after"])
 def test_killed_at_every_commit_it_comes_to_the_same(
-    job: Order, whole: dict[str, Any], tmp_path: Path, when: str
+    job: Jobs, whole: dict[str, Any], tmp_path: Path, when: str
 ) -> None:
     for commit in range(1, COMMITS + 1):
         folder = tmp_path / str(commit)
         folder.mkdir()
         assert job(folder, commit=[commit, when])["signal"] == 9
-        over = check_kept(folder)
+        over = check_kept(job, folder)
         done = job(folder, on_unfinished="run_again")
         assert done["code"] == 0, done["said"]
         assert outcome(folder) == whole
@@ -107,7 +125,7 @@ def test_killed_at_every_commit_it_comes_to_the_same(
     assert job(last, commit=[COMMITS + 1, when])["signal"] == 0  # there are no more commits than these
 
 
-def test_calls_that_may_have_run_are_not_run_twice_but_told(job: Order, tmp_path: Path) -> None:
+def test_calls_that_may_have_run_are_not_run_twice_but_told(job: Jobs, tmp_path: Path) -> None:
     told = Counter[bool]()
     for commit in (2, 5, 7):  # each says that a call is about to run, the last one the third of its step
         folder = tmp_path / str(commit)
@@ -125,48 +143,47 @@ def test_calls_that_may_have_run_are_not_run_twice_but_told(job: Order, tmp_path
     assert told[True] == 1 + 1 + 2  # payments; to look is idempotent, and looked at again
 
 
-def test_killed_at_random_moments_it_comes_to_the_same(job: Order, whole: dict[str, Any], tmp_path: Path) -> None:
+def test_killed_at_random_moments_it_comes_to_the_same(job: Jobs, whole: dict[str, Any], tmp_path: Path) -> None:
     rng, kills = random.Random(0), 0
     for number in range(5):
         folder = tmp_path / str(number)
         folder.mkdir()
         for _ in range(3):
             kills += job(folder, seconds=rng.uniform(0.0, 0.2), pause=0.05, on_unfinished="run_again")["signal"] == 9
-            check_kept(folder)
+            check_kept(job, folder)
         assert job(folder, on_unfinished="run_again")["code"] == 0
         assert outcome(folder) == whole
         assert {call for call, times in lines(folder, "effects").items() if times > 1} <= marked(folder)
     assert kills >= 3
 
 
-def test_processes_that_live_for_four_commits_get_there(job: Order, whole: dict[str, Any], tmp_path: Path) -> None:
+def test_processes_that_live_for_four_commits_get_there(job: Jobs, whole: dict[str, Any], tmp_path: Path) -> None:
     died = 0
     while job(tmp_path, commit=[4, "after"], on_unfinished="run_again")["signal"] == 9 and died < COMMITS:
         died += 1
-        check_kept(tmp_path)
+        check_kept(job, tmp_path)
     assert died == 4 and outcome(tmp_path) == whole  # of three calls that had begun, two began again
 
 
-def test_with_the_real_base(job: Order, tmp_path: Path) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+def test_with_the_real_base(file_job: Jobs, tmp_path: Path) -> None:
+    job, whole, killed = file_job, tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
     assert job(whole, real=True)["code"] == 0
     assert job(killed, real=True, commit=[4, "after"])["signal"] == 9  # one call was made, and its step is complete
-    check_kept(killed)
+    check_kept(job, killed)
     done = job(killed, real=True)
     assert done["code"] == 0, done["said"]
     assert outcome(killed) == outcome(whole) and len(outcome(whole)["steps"]) > 1
     assert lines(killed, "effects") == lines(whole, "effects")
 
 
-def test_a_file_that_must_not_grow_ends_the_run_and_keeps_what_was_committed(
-    job: Order, whole: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_file_that_must_not_grow_ends_the_run_and_keeps_what_was_committed(file_job: Jobs, tmp_path: Path) -> None:
+    job = file_job
     job(tmp_path, commit=[4, "after"])
     size = (tmp_path / "s.db-wal").stat().st_size
     stopped = job(tmp_path, most_bytes=size + 4096)
     assert stopped["code"] == 1 and "SessionError: the sessions: " in stopped["said"]
     assert "what was committed before is there" in stopped["said"]
-    check_kept(tmp_path)
-    assert job(tmp_path, on_unfinished="run_again")["code"] == 0 and outcome(tmp_path) == whole
+    check_kept(job, tmp_path)
+    assert job(tmp_path, on_unfinished="run_again")["code"] == 0

@@ -30,8 +30,8 @@ def add(a: int, b: int) -> int:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Sessions]:
-    with Sessions(tmp_path / "sessions.db") as opened:
+def store(sessions_place: str) -> Iterator[Sessions]:
+    with Sessions(sessions_place) as opened:
         yield opened
 
 
@@ -225,7 +225,7 @@ def test_titles_deletion_and_pruning(store: Sessions) -> None:
     leave(agent_of(ADD, "3."), store["c"])
     assert store.prune(timedelta(days=1)) == ()
     assert store.prune(timedelta(0)) == ("a",)  # what was interrupted stays
-    with store._file.reading() as database:
+    with store.database.reading() as database:
         kept = database.execute("SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM messages)").fetchone()
     assert kept == (2, 6)
 
@@ -271,8 +271,8 @@ def test_a_run_that_was_overtaken_does_not_begin(store: Sessions) -> None:
 
 HOLDER = """
 import os, pathlib, sys, time
-from loraloop.agent.sessions.lock import Lease
-lease = Lease(pathlib.Path(sys.argv[1]), "s")
+from loraloop.agent.sessions.file_lock import FileLease
+lease = FileLease(pathlib.Path(sys.argv[1]), "s")
 child = os.fork()
 if child:
     print(child, flush=True)
@@ -280,10 +280,16 @@ time.sleep(60)
 """
 
 
-def test_a_killed_process_gives_the_session_back_at_once_though_a_child_of_it_lives(store: Sessions) -> None:
-    agent, session = agent_of("Hi.", "Again."), store.session("s")
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[Sessions]:
+    with Sessions(tmp_path / "sessions.db") as opened:
+        yield opened
+
+
+def test_a_killed_process_gives_the_session_back_at_once_though_a_child_of_it_lives(file: Sessions) -> None:
+    agent, session = agent_of("Hi.", "Again."), file.session("s")
     agent.run_sync("Hello.", session=session)
-    with subprocess.Popen([sys.executable, "-c", HOLDER, store.path], stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, file.place], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         child = int(holder.stdout.readline())
         try:
@@ -299,10 +305,10 @@ def test_a_killed_process_gives_the_session_back_at_once_though_a_child_of_it_li
 
 
 @pytest.mark.parametrize("how", ["removed", "opened and closed"])
-def test_a_runner_that_lost_its_lock_is_told_and_writes_nothing_more(store: Sessions, how: str) -> None:
-    session, order = store.session("s"), list[str]()
+def test_a_runner_that_lost_its_lock_is_told_and_writes_nothing_more(file: Sessions, how: str) -> None:
+    session, order = file.session("s"), list[str]()
     agent_of("Hi.").run_sync("Hello.", session=session)
-    (lock,) = store.path.with_name("sessions.db-locks").iterdir()
+    (lock,) = Path(f"{file.place}-locks").iterdir()
 
     def slow() -> str:
         """Slow."""
@@ -327,6 +333,27 @@ def test_a_runner_that_lost_its_lock_is_told_and_writes_nothing_more(store: Sess
         assert session.messages[-1].content == "Second." and session.state == "idle"
     else:
         assert first.run_sync("Go.", session=session).output == "First." and order == ["busy"]
+
+
+def test_interrupted_runs_are_taken_over_once(store: Sessions) -> None:
+    for name in ("a", "b", "c"):
+        leave(agent_of(ADD, "3."), store.session(name))
+    agent_of("Hi.").run_sync("Hello.", session=store.session("idle"))
+    busy = store.database.lease("b")
+    taken = []
+    for session in store.interrupted():
+        taken.append(session.id)
+        if session.id == "a":
+            assert [other.id for other in store.interrupted()] == ["c"], "a is taken, and b is being run"
+            with pytest.raises(SessionBusyError, match=f"process {os.getpid()}"):
+                store["a"].resume(agent_of("3."))
+            assert session.resume(agent_of("3.")).output == "3."
+    busy.release()
+    assert taken == ["a", "c"], "each once, though nobody went on with c"
+    assert sorted(session.id for session in store.interrupted()) == ["b", "c"]
+    assert {each.id: each.state for each in store.list()} == {
+        "a": "idle", "b": "interrupted", "c": "interrupted", "idle": "idle"
+    }  # fmt: skip
 
 
 def in_child(store: Sessions, name: str) -> None:

@@ -14,7 +14,7 @@ import uvicorn
 
 from loraloop.agent.runtime import Runtime
 from loraloop.server.app import create_app
-from loraloop.server.runs import HostedAgent, RunRegistry
+from loraloop.server.runs import HostedAgent
 from loraloop.server.settings import ServerSettings
 from loraloop.server.state import ServerState
 
@@ -28,7 +28,7 @@ def running(
 ) -> Iterator[str]:
     """The address of a server that runs; `send_buffer` bytes are kept of what a client has not read."""
     settings = settings or ServerSettings()
-    app = create_app(ServerState(runtime, settings, agents or {}, RunRegistry(settings.folder)))
+    app = create_app(ServerState(runtime, settings, agents or {}))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

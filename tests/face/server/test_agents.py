@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraloop import Agent, Policy, tool
+from loraloop.agent.sessions.sessions import Sessions
+from loraloop.agent.sessions.sqlite import SessionFile
 from loraloop.server.agents import Resources, read_agents
 from loraloop.server.runs import KEPT, HostedAgent, HostedRun, RunRegistry, owner_of
 from loraloop.server.settings import ServerLimits, ServerSettings
@@ -133,17 +136,13 @@ def test_a_denied_call_is_told_to_the_model(serving: Callable[..., str], http: h
     assert more[-1]["result"]["output"] == "Then not." and "denied by the user: too much" in json.dumps(more)
 
 
-def test_a_waiting_run_survives_a_restart(serving: Callable[..., str], http: httpx.Client, tmp_path: Path) -> None:
-    settings = ServerSettings(folder=tmp_path / "state")
+def test_a_waiting_run_survives_a_restart(serving: Callable[..., str], http: httpx.Client, sessions_place: str) -> None:
+    settings = ServerSettings(sessions=sessions_place)
     runtime, agents = hosted(PAY)
     told = events(http.post(f"{serving(runtime, settings, agents)}/v1/agents/bank/runs", json={"input": "Pay Ann 5."}))
     run = told[0]["run_id"]
-    (file,) = (tmp_path / "state").iterdir()
-    assert file.stem == run and file.stat().st_mode & 0o077 == 0
-    (tmp_path / "state" / "damaged.json").write_text('{"pending": ')
     runtime, agents = hosted("I paid Ann.")
     url = serving(runtime, settings, agents)
-    (tmp_path / "state" / "damaged.json").unlink()
     (listed,) = http.get(f"{url}/v1/runs").json()["runs"]
     assert (listed["id"], listed["state"], listed["skills"]) == (run, "waiting", ["tools"])
     assert http.get(f"{url}/v1/runs/{run}").json()["events"] == told, "the page shows what waits"
@@ -151,7 +150,27 @@ def test_a_waiting_run_survives_a_restart(serving: Callable[..., str], http: htt
     more = events(
         http.post(f"{url}/v1/agents/bank/runs/{run}/approve", json={"decisions": {waiting: {"approve": True}}})
     )
-    assert more[-1]["result"]["output"] == "I paid Ann." and not list((tmp_path / "state").iterdir())
+    assert more[-1]["result"]["output"] == "I paid Ann."
+    assert [each["state"] for each in http.get(f"{url}/v1/runs").json()["runs"]] == ["finished"]
+
+
+def test_runs_that_0_2_left_waiting_as_files_are_taken_up(
+    serving: Callable[..., str], http: httpx.Client, tmp_path: Path
+) -> None:
+    runtime, agents = hosted(PAY, "I paid Ann.")
+    pending = agents["bank"].agent.run_sync("Pay Ann 5.").pending
+    assert pending is not None
+    content = {"agent": "bank", "owner": owner_of("127.0.0.1"), "prompt": "Pay Ann 5.", "session": "", "started": 7.5}
+    content |= {"events": [], "result": None, "pending": json.loads(pending.to_json())}
+    (tmp_path / f"{pending.run_id}.json").write_text(json.dumps(content))
+    (tmp_path / "damaged.json").write_text('{"pending": ')
+    url = serving(runtime, ServerSettings(folder=tmp_path), agents)
+    (run,) = http.get(f"{url}/v1/runs").json()["runs"]
+    assert (run["id"], run["state"], run["started"]) == (pending.run_id, "waiting", 7.5)
+    assert [file.name for file in tmp_path.glob("*.json")] == ["damaged.json"]
+    decided = {"decisions": {pending.waiting[0].id: {"approve": True}}}
+    answer = http.post(f"{url}/v1/agents/bank/runs/{run['id']}/approve", json=decided)
+    assert events(answer)[-1]["result"]["output"] == "I paid Ann."
 
 
 def test_a_run_that_cannot_begin_is_none(serving: Callable[..., str], http: httpx.Client) -> None:
@@ -253,7 +272,8 @@ def test_what_a_session_knows_to_wait_is_taken_up_after_a_kill(
     runtime, agents = hosted(PAY)
     path = f"{serving(runtime, settings, agents)}/v1/agents/bank/runs"
     told = events(http.post(path, json={"input": "Pay Ann 5.", "session": "talk"}))
-    (tmp_path / f"{told[0]['run_id']}.json").unlink()
+    with Sessions(tmp_path / "sessions.db") as store, store.database.writing() as database:
+        assert database.execute("DELETE FROM hosted_runs").rowcount == 1
     runtime, agents = hosted("I paid Ann.")
     url = serving(runtime, settings, agents)
     (run,) = http.get(f"{url}/v1/runs").json()["runs"]
@@ -283,13 +303,17 @@ def test_an_approval_that_meets_a_full_disk_can_be_given_again(
 
 
 def test_a_stream_ends_whole_where_the_disk_takes_nothing(
-    serving: Callable[..., str], http: httpx.Client, tmp_path: Path
+    serving: Callable[..., str], http: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(SessionFile, "wait", 0.1)
     runtime, agents = hosted(PAY, "I paid Ann.")
-    url = serving(runtime, ServerSettings(folder=tmp_path / "state"), agents)
-    (tmp_path / "state").rmdir()
+    url = serving(runtime, ServerSettings(folder=tmp_path), agents)
     path = f"{url}/v1/agents/bank/runs"
+    locked = sqlite3.connect(tmp_path / "sessions.db", isolation_level=None)
+    locked.execute("BEGIN IMMEDIATE")
     told = events(http.post(path, json={"input": "Pay Ann 5."}))
+    locked.execute("ROLLBACK")
+    locked.close()
     assert told[-1]["type"] == "RunFinished" and told[-1]["result"]["stop_reason"] == "approval"
     decided = {"decisions": {waiting_call(told): {"approve": True}}}
     answer = http.post(f"{path}/{told[0]['run_id']}/approve", json=decided)
@@ -302,8 +326,8 @@ def test_the_runs_of_one_key_do_not_push_out_those_of_another() -> None:
         registry.add(HostedRun(f"a{number}", owner="a", **done))
     for number in range(3 * KEPT):
         registry.add(HostedRun(f"b{number}", owner="b", **done))
-    assert [run.id for run in registry.of("a")] == ["a2", "a1", "a0"]
-    kept = [run.id for run in registry.of("b")]
+    assert [run["id"] for run in registry.of("a")] == ["a2", "a1", "a0"]
+    kept = [run["id"] for run in registry.of("b")]
     assert len(kept) == KEPT - 3 and kept[0] == f"b{3 * KEPT - 1}", "of its own, the oldest go"
     registry.add(HostedRun("w", "one", "b", "x", state="waiting"))
     registry.add(HostedRun("b", owner="b", **done))
@@ -365,7 +389,6 @@ def test_runs_that_wait_are_bounded_and_can_be_ended(
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_waiting")
     assert http.post(f"{path}/{first}/cancel").json()["state"] == "finished"
     assert http.post(f"{path}/{first}/approve", json={"decisions": {}}).status_code == 409
-    assert not (tmp_path / "state" / f"{first}.json").exists()
     assert events(http.post(path, json=asked))[-1]["result"]["stop_reason"] == "approval"
 
 
@@ -426,7 +449,7 @@ def test_sessions_are_kept_for_each_owner(serving: Callable[..., str], http: htt
     assert "I am Ann." in [message.content for message in runtime.turns[1].messages]
     assert say("Who am I?", other) == "Who are you?"
     assert "I am Ann." not in [message.content for message in runtime.turns[2].messages]
-    nothing = http.post(f"{url}/v1/agents/bank/runs", json={"session": "talk", "resume": True}, headers=mine)
+    nothing = http.post(f"{url}/v1/agents/bank/runs", json={"session": "new", "resume": True}, headers=mine)
     assert (
         nothing.status_code == 400 and http.post(f"{url}/v1/agents/bank/runs", json={}, headers=mine).status_code == 400
     )

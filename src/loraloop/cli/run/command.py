@@ -44,7 +44,7 @@ def run(
         str | None, typer.Option("--session", help="Keep the conversation under this name, or go on with it.")
     ] = None,
     sessions: Annotated[
-        Path | None, typer.Option("--sessions", help="The file of sessions, instead of your own.")
+        str | None, typer.Option("--sessions", help="A file of sessions, or postgresql://…, instead of your own file.")
     ] = None,
     trace: Annotated[
         Path | None,

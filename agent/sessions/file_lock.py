@@ -15,12 +15,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from loraloop.tool_schemas.errors import SessionBusyError, SessionError
+from loraloop.agent.sessions.store import Runner
+from loraloop.tool_schemas.errors import SessionError
 
 _MOMENT = 0.2  # seconds to wait for those who only look whether a session is being run
 
 
-class Lease:
+class FileLease:
     """The right to run one session. `release` gives it back, and so does the end of the process.
 
     Args:
@@ -44,10 +45,7 @@ class Lease:
             self._lock.acquire(poll_interval=0.01)
             file.write_text(str(os.getpid()), encoding="ascii")
         except Timeout:
-            pid = _runner(file)
-            who = f"process {pid}" if pid else "another process"
-            message = f"session {session!r} is being run by {who}: wait for its end, or use another"
-            raise SessionBusyError(message, pid) from None
+            raise _runner(file).busy(session) from None
         except OSError as error:
             raise SessionError(f"cannot lock {file}: {error.strerror or error}") from error
 
@@ -56,8 +54,8 @@ class Lease:
         self._lock.release()
 
 
-def runner(path: Path, session: str) -> int | None:
-    """The process that runs a session now; None for none, and 0 if it is not known which."""
+def runner(path: Path, session: str) -> Runner | None:
+    """The process that runs a session now; None for none."""
     file = _lock_file(path, session)
     if not file.exists():
         return None
@@ -65,7 +63,7 @@ def runner(path: Path, session: str) -> int | None:
     try:
         lock.acquire()
     except Timeout:
-        return _runner(file) or 0
+        return _runner(file)
     except OSError as error:
         raise SessionError(f"cannot open {file}, the lock of a session: {error.strerror or error}") from error
     lock.release()
@@ -78,10 +76,10 @@ def forget(path: Path, session: str) -> None:
         _lock_file(path, session).unlink(missing_ok=True)
 
 
-def _runner(file: Path) -> int | None:
+def _runner(file: Path) -> Runner:
     with suppress(OSError, ValueError):
-        return int(file.read_text(encoding="ascii"))
-    return None
+        return Runner(int(file.read_text(encoding="ascii")))
+    return Runner(0)
 
 
 def _lock_file(path: Path, session: str) -> Path:

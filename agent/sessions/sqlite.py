@@ -1,18 +1,21 @@
-"""The SQLite file that sessions are kept in: its tables, its formats, and what its errors mean."""
+"""The SQLite file that sessions are kept in: its versions, its locks, and what its errors mean."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Collection, Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 
+from loraloop.agent.sessions import file_lock
+from loraloop.agent.sessions.file_lock import FileLease
 from loraloop.agent.sessions.migration import migrate
+from loraloop.agent.sessions.schema import VERSION, changes
+from loraloop.agent.sessions.store import INTERRUPTED, Runner
 from loraloop.agent.sqlite_file import SqliteFile, create, is_ours
-from loraloop.tool_schemas.errors import SessionError
+from loraloop.tool_schemas.errors import SessionBusyError, SessionError
 
-FORMAT = 2
-"""Of the file: ``PRAGMA user_version``."""
 _MARK = 0x4C4F4F53  # PRAGMA application_id
 _KEPT = "what was committed before is there, and the session can be resumed"
 _MEANING = {
@@ -25,30 +28,17 @@ _MEANING = {
     sqlite3.SQLITE_CORRUPT: "{path} is damaged ({error}): restore a copy, or have `sqlite3 {path} .recover` save what "
     "can be read",
 }
-_SCHEMA = """
-CREATE TABLE sessions (key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, title TEXT NOT NULL, created REAL NOT NULL,
-    updated REAL NOT NULL, version INTEGER NOT NULL, owner TEXT NOT NULL DEFAULT '');
-CREATE TABLE messages (session INTEGER NOT NULL REFERENCES sessions (key) ON DELETE CASCADE, place INTEGER NOT NULL,
-    body TEXT NOT NULL, PRIMARY KEY (session, place));
-CREATE TABLE runs (session INTEGER NOT NULL REFERENCES sessions (key) ON DELETE CASCADE, run INTEGER NOT NULL,
-    run_id TEXT NOT NULL, started REAL NOT NULL, ended REAL, asked TEXT NOT NULL, state TEXT, written TEXT,
-    stop_reason TEXT, result TEXT, PRIMARY KEY (session, run));
-CREATE TABLE steps (session INTEGER NOT NULL REFERENCES sessions (key) ON DELETE CASCADE, run INTEGER NOT NULL,
-    step INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (session, run, step));
-CREATE TABLE calls (session INTEGER NOT NULL REFERENCES sessions (key) ON DELETE CASCADE, run INTEGER NOT NULL,
-    step INTEGER NOT NULL, number INTEGER NOT NULL, name TEXT NOT NULL, arguments TEXT NOT NULL, begun REAL NOT NULL,
-    times INTEGER NOT NULL, ended REAL, record TEXT, PRIMARY KEY (session, run, step, number));
-"""
+_KEY = "INTEGER PRIMARY KEY"
 
 
 class SessionFile(SqliteFile):
-    """The file of sessions.
+    """The file of sessions: a `SessionStore` for the processes of one machine.
 
     A commit is on the disk when it returns: the journal mode is WAL and ``synchronous`` is FULL, which is one fsync a
     commit, so that not even a power failure takes back what was committed.
 
     Args:
-        path: Made, with its folder, where there is none.
+        path: Made, with its folder, where there is none; None for a database in memory, which has no leases.
 
     Raises:
         SessionError: It cannot be opened, is something else, or is of another format; later, if it cannot be read or
@@ -57,7 +47,10 @@ class SessionFile(SqliteFile):
 
     path: Path
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
+        if path is None:
+            super().__init__(None)
+            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):  # conversations are their owner's alone; SQLite would let everybody read
@@ -66,14 +59,53 @@ class SessionFile(SqliteFile):
             raise SessionError(f"cannot open the sessions {path}: {error}; name another file") from error
         super().__init__(path)
 
+    @property
+    def place(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    def lease(self, session: str) -> FileLease:
+        """Takes the right to run a session: the lock of a file, which ends with the process."""
+        return FileLease(self.path, session)
+
+    def check_free(self, session: str) -> None:
+        """Raises SessionBusyError if somebody runs a session."""
+        self.lease(session).release()
+
+    def take_interrupted(self, except_for: Collection[str]) -> tuple[str, FileLease] | None:
+        """Takes a session whose last run has not ended and that nobody runs, the longest untouched first."""
+        with self.reading() as database:
+            names = [name for (name,) in database.execute(f"{INTERRUPTED} ORDER BY updated").fetchall()]
+        for name in names:
+            if name not in except_for:
+                with suppress(SessionBusyError):
+                    lease = self.lease(name)
+                    if self._is_interrupted(name):  # else somebody has just ended it
+                        return name, lease
+                    lease.release()
+        return None
+
+    def _is_interrupted(self, session: str) -> bool:
+        with self.reading() as database:
+            return database.execute(f"{INTERRUPTED} AND id = ?", (session,)).fetchone() is not None
+
+    def runners(self, sessions: Iterable[str]) -> dict[str, Runner]:
+        """Who runs which of these sessions now."""
+        found = ((name, file_lock.runner(self.path, name)) for name in sessions)
+        return {name: runner for name, runner in found if runner is not None}
+
+    def forget(self, session: str) -> None:
+        """Removes the lock file of a session that was deleted."""
+        file_lock.forget(self.path, session)
+
     def prepare(self, database: sqlite3.Connection) -> None:
-        """Checks the format, and brings a file of 0.1 to the one of now."""
+        """Checks the format, and brings an older one to that of now."""
         if not is_ours(database, _MARK):
             raise SessionError(f"{self.path} is another program's database: name another file for the sessions")
         version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version > FORMAT:
+        if version > VERSION:
             raise SessionError(
-                f"{self.path} has sessions of format {version}, and this loraloop reads formats up to {FORMAT}: "
+                f"{self.path} has sessions of format {version}, and this loraloop reads formats up to {VERSION}: "
                 "name another file, or use the loraloop that wrote it"
             )
         database.execute("PRAGMA journal_mode = WAL")
@@ -81,14 +113,15 @@ class SessionFile(SqliteFile):
         database.execute("PRAGMA foreign_keys = ON")
         database.text_factory = lambda raw: raw.decode("utf-8", "replace")  # a damaged row is told by its place
         if version == 0:
-            create(database, _SCHEMA, _MARK, FORMAT)
-        elif version < FORMAT:
+            create(database, ";".join(changes(0, _KEY)), _MARK, VERSION)
+        elif version < VERSION:
             self._migrate(database)
 
     def _migrate(self, database: sqlite3.Connection) -> None:
-        """Brings a file of 0.1 to this format. Before, the file is copied as it is: `FILE.format-1`."""
+        """Brings the file to this format. One of 0.1 is copied before, as it is: `FILE.format-1`."""
         database.execute("BEGIN IMMEDIATE")
-        if database.execute("PRAGMA user_version").fetchone()[0] == 1:  # nobody else was faster
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version == 1:
             kept = self.path.with_name(f"{self.path.name}.format-1")
             part = kept.with_name(f".{kept.name}.{os.getpid()}")
             os.close(os.open(part, os.O_CREAT, 0o600))
@@ -96,7 +129,10 @@ class SessionFile(SqliteFile):
                 source.backup(target)
             part.replace(kept)
             migrate(database)
-            database.execute(f"PRAGMA user_version = {FORMAT}")
+            version = 2
+        for statement in changes(version, _KEY):
+            database.execute(statement)
+        database.execute(f"PRAGMA user_version = {VERSION}")
         database.execute("COMMIT")
 
     def explained(self, error: sqlite3.Error) -> SessionError:
