@@ -18,7 +18,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 
 
 def test_the_page_runs(run_page: Callable[[Path], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(run_page(PAGE)) == 13
+    assert len(run_page(PAGE)) == 12
     text = capsys.readouterr().out
     shown = text.splitlines()
     assert re.match(r"(router|policy) calls ", shown[0])
