@@ -259,11 +259,17 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     "agent/sessions/test_sessions.py::test_a_runner_that_lost_its_lock_is_told_and_writes_nothing_more": [
         (f"{AGENT}/sessions/rows.py", "if found.rowcount != 1:", "if False:"),
     ],
+    "agent/sessions/test_postgres.py::test_a_runner_that_was_away_for_longer_than_its_lease_writes_nothing_more": [
+        (f"{AGENT}/sessions/rows.py", "if found.rowcount != 1:", "if False:"),
+    ],
+    "agent/sessions/test_postgres.py::test_what_cannot_be_opened_is_told_without_the_password": [
+        (f"{AGENT}/sessions/postgres.py", "{parts.netloc.rpartition('@')[2]}", "{parts.netloc}"),
+    ],
     "agent/sessions/test_database.py::test_conversations_are_their_owners_alone": [
-        (f"{AGENT}/sessions/database.py", "os.O_CREAT | os.O_EXCL, 0o600", "os.O_CREAT | os.O_EXCL, 0o644"),
+        (f"{AGENT}/sessions/sqlite.py", "os.O_CREAT | os.O_EXCL, 0o600", "os.O_CREAT | os.O_EXCL, 0o644"),
     ],
     "agent/sessions/test_database.py::test_what_is_committed_is_on_the_disk": [
-        (f"{AGENT}/sessions/database.py", "synchronous = FULL\")", "synchronous = NORMAL\")"),
+        (f"{AGENT}/sessions/sqlite.py", "synchronous = FULL\")", "synchronous = NORMAL\")"),
     ],
     "agent/sessions/test_database.py::test_damaged_rows_are_told_and_what_can_be_read_is_saved": [
         (f"{AGENT}/sessions/rows.py", "except (ValueError, TypeError, RecursionError) as error:", "except OSError as error:"),
@@ -398,7 +404,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{SERVER}/errors.py", "the server's log has it under {number}\"", "{error}\""),
     ],
     "face/server/test_hostile_clients.py::test_no_answer_crosses_to_another_client": [
-        (f"{SERVER}/runs.py", "for run in self if run.owner == owner]", "for run in self]"),
+        (f"{SERVER}/runs.py", "summary FROM hosted_runs WHERE owner = ?", "summary FROM hosted_runs WHERE ? <> ''"),
     ],
     "face/server/test_hostile_clients.py::test_huge_lists_of_tools": [
         (f"{SERVER}/wire.py", "Items[ToolDefinition] | None = Field(default=None, max_length=512)", "Items[ToolDefinition] | None = None"),
@@ -442,7 +448,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{SERVER}/app.py", "responses=documented({400, 401,", "responses=documented({401,"),
     ],
     "face/server/page/test_hostile_texts.py::test_what_is_no_answer_is_text_everywhere": [
-        (f"{PAGE}/elements.js", 'if (text !== "") element.textContent = text;', 'if (text !== "") element.innerHTML = text;'),
+        (f"{PAGE}/elements.js", 'if (text !== "") element.textContent = text;', 'if (text !== "") showMarkdown(element, text);'),
         (
             f"{PAGE}/run.js",
             "place.textContent = error === null ? shown(result) : `error: ${error}`;",
@@ -498,13 +504,21 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     "face/server/test_agents.py::test_runs_belong_to_their_key": [
         (f"{SERVER}/runs.py", "if run is None or run.owner != owner:", "if run is None:"),
-        (f"{SERVER}/runs.py", "for run in self if run.owner == owner]", "for run in self]"),
+        (f"{SERVER}/runs.py", "summary FROM hosted_runs WHERE owner = ?", "summary FROM hosted_runs WHERE ? <> ''"),
     ],
     "face/server/test_agents.py::test_two_approvals_at_once_run_the_calls_once": [
-        (f"{SERVER}/agents.py", "pending, run.pending = run.pending, None  # a second", "pending = run.pending  # a second"),
+        (
+            f"{SERVER}/runs.py",
+            "pending, run.pending = run.pending, None\n            if pending is None or not (taken or",
+            "pending = run.pending\n            if not (True or",
+        ),
     ],
     "face/server/test_agents.py::test_an_approval_that_finds_no_room_can_be_given_again": [
-        (f"{SERVER}/agents.py", "        run.pending = pending\n        raise\n\n", "        raise\n\n"),
+        (
+            f"{SERVER}/agents.py",
+            "await asyncio.shield(asyncio.to_thread(state.runs.waits, run, pending, run.result))\n        raise\n\n",
+            "raise\n\n",
+        ),
     ],
     "face/server/test_agents.py::test_what_a_session_knows_to_wait_is_taken_up_after_a_kill": [
         (f"{SERVER}/state.py", "        self.recover()\n", ""),
@@ -514,13 +528,16 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     "face/server/test_agents.py::test_a_run_of_a_session_that_waits_can_be_ended": [
         (f"{SERVER}/agents.py", "await asyncio.to_thread(state.session_of(run, turn).give_up)", "pass"),
-        (f"{SERVER}/agents.py", "        state.runs.drop(run)\n", ""),
+        (f"{SERVER}/agents.py", "        await asyncio.to_thread(state.runs.drop, run)\n", ""),
     ],
     "face/server/test_agents.py::test_the_runs_of_one_key_do_not_push_out_those_of_another": [
-        (f"{SERVER}/runs.py", "if counts[each.owner] == most and", "if"),
+        (f"{SERVER}/runs.py", "ORDER BY place DESC, started LIMIT", "ORDER BY started LIMIT"),
     ],
     "face/server/test_agents.py::test_a_stream_ends_whole_where_the_disk_takes_nothing": [
-        (f"{SERVER}/runs.py", "except OSError as error:", "except ZeroDivisionError as error:"),
+        (f"{SERVER}/runs.py", "except SessionError as error:", "except ZeroDivisionError as error:"),
+    ],
+    "face/server/test_many_servers.py::test_two_servers_are_told_the_same_decision_and_the_call_runs_once": [
+        (f"{SERVER}/runs.py", "SET state = 'running', server = ? WHERE id = ? AND state = 'waiting'", "SET server = ? WHERE id = ?"),
     ],
     # --- promises beside the threat model ----------------------------------------------------------------------------
     "agent/engine/test_prefix_cache.py::test_a_beginning_of_another_run_is_reused_up_to_the_first_other_token": [
