@@ -58,15 +58,9 @@ def test_the_page_is_its_named_files_and_nothing_else(serving: Callable[..., str
     up = "../" * len(page.parts)
     assert (page.parent / "settings.py").is_file() and (page / "index.html").is_file()
     assert (page / "vendor" / "LICENSES.txt").is_file()
-    above = (
-        "/../settings.py",
-        "/%2e%2e/settings.py",
-        "/..%2fsettings.py",
-        "/app.js/../../settings.py",
-        "/..\\settings.py",
-    )
+    above = ("/../settings.py", "/%2e%2e/settings.py", "/..%2fsettings.py", "/app.js/../../settings.py")
     beside = ("/index.html", "/./app.js", "/vendor", "/vendor/", "/vendor/LICENSES.txt", "/vendor/../index.html")
-    for path in (*above, *beside, f"/{up}etc/passwd", f"//{page}/app.js"):
+    for path in (*above, *beside, f"/{up}etc/passwd", f"//{page}/app.js", "/..\\settings.py"):
         with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=5) as client:
             client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
             said = b"".join(iter(lambda: client.recv(65536), b""))
