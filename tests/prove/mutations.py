@@ -270,6 +270,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     "agent/sessions/test_database.py::test_what_is_committed_is_on_the_disk": [
         (f"{AGENT}/sessions/sqlite.py", "synchronous = FULL\")", "synchronous = NORMAL\")"),
+        (f"{AGENT}/sessions/postgres.py", "SET LOCAL synchronous_commit TO on", "SELECT 1"),
     ],
     "agent/sessions/test_database.py::test_damaged_rows_are_told_and_what_can_be_read_is_saved": [
         (f"{AGENT}/sessions/rows.py", "except (ValueError, TypeError, RecursionError) as error:", "except OSError as error:"),
