@@ -198,11 +198,10 @@ def test_without_psycopg_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPa
 
 def test_what_is_committed_is_on_the_disk(sessions_place: str) -> None:
     """As far as that can be seen without cutting the power: what a commit waits for, whatever the server's default."""
+    asked: dict[str, Any] = {"PRAGMA synchronous": 2, "PRAGMA journal_mode": "wal"}  # 2: FULL, a sync of the journal
     if "://" in sessions_place:
         asked = {"SHOW synchronous_commit": "on"}
         sessions_place += "&options=-csynchronous_commit%3Doff"
-    else:
-        asked = {"PRAGMA synchronous": 2, "PRAGMA journal_mode": "wal"}  # 2: FULL, a sync of the journal
     with Sessions(sessions_place) as store, store.database.writing() as database:
         assert {name: database.execute(name).fetchone()[0] for name in asked} == asked
 
