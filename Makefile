@@ -97,7 +97,7 @@ test: lint
 		--dist loadfile --no-loadscope-reorder $(ARGS); tests=$$?; \
 	wait $$types || { cat build/types.log; exit 1; }; cat build/types.log; exit $$tests
 
-# Needs apt install chromium for the page. In a copy of the tree, one mutation after the other.
+# Needs apt install chromium postgresql, for the page and the sessions. In a copy of the tree, one mutation after the other.
 prove: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python tests/prove/prove.py $(ARGS)
 

@@ -355,7 +355,7 @@ def test_a_session_in_use_is_told_at_once(serving: Callable[..., str], http: htt
             time.sleep(0.02)
         refused = http.post(path, json=asked)
         assert (refused.status_code, refused.json()["error"]["code"]) == (409, "session_busy")
-        assert "another run of the session 'talk' goes on" in refused.text, "its lock was not asked"
+        assert "session 'talk' already has a run in progress" in refused.text, "its lock was not asked"
         hold.set()
         assert going.result().status_code == 200
 

@@ -19,7 +19,7 @@ import uvicorn
 from loraloop import Agent
 from loraloop.adapters.base import Base
 from loraloop.agent.runtime import Runtime
-from loraloop.server.app import PAGE, serve
+from loraloop.server.app import FILES, PAGE, serve
 from loraloop.server.runs import HostedAgent
 from loraloop.server.settings import ServerLimits, ServerSettings
 from loraloop.testing import ScriptedRuntime, calls
@@ -52,19 +52,28 @@ def test_keys_hosts_and_origins(serving: Callable[..., str]) -> None:
     assert httpx.get(f"{url}/metrics").status_code == 401
 
 
-def test_the_page_is_three_files(serving: Callable[..., str]) -> None:
+def test_the_page_is_its_named_files_and_nothing_else(serving: Callable[..., str]) -> None:
     """Paths lead to no other file beside them, above them or of the machine, however they are spelled."""
     url, page = serving(ScriptedRuntime()), PAGE.resolve()
     up = "../" * len(page.parts)
     assert (page.parent / "settings.py").is_file() and (page / "index.html").is_file()
+    assert (page / "vendor" / "LICENSES.txt").is_file()
     above = ("/../settings.py", "/%2e%2e/settings.py", "/..%2fsettings.py", "/app.js/../../settings.py")
-    for path in (*above, "/index.html", "/./app.js", f"/{up}etc/passwd", f"//{page}/app.js", "/..\\settings.py"):
+    beside = ("/index.html", "/./app.js", "/vendor", "/vendor/", "/vendor/LICENSES.txt", "/vendor/../index.html")
+    for path in (*above, *beside, f"/{up}etc/passwd", f"//{page}/app.js", "/..\\settings.py"):
         with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=5) as client:
             client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
             said = b"".join(iter(lambda: client.recv(65536), b""))
         assert said.startswith(b"HTTP/1.1 404 "), (path, said[:200])
-    for path in ("/", "/app.js", "/style.css"):
-        assert httpx.get(url + path).status_code == 200
+    own = ("api", "app", "chat", "elements", "overview", "run", "runs")
+    libraries = ("highlight", "markdown-it", "purify")
+    named = {f"/{name}.js": page / f"{name}.js" for name in own}
+    named |= {f"/vendor/{name}.min.js": page / "vendor" / f"{name}.min.js" for name in libraries}
+    named |= {"/": page / "index.html", "/style.css": page / "style.css"}
+    assert FILES.keys() == named.keys()
+    for path, file in named.items():
+        got = httpx.get(url + path)
+        assert (got.status_code, got.content) == (200, file.read_bytes()), path
 
 
 def test_a_host_is_a_name_and_a_port() -> None:
