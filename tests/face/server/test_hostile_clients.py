@@ -242,7 +242,7 @@ def test_requests_of_a_key_at_once_are_bounded(serving: Callable[..., str]) -> N
         hold.wait(20)
         return "done"
 
-    runtime = ScriptedRuntime(*[calls(wait={}), "Done."] * 2, "ok")
+    runtime = ScriptedRuntime(calls(wait={}), calls(wait={}), "Done.", "Done.", "ok")
     settings = ServerSettings(keys=frozenset(("first-key", "second-key")), limits=ServerLimits(per_key=2))
     url = serving(
         runtime, settings, {"slow": HostedAgent("slow", Agent(runtime, [wait], policy=Policy(skills=("tools",))))}
