@@ -25,7 +25,6 @@ def test_the_page_runs(run_page: Callable[[Path], list[str]], capsys: pytest.Cap
     assert re.search(r"^tools (router|policy) (calls|no_call|invalid \$\[0\])", text, re.MULTILINE)
     assert "name='Emma' age=34" in text and "tokens left out" in text
     assert ("12" in shown or "0" in shown) and "True retry" in shown
-    assert "``` (1, True)" in shown
     assert "['Dates: the day after tomorrow = 2026-03-20 (Friday)']" in shown
     assert "stopped caller" in shown and "['ValueError: disk full']" in shown
 

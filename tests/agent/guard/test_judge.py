@@ -185,7 +185,7 @@ def test_card_keeps_its_threshold(tmp_path, tiny_base, skills):
     assert again.threshold == marked.threshold
     assert Runtime.load(tiny_base, skills=[tmp_path / "safety"], router=Asking()).threshold("safety") == 0.25
     fields = json.loads(marked.to_json())
-    with pytest.raises(SkillError, match="only verdicts, calls and answers"):
+    with pytest.raises(SkillError, match="only verdicts, agreements, calls and answers"):
         Card.checked(fields | {"contract": "text"})
     with pytest.raises(SkillError, match="threshold"):
         Card.checked(fields | {"threshold": {"value": 2}})

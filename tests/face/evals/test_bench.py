@@ -32,6 +32,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "verdict": ('{"verdict":"safe"}', {"gold": {"unsafe": False, "category": ""}}),
+    "agreement": ('{"verdict":"agrees"}', {"gold": {"contradicts": False}}),
     "code": (code_text("x = 1"), {"gold": {"tests": "assert x == 1"}}),
     "text": ('{"queue":"a"}', {}),
 }

@@ -272,7 +272,7 @@ def test_requests_of_a_key_in_a_minute_are_bounded(serving: Callable[..., str]) 
     assert refused.json()["error"] | {"message": ""} == {
         "message": "", "type": "rate_limit_error", "param": None, "code": "rate_limit_exceeded"
     }  # fmt: skip
-    assert 1 <= int(refused.headers["retry-after"]) <= 20 and "3 requests a minute" in refused.text
+    assert 1 <= int(refused.headers["retry-after"]) <= 20 and "3 requests per minute" in refused.text
     assert post("second").status_code == 200, "others are not held up"
     reading = httpx.get(f"{url}/v1/load", headers={"Authorization": "Bearer first-key"})
     assert reading.status_code == 200, "what only reads is not counted"

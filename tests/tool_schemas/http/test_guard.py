@@ -118,7 +118,7 @@ def test_no_spelling_of_this_machine_gets_through(service: Any, spelling: str) -
 )
 def test_nor_where_only_the_address_is_looked_at(service: Any, spelling: str) -> None:
     backend = GuardedBackend(NetworkPolicy(), Deadline())
-    with pytest.raises(ToolError, match="no public address"):
+    with pytest.raises(ToolError, match="not a public address"):
         backend.connect_tcp(spelling, service.port, 2.0)
     backend = GuardedBackend(NetworkPolicy(networks=("loopback", "unspecified")), Deadline())
     backend.connect_tcp("127.1", service.port, 2.0).close()
@@ -214,7 +214,7 @@ def test_the_address_that_was_checked_is_the_one_connected_to(service: Any) -> N
 @pytest.mark.parametrize("text", [text for texts in PRIVATE.values() for text in texts])
 def test_a_public_name_with_an_address_that_is_not(text: str) -> None:
     tool, _ = named("http://api.test/", [[text]])
-    with pytest.raises(ToolError, match=r"host 'api\.test'.*no public address"):
+    with pytest.raises(ToolError, match=r"host 'api\.test'.*not a public address"):
         tool.call({})
 
 

@@ -275,14 +275,14 @@ def test_yaml_says_what_yaml_1_2_says(service: Any, tmp_path: Any) -> None:
 def test_documents_that_are_none(tmp_path: Any) -> None:
     file = tmp_path / "x.yaml"
     cases = {
-        "a: [": "no valid YAML",
+        "a: [": "not valid YAML",
         "[1]": "no OpenAPI document",
-        "{": "no valid JSON",
+        "{": "not valid JSON",
         "swagger: '2.0'": "convert it",
         "openapi: 4.0.0": "not supported",
         "openapi: 3.1.0\njsonSchemaDialect: https://json-schema.org/draft-07/schema": "dialect",
         "openapi: 3.1\npaths: [1]": "must be an object",
-        "!!python/object/apply:os.getcwd []": "no valid YAML",
+        "!!python/object/apply:os.getcwd []": "not valid YAML",
         "a: &a [x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a]\n"
         + "".join(
             f"{chr(n + 1)}: &{chr(n + 1)} [{', '.join([f'*{chr(n)}'] * 9)}]\n" for n in range(98, 110)

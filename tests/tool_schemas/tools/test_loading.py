@@ -135,10 +135,10 @@ def test_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "no valid JSON.*line 1"),
+        ("{", "not valid JSON.*line 1"),
         ('{"name": "a", "name": "b"}', "the key 'name' twice"),
         ('{"name": "a", "result": NaN}', "NaN is not JSON"),
-        ("[" * 100_000, "no valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
         ("3", "holds no tools"),
         ('{"tools": {}}', r"\$\.tools: .*must be a list"),
         ('[{"name": "a"}, {"nam": "b"}]', "tool 1: no field of a tool is called 'nam'; did you mean 'name'"),

@@ -207,7 +207,7 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="cannot read"):
         load_tools(file)
     file.write_text("{")
-    with pytest.raises(SchemaError, match="no valid JSON"):
+    with pytest.raises(SchemaError, match="not valid JSON"):
         load_tools(file)
     file.write_text('[{"name": "a"}, {"name": "a"}]')
     with pytest.raises(SchemaError, match="two tools"):
