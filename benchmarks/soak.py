@@ -45,6 +45,7 @@ from loraloop.adapters.skill.skill import Skill
 from loraloop.agent.engine.generate import GenerateRequest
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.events import RunFinished, StepFinished, TokenGenerated, ToolCallStarted
+from loraloop.agent.sessions.sqlite import SessionFile
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import SessionError, SkillError, ToolError
 
@@ -235,7 +236,8 @@ def session_on_a_full_disk(runtime: Runtime, folder: Path) -> None:
     """The disk of a session is full: its run ends with an error, and goes on once there is room."""
     place, paid = Path(tempfile.mkdtemp(dir=folder)), set[int]()
     with Sessions(place / "sessions.db") as store:
-        database = store._file._database
+        assert isinstance(store.database, SessionFile)
+        database = store.database._database
         pages = database.execute("PRAGMA page_count").fetchone()[0]
         database.execute(f"PRAGMA max_page_count = {pages + random.randrange(3, 12)}")
         try:

@@ -323,11 +323,11 @@ LONG = {"type": "array", "items": {"type": "integer"}, "minItems": 1500}
 
 def test_the_deadline_ends_the_run(make_runtime: MakeRuntime) -> None:
     """Within a step, of which the text has no end that comes soon, and between two steps."""
-    limits = Limits(step_tokens=4000, run_tokens=4000, deadline=0.5)
+    limits = Limits(step_tokens=4000, run_tokens=4000, deadline=0.1)
     agent = Agent(make_runtime(context=4096), limits=limits, output_type=LONG)
     start = time.monotonic()
     result = agent.run_sync("go")
-    assert result.stop_reason == "deadline" and 0.5 <= time.monotonic() - start < 5
+    assert result.stop_reason == "deadline" and 0.1 <= time.monotonic() - start < 5
     wait = Tool("wait", "Waits.", {"type": "object", "properties": {}}, lambda: time.sleep(0.5))
     runtime = ScriptedRuntime(calls(wait={}), "Done.")
     result = Agent(runtime, [wait], limits=Limits(deadline=0.3)).run_sync("go")
