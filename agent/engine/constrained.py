@@ -273,8 +273,10 @@ class _Snapshots:
         if path is None and (isinstance(state, CheckedState) or effort.stopped):
             path = [-1] * (limit + 1)
         elif path is None or len(path) > limit:
-            needs = "cannot be completed" if path is None else f"needs at least {len(path)} tokens"
-            raise LimitError(f"the output {needs}, but the step may use {limit}: raise its token limit")
+            needs = "has no end that was found" if path is None else f"needs at least {len(path)} tokens"
+            raise LimitError(
+                f"the output {needs}, but the step may use {limit}: raise its token limit, or ask for less"
+            )
         self.at, self.path = 0, path
 
     def update(self, ids: Sequence[int]) -> None:

@@ -85,12 +85,12 @@ class PrefixFolder:
         if not self.active or count < WORTH or sequence.broken or (sequence.virtual and sequence.at < count):
             return
         path = self._path(sequence.ids[:count])
-        bare = all(span.author.bare for span in sequence.ledger.spans if span.start < count)
-        with self._lock:
-            if path.exists() or not bare:
-                return
-            from safetensors.torch import save_file
+        if path.exists() or not all(span.author.bare for span in sequence.ledger.spans if span.start < count):
+            return
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
 
+        with self._lock:
             cache = sequence.fork(count).cache
             assert isinstance(cache, NativeCache)
             ids, pages = torch.tensor(sequence.ids[:count], dtype=torch.int64), cache.saved()
@@ -99,7 +99,7 @@ class PrefixFolder:
                 with atomic_path(path) as part:
                     save_file({"ids": ids, "pages": pages}, part, {"digest": _digest(ids, pages)})
                 self._bound()
-            except OSError as error:
+            except (OSError, SafetensorError) as error:
                 _log.warning("the beginning of a transcript cannot be kept in %s: %s", self.folder, error)
 
     def _bound(self) -> None:

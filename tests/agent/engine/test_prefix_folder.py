@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -158,3 +159,16 @@ def test_a_folder_that_cannot_be_written_is_a_warning(
     with caplog.at_level(logging.WARNING):
         PrefixFolder(blocked / "inside", native_base).save(computed(native_base, author, IDS), len(IDS))
     assert "cannot be kept" in caplog.text
+
+
+def test_a_disk_without_room_is_a_warning(
+    native_base: Base, author: Author, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sequence, limits = computed(native_base, author, IDS), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with caplog.at_level(logging.WARNING):
+            PrefixFolder(tmp_path, native_base).save(sequence, len(IDS))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "cannot be kept" in caplog.text and not [*tmp_path.iterdir()], "nor is a part left"
