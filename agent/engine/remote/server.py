@@ -158,7 +158,7 @@ class RemoteServer:
     def _refused(self, status: int, text: str) -> Exception:
         """The error of an answer that is none."""
         if status in (401, 403):
-            return InputError(f"the server at {self.url} refuses the key ({status}): give api_key=…")
+            return InputError(f"the server at {self.url} refuses the key ({status}): give key=…, or --connect-key-env")
         try:
             found = json.loads(text)
             text = str((found.get("error") or found)["message"])
