@@ -130,7 +130,8 @@ def days_in(text: str) -> Iterator[Day]:
     for pattern in (_ISO, _LOOSE_ISO):
         for found in pattern.finditer(text):
             made.append(valid_day(int(found[1]), int(found[pattern.groups - 1]), int(found[pattern.groups])))
-    for found in _NUMERIC.finditer(text):
+    rest = _LOOSE_ISO.sub(" ", text)  # the end of 2001-11-03 is no day of each year
+    for found in _NUMERIC.finditer(rest):
         one, two, year = int(found[1]), int(found[2]), _full_year(found[3])
         made += [valid_day(year, two, one), valid_day(year, one, two)]
     for pattern, month_at in ((_DAY_MONTH, 2), (_MONTH_DAY, 1)):
