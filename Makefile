@@ -21,6 +21,7 @@ ARGS_decode_qwen := --base qwen2.5-coder-1.5b --limit 5 $(LLAMA)
 ARGS_grammar     := $(if $(wildcard $(DATA)/tools),--data $(DATA))
 ARGS_agents      := $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
 FARM   := build/mypy/loraloop
+QUICK  := not gpu and not slow and not web and not large and not postgres
 TYPES  := $(MAKE) --no-print-directory  # a name of its own: `make -n` runs what names MAKE
 ROOMS  := adapters agent kernels router tool_schemas
 
@@ -90,11 +91,12 @@ demo: $(VENV)/.demo
 # A worker a core, of one thread each; every worker loads the base for itself. In the order of the folders, since files of
 # one long test would come last in the order of their counts, and leave the other workers idle. mypy takes what time
 # the workers leave.
+# Tests that fail while every core is busy run once more by themselves; one that fails twice has failed.
 test: lint
 	@mkdir -p build
 	@nice $(TYPES) types >build/types.log 2>&1 & types=$$!; \
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not gpu and not slow and not web and not large and not postgres' -n auto --maxprocesses 4 \
-		--dist loadfile --no-loadscope-reorder $(ARGS); tests=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m '$(QUICK)' -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS); \
+	tests=$$?; [ $$tests -ne 1 ] || { $(BIN)/pytest -m '$(QUICK)' --last-failed; tests=$$?; }; \
 	wait $$types || { cat build/types.log; exit 1; }; cat build/types.log; exit $$tests
 
 # Needs apt install chromium postgresql, for the page and the sessions. In a copy of the tree, one mutation after the other.
