@@ -10,7 +10,8 @@ What is checked is decided by a value's format in the schema, else by its shape:
   or as a word, or is computed (`Grounding.number`).
 - A *date* or a *time* stands somewhere in any format, or is computed (`Grounding.day`, `Grounding.time`).
 - A *name* is up to five words, all of them capitalised, perhaps with numbers (`Ibuprofen 400 mg`). Each of its numbers
-  has to stand somewhere, or, where it has none, one of its words. A placeholder (`[your city]`) stands nowhere.
+  has to stand somewhere, or, where it has none, one of its words. A placeholder (`[your city]`, `your_city`) stands
+  nowhere.
 
 Everything else is free text, and free text is exempt: titles, messages, queries. So are true, false, null, file names,
 paths, and what the schema lists (`enum`, `const`) or has as `default`.
@@ -118,10 +119,11 @@ def sources_of(messages: Sequence[Message], instructions: str = "", removed: Seq
 
 
 def _parts(message: Message) -> tuple[str, str]:
-    """A user's own words, and the passages beside them."""
+    """A user's own words, and the passages beside them; no value comes from the id that a passage is shown with."""
     spans = message.origin.passages if message.origin is not None else ()
     end = spans[-1].end if spans else 0
-    return message.content[end:], message.content[:end]
+    passages = (message.content[span.start : span.end].removeprefix(f"[{span.id}]") for span in spans)
+    return message.content[end:], "\n".join(passages)
 
 
 def leaf_lines(content: str) -> str:

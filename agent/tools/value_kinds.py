@@ -19,7 +19,7 @@ _FORMATS: dict[str, Kind] = {
 }  # fmt: skip
 _EMAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\W\d_]+")
 _URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
-PLACEHOLDER = re.compile(r"[\[<{]+[^\W\d_][\w '/-]*[\]>}]+")
+PLACEHOLDER = re.compile(r"[\[<{]+[^\W\d_][\w '/-]*[\]>}]+|your_\w+", re.IGNORECASE)
 _NUMERAL = re.compile(r"[+-]?\d+(?:[.,]\d+)*")
 _MEASURE = re.compile(r"[+-]?\d+(?:[.,]\d+)*\s?(?:%|€|\$|£|°?[a-zµ]{1,7}|[kM]?[A-Z])")
 _DURATION = re.compile(r"P(?=[\dT])(?:\d+[YMWD])*(?:T(?:\d+(?:[.,]\d+)?[HMS])+)?")

@@ -110,6 +110,7 @@ def test_values_that_stand_in_another_format(value: Any, said: str) -> None:
         ("17:00", "at 6 pm, please"),
         ("05:00", "at 5 pm"),
         ("[your destination]", "a flight, and your destination is up to you"),
+        ("your_destination", "a flight"),
         ("Paris", "a flight"),
         ("https://example.org", "the page of the example"),
     ],
@@ -163,6 +164,7 @@ def test_sources_of_a_transcript() -> None:
     assert [text.strip() for text in made.user] == ["Cancel it.", "The first."]
     assert "Shop 7." in made.other and any("B-7" in text for text in made.other)
     assert any("2026-03-19" in text for text in made.other)
+    assert not any("p1" in text for text in made.other), "the id of a passage is nobody's word"
     assert "naïve" in made.results[0] and "2" in made.results[0].split("\n")
     assert made.assistant == ("Which one, E-5?",), "the user has not answered the last one"
     everything = " ".join((*made.user, *made.other, *made.results))
