@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -64,6 +64,7 @@ class Reading:
         form: One of `FORMS`, or `auto`.
         columns: The file's names for the form's keys.
         instructions: System message put in front of records that have none.
+        where: Values of a row's keys, of which it has to have one; a row that has none gives no record.
         turns: `all` turns of a dialogue, or the `last` one.
         source: Name of the source.
         license: Of the source.
@@ -75,6 +76,7 @@ class Reading:
     form: str = "auto"
     columns: Mapping[str, str] = field(default_factory=dict)
     instructions: str = ""
+    where: Mapping[str, Collection[str]] = field(default_factory=dict)
     turns: str = "all"
     source: str = ""
     license: str = ""
@@ -131,11 +133,13 @@ def form_of(row: Mapping[str, Any]) -> str:
 
 
 def records_of(row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Iterator[Record]:
-    """The records that one row of a file stands for.
+    """The records that one row of a file stands for; none where it is not among those that are read.
 
     Raises:
         RecordError: it cannot be used, with the reason.
     """
+    if any(key not in row or str(row[key]) not in values for key, values in how.where.items()):
+        return
     named = {ours: row[theirs] for ours, theirs in how.columns.items() if theirs in row}
     row = {**{key: value for key, value in row.items() if key not in how.columns.values()}, **named}
     form = form_of(row) if how.form == "auto" else how.form

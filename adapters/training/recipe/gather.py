@@ -198,6 +198,7 @@ def _read(recipe: Recipe, source: Source, checker: Checker, header: str, sample:
         form=source.form,
         columns=source.columns,
         instructions=source.instructions,
+        where=source.where,
         turns=source.turns,
         source=source.title,
         license=source.license or FROZEN_LICENSE,

@@ -90,6 +90,7 @@ class Source(_Part):
         weight: how often a record is taken in an epoch: 2 takes each twice, 0.5 half of them.
         share: part of an epoch of `data.limit` records, in proportion to the shares of the other sources.
         limit: most records.
+        where: only rows whose keys have one of these values, such as `{kind: [two_step, missing]}`.
         turns: which turns of a dialogue become examples.
         generated_by: the model that wrote the records, if one did.
         terms: what its provider's terms, or the licence, say about the use of them.
@@ -106,6 +107,7 @@ class Source(_Part):
     weight: Annotated[float, Field(gt=0, le=100)] = 1.0
     share: Annotated[float | None, Field(gt=0)] = None
     limit: Count | None = None
+    where: dict[str, list[str]] = Field(default_factory=dict)
     turns: Literal["all", "last"] = "all"
     generated_by: str = ""
     terms: str = ""

@@ -162,6 +162,24 @@ def test_a_part_of_a_source_takes_contexts_that_begin_alike_together(tmp_path: P
     assert sum(taken[desk] < whole[desk] for desk in taken) <= 1
 
 
+def test_a_source_may_be_a_part_of_a_file_or_of_frozen_data(tmp_path: Path) -> None:
+    path = tmp_path / "talk.jsonl"
+    lines = [{"text": f"Text {k}", "label": "a", "kind": "ask" if k % 3 else "tell", "n": k % 4} for k in range(48)]
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+    source = {"file": str(path), "license": "MIT", "where": {"kind": ["ask"], "n": ["1", "2"]}}
+    found = gathered(source, evaluation={"enabled": False})
+    chosen = {k + 1 for k, row in enumerate(lines) if row["kind"] == "ask" and row["n"] in (1, 2)}
+    assert {record.place.line for record in (*found.train, *found.valid)} == chosen and len(chosen) == 16
+    with pytest.raises(InputError, match=r"no record is left to train on \(0 read\)"):
+        gathered({**source, "where": {"sort": ["ask"]}}, evaluation={"enabled": False})
+    recipe = {
+        "skill": {"name": "x", "description": "y", "contract": "calls"},
+        "data": {"sources": [{"frozen": "worlds", "where": {"kind": ["no_tool"]}}]},
+        "evaluation": {"enabled": False},
+    }
+    assert {record.completion for record in gather(read_recipe(recipe)).train} == {"[]"}
+
+
 def test_what_is_wrong_with_a_source(tmp_path: Path) -> None:
     own = rows(tmp_path, "a.jsonl", 40)
     with pytest.raises(InputError, match="one of file, frozen and public"):
