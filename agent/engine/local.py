@@ -15,7 +15,7 @@ from loraloop.agent.engine.prefix_cache import FullCaches, Memory, PrefixCache
 from loraloop.agent.engine.prefix_folder import PrefixFolder
 from loraloop.agent.engine.sampler import EndChoice, TwoWayChoice
 from loraloop.agent.engine.scheduler import QUEUE, Scheduler, SchedulerStats
-from loraloop.agent.engine.step import Openings, OpenStep, StepOutput, StepRequest
+from loraloop.agent.engine.step import ASKING, Openings, OpenStep, StepOutput, StepRequest
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.engine.trunk import Trunk, TrunkStore
 from loraloop.agent.skills.mixture import Mixture, as_choice, check_choice, contract_of
@@ -40,8 +40,6 @@ SLOT_SECONDS = 300.0
 """How long a step waits for a slot where the steps of other runs have all of them."""
 MEMBER_SECONDS = 2.0
 """The same for the second skill of a mixture and those after it, while the slots of the first are held."""
-ASKING = '{"ask"', "["
-"""How a step for calls begins that asks for arguments, and how one that does not."""
 
 
 class LocalStep:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.tools.call_format import CallFormat
 
 
+ASKING = '{"ask"', "["
+"""How a step for calls begins that asks for arguments, and how one that does not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Openings:
     """Two ways in which a constrained text may begin, and the thresholds that choose between them.

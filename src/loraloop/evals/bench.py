@@ -92,6 +92,7 @@ class Bench:
         skilled: bool = True,
         threshold: float | None = None,
         extra_prompt: str = "",
+        ask: bool = False,
     ) -> BenchStep:
         """Writes the step that follows some messages.
 
@@ -101,22 +102,24 @@ class Bench:
             skilled: Whether the skill writes, or else the bare base.
             threshold: From which probability the contract's first opening is taken; the card's where None.
             extra_prompt: Text that only this step sees, in its branch.
+            ask: Whether asking for arguments is weighed, rather than the contract's openings.
         """
         from loraloop.adapters.base.messages import Message
-        from loraloop.agent.engine.step import StepOutput, StepRequest
+        from loraloop.agent.engine.step import ASKING, Openings, StepOutput, StepRequest
         from loraloop.agent.skills.one_step import write_step
         from loraloop.tool_schemas.errors import ContextLengthError, LimitError
 
         name, runtime = self.name if skilled else NONE, self.runtime
         weighs = skilled and term is not None
         extra = extra_prompt or (runtime.call_form(name) if weighs else "")
+        known = runtime.openings(name, runtime.contract(name), threshold) if weighs else None
         try:
             request = StepRequest(
                 choice=name,
                 grammar=None if term is None else runtime.grammar(term),
                 extra_prompt=[[Message("user", extra)]] if extra else (),
                 max_tokens=self._max_tokens,
-                openings=runtime.openings(name, runtime.contract(name), threshold) if weighs else None,
+                openings=Openings(*ASKING, threshold) if ask else known,
             )
             *_, last = write_step(runtime, messages, request)
         except ContextLengthError:
@@ -211,9 +214,21 @@ def measure(
 
 
 def term_of(
-    base: Base, step: Record | Example, schema: dict[str, Any] | None = None, choices: Sequence[str] = ()
+    base: Base,
+    step: Record | Example,
+    schema: dict[str, Any] | None = None,
+    choices: Sequence[str] = (),
+    ask: bool = False,
 ) -> Term | None:
-    """The grammar of a record's or an example's step; of text, by a schema or a choice; None: free text."""
+    """The grammar of a record's or an example's step; of text, by a schema or a choice; None: free text.
+
+    Args:
+        base: The base.
+        step: The record or example.
+        schema: JSON Schema of a text step.
+        choices: Completions of a text step that is one of a few.
+        ask: Whether a step for calls may ask for arguments.
+    """
     from loraloop.adapters.skill.contracts import agreement_schema, answer_schema, code_grammar, verdict_schema
     from loraloop.tool_schemas import Tool, calls_schema
     from loraloop.tool_schemas.grammar.grammar import Choice, JsonSchema, Lark
@@ -221,7 +236,7 @@ def term_of(
     match step.contract:
         case "calls":
             tools = [Tool.from_schema(tool, on_unsupported="check") for tool in step.tools]
-            return JsonSchema(calls_schema(tools), on_unsupported="check")
+            return JsonSchema(calls_schema(tools, ask=ask), on_unsupported="check")
         case "answer":
             return JsonSchema(answer_schema(passage.id for passage in step.passages))
         case "verdict":

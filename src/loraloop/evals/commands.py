@@ -99,12 +99,17 @@ def tune(
     name: Annotated[str, typer.Argument(help="tools, retrieval, safety or verdict.")],
     data: Annotated[
         list[Path] | None,
-        typer.Option("--data", help="File of records; for retrieval and verdict, records of loraloop by default."),
+        typer.Option("--data", help="File of records; of all but safety, records of loraloop by default."),
     ] = None,
     base: BaseName = BASE,
     skill: SkillFolder = None,
     limit: Annotated[int, typer.Option("--limit", min=20, help="Validation records, at most.")] = 1200,
-    refused: Annotated[float, typer.Option(help="Of safety and verdict: good texts that may be refused.")] = 0.02,
+    refused: Annotated[
+        float, typer.Option(help="Share of good texts that may be refused (safety, verdict), or of needless questions.")
+    ] = 0.02,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Of tools: from which probability the skill asks the user.")
+    ] = False,
     write: Annotated[bool, typer.Option("--write", help="Store the threshold on the skill's card.")] = False,
 ) -> None:
     """Choose from which probability a skill abstains, or refuses, on validation records; give no evaluation file."""
@@ -120,13 +125,13 @@ def tune(
     loaded = open_base(base)
     header = loaded.prompting.tools_header
     given = examples(name, data_files(name, data), limit, header=header) if data else ()
-    records = given or validation_examples(name, limit, header)
+    records = given or validation_examples(name, limit, header, ask)
     trained = skill_of(loaded, name, skill)
     if trained is None:
         raise InputError(f"{loaded.name} has no skill {name!r}: name the folder of one with --skill")
     with counting("validation", len(records)) as step:
-        cases = weigh(loaded, trained, name, records, step)
-    judges = name in ("safety", "verdict")
+        cases = weigh(loaded, trained, name, records, step, ask)
+    judges = ask or name in ("safety", "verdict")
     found = at_most(cases, refused) if judges else most_worth(cases)
     table = Table("first opening", "taken rightly", "taken wrongly", "worth", title=f"{found.value:g} (n = {found.n})")
     for row, prefix in (("from the threshold on", ""), ("where it is likelier", "likelier/")):
@@ -135,9 +140,12 @@ def tune(
     if write:
         from loraloop.adapters.skill.registry import library
 
-        rule = f"at most {refused:g} of good texts refused" if judges else "the records are worth most"
+        least = (
+            f"at most {refused:g} of the steps ask needlessly" if ask else f"at most {refused:g} of good texts refused"
+        )
         folder = Path(skill) if skill else library(loaded.name)[name]
-        store(found, folder, {"rule": rule, "command": command_line()})
+        rule = least if judges else "the records are worth most"
+        store(found, folder, {"rule": rule, "command": command_line()}, ask)
 
 
 @eval_app.command()

@@ -131,17 +131,20 @@ def examples(
     return found
 
 
-VALIDATION = {"retrieval": "documents", "verdict": "verdicts"}
+VALIDATION = {"tools": "worlds", "retrieval": "documents", "verdict": "verdicts"}
 """By skill, the frozen records that choose its threshold where no others are given."""
 
 
-def validation_examples(skill: str, limit: int | None = None, header: str = CALLS_HEADER) -> Sequence[Example | Record]:
+def validation_examples(
+    skill: str, limit: int | None = None, header: str = CALLS_HEADER, ask: bool = False
+) -> Sequence[Example | Record]:
     """The records of this package that choose a skill's threshold.
 
     Args:
-        skill: `retrieval` or `verdict`.
+        skill: `tools`, `retrieval` or `verdict`.
         limit: Most records, spread evenly.
         header: Stands above the base's lists of tools.
+        ask: Whether records are among them where a tools skill has to ask for arguments.
 
     Raises:
         InputError: There are none for this skill.
@@ -152,7 +155,11 @@ def validation_examples(skill: str, limit: int | None = None, header: str = CALL
     if skill not in VALIDATION:
         raise InputError(f"no validation records of {skill} come with loraloop: give some with --data")
     name = VALIDATION[skill]
-    every = [(RecordPlace(name, line), row) for line, row in frozen_rows(name) if row.get("part") == "valid"]
+    every = [
+        (RecordPlace(name, line), row)
+        for line, row in frozen_rows(name)
+        if row.get("part") == "valid" and (ask or not isinstance(row.get("calls"), dict))
+    ]
     count = len(every) if limit is None else min(limit, len(every))
     rows = [every[place * len(every) // count] for place in range(count)]
     if skill == "verdict":

@@ -4,7 +4,8 @@ Of a skill that calls tools or answers from passages it is the probability of ab
 value at which the records are worth most. Abstaining is worth 1 where it is right and 0 elsewhere; where it is wrong,
 calls are worth 1 if they are right, and an answer is worth the F1 of its citations. Of a skill that judges texts it is
 the probability of *unsafe* from which a text is refused: the lowest at which no more than a given share of the safe
-texts is refused. The same is chosen for a skill that looks for contradictions.
+texts is refused. The same is chosen for a skill that looks for contradictions, and, with `ask`, for a tools skill that
+asks for arguments: there the share is that of the steps that ask needlessly.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class WeighedRecord:
     """One validation record.
 
     Attributes:
-        first: Whether the first opening is right: abstaining, or a verdict of unsafe.
+        first: Whether the first opening is right: abstaining, a verdict of unsafe, or asking for arguments.
         probability: The skill's, of the first opening.
         worth: Of what it writes on the second opening, from 0 to 1.
     """
@@ -61,7 +62,12 @@ class TunedThreshold:
 
 
 def weigh(
-    base: Base, skill: Skill, name: str, examples: Sequence[Example | Record], step: Callable[[], None] = lambda: None
+    base: Base,
+    skill: Skill,
+    name: str,
+    examples: Sequence[Example | Record],
+    step: Callable[[], None] = lambda: None,
+    ask: bool = False,
 ) -> list[WeighedRecord]:
     """What the skill gives to the first of its two openings, on each record.
 
@@ -71,21 +77,26 @@ def weigh(
         name: `tools`, `retrieval`, `safety` or `verdict`, which says how its output is scored.
         examples: Validation records.
         step: Called after each.
+        ask: Whether asking for arguments is weighed, of a skill that asks.
     """
     from loraloop.adapters.skill.contracts import openings
     from loraloop.adapters.training.scoring.score import score
+    from loraloop.agent.engine.step import ASKING
 
-    ways = openings(skill.card.contract)
+    if ask and not skill.card.asks:
+        raise InputError(f"{skill.card.name!r} does not ask for arguments, so there is no threshold of that")
+    ways = ASKING if ask else openings(skill.card.contract)
     if ways is None or name not in TOKENS:
         raise InputError(f"{skill.card.name!r} writes {skill.card.contract!r}, which has no threshold")
     bench, found = Bench(base, skill, TOKENS[name]), []
     for example in examples:
         extra = getattr(example, "extra_prompt", "")
-        written = bench.write(example.messages, term_of(base, example), threshold=NEVER, extra_prompt=extra)
+        term = term_of(base, example, ask=ask)
+        written = bench.write(example.messages, term, threshold=NEVER, extra_prompt=extra, ask=ask)
         first = example.completion.startswith(ways[0])
         if written.weighed is not None:
             worth = 0.0
-            if not first and name in WORTH:
+            if not first and not ask and name in WORTH:
                 worth = score(name, [cast("Example", example)], [written.text])[WORTH[name]]
             found.append(WeighedRecord(first, written.weighed, worth))
         step()
@@ -110,8 +121,14 @@ def at_most(cases: Sequence[WeighedRecord], share: float) -> TunedThreshold:
     return _tuned(cases, min(1.0, round((last + above) / 2, 6) or 1e-6))
 
 
-def store(found: TunedThreshold, folder: Path, how: dict[str, Any]) -> None:
+def store(found: TunedThreshold, folder: Path, how: dict[str, Any], ask: bool = False) -> None:
     """Writes the threshold onto the card of a skill's folder, whole or not at all, with how it was chosen.
+
+    Args:
+        found: The threshold.
+        folder: The skill's.
+        how: How it was chosen, as JSON data.
+        ask: Whether it is the threshold of asking for arguments.
 
     Raises:
         SkillError: The card cannot be read.
@@ -121,7 +138,7 @@ def store(found: TunedThreshold, folder: Path, how: dict[str, Any]) -> None:
 
     path = folder / "card.json"
     threshold = Threshold(value=found.value, chosen={**how, "n": found.n, "rates": dict(found.rates)})
-    write_text(path, Card.read(path).model_copy(update={"threshold": threshold}).to_json())
+    write_text(path, Card.read(path).model_copy(update={"ask_threshold" if ask else "threshold": threshold}).to_json())
 
 
 def _tuned(cases: Sequence[WeighedRecord], value: float) -> TunedThreshold:

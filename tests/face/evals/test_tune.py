@@ -79,6 +79,23 @@ def test_the_skill_is_asked_for_its_probabilities(base: Base, tmp_path: Path) ->
     assert 0 <= harmless.probability < harmful.probability <= 1
 
 
+def test_a_tools_skill_is_tuned_on_steps_of_conversations_and_asking_by_itself(base: Base, tmp_path: Path) -> None:
+    skill = Skill.load(library()["tools"])
+    records = validation_examples("tools", 400, ask=True)
+    asks = [record for record in records if record.completion.startswith('{"ask"')]
+    others = [record for record in records if record not in asks]
+    assert len(asks) > 10 and not any(r.completion.startswith('{"ask"') for r in validation_examples("tools"))
+    with pytest.raises(InputError, match="does not ask for arguments"):
+        weigh(base, Skill(skill.card.model_copy(update={"asks": False}), skill.tensors), "tools", asks, ask=True)
+    able = Skill(skill.card.model_copy(update={"asks": True}), skill.tensors)
+    found = weigh(base, able, "tools", [*asks[:3], *others[:3]], ask=True)
+    assert {case.first for case in found} == {True, False} and all(0 <= case.probability <= 1 for case in found)
+    able.save(tmp_path / "able")
+    store(at_most(found, 0.5), tmp_path / "able", {}, ask=True)
+    card = Card.read(tmp_path / "able" / "card.json")
+    assert card.ask_threshold is not None and card.threshold == skill.card.threshold
+
+
 def test_the_card_says_what_was_chosen_and_how(tmp_path: Path) -> None:
     shutil.copytree(library()["safety"], tmp_path / "safety")
     found = at_most(drawn(3), 0.05)
