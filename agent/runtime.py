@@ -247,7 +247,7 @@ class Runtime:
         Raises:
             UnknownNameError: naming the nearest skill.
         """
-        self.check(skill)
+        check_choice(skill, self.bank)
         return contract_of(skill, self.bank)
 
     def text_schema(self, skill: str) -> dict[str, Any] | None:

@@ -96,6 +96,13 @@ def test_a_tools_skill_is_tuned_on_steps_of_conversations_and_asking_by_itself(b
     assert card.ask_threshold is not None and card.threshold == skill.card.threshold
 
 
+def test_a_skill_that_looks_for_contradictions_is_asked_too(base: Base) -> None:
+    safety = Skill.load(library()["safety"])
+    skill = Skill(safety.card.model_copy(update={"name": "verdict", "contract": "agreement"}), safety.tensors)
+    found = weigh(base, skill, "verdict", validation_examples("verdict", 6))
+    assert {case.first for case in found} == {True, False} and all(0 <= case.probability <= 1 for case in found)
+
+
 def test_the_card_says_what_was_chosen_and_how(tmp_path: Path) -> None:
     shutil.copytree(library()["safety"], tmp_path / "safety")
     found = at_most(drawn(3), 0.05)
