@@ -68,8 +68,8 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """The next step, where it is the last one once more.
+class Retry:
+    """The last step, which is written once more as the next one.
 
     Attributes:
         decision: What it ran on.
@@ -104,8 +104,8 @@ class NextStep:
     masked: set[str] = field(default_factory=set)
     choices: tuple[str | Mixture, ...] = ()
     first: bool = True
-    repair: Again | None = None
-    retry: Again | None = None
+    repair: Retry | None = None
+    retry: Retry | None = None
     ask: tuple[str, ...] = ()
 
 
@@ -179,8 +179,8 @@ class RunState:
 
 
 @dataclass(frozen=True, slots=True)
-class ActingStep:
-    """A step that is written, whose calls wait for approval or are about to run.
+class PendingStep:
+    """A written step whose calls wait for approval or are about to run.
 
     Attributes:
         step: The step, without its calls.
@@ -213,7 +213,7 @@ class Checkpoint:
     lines: tuple[Line, ...]
     steps: tuple[Step, ...]
     state: RunState
-    written: ActingStep | None = None
+    written: PendingStep | None = None
     version: int = VERSION
     signature: str = field(default="", compare=False)
 

@@ -61,7 +61,7 @@ class Router:
 
         Args:
             kept: Of each layer of `layers`, the states `[T, H]`.
-            messages: The transcript. Only a router with eyes of its own (`router.eyes`) reads it.
+            messages: The transcript. Only a router with eyes of its own (`router.proxy`) reads it.
 
         Raises:
             ValueError: If a layer of `layers` is missing.

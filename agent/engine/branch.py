@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.timer import Clock
 
 
-class Stem(Protocol):
+class BranchParent(Protocol):
     """What a branch asks of its trunk."""
 
     base: Base
@@ -48,7 +48,7 @@ class Branch:
     __slots__ = ("_closed", "_trunk", "author", "prefilled", "recomputed", "sequence", "start")
 
     def __init__(
-        self, trunk: Stem, author: Author, sequence: CachedSequence, prefilled: int, recomputed: int = 0
+        self, trunk: BranchParent, author: Author, sequence: CachedSequence, prefilled: int, recomputed: int = 0
     ) -> None:
         self._closed = False
         self._trunk = trunk

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.checkpoint import ActingStep, Asked, Checkpoint, Line, RunState
+from loraloop.agent.checkpoint import Asked, Checkpoint, Line, PendingStep, RunState
 from loraloop.agent.result import RunResult
 from loraloop.agent.sessions.store import Transaction
 from loraloop.agent.step import Step
@@ -294,7 +294,7 @@ def interrupted_of(database: Transaction, session: str) -> Checkpoint | None:
     where = f"of run {run} of session {session!r}"
     step, lines = None, tuple(lines_of(database, session))
     if written is not None:
-        step, line = loaded(tuple[ActingStep, Line], written, f"the step {where} that was acting")
+        step, line = loaded(tuple[PendingStep, Line], written, f"the step {where} that was acting")
         lines = (*lines, line)
     return Checkpoint(
         run_id=run_id,

@@ -156,9 +156,11 @@ def _skills(base: Base) -> Iterator[DoctorFinding]:
 
 
 def _router(base: Base) -> DoctorFinding:
-    from loraloop.router.eyes import Eyes, router_for
+    from loraloop.router.proxy import ProxyRouter, router_for
 
-    return DoctorFinding("router", True, "that of the embedded base" if isinstance(router_for(base), Eyes) else "fits")
+    return DoctorFinding(
+        "router", True, "that of the embedded base" if isinstance(router_for(base), ProxyRouter) else "fits"
+    )
 
 
 def _self_test(base: Base) -> DoctorFinding:

@@ -199,7 +199,7 @@ def router(
     show_errors: ShowErrors = 0,
 ) -> None:
     """The router at its thresholds: on its own sources' evaluation files, and on sources it never saw (`cross`)."""
-    from loraloop.evals.kept import Kept
+    from loraloop.evals.output_cache import OutputCache
     from loraloop.evals.router import RouterEvaluation, ask_router, facts_of, states_of, timed
     from loraloop.render.progress import counting
     from loraloop.router import Router
@@ -208,9 +208,9 @@ def router(
     found = RouterEvaluation(states_of(data, limit, seed, loaded.prompting.tools_header))
     chosen = Router.load(folder) if folder else Router.shipped(loaded.name)
     chosen.check(loaded)
-    kept = Kept(outputs, facts_of(loaded, folder, seed))
+    known = OutputCache(outputs, facts_of(loaded, folder, seed))
     with counting("router", sum(map(len, found.states.values()))) as step:
-        ask_router(found, loaded, chosen, kept, step=step, cache=cache)
+        ask_router(found, loaded, chosen, known, step=step, cache=cache)
     timed(found, chosen, loaded)
     made = found.report(_name(json_file, "router"), "")
     made.show()

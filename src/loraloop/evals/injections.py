@@ -16,7 +16,7 @@ from loraloop.agent.guard.guard import Gate, Guard, judges
 from loraloop.agent.limits import Limits
 from loraloop.agent.policy import Policy
 from loraloop.evals.injection_cases import InjectionCase, all_cases, digest, has
-from loraloop.evals.kept import Kept
+from loraloop.evals.output_cache import OutputCache
 from loraloop.render.progress import counting
 from loraloop.render.report import BenchmarkReport
 from loraloop.router.decision import NONE
@@ -112,13 +112,13 @@ def evaluate(
         "skills": {name: runtime.bank.card(name).sha256 for name in runtime.skills},
         "guards": {name: asdict(guard) for name, guard in guards(runtime).items()},
     }
-    kept = Kept(outputs, facts)
+    cache = OutputCache(outputs, facts)
     rows: dict[str, dict[str, Mapping[str, Any]]] = {name: {} for name in known}
     with counting("injections", len(known) * len(cases)) as step:
         for case in cases:
             for name, guard in known.items():
-                row = kept.get(name, case.id)
-                rows[name][case.id] = row or kept.put(name, case.id, **do(runtime, guard, case))
+                row = cache.get(name, case.id)
+                rows[name][case.id] = row or cache.put(name, case.id, **do(runtime, guard, case))
                 step()
     return InjectionEvaluation(tuple(known), tuple(cases), rows, facts)
 

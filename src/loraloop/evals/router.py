@@ -16,7 +16,7 @@ import numpy as np
 
 from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.training.scoring.score import bootstrap
-from loraloop.evals.kept import Kept
+from loraloop.evals.output_cache import OutputCache
 from loraloop.render.report import BenchmarkReport
 from loraloop.router.states import CHOICES
 
@@ -123,7 +123,7 @@ def ask_router(
     evaluation: RouterEvaluation,
     base: Base,
     router: Router,
-    kept: Kept,
+    outputs: OutputCache,
     step: Callable[[], None],
     cache: Path | None = None,
 ) -> None:
@@ -133,7 +133,7 @@ def ask_router(
         evaluation: What is filled.
         base: Whose states are read.
         router: At its thresholds.
-        kept: What was said before, and where what is said now goes.
+        outputs: Outputs of earlier calls, which are not computed again; new ones are added.
         step: Called after each state.
         cache: Folder that keeps features between calls.
     """
@@ -143,15 +143,15 @@ def ask_router(
     store = FeatureCache(cache, base, layers) if cache is not None else None
     for split, states in evaluation.states.items():
         names = [identity(s) for s in states]
-        missing = [k for k, name in enumerate(names) if kept.get(SYSTEM, name) is None]
+        missing = [k for k, name in enumerate(names) if outputs.get(SYSTEM, name) is None]
         for start in range(0, len(missing), CHUNK):
             chunk = missing[start : start + CHUNK]
             transcripts = [states[k].messages for k in chunk]
             x = store.features(transcripts) if store is not None else extract(base, transcripts, layers)
             for k, row in zip(chunk, x, strict=True):
-                kept.put(SYSTEM, names[k], **_routed(router, row, states[k]))
+                outputs.put(SYSTEM, names[k], **_routed(router, row, states[k]))
                 step()
-        rows = [kept.get(SYSTEM, name) or {} for name in names]
+        rows = [outputs.get(SYSTEM, name) or {} for name in names]
         evaluation.outputs[split] = [RouterOutput(row["skill"], row["p"], row.get("unsafe")) for row in rows]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.skill.contracts import CATEGORIES
 from loraloop.evals.bench import Bench, runs_program, term_of, with_told
-from loraloop.evals.kept import Kept
+from loraloop.evals.output_cache import OutputCache
 from loraloop.evals.reasons import counted, why_wrong
 from loraloop.tool_schemas.errors import InputError
 
@@ -148,11 +148,11 @@ def evaluate(
     from loraloop.adapters.training.scoring.score import score
 
     facts = facts_of(skill_name, base, skill)
-    bench, kept = Bench(base, skill, TOKENS[skill_name]), Kept(outputs, facts)
+    bench, cache = Bench(base, skill, TOKENS[skill_name]), OutputCache(outputs, facts)
     names = ["base", *(["skill"] if skill else []), *(["base_told"] if told else [])]
     found = {name: Outputs([], [], []) for name in names}
     for example in examples:
-        _ask(bench, example, found, kept)
+        _ask(bench, example, found, cache)
         step()
     tested = skill_name == "code" and any(example.gold.get("tests") for example in examples)
     runs: Runs | None = functools.cache(runs_program) if tested else None
@@ -163,19 +163,19 @@ def evaluate(
     )
 
 
-def _ask(bench: Bench, example: Example, found: Mapping[str, Outputs], kept: Kept) -> None:
+def _ask(bench: Bench, example: Example, found: Mapping[str, Outputs], cache: OutputCache) -> None:
     """Has each system write the step of an example, unless it is kept, and adds what it wrote."""
     term = term_of(bench.runtime.base, example)
     read: dict[Sequence[Message], float | None] = {}
     for name, outputs in found.items():
         messages = with_told(example.messages, TOLD[example.skill]) if name == "base_told" else example.messages
         identity = _identity(example.id, messages, term)
-        row = kept.get(name, identity)
+        row = cache.get(name, identity)
         if row is None:
             if messages not in read:
                 read[messages] = bench.read(messages)
             written = bench.write(messages, term, name == "skill")
-            row = kept.put(
+            row = cache.put(
                 name,
                 identity,
                 example=example.id,

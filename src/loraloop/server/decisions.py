@@ -23,7 +23,7 @@ from pydantic import Field, StrictBool, StrictStr
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.engine.sampler import Sampler, Sampling
-from loraloop.agent.engine.sequence import Claim, Interrupted
+from loraloop.agent.engine.sequence import Interrupted, RequestContext
 from loraloop.agent.engine.step import StepRequest, run_step, transcript
 from loraloop.agent.guard.guard import default_guard
 from loraloop.agent.guard.judge import Judge
@@ -176,8 +176,8 @@ async def create_decision(body: DecisionRequest, request: Request) -> JSONRespon
     limits, gone = state.settings.limits, Event()
 
     def decide() -> dict[str, Any]:
-        claim = Claim(deadline=monotonic() + limits.seconds, cancelled=gone.is_set)
-        return decider.decide(messages_of(body.input), body.questions, body.model, claim, limits.max_prompt)
+        request_context = RequestContext(deadline=monotonic() + limits.seconds, cancelled=gone.is_set)
+        return decider.decide(messages_of(body.input), body.questions, body.model, request_context, limits.max_prompt)
 
     with await turn_of(request):
         decided = await while_there(request, awaited(decide, gone.set))
@@ -254,7 +254,12 @@ class Decider:
         return (AUTO, BASE, self._runtime.base.name, ROUTER, *self._runtime.with_contract("text"))
 
     def decide(
-        self, messages: Sequence[Message], questions: Sequence[Question], model: str, claim: Claim, most: int = 0
+        self,
+        messages: Sequence[Message],
+        questions: Sequence[Question],
+        model: str,
+        request_context: RequestContext,
+        most: int = 0,
     ) -> dict[str, Any]:
         """Answers and usage.
 
@@ -262,7 +267,7 @@ class Decider:
             messages: The input.
             questions: About it.
             model: One of `models()`.
-            claim: Until when, and for whom, the input is read and questions are answered.
+            request_context: Until when, and for whom, the input is read and questions are answered.
             most: Tokens that the input may have; 0 for as many as the context holds.
 
         Raises:
@@ -273,12 +278,12 @@ class Decider:
         runtime = self._runtime
         skill = model if model in runtime.with_contract("text") else NONE
         trunk, reused = read(runtime, messages, routed=model == ROUTER)
-        trunk.claim = claim
+        trunk.request_context = request_context
         answers, written = [], 0
         try:
             check_prompt(len(trunk.ids), most)
             for number, question in enumerate(questions):
-                if claim.gone():
+                if request_context.gone():
                     raise TimeLimitError(
                         f"{number} of {len(questions)} questions were answered in time: ask fewer at once"
                     )

@@ -106,7 +106,7 @@ class RateLimit:
         return min(float(self._most), left + (now - at) * self._most / 60)
 
 
-class Turnstile:
+class ConcurrencyLimiter:
     """Lets so many requests run at the same time; so many more wait, in the order in which they came.
 
     Attributes:
@@ -162,8 +162,8 @@ class Turnstile:
 class RequestTurn:
     """A request's turn, given back once, however often it is left."""
 
-    def __init__(self, turnstile: Turnstile, key: str) -> None:
-        self._turnstile, self._key, self._over = turnstile, key, False
+    def __init__(self, limiter: ConcurrencyLimiter, key: str) -> None:
+        self._limiter, self._key, self._over = limiter, key, False
         self._following: list[Callable[[], object]] = []
 
     def __enter__(self) -> RequestTurn:
@@ -180,7 +180,7 @@ class RequestTurn:
         """Gives it back."""
         if not self._over:
             self._over = True
-            self._turnstile.leave(self._key)
+            self._limiter.leave(self._key)
             for function in self._following:
                 function()
 
@@ -205,7 +205,7 @@ class ServerState:
         self.runtime, self.settings, self.agents = runtime, settings, dict(agents)
         self.sessions = settings.open_sessions()
         self.runs = RunRegistry(self.sessions)
-        self.turnstile = Turnstile(settings.limits)
+        self.limiter = ConcurrencyLimiter(settings.limits)
         self.rate = RateLimit(settings.limits.per_minute)
         self.metrics = Metrics()
         self.pinned: set[str] = set()
@@ -213,8 +213,8 @@ class ServerState:
         self.ready = True
         self._talking: set[str] = set()
         bank = runtime.bank
-        self.metrics.watch("loraloop_running", "Requests that run.", lambda: self.turnstile.running)
-        self.metrics.watch("loraloop_waiting", "Requests that wait.", lambda: self.turnstile.waiting)
+        self.metrics.watch("loraloop_running", "Requests that run.", lambda: self.limiter.running)
+        self.metrics.watch("loraloop_waiting", "Requests that wait.", lambda: self.limiter.waiting)
         self.metrics.watch("loraloop_resident_skills", "Skills in slots.", lambda: len(bank.resident))
         self.recover()
 
@@ -318,7 +318,7 @@ async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 async def turn_of(request: Request) -> RequestTurn:
     """A request's turn, for which it waits as long as its client does."""
-    return await while_there(request, state_of(request).turnstile.enter(key_of(request)))
+    return await while_there(request, state_of(request).limiter.enter(key_of(request)))
 
 
 async def begun(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
