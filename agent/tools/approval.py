@@ -93,7 +93,7 @@ class Approver:
 
     def _waits(self, tool: Tool, call: Call, index: int) -> bool:
         """Whether a call waits: the policy or its tool says so, or it has effects and its tool says nothing else."""
-        if self._policy.asked.intersection((tool.name, ALL)):
+        if self._policy.approval_names.intersection((tool.name, ALL)):
             return True
         return tool.needs_approval(call.arguments, self._context(tool, index))
 

@@ -40,8 +40,8 @@ class Replayed(Differences):
         setup: What ran, and under which settings.
         behaviour: What the run did: steps, calls and the end.
         notes: What could not be compared, or was not run again as it was.
-        times: Of each step and phase, before and after.
-        trace: Of the new run.
+        times: Milliseconds of each step and phase, before and after.
+        trace: The trace of the new run.
     """
 
     trace: Trace | None = None
@@ -190,7 +190,7 @@ def _as_decided(before: Trace, after: Trace) -> Trace:
     )
     old = before.settings.policy
     policy = {
-        name: old.get(name) if name == "ask" or is_function(value) or is_function(old.get(name)) else value
+        name: old.get(name) if name == "needs_approval" or is_function(value) or is_function(old.get(name)) else value
         for name, value in after.settings.policy.items()
     }
     guard = dict(after.settings.guard)

@@ -37,7 +37,7 @@ def made(kind: type[S], said: Mapping[str, Any]) -> S:
 def policy_of(trace: Trace) -> Policy:
     """A trace's policy; what its `decide` or the caller of `Agent.iter` decided is decided again."""
     said = {name: value for name, value in trace.settings.policy.items() if not is_function(value)}
-    said.pop("ask", None)
+    said.pop("needs_approval", None)
     skills = tuple(_choice(each) for each in said.pop("skills", ()))
     forbid = frozenset(said.pop("forbid", ()))
     thresholds = made(Thresholds, said.pop("thresholds", {}))
@@ -64,7 +64,7 @@ def approving(trace: Trace, policy: Policy) -> Policy:
     def approve(call: PendingCall, context: Context[Any]) -> Approval | None:
         return said.get(call.id, Approve() if ALL not in waited else None)
 
-    return replace(policy, ask=waited, approve=approve)
+    return replace(policy, needs_approval=waited, approve=approve)
 
 
 def _approval(record: CallRecord) -> Approval:

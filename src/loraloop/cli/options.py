@@ -166,7 +166,7 @@ class AgentOptions:
             "policy": Policy(
                 skills=forced_skills(runtime, self.skill or []),
                 tool_choice=self.tool_choice,
-                ask=frozenset(ALL if name == "all" else name for name in self.ask or ()),
+                needs_approval=frozenset(ALL if name == "all" else name for name in self.ask or ()),
             ),
             "sampling": Sampling(temperature=self.temperature, seed=self.seed),
             "retriever": index,

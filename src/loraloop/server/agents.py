@@ -111,7 +111,9 @@ def agent_of(name: str, spec: AgentSpec, runtime: Runtime, folder: Path, resourc
         spec.instructions,
         python=spec.python,
         limits=Limits(**spec.limits.model_dump()),
-        policy=Policy(skills=tuple(spec.skills), ask=frozenset("*" if name == "all" else name for name in spec.ask)),
+        policy=Policy(
+            skills=tuple(spec.skills), needs_approval=frozenset("*" if name == "all" else name for name in spec.ask)
+        ),
         retriever=read_documents([folder / path for path in spec.documents]),
         hooks=[OpenTelemetry(agent=name)],
     )

@@ -373,7 +373,7 @@ def test_a_process_that_was_forked_goes_on_with_its_own_connection(store: Sessio
 
 
 def test_calls_that_wait_for_approval_are_decided_in_the_session(store: Sessions) -> None:
-    asked: dict[str, Any] = {"policy": Policy(ask=frozenset({"add"}))}
+    asked: dict[str, Any] = {"policy": Policy(needs_approval=frozenset({"add"}))}
     script = [ADD, ADD, "3."]
     session = store.session("s")
     waits = agent_of(*script, **asked).run_sync("Add 1 and 2.", session=session)
@@ -394,7 +394,7 @@ def test_calls_that_wait_for_approval_are_decided_in_the_session(store: Sessions
 
 
 def test_a_run_that_was_approved_is_resumed_like_any_other(store: Sessions) -> None:
-    asked: dict[str, Any] = {"policy": Policy(ask=frozenset({"add"}))}
+    asked: dict[str, Any] = {"policy": Policy(needs_approval=frozenset({"add"}))}
     session = store.session("s")
     waits = agent_of(ADD, **asked).run_sync("Add 1 and 2.", session=session)
     assert waits.pending is not None
