@@ -332,7 +332,7 @@ class Agent(Generic[T, D]):
     @overload
     def stream(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunStream[Any]: ...
     def stream(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunStream[Any]:
-        """The same, event by event: iterate it with `for`, or with `async for` inside a loop."""
+        """Runs the agent, event by event: iterate it with `for`, or with `async for` inside a loop."""
         return RunStream(self._starter(prompt, output_type, running_loop(), **options))
 
     @overload
@@ -364,7 +364,7 @@ class Agent(Generic[T, D]):
     @overload
     def iter(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunSteps[Any]: ...
     def iter(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunSteps[Any]:
-        """The same, step by step: each decision is looked at before it runs, and may be changed; see `Pending`."""
+        """Runs the agent, step by step: each decision is seen before it runs, and may be changed; see `Pending`."""
         return RunSteps(self._starter(prompt, output_type, running_loop(), **options))
 
     @overload
@@ -429,7 +429,7 @@ class Agent(Generic[T, D]):
     def resume_stream(
         self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
     ) -> RunStream[Any]:
-        """The same, event by event, as `stream`."""
+        """Goes on with a pending run, event by event, as `stream`."""
         run = self._resume(pending, decisions, output_type, running_loop(), **given)
         return RunStream(lambda: run)
 
@@ -444,7 +444,7 @@ class Agent(Generic[T, D]):
     def resume_iter(
         self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
     ) -> RunSteps[Any]:
-        """The same, step by step, as `iter`; the step that waited is none of them."""
+        """Goes on with a pending run, step by step, as `iter`; the step that waited is none of them."""
         run = self._resume(pending, decisions, output_type, running_loop(), **given)
         return RunSteps(lambda: run)
 

@@ -161,7 +161,7 @@ def as_hooks(given: Sequence[Hook | RunHook | Callable[[Any], object]]) -> tuple
 def tell_hooks(
     events: Generator[Event, None, None], hooks: Sequence[Hook], loop: asyncio.AbstractEventLoop | None
 ) -> Generator[Event, None, None]:
-    """The same events, each one after the hooks have received it. A hook's error comes before the event.
+    """Passes the events on, each one after the hooks have received it. A hook's error comes before the event.
 
     Args:
         events: The events of a run.

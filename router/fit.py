@@ -230,12 +230,13 @@ class RouterRecipe(BaseModel):
     """How a router is fitted.
 
     Attributes:
-        base: Whose hidden states are read.
-        folder: Of the public sets that some states stand on; without it the states written for this project are used.
-        share: Of all system messages; fewer are faster to read.
-        choice: Of the model that picks the skill.
-        screen: Of the model that finds unsafe messages.
-        recall: Of the screen on held-out unsafe messages; it sets its threshold.
+        base: The base whose hidden states are read.
+        folder: Folder of the public sets that some states stand on; without it the states written for this project are
+            used.
+        share: Share of all system messages that are read; fewer are faster.
+        choice: Settings of the model that picks the skill.
+        screen: Settings of the model that finds unsafe messages.
+        recall: Recall of the screen on held-out unsafe messages; it sets its threshold.
         output: The folder to write to.
     """
 

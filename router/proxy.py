@@ -81,8 +81,8 @@ class ProxyRouter:
         """A base with the router that ships for it, beside a base that has none.
 
         Args:
-            prompting: Of the base that serves. What it says in its own words before a list of tools, the embedded base
-                reads in the words that its router knows.
+            prompting: Prompts of the base that serves. Its own words before a list of tools are read in the words that
+                the embedded base's router knows.
             base: The base that reads; the embedded one where None.
         """
         base = base or _embedded()

@@ -102,14 +102,14 @@ def refit(
     """A router that also knows a skill; one that it knew by that name is replaced.
 
     Args:
-        base: Whose states are read.
-        router: What the skill is added to.
+        base: The base whose hidden states are read.
+        router: The router that the skill is added to.
         name: The skill.
         requests: Ten or more transcripts that it should serve; each is also read among tools and instructions, so
             that the router learns the request and not its surroundings.
         others: Transcripts on its topic that it should not serve.
         test: Transcripts that it should serve, only for the scores.
-        seed: Of the surroundings and the folds.
+        seed: Seed of the surroundings and the folds.
 
     Raises:
         InputError: Fewer than ten requests.

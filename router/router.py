@@ -60,8 +60,8 @@ class Router:
         """Pool the last message's states, from its opening to its closing tokens.
 
         Args:
-            kept: Of each layer of `layers`, the states `[T, H]`.
-            messages: The transcript. Only a router with eyes of its own (`router.proxy`) reads it.
+            kept: Hidden states `[T, H]` of each layer of `layers`.
+            messages: The transcript. Only a router that reads through another base (`router.proxy`) uses it.
 
         Raises:
             ValueError: If a layer of `layers` is missing.
@@ -118,7 +118,7 @@ class Router:
         return replace(self, choice=choice, memory=self.memory.extended(z, name, words))
 
     def with_threshold(self, choice: float | None = None, screen: float | None = None) -> Router:
-        """The same router at other thresholds (probabilities)."""
+        """A copy of the router at other thresholds (probabilities)."""
         for value in (choice, screen):
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ValueError(f"a threshold is a probability, not {value}")

@@ -34,7 +34,7 @@ class LabelledState:
         source: Where the request comes from; validation leaves whole sources out.
         kind: `first`, `tool_result`, `dropped` or `follow_up`.
         text: The request in words.
-        licence: Of the request.
+        licence: Licence of the request.
     """
 
     messages: tuple[Message, ...]

@@ -37,7 +37,7 @@ class Origin:
 
     Attributes:
         kind: Who wrote it.
-        name: Of the skill (`none` is the bare base) or of the tool.
+        name: Name of the skill (`none` is the bare base) or of the tool.
         step: The run's step that wrote it, or that called the tool; None outside steps.
         source: Where the tool comes from, such as `mcp:NAME`.
         trusted: Whether what it says may be followed. What a skill wrote after it read untrusted text is not.

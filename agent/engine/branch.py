@@ -42,7 +42,7 @@ class Branch:
         sequence: What it stands on and holds.
         start: Length of the trunk.
         prefilled: Tokens that were computed to open the branch.
-        recomputed: Those of them that the bare base had computed before: what full activation costs.
+        recomputed: Prefilled tokens that the bare base had computed before: what full activation costs.
     """
 
     __slots__ = ("_closed", "_trunk", "author", "prefilled", "recomputed", "sequence", "start")

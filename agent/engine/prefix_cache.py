@@ -65,7 +65,7 @@ class Memory:
 
     @property
     def bytes(self) -> int:
-        """Of all caches and tiers; grammars cannot be measured."""
+        """Bytes of all caches and tiers; grammars cannot be measured."""
         return self.trunks.bytes + self.prefixes.bytes + self.contexts.bytes + self.bank.device + self.bank.host
 
     def to_dict(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class PrefixFolder:
 
     Args:
         folder: Made when something is first saved.
-        base: Whose transcripts; only one that the C decoder serves keeps any.
+        base: The base whose transcripts are saved; without the C decoder nothing is.
         most: Bound in bytes.
     """
 

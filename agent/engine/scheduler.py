@@ -69,8 +69,8 @@ class Pace:
     """How long forwards take, as measured: moving averages in seconds.
 
     Attributes:
-        ticks: Of forwards without prompts, by their tokens.
-        token: What a prompt's token adds.
+        ticks: Seconds of forwards without prompts, by their number of tokens.
+        token: Seconds that each token of a prompt adds.
         stretched: Forwards of both since the last one without prompts.
     """
 
@@ -80,11 +80,12 @@ class Pace:
 
     @property
     def alone(self) -> float:
-        """Of a forward of one row, or of the fewest rows that were seen."""
+        """Seconds of a forward of one row, or of the fewest rows that were seen."""
         return self.ticks.get(1) or (self.ticks[min(self.ticks)] if self.ticks else 0.0)
 
     def tick(self, tokens: int) -> float:
-        """Of a forward without prompts: of the measured number of tokens next to it, from half of it on; else 0."""
+        """Seconds of a forward of so many tokens without prompts, by the nearest measured number from half of it on;
+        else 0."""
         return self.ticks.get(max((n for n in self.ticks if n <= tokens <= 2 * n), default=0), 0.0)
 
     def measured(self, tokens: int, prompt: int, seconds: float) -> None:

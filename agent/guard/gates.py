@@ -106,7 +106,7 @@ class Gates:
         Args:
             trunk: The transcript, no branch open.
             index: The step.
-            outcome: Of the verdict.
+            outcome: The outcome of the verdict's step.
             out: What was generated.
         """
         suspect = self._state.waiting.pop(0)

@@ -23,14 +23,14 @@ TOKENS = 96
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a skill says of a message.
+    """A skill's verdict on a message.
 
     Attributes:
-        verdict: As decoded.
-        text: What was decoded.
-        probability: The skill's, that the message is unsafe.
-        threshold: From which it is judged so; None: the likelier verdict counts.
-        seconds: What the branch took.
+        verdict: The decoded verdict.
+        text: The decoded text.
+        probability: The skill's probability that the message is unsafe.
+        threshold: Minimum probability at which the message is judged unsafe; None: the likelier verdict counts.
+        seconds: Seconds that the branch took.
     """
 
     verdict: Verdict

@@ -211,7 +211,7 @@ def flawed(outcome: Outcome, flaws: tuple[AnswerFlaw, ...], error: str, records:
     """An answer that the records do not bear out: it is written again, or what the records say is the answer.
 
     Args:
-        outcome: Of the answer.
+        outcome: The outcome of the answer as it was written.
         flaws: What is wrong with it.
         error: What the model is told about that.
         records: What the records say.

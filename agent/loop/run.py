@@ -93,7 +93,7 @@ class Draft:
         contract: The form of its text.
         outcome: What the text means.
         clock: The time of each phase.
-        repair: The same step to be written once more; None where its text is valid, or no repair is left.
+        repair: The step to be written once more; None where its text is valid, or no repair is left.
     """
 
     step: Step

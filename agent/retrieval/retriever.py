@@ -33,7 +33,7 @@ def find_passages(runtime: Runtime, retriever: Retriever, question: str, k: int)
     """The best passages for a request, as many as fit beside it; none for an empty one.
 
     Args:
-        runtime: Whose context they have to fit in.
+        runtime: The runtime whose context the passages have to fit in.
         retriever: Where they come from.
         question: The request.
         k: Most passages.

@@ -20,7 +20,7 @@ from loraloop.tool_schemas.schema.untitled import first_problem
 from loraloop.tool_schemas.tools.calls import Call
 
 Place = tuple[int, int, int, int]
-"""Of a call: the key of its session, run, step, and its number in the step."""
+"""The place of a call: the key of its session, its run, its step, and its number in the step."""
 _PLACE = "session = ? AND run = ? AND step = ? AND number = ?"
 
 SessionState = Literal["idle", "running", "interrupted"]
@@ -32,7 +32,7 @@ class SessionCall:
     """One call of a tool, as the session knows it.
 
     Attributes:
-        step: Of its run.
+        step: Number of the step in its run.
         number: Within the step, from 0.
         name: The tool.
         arguments: JSON data.
@@ -63,13 +63,13 @@ class SessionTurn:
 
     Attributes:
         number: From 0.
-        run_id: Of the run.
+        run_id: Id of the run.
         prompt: What the user said.
         started: When.
         ended: When; None if it has not.
         stop_reason: Why it ended; empty if it has not.
         steps: The completed ones.
-        calls: Of these, and of a step that is not complete.
+        calls: Calls of the completed steps, and of a step that is not complete.
         result: What it left; None if it has not ended. Only the last turn's has `messages`: those of the session.
     """
 

@@ -88,7 +88,7 @@ class Sessions:
 
         Args:
             id: Its name: one line, at most 200 characters; a new one where None.
-            title: Of a new session; by default the beginning of its first prompt.
+            title: Title of a new session; by default the beginning of its first prompt.
 
         Raises:
             InputError: The name is unusable.

@@ -55,7 +55,7 @@ class Mixture:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of its skills."""
+        """The names of its skills."""
         return tuple(name for name, _ in self.weights)
 
     @property

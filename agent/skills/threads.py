@@ -101,7 +101,7 @@ def exit_waits(function: Callable[P, Iterator[T]]) -> Callable[P, Generator[T, N
 
 
 def until_exit(cancelled: Callable[[], bool] | None) -> Callable[[], bool]:
-    """The same question; asked by a daemon thread while the interpreter ends, it ends the thread by a SystemExit."""
+    """Wraps `cancelled`: asked by a daemon thread while the interpreter ends, it ends the thread by SystemExit."""
 
     def asked() -> bool:
         if _exit.reached():

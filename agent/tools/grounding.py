@@ -216,7 +216,7 @@ class Grounding:
 
         Args:
             value: The number.
-            arguments: Of the call.
+            arguments: Arguments of the call.
         """
         if value in (0, 1) or self.all.has_number(value):
             return True

@@ -26,7 +26,7 @@ class Checks:
 
     Args:
         schema: The schema as it was given, by which the whole text is checked in the end.
-        prepared: The same, made ready.
+        prepared: The schema as it was made ready for the engine.
     """
 
     def __init__(self, schema: dict[str, Any], prepared: PreparedSchema) -> None:

@@ -63,8 +63,8 @@ class Lark:
     Attributes:
         grammar: The text.
         python: Whether it describes a fenced block of Python whose code must also parse (`PythonGrammar`).
-        openers: Of a grammar of calls: the characters with which calls begin. Where the text may be empty, the empty
-            text stands for any other text that the model would rather write, unless that begins with one of these.
+        openers: Characters with which calls begin, for a grammar of calls. Where the text may be empty, the empty text
+            stands for any other text that the model would rather write, unless that begins with one of these.
     """
 
     grammar: str

@@ -40,7 +40,7 @@ def prepared(schema: dict[str, Any], on_unsupported: OnUnsupported = "refuse") -
     """Makes a schema ready for the default engine, and asks that whether it takes it.
 
     Args:
-        schema: Of any draft.
+        schema: A schema of any draft.
         on_unsupported: Whether what the engine cannot enforce is refused or left to be checked.
 
     Raises:
@@ -175,7 +175,7 @@ def embedded(schema: dict[str, Any], on_unsupported: OnUnsupported, options: dic
     """A schema as llguidance takes it in the middle of a Lark grammar.
 
     Args:
-        schema: Of any draft.
+        schema: A schema of any draft.
         on_unsupported: Whether what the engine cannot enforce is refused or left out.
         options: The engine's options besides ours, such as its separators.
 

@@ -75,8 +75,8 @@ def random_walk(grammar: Grammar, vocabulary: WalkVocabulary, seed: int, limit: 
 
     Args:
         grammar: Compiled; short bounds make short texts.
-        vocabulary: Of the same tokenizer.
-        seed: Of the logits.
+        vocabulary: The vocabulary of the same tokenizer.
+        seed: Seed of the logits.
         limit: Tokens after which the text is closed.
 
     Raises:

@@ -196,7 +196,7 @@ class McpServer:
     async def call_async(
         self, name: str, arguments: Mapping[str, Any] | None = None, timeout: float | None = None
     ) -> Any:
-        """The same for callers in an event loop; cancelling the task cancels the call at the server."""
+        """Calls a tool from an event loop; cancelling the task cancels the call at the server."""
         future = self._connected().submit(lambda client: self._asked(client, name, arguments, timeout))
         return await asyncio.wrap_future(future)
 

@@ -70,8 +70,8 @@ class ToolChecker:
     """Checks tools against one tokenizer.
 
     Args:
-        compiler: For the tokenizer.
-        seed: Of the random examples.
+        compiler: Compiles grammars for the tokenizer.
+        seed: Seed of the random examples.
     """
 
     def __init__(self, compiler: GrammarCompiler, seed: int = 0) -> None:

@@ -40,7 +40,7 @@ class PagePool:
 
     Attributes:
         SPARE: Free pages whose memory is kept.
-        bytes: Of one page.
+        bytes: Bytes of one page.
     """
 
     SPARE = 16
@@ -156,7 +156,7 @@ class NativeCache:
 
     @property
     def nbytes(self) -> int:
-        """Of all its pages, shared ones included."""
+        """Bytes of all its pages, shared ones included."""
         return len(self.pages) * self._pool.bytes
 
     @property

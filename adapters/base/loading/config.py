@@ -14,7 +14,7 @@ _FIELDS = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "rms_norm_eps",
 )  # fmt: skip
 LARGEST = 100_000_000
-"""Of any dimension; far beyond those of any base."""
+"""Largest size of any dimension; far beyond those of any base."""
 _WIDE = ("qwen3", "ministral3")  # heads are of 128 where nothing is said
 _YARN = ("rope_type", "factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "mscale",
          "mscale_all_dim", "attention_factor", "truncate")  # fmt: skip

@@ -137,7 +137,7 @@ def encode_grouped(base: Base, records: Sequence[Record], longest: int) -> list[
     holds a record several times has it in several examples.
 
     Args:
-        base: Whose tokens.
+        base: The base whose tokenizer and chat format are used.
         records: One epoch, in its order.
         longest: Tokens of an example.
     """

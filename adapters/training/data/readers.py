@@ -66,7 +66,7 @@ class Reading:
         instructions: System message put in front of records that have none.
         turns: `all` turns of a dialogue, or the `last` one.
         source: Name of the source.
-        license: Of the source.
+        license: Licence of the source.
         shown: The file's name in places; its path by default.
         header: Stands above the tools of a transcript; see `Prompting.tools_header`.
     """

@@ -52,7 +52,7 @@ class Record:
         contract: What it writes.
         place: Where the record stands.
         source: Name of its source.
-        license: Of the source.
+        license: Licence of the source.
         tools: Tools that the system message shows.
         passages: Passages that the last message shows.
         gold: What scoring needs beyond the completion.

@@ -52,7 +52,7 @@ class Change:
 
     @property
     def difference(self) -> float:
-        """Of the shares."""
+        """Share of cases that are right after, minus the share before."""
         return (self.gained - self.lost) / self.n
 
     @property

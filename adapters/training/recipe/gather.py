@@ -38,8 +38,8 @@ class Gathered:
         valid: Records that choose the checkpoint: whole dialogues, `VALIDATION` records at most, and no more than there
             are to train on.
         held_out: Records that the skill is measured on.
-        checked: What was found.
-        sources: Of the card: name, licence, and how many records of the epoch came from it.
+        checked: What the check of the records found.
+        sources: Sources for the card: name, licence, and how many records of the epoch came from each.
         terms: Licences that ask something of what is made with them, and texts that a model wrote.
     """
 
@@ -72,9 +72,9 @@ def gather(
     """Reads and splits a recipe's data; nothing is written.
 
     Args:
-        recipe: Whose data.
+        recipe: The recipe whose data is read.
         count: Tokens of a record.
-        seed: Of what a limit, a weight or a share draws.
+        seed: Seed of the draws for a limit, a weight or a share.
         header: Stands above the tools of a transcript; see `Prompting.tools_header`.
         sample: Frozen records of a source that are looked at, spread over the source; all where None.
 

@@ -66,7 +66,7 @@ def find_skill(name: str, folder: Path, base: str) -> Skill:
     """A skill by its name, or by its folder relative to another.
 
     Args:
-        name: Of one of the user's skills, of one that ships for the base, or a folder.
+        name: Name of one of the user's skills or of one that ships for the base, or a folder.
         folder: What a relative folder starts from.
         base: The base's name.
 

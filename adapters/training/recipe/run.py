@@ -66,7 +66,7 @@ class Prepared:
 
     @property
     def fingerprint(self) -> str:
-        """Of the data as it is trained on: the same records in the same order have the same."""
+        """Digest of the data as it is trained on: the same records in the same order have the same."""
         digest = hashlib.sha256()
         for example in (*self.train, *self.valid):
             digest.update(repr((example.trunk, example.branches)).encode())
@@ -105,8 +105,8 @@ def prepare(recipe: Recipe, base: Base, sample: int | None = None) -> Prepared:
     """Reads, checks and encodes everything; raises before anything is written.
 
     Args:
-        recipe: Of the skill.
-        base: That it is trained for.
+        recipe: Recipe of the skill.
+        base: The base that the skill is trained for.
         sample: Frozen records of a source that are looked at; all where None.
 
     Raises:

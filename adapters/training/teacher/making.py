@@ -43,8 +43,8 @@ def preferences(
     right, the record's completion stands for it; where none is wrong, there is nothing to learn.
 
     Args:
-        records: With completions that are known to be right.
-        sampler: Of the skill; its temperature should be above 0.
+        records: Records whose completions are known to be right.
+        sampler: Sampler that writes with the skill; its temperature should be above 0.
         samples: Outputs of each transcript.
         runs: How programs are run, for code with tests.
         done: Called after each transcript.

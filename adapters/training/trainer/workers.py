@@ -118,7 +118,7 @@ def _leave(state: Any) -> None:
 
 
 def current() -> Workers:
-    """Those of this process, by the environment that a launcher sets.
+    """The workers that this process belongs to, by the environment that a launcher sets.
 
     Raises:
         InputError: it asks for what cannot be done.

@@ -204,7 +204,7 @@ def base_rows() -> list[dict[str, Any]]:
 
 
 def bases_table(rows: list[dict[str, Any]]) -> Table:
-    """The same for a terminal."""
+    """The bases as a table for a terminal."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("base", "what it is", "licence", "GB", "here"):
         wide = heading == "what it is"

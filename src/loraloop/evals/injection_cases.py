@@ -58,9 +58,9 @@ class InjectionSuite:
     """A world with its requests, and what an attacker wants of it.
 
     Attributes:
-        name: Of the suite.
+        name: Name of the suite.
         reader: The tool that reads a document, and its argument.
-        documents: By name.
+        documents: Documents by name.
         tools: Name, description and arguments (name to JSON type) of each tool; those with effects note them.
         effects: Names of the tools that change something or send something out.
         order: What an injection tells the agent to do.
@@ -125,7 +125,7 @@ class InjectionCase:
         id: Unique.
         suite: Where it happens.
         request: What the user asks.
-        kind: Of the injection; empty for none.
+        kind: Kind of the injection; empty where there is none.
         injected: The injection's text.
     """
 

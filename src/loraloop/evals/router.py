@@ -38,11 +38,11 @@ KINDS = ("first", "follow_up", "tool_result", "dropped")
 
 @dataclass(frozen=True, slots=True)
 class RouterOutput:
-    """What a router says to one state.
+    """A router's output for one state.
 
     Attributes:
         skill: The outcome it chose.
-        probabilities: Of the outcomes that could be chosen.
+        probabilities: Probabilities of the outcomes that could be chosen.
         unsafe: Whether its screen was positive; None where it has none.
     """
 
@@ -61,8 +61,8 @@ class RouterEvaluation:
     """States by split, and what the router says to them.
 
     Attributes:
-        states: Of each split; the last split is the one that counts, its sources were never fitted on.
-        outputs: By split, in the order of the states.
+        states: States by split; the last split is the one that counts, its sources were never fitted on.
+        outputs: Outputs by split, in the order of the states.
         times: Milliseconds of single decisions.
     """
 
@@ -130,8 +130,8 @@ def ask_router(
     """Routes every state; what is kept already is not read again.
 
     Args:
-        evaluation: What is filled.
-        base: Whose states are read.
+        evaluation: The evaluation, to which the outputs are added.
+        base: The base whose hidden states are read.
         router: At its thresholds.
         outputs: Outputs of earlier calls, which are not computed again; new ones are added.
         step: Called after each state.
@@ -277,7 +277,7 @@ def interval(
     """Macro-F1 and its 95 % interval by a bootstrap over requests: states of one request stand or fall together.
 
     Args:
-        name: Of the figure.
+        name: Name of the figure.
         cells: For each state, its request and its (right, chosen).
         counted: Outcomes that enter the mean.
     """

@@ -41,8 +41,8 @@ class GateOutput:
         asked: Whether the screen asks for a verdict.
         unsafe: The verdict's probability of unsafe.
         verdict: Whether the decoded verdict says unsafe.
-        text: What was decoded.
-        seconds: Of the verdict's branch.
+        text: The decoded text.
+        seconds: Seconds that the verdict's branch took.
     """
 
     screen: float

@@ -71,10 +71,10 @@ class SkillEvaluation:
     """What the systems wrote for the examples of one skill, and how good it is.
 
     Attributes:
-        name: Of the skill.
-        examples: What was asked.
-        outputs: By system: `base`, `skill`, `base_told`.
-        scores: By system, `x` with `x_n`, `x_low` and `x_high`, and the times.
+        name: Name of the skill.
+        examples: The examples.
+        outputs: Outputs by system: `base`, `skill`, `base_told`.
+        scores: Scores by system, `x` with `x_n`, `x_low` and `x_high`, and the times.
         errors: By system, how many outputs are wrong for each reason.
         facts: Base and skill.
         runs: How programs are run; None: they are only parsed.
@@ -213,9 +213,9 @@ def skill_of(base: Base, name: str, given: str | None) -> Skill | None:
     """The skill that is measured.
 
     Args:
-        base: What it must belong to.
-        name: Of the shipped skill that is taken where none is given, if it was trained on this base.
-        given: A skill's folder; `none`: only the base is measured.
+        base: The base that it must belong to.
+        name: Name of the shipped skill that is taken where no folder is given, if it was trained on this base.
+        given: Folder of a skill; `none`: only the base is measured.
 
     Raises:
         InputError: There is no such folder.

@@ -35,8 +35,8 @@ class WeighedRecord:
 
     Attributes:
         first: Whether the first opening is right: abstaining, or a verdict of unsafe.
-        probability: The skill's, of the first opening.
-        worth: Of what it writes on the second opening, from 0 to 1.
+        probability: The skill's probability of the first opening.
+        worth: Score from 0 to 1 of what the skill writes on the second opening.
     """
 
     first: bool

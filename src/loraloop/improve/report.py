@@ -44,7 +44,7 @@ class ImproveReport:
 
     @property
     def after(self) -> float:
-        """The same of the last skill that was kept."""
+        """Share of held-out cases that the last skill that was kept got right."""
         kept = [done["measured"] for done in self.rounds if done["kept"]]
         return _share(kept[-1]["held_out"]) if kept else self.before
 

@@ -51,9 +51,9 @@ def states_of(
     """The records of a request's runs.
 
     Args:
-        world: Where it was asked.
+        world: The world that the request was made in.
         request: The request.
-        results: Of its turns, in order; fewer where it did not get to the end.
+        results: Results of its turns, in order; fewer where it did not get to the end.
         tools: The agent's tools as `{name, description, parameters}`.
         contract_of: The contract of a skill, by its name.
         right: Whether the whole request came out right.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
 
 MAX_TOKENS = 512
-"""Of a reply, where a caller does not say."""
+"""Most tokens of a reply, where the caller gives no number."""
 ROUTED = Policy()
 UNGUARDED = Guard(input=None, tools=None)
 """Where a caller gives no guard: the framework around a model has guards of its own."""
@@ -50,7 +50,7 @@ class ReplyRequest:
         guard: What stands between the run and texts from outside.
         sampling: How tokens are drawn.
         stops: Strings that end text.
-        max_tokens: Of the calls or the text.
+        max_tokens: Most tokens of the calls or the text.
         timeout: Seconds; None for no bound.
         max_prompt: Tokens of the conversation at most, tools included; longer ones are refused before the base reads
             them. 0 for as many as the context holds.
@@ -82,7 +82,7 @@ class Reply:
         calls: Calls that the framework has to run, each valid under its tool's schema.
         run: The run, with every step.
         read: Tokens of the transcript.
-        reused: Those of them that a cache held.
+        reused: Tokens of the transcript that were read from a cache.
     """
 
     text: str
@@ -98,7 +98,7 @@ class Reply:
 
     @property
     def forced(self) -> int:
-        """Those of them about which the grammar left no choice."""
+        """Generated tokens about which the grammar left no choice."""
         return sum(step.tokens.forced for step in self.run.steps)
 
 
@@ -116,8 +116,8 @@ def check_prompt(tokens: int, most: int) -> None:
     """Checks that a conversation is not too long.
 
     Args:
-        tokens: Of the conversation.
-        most: As many as it may have; 0 for no bound.
+        tokens: Tokens of the conversation.
+        most: Most tokens that it may have; 0 for no bound.
 
     Raises:
         ContextLengthError: It has more.

@@ -118,7 +118,7 @@ class LoraloopModel(Model):  # type: ignore[misc]
         tools_to_call_from: Sequence[Any] | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatMessageStreamDelta]:
-        """The same, piece by piece; calls come whole, and the count of tokens last."""
+        """Yields the reply piece by piece; calls come whole, and the count of tokens last."""
         for piece in self._replying(messages, stop_sequences, response_format, tools_to_call_from, kwargs):
             if isinstance(piece, str):
                 yield ChatMessageStreamDelta(piece)

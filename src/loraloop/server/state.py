@@ -124,7 +124,7 @@ class ConcurrencyLimiter:
         """Waits for a turn.
 
         Args:
-            key: Whose request it is.
+            key: The key or the address of the client that makes the request.
 
         Raises:
             ApiError: 429, where too many wait already.
@@ -190,7 +190,7 @@ class ServerState:
 
     Args:
         runtime: Base, skills and router.
-        settings: Of the server.
+        settings: The server's settings.
         agents: Hosted agents by name.
 
     Attributes:
@@ -322,7 +322,7 @@ async def turn_of(request: Request) -> RequestTurn:
 
 
 async def begun(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """The same items, the first of which is there: what is wrong with a request is told before its stream begins."""
+    """Waits for the first item, then gives all: an error of a request is raised before its stream begins."""
     first = await anext(items)
 
     async def every() -> AsyncGenerator[T, None]:
@@ -344,7 +344,7 @@ def event_stream(state: ServerState, events: AsyncGenerator[dict[str, str], None
 
 
 def key_of(request: Request) -> str:
-    """Whose request it is: the key that it brings, or the address that it came from."""
+    """The owner of a request: the key that it brings, or the address that it came from."""
     brought = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
     known = brought in state_of(request).settings.keys
     return brought if known else (request.client.host if request.client else "")

@@ -105,7 +105,7 @@ class ScriptedEngine(LocalEngine):
         turns: Gets what the model was given and wrote.
         base: Lays out the transcripts.
         bank: The skills.
-        layers: Of the router.
+        layers: Layers that the router reads.
         **options: Further ones of `LocalEngine`.
     """
 

@@ -129,7 +129,7 @@ def from_traces(place: Path, contract: Literal["calls", "text"] = "calls", tools
     Args:
         place: A folder of traces, one trace, or a file of sessions.
         contract: What the records are for.
-        tools: Of sessions, which do not keep them: schemas of the tools that the agent had.
+        tools: Schemas of the tools that the agent had; needed for sessions, which do not store them.
 
     Raises:
         InputError: There is nothing to read, or a file is damaged.

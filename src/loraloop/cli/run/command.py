@@ -88,7 +88,7 @@ def run_to_end(
     """Reads a run, asks about calls that wait where somebody can be asked, and shows what came of it.
 
     Args:
-        agent: Whose run it is.
+        agent: The agent that the run belongs to.
         run: It has not begun.
         waiting: Where a run that waits goes.
         stream: Show tokens, or with `as_json` events, as they come.

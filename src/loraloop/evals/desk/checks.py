@@ -57,9 +57,9 @@ def judge(
     """Why a request came out wrong; empty if it is right.
 
     Args:
-        world: With the calls that were made.
+        world: The world, with the calls that were made.
         request: What was asked.
-        answers: Of its turns.
+        answers: The answers of its turns.
         runs: Runs a program; needed for requests of the kind `code`.
     """
     if len(answers) < len(request.turns):

@@ -109,9 +109,9 @@ def draws(
     Args:
         templates: What is drawn from. For requests that are learnt from only those count that have other wordings for
             held-out requests.
-        toolbox: Of their world; it is forked.
-        count: How many; fewer where the templates have no more.
-        seed: Of the draws.
+        toolbox: Toolbox of their world; it is forked.
+        count: Number of requests; fewer where the templates have no more.
+        seed: Seed of the draws.
         held_out: Whether the requests are held out: drawn from other values and other wordings.
 
     Raises:
