@@ -94,7 +94,7 @@ class Runtime:
         check_number("context", self.context, least=1)
         check_number("queue", queue, least=1)
         if self.context > most:
-            raise InputError(f"context is {context}: {base.name} has {most} positions; give at most these")
+            raise InputError(f"context is {context}: {base.name} has {most} positions: give at most that many")
         self.engine = engine or self._local_engine(
             context=self.context, reuse=reuse, full_reuse=full_reuse, queue=queue, prefix_folder=prefix_folder
         )

@@ -250,13 +250,13 @@ class RouterRecipe(BaseModel):
     output: str = "build/router"
 
 
-def read_router_recipe(given: str | Path | Mapping[str, Any]) -> RouterRecipe:
+def read_router_recipe(source: str | Path | Mapping[str, Any]) -> RouterRecipe:
     """Reads the recipe of a router from a YAML file, or takes it as a mapping.
 
     Raises:
         InputError: It cannot be read, a key is unknown, or a value is wrong; with its line.
     """
-    document, lines = (given, Lines("recipe", {})) if isinstance(given, Mapping) else read_yaml(Path(given))
+    document, lines = (source, Lines("recipe", {})) if isinstance(source, Mapping) else read_yaml(Path(source))
     try:
         return RouterRecipe.model_validate(document)
     except ValidationError as error:
@@ -303,9 +303,9 @@ def fit_router(base: Base, states: Sequence[LabelledState], recipe: RouterRecipe
         temperature=temperature,
         threshold=threshold,
     )
-    said = taken(p, threshold)
+    predicted = taken(p, threshold)
     scores = {
-        "held_out_macro_f1": macro_f1(problem.target, said, weights, len(CHOICES)),
+        "held_out_macro_f1": macro_f1(problem.target, predicted, weights, len(CHOICES)),
         "held_out_ece": expected_calibration_error(p.max(1).values, p.max(1).indices == problem.target),
     }
     asked, asked_rows = screen_problem(states)
@@ -351,8 +351,8 @@ def best_threshold(p: Tensor, problem: Problem, weights: Tensor) -> float:
     """The abstention threshold with the best macro-F1 on held-out probabilities `[N, C]`."""
     scored = []
     for percent in range(0, 91, 2):
-        said = taken(p, percent / 100)
-        scored.append((round(macro_f1(problem.target, said, weights, len(CHOICES)), 4), -percent))
+        predicted = taken(p, percent / 100)
+        scored.append((round(macro_f1(problem.target, predicted, weights, len(CHOICES)), 4), -percent))
     return -max(scored)[1] / 100
 
 

@@ -120,7 +120,7 @@ def refit(
         raise SkillError(f"a skill cannot be called {name!r}")
     router = without_skill(router, name)
     if len(requests) < LEAST:
-        raise InputError(f"{len(requests)} examples of what {name} serves: give {LEAST} or more (router.examples)")
+        raise InputError(f"{len(requests)} examples of requests for {name}: give {LEAST} or more (router.examples)")
     rng = random.Random(seed)
     new, negative, held = (_features(base, router, texts, rng) for texts in (requests, others, test))
     known = router.memory.features()

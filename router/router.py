@@ -110,7 +110,7 @@ class Router:
         if name in self.choice.names:
             raise SkillError(f"the router already knows {name!r}: choose another name")
         if not examples:
-            raise SkillError(f"give some examples of what {name!r} serves (ten or more work well)")
+            raise SkillError(f"give examples of requests for {name!r}: ten or more work well")
         z = self.choice.scaler(torch.stack([e.choice for e in examples]))
         labels = torch.tensor([self.choice.names.index(label) for label in self.memory.labels])
         choice = self.choice.with_skill(name, z, self.memory.features(), labels, l2)

@@ -56,7 +56,7 @@ class Origin:
             raise ValueError(f"unknown kind of origin {self.kind!r}: use one of {', '.join(get_args(Kind))}")
 
     @classmethod
-    def read(cls, said: Mapping[str, Any]) -> Origin:
+    def read(cls, record: Mapping[str, Any]) -> Origin:
         """An origin from its JSON form."""
-        spans = tuple(PassageSpan(**span) for span in said.get("passages", ()))
-        return cls(**{**said, "passages": spans})
+        spans = tuple(PassageSpan(**span) for span in record.get("passages", ()))
+        return cls(**{**record, "passages": spans})

@@ -44,7 +44,7 @@ TARGETED = (*WIDE, "ia3")
 
 def _not_reserved(name: str) -> str:
     if name == BARE:
-        raise ValueError(f"{BARE!r} means the bare base; choose another name")
+        raise ValueError(f"{BARE!r} is reserved for the bare base; choose another name")
     return name
 
 

@@ -218,7 +218,7 @@ class Scheduler:
         """Whether a run is between two tokens; those that are away are forgotten. The lock is held."""
         if self._between:
             since = perf_counter() - AWAY
-            self._between = {sequence: given for sequence, given in self._between.items() if given > since}
+            self._between = {sequence: begun for sequence, begun in self._between.items() if begun > since}
         return bool(self._between)
 
     def _worth_waiting(self) -> float:

@@ -81,6 +81,6 @@ class Judge:
         grammar = runtime.grammar(JsonSchema(verdict_schema()))
         request = StepRequest(choice=self.skill, grammar=grammar, max_tokens=TOKENS, openings=openings)
         out = run_step(runtime.engine, trunk, request)
-        said = verdict_of(out.text)
-        chance = float(said.unsafe) if out.weighed is None else out.weighed
-        return Judgement(said, out.text, chance, out.threshold, perf_counter() - start)
+        verdict = verdict_of(out.text)
+        chance = float(verdict.unsafe) if out.weighed is None else out.weighed
+        return Judgement(verdict, out.text, chance, out.threshold, perf_counter() - start)

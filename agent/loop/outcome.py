@@ -217,10 +217,10 @@ def flawed(outcome: Outcome, flaws: tuple[AnswerFlaw, ...], error: str, records:
         records: What the records say.
         again: Whether it may be written again.
     """
-    told = Outcome("flawed", keep=False, error=error, flaws=flaws, records=records)
+    dropped = Outcome("flawed", keep=False, error=error, flaws=flaws, records=records)
     if again:
-        return replace(told, again=True)
-    return replace(told, stop=outcome.stop, output=records, citations=outcome.citations, mask=outcome.mask)
+        return replace(dropped, again=True)
+    return replace(dropped, stop=outcome.stop, output=records, citations=outcome.citations, mask=outcome.mask)
 
 
 def _verdict(text: str, flaw: str) -> Outcome:

@@ -525,8 +525,8 @@ class Run:
             self._trunk.append(refusal, self._chat.message(refusal.role, refusal.content))
             yield Refused(self.id, step.index, outcome.category, refusal.content)
         elif outcome.flaws and not outcome.again:
-            said = Message("assistant", outcome.records, Origin("runtime", step=step.index))
-            self._trunk.append(said, self._chat.message(said.role, said.content))
+            message = Message("assistant", outcome.records, Origin("runtime", step=step.index))
+            self._trunk.append(message, self._chat.message(message.role, message.content))
         if not outcome.calls or outcome.stop is not None:
             return []
         asked = monotonic()
@@ -649,8 +649,8 @@ class Run:
         calls = tuple(Call(call.name, call.arguments) for call in written.calls)
         outcome = Outcome(step.outcome, keep=True, output=step.text if code else "", calls=calls)
         draft = Draft(step, written.contract, outcome, Clock())
-        said = {call.id: call.approval for call in written.calls if call.approval is not None}
-        records = yield from self._act(draft, said)
+        decisions = {call.id: call.approval for call in written.calls if call.approval is not None}
+        records = yield from self._act(draft, decisions)
         if records is not None:
             yield from self._commit(draft, records)
 

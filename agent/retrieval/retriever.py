@@ -43,11 +43,11 @@ def find_passages(runtime: Runtime, retriever: Retriever, question: str, k: int)
     """
     if not question.strip():
         return ()
-    given: Any = retriever.retrieve(question, k)
-    if iscoroutine(given):
-        given.close()
+    found: Any = retriever.retrieve(question, k)
+    if iscoroutine(found):
+        found.close()
         raise InputError(f"retrieve of {retriever!r} is async: await it yourself, and give the run passages=…")
-    passages = as_passages(list(given)[:k])
+    passages = as_passages(list(found)[:k])
     most = runtime.context // SHARE
 
     def size(count: int) -> int:

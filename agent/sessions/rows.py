@@ -228,9 +228,9 @@ def turns_of(database: Transaction, session: str) -> tuple[SessionTurn, ...]:
         steps = steps_of(database, session, run)
         done = None
         if result is not None:
-            said = messages if run == rows[-1][0] else ()
+            final = messages if run == rows[-1][0] else ()
             read = loaded(RunResult, result, f"the result of run {run} of session {session!r}")
-            done = replace(read, messages=said, steps=steps)
+            done = replace(read, messages=final, steps=steps)
         over = None if ended is None else moment(ended)
         prompt = loaded(Asked, asked, f"the request of run {run} of session {session!r}").prompt
         calls = calls_of(database, session, run)

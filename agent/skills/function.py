@@ -115,7 +115,7 @@ class SkillFunction(Generic[R]):
         """Runs the skill on arguments as JSON data, as the tool's schema says; fields are named like the parameters."""
         return self._run(self._asked(**arguments), how)
 
-    async def arun(self, *given: Any, **options: Any) -> R:
+    async def arun(self, *arguments: Any, **options: Any) -> R:
         """Runs the skill without blocking the event loop, with the arguments of a call. Cancelling it ends the step."""
         how: Any = {name: options.pop(name) for name in [*options] if name in StepOptions.__annotations__}
         gone, ended = threading.Event(), how.get("cancelled")
@@ -125,7 +125,7 @@ class SkillFunction(Generic[R]):
 
         def run() -> R:
             how["cancelled"] = cancelled
-            return self._run(self._asked(*given, **options), how)
+            return self._run(self._asked(*arguments, **options), how)
 
         return await awaited(run, gone.set)
 
@@ -154,7 +154,7 @@ class SkillFunction(Generic[R]):
         """The fields that all results have."""
         return {"skill": self.name, "text": wrote.text, "tokens": wrote.tokens, "ms": wrote.ms}
 
-    def _asked(self, *given: Any, **named: Any) -> Asked[R]:
+    def _asked(self, *arguments: Any, **named: Any) -> Asked[R]:
         raise NotImplementedError
 
     def _run(self, asked: Asked[R], how: StepOptions) -> R:
@@ -189,7 +189,7 @@ class SkillFunction(Generic[R]):
             written += piece.tokens
             if progress is not None:
                 progress(written)
-        raise AssertionError("a step ends with what it wrote")
+        raise AssertionError("a step must end with its output")
 
     def _read(self, asked: Asked[R], wrote: StepOutput, max_tokens: int, timeout: float | None) -> R:
         if wrote.reason == "cancelled":

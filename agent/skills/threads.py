@@ -83,8 +83,8 @@ def exit_waits(function: Callable[P, Iterator[T]]) -> Callable[P, Generator[T, N
     """A generator function whose items the interpreter's end waits for, each until it is made."""
 
     @wraps(function)
-    def items(*args: P.args, **given: P.kwargs) -> Generator[T, None, None]:
-        made = function(*args, **given)
+    def items(*args: P.args, **options: P.kwargs) -> Generator[T, None, None]:
+        made = function(*args, **options)
         try:
             while True:
                 with _exit.waits():

@@ -149,7 +149,7 @@ def _check_tool(call: PendingCall, tools: Mapping[str, Tool]) -> None:
         raise UnknownNameError(f"{gone}: {error}; {how}", "tool", call.name, error.nearest)
     tool = tools[call.name]
     if not tool.executable:
-        raise InputError(f"{gone}: the tool {call.name!r} has no implementation now; give it one, or deny the call")
+        raise InputError(f"{gone}: the tool {call.name!r} has no implementation: give it one, or deny the call")
     if isinstance(call.approval, Approve) and call.approval.arguments is not None:
         return
     try:

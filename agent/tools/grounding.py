@@ -412,10 +412,10 @@ def _lists(schema: dict[str, Any], value: Any) -> bool:
 
 def descriptions_of(tool: Tool) -> list[str]:
     """The descriptions of a tool and of its arguments, where examples stand."""
-    said = [tool.description]
+    texts = [tool.description]
     for _, each in every(tool.parameters):
-        said += [str(each[key]) for key in ("description", "examples", "title") if key in each]
-    return said
+        texts += [str(each[key]) for key in ("description", "examples", "title") if key in each]
+    return texts
 
 
 def _numbers_of(value: Any) -> list[Decimal]:

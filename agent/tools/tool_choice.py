@@ -106,6 +106,4 @@ def check_names_free(tools: Sequence[Tool]) -> None:
     """
     for tool in tools:
         if tool.name in WORDS:
-            raise InputError(
-                f"a tool is called {tool.name!r}, which tool_choice takes for a word of its own: rename it"
-            )
+            raise InputError(f"a tool is called {tool.name!r}, which is a value of tool_choice: rename the tool")

@@ -67,21 +67,19 @@ def replay(
             has a setting that is not known here.
     """
     if trace.content == "none":
-        raise InputError("the trace was made without contents: there is nothing that could be run again")
+        raise InputError("the trace has no contents, so it cannot be replayed: make one with content=True")
     if trace.resumed:
-        raise InputError(
-            "the trace is of a run that went on after a pause: it has no beginning that could be run again"
-        )
+        raise InputError("the trace begins where a paused run was resumed: replay the trace of an unbroken run")
     recorded = _Recorded(trace)
     job = _of_agent(trace, on, deps) if isinstance(on, Agent) else _of_trace(trace, deps)
     job = replace(job, policy=approving(trace, job.policy))
-    given = job.tools if tools is None else as_tools(tools)
+    offered = job.tools if tools is None else as_tools(tools)
     if live:
-        _check_live(trace, given)
+        _check_live(trace, offered)
     tracer = Tracer(keep=1)
     job = replace(
         job,
-        tools=given if live else tuple(map(recorded.tool, given)),
+        tools=offered if live else tuple(map(recorded.tool, offered)),
         python=job.python if live or job.python is None else recorded.tool(job.python),
     )
     runtime = on.runtime if isinstance(on, Agent) else on

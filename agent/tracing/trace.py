@@ -263,16 +263,16 @@ class Trace:
         """
         import pydantic
 
-        said = data.get("schema") if isinstance(data, dict) else None
-        if said == "loraloop.trace/1":
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if schema == "loraloop.trace/1":
             try:
                 data = trace_of({**data, "schema": SCHEMA})
             except (KeyError, TypeError, AttributeError) as error:
                 raise InputError(f"the trace is damaged: not a trace of version 1 ({error!r})") from None
-        elif said != SCHEMA:
-            if isinstance(said, str) and said.startswith(SCHEMA.rpartition("/")[0] + "/"):
-                raise InputError(f"the trace says {said!r}, and this version of loraloop reads {SCHEMA!r}: update it")
-            raise InputError(f"not a trace: its schema is {said!r}, not {SCHEMA!r}")
+        elif schema != SCHEMA:
+            if isinstance(schema, str) and schema.startswith(SCHEMA.rpartition("/")[0] + "/"):
+                raise InputError(f"the trace says {schema!r}, and this version of loraloop reads {SCHEMA!r}: update it")
+            raise InputError(f"not a trace: its schema is {schema!r}, not {SCHEMA!r}")
         if levels(data) > DEEPEST:
             raise InputError(f"the trace is nested more than {DEEPEST} levels deep: loraloop writes no such trace")
         try:

@@ -138,7 +138,7 @@ def test_a_runs_options(options: dict[str, Any], says: str) -> None:
         ({"context": -1}, "context is -1: it must be at least 1"),
         ({"context": 0}, "context is 0"),
         ({"context": "700"}, "context is '700': give a whole number"),
-        ({"context": 1_000_000}, "context is 1000000: .* has 4096 positions; give at most these"),
+        ({"context": 1_000_000}, "context is 1000000: .* has 4096 positions: give at most that many"),
         ({"queue": 0}, "queue is 0"),
     ],
 )

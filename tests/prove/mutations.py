@@ -63,7 +63,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{HTTP}/auth.py", "{self.text(str(key)): self.value", "{str(key): self.value"),
     ],
     "tool_schemas/http/test_client.py::test_a_body_without_end_is_not_read": [
-        (f"{HTTP}/client.py", "read(stream, said, sending.max_bytes, end)", "read(stream, said, 1 << 40, end)"),
+        (f"{HTTP}/client.py", "read(stream, received, sending.max_bytes, end)", "read(stream, received, 1 << 40, end)"),
     ],
     "tool_schemas/http/test_client.py::test_a_drip_ends_with_the_deadline": [
         (f"{HTTP}/transport.py", "left = min(self.end - monotonic(), float", "left = min(self.end + 3 - monotonic(), float"),
@@ -482,7 +482,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{PAGE}/index.html", 'purify.min.js" defer integrity=', 'purify.min.js" defer title='),
     ],
     "loraloop/server/test_decisions.py::test_a_question_that_asks_for_harm_is_declined_alone": [
-        (f"{SERVER}/decisions.py", "if judge.screen(said).probability < DECLINED_FROM:", "if True:"),
+        (f"{SERVER}/decisions.py", "if judge.screen(trunk).probability < DECLINED_FROM:", "if True:"),
     ],
     "loraloop/server/test_decisions.py::test_probabilities_are_divided_by_those_without_an_input": [
         (f"{AGENT}/engine/sequence.py", "if self.deadline is not None and monotonic() >= self.deadline:", "if False:"),
@@ -562,7 +562,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     "agent/loop/test_answer_check.py::test_a_flawed_answer_is_written_again_with_the_receipts_beside_it": [
         (f"{AGENT}/loop/answer_check.py", "happened = short_receipts(receipts_of(records))", 'happened = ""'),
-        (f"{AGENT}/loop/outcome.py", "return replace(told, again=True)", "return replace(told, stop=outcome.stop, output=records)"),
+        (f"{AGENT}/loop/outcome.py", "return replace(dropped, again=True)", "return replace(dropped, stop=outcome.stop, output=records)"),
     ],
     "agent/loop/test_answer_check.py::test_receipts_say_what_came_of_each_call": [
         (f"{AGENT}/tools/receipts.py", 'if record.approval == "denied":', "if False:"),

@@ -99,9 +99,9 @@ class _Trials:
                 if not isinstance(each, dict) or id(each) in seen or self._left <= 0:
                     continue
                 seen.add(id(each))
-                told = self.problem(root, each)
-                if told:
-                    parts, place, why = steps, each, told
+                problem = self.problem(root, each)
+                if problem:
+                    parts, place, why = steps, each, problem
                     break
             else:
                 break

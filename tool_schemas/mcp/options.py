@@ -68,14 +68,14 @@ class McpOptionsGiven(TypedDict, total=False):
     trusted: bool
 
 
-def options_of(given: McpOptionsGiven) -> McpOptions:
+def options_of(options: McpOptionsGiven) -> McpOptions:
     """Options from keywords.
 
     Raises:
         UnknownNameError: If one means nothing; it names the nearest.
         InputError: If one is unusable.
     """
-    for name in given:
+    for name in options:
         if name not in McpOptions.__dataclass_fields__:
             raise unknown("option of an MCP server", name, McpOptions.__dataclass_fields__)
-    return McpOptions(**cast(Mapping[str, Any], given))
+    return McpOptions(**cast(Mapping[str, Any], options))

@@ -189,10 +189,10 @@ class NativeCache:
             for number in range(self.length // PAGE, (self.length + count - 1) // PAGE + 1):
                 here = at // PAGE == number
                 block, lane = at[here] % PAGE // LANES, at[here] % LANES
-                given = keys[:, here].bfloat16().view(layers, -1, heads, dim // 2, 2)
-                self.pages[number].keys()[:, :, block, :, lane] = given.transpose(0, 1)
-                given = values[:, here].bfloat16()
-                self.pages[number].values()[:, :, block, lane // 2, :, lane % 2] = given.transpose(0, 1)
+                part = keys[:, here].bfloat16().view(layers, -1, heads, dim // 2, 2)
+                self.pages[number].keys()[:, :, block, :, lane] = part.transpose(0, 1)
+                part = values[:, here].bfloat16()
+                self.pages[number].values()[:, :, block, lane // 2, :, lane % 2] = part.transpose(0, 1)
         self.commit()
 
     def truncate(self, length: int) -> None:

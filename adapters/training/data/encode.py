@@ -93,7 +93,7 @@ def encode_turns(base: Base, messages: Sequence[Message]) -> Encoded:
     """
     turns = [place for place, message in enumerate(messages) if message.role == "assistant" and place]
     if not turns:
-        raise InputError("a dialogue to learn from needs an assistant's message after another one")
+        raise InputError("a dialogue needs an assistant's message that follows another message")
     trunk, shared = _trunk(base, messages[: turns[-1]])
     branches = []
     for place in turns:

@@ -88,7 +88,7 @@ def gather(
     checker = _checker(recipe, count)
     read = [_read(recipe, source, checker, header, sample) for source in data.sources]
     if evaluation.sources and not evaluation.enabled:
-        raise InputError(f"{recipe.at('evaluation', 'enabled')}: there are sources, but nothing is measured")
+        raise InputError(f"{recipe.at('evaluation', 'enabled')}: sources are given, but no metrics")
     held_out = [record for s in evaluation.sources for record in _read(recipe, s, checker.beside(), header)]
     share = evaluation.share if evaluation.enabled and not evaluation.sources else 0.0
     parts: list[dict[str, list[Record]]] = []
@@ -286,10 +286,10 @@ def _terms(used: Sequence[DataSource], sources: Sequence[Source]) -> dict[str, A
         found["non_commercial"] = limited
     written = [s for s in sources if s.generated_by]
     if written:
-        told = [f"{s.title}: written by {s.generated_by}; {s.terms or 'terms not stated'}" for s in written]
-        found["generated_text"] = told
-    if said := {s.title: s.terms for s in sources if s.terms and not s.generated_by}:
-        found["terms"] = said
+        notes = [f"{s.title}: written by {s.generated_by}; {s.terms or 'terms not stated'}" for s in written]
+        found["generated_text"] = notes
+    if terms := {s.title: s.terms for s in sources if s.terms and not s.generated_by}:
+        found["terms"] = terms
     return found
 
 

@@ -74,7 +74,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
         InputError: there is nothing to write, or no place.
     """
     if not rows:
-        raise InputError("no record came of it: nothing was written")
+        raise InputError("no example gave a record: nothing was written")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -106,7 +106,7 @@ def _counting(reader: Base, name: str, url: str, context: int) -> Base:
     made.name, made.form = name, "server"
     made.prompting = CATALOG[name].prompting if name in CATALOG else READING
     made.config = replace(reader.config, max_positions=context)
-    prints, said = reader.fingerprints, f"{name} at {url}"
+    prints, served = reader.fingerprints, f"{name} at {url}"
     architecture = hashlib.sha256(f"{prints.architecture} {name}".encode()).hexdigest()
-    made.fingerprints = replace(prints, architecture=architecture, weights=hashlib.sha256(said.encode()).hexdigest())
+    made.fingerprints = replace(prints, architecture=architecture, weights=hashlib.sha256(served.encode()).hexdigest())
     return made

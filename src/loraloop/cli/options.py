@@ -203,11 +203,11 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             )
 
     @functools.wraps(function)
-    def called(**given: Any) -> None:
+    def called(**values: Any) -> None:
         for name, group in groups.items():
-            options = {field.name: given.pop(field.name) for field in fields(group)}
-            given[name] = group(**options)
-        function(**given)
+            options = {field.name: values.pop(field.name) for field in fields(group)}
+            values[name] = group(**options)
+        function(**values)
 
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {each.name: each.annotation for each in parameters}

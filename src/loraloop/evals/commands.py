@@ -119,8 +119,8 @@ def tune(
 
     loaded = open_base(base)
     header = loaded.prompting.tools_header
-    given = examples(name, data_files(name, data), limit, header=header) if data else ()
-    records = given or validation_examples(name, limit, header)
+    held_out = examples(name, data_files(name, data), limit, header=header) if data else ()
+    records = held_out or validation_examples(name, limit, header)
     trained = skill_of(loaded, name, skill)
     if trained is None:
         raise InputError(f"{loaded.name} has no skill {name!r}: name the folder of one with --skill")
@@ -179,8 +179,8 @@ def safety(
         out.rule(f"{text.id} ({text.category or text.file})")
         out.print(text.text[-700:], markup=False)
         right = "unsafe" if text.unsafe else "safe"
-        said = f"screen {each.screen:.3f}, verdict {each.unsafe:.3f}, said {each.text}"
-        out.print(f"{where}: {said}; it is {right}", style="red", markup=False)
+        line = f"screen {each.screen:.3f}, verdict {each.unsafe:.3f}, said {each.text}"
+        out.print(f"{where}: {line}; it is {right}", style="red", markup=False)
     _finish(made, json_file)
 
 
@@ -215,12 +215,12 @@ def router(
     made = found.report(_name(json_file, "router"), "")
     made.show()
     out = console()
-    for state, said in found.errors(show_errors):
+    for state, output in found.errors(show_errors):
         out.rule(f"{state.source} ({state.kind})")
         for message in state.messages:
             out.print(f"{message.role}: {message.content[-700:]}", markup=False)
-        listed = ", ".join(f"{name} {p:.2f}" for name, p in said.probabilities.items())
-        out.print(f"output: {said.skill} ({listed})", style="red", markup=False)
+        listed = ", ".join(f"{name} {p:.2f}" for name, p in output.probabilities.items())
+        out.print(f"output: {output.skill} ({listed})", style="red", markup=False)
         out.print(f"wanted: {state.label}", style="green", markup=False)
     _finish(made, json_file)
 
@@ -313,7 +313,7 @@ def desk(
             "The sealed worlds are opened once per release: nothing may be trained on or chosen by what they show.\n"
         )
         if show_errors:
-            raise InputError("--sealed shows no failures: leave out --show-errors")
+            raise InputError("--show-errors has no effect with --sealed: leave it out")
     from loraloop.agent import Runtime
     from loraloop.evals.desk.runner import ALONE, report, run, sample
     from loraloop.inputs.loading import forced_skills, open_runtime

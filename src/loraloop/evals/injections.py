@@ -130,11 +130,11 @@ def do(runtime: Runtime, guard: Guard, case: InjectionCase) -> dict[str, Any]:
     agent = Agent(runtime, case.suite.tools_of(world), INSTRUCTIONS, limits=LIMITS, guard=guard)
     reader, argument = case.suite.reader
     call = [{"name": reader, "arguments": {argument: case.request.reads}}]
-    told = {"name": reader, "result": world.documents[case.request.reads]}
+    document = {"name": reader, "result": world.documents[case.request.reads]}
     read = (
         Message("user", case.request.prompt, Origin("user")),
         Message("assistant", dumps(call), Origin("skill", "tools")),
-        Message("tool", dumps(told), Origin("tool", reader, trusted=False)),
+        Message("tool", dumps(document), Origin("tool", reader, trusted=False)),
     )
     row: dict[str, Any] = {}
     output, result = "", None

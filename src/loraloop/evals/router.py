@@ -182,8 +182,8 @@ def facts_of(base: Base, folder: Path | None, seed: int) -> dict[str, Any]:
 
 def identity(state: LabelledState) -> str:
     """What a state is kept under: a hash of all that a router is told."""
-    told = [[m.role, m.content] for m in state.messages], sorted(state.state.masked), state.state.after
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]
+    inputs = [[m.role, m.content] for m in state.messages], sorted(state.state.masked), state.state.after
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:24]
 
 
 def timed(evaluation: RouterEvaluation, router: Router, base: Base, rounds: int = 200) -> None:
@@ -204,9 +204,9 @@ def timed(evaluation: RouterEvaluation, router: Router, base: Base, rounds: int 
         evaluation.times.append(1e3 * (time.perf_counter() - start))
 
 
-def scores(states: Sequence[LabelledState], said: Sequence[RouterOutput]) -> dict[str, float]:
+def scores(states: Sequence[LabelledState], outputs: Sequence[RouterOutput]) -> dict[str, float]:
     """All figures of one split: the choice whole, by kind, by tools present or absent; calibration; the screen."""
-    judged = [(s, a) for s, a in zip(states, said, strict=True) if s.label is not None]
+    judged = [(s, a) for s, a in zip(states, outputs, strict=True) if s.label is not None]
     metrics: dict[str, float] = {}
     cuts = {"": judged}
     cuts |= {f"{kind}.": [pair for pair in judged if pair[0].kind == kind] for kind in KINDS}
@@ -219,16 +219,16 @@ def scores(states: Sequence[LabelledState], said: Sequence[RouterOutput]) -> dic
         metrics |= _calibration(judged)
         metrics["abstained"] = sum(a.skill != a.best[0] for _, a in judged) / len(judged)
     for name, unsafe in (("recall", True), ("false_positives", False)):
-        flags = [a.unsafe for s, a in zip(states, said, strict=True) if s.unsafe is unsafe and a.unsafe is not None]
+        flags = [a.unsafe for s, a in zip(states, outputs, strict=True) if s.unsafe is unsafe and a.unsafe is not None]
         if flags:
             metrics[f"screen.{name}"], metrics[f"screen.{name}.n"] = sum(flags) / len(flags), float(len(flags))
     return metrics
 
 
-def by_source(states: Sequence[LabelledState], said: Sequence[RouterOutput]) -> dict[str, float]:
+def by_source(states: Sequence[LabelledState], outputs: Sequence[RouterOutput]) -> dict[str, float]:
     """Recall of each outcome of each source, with n, and the screen's share of positives."""
     cells: dict[str, list[bool]] = {}
-    for s, a in zip(states, said, strict=True):
+    for s, a in zip(states, outputs, strict=True):
         source = "practice" if s.source.startswith("practice_") else s.source
         if s.label is not None:
             cells.setdefault(f"source.{source}.{s.label}.recall", []).append(a.skill == s.label)

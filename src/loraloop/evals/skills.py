@@ -209,13 +209,13 @@ def facts_of(kind: str, base: Base, skill: Skill | None) -> dict[str, Any]:
     }
 
 
-def skill_of(base: Base, name: str, given: str | None) -> Skill | None:
+def skill_of(base: Base, name: str, place: str | None) -> Skill | None:
     """The skill that is measured.
 
     Args:
         base: The base that it must belong to.
         name: Name of the shipped skill that is taken where no folder is given, if it was trained on this base.
-        given: Folder of a skill; `none`: only the base is measured.
+        place: Folder of a skill; `none`: only the base is measured.
 
     Raises:
         InputError: There is no such folder.
@@ -224,12 +224,12 @@ def skill_of(base: Base, name: str, given: str | None) -> Skill | None:
     from loraloop.adapters.skill.registry import library
     from loraloop.adapters.skill.skill import Skill, SkillFolder
 
-    if given == "none":
+    if place == "none":
         return None
-    if given is not None:
-        if not Path(given).is_dir():
-            raise InputError(f"there is no skill folder {given}: --skill takes the folder of a skill, or none")
-        return Skill.load(given)
+    if place is not None:
+        if not Path(place).is_dir():
+            raise InputError(f"there is no skill folder {place}: --skill takes the folder of a skill, or none")
+        return Skill.load(place)
     folder = library(base.name).get(name)
     if folder is None or SkillFolder.open(folder).card.fingerprints.architecture != base.fingerprints.architecture:
         return None

@@ -98,8 +98,11 @@ class ImproveOrder:
         """What a folder's improvement is known by; JSON data."""
         place = self.worlds or self.traces
         assert place is not None
-        told = {name: getattr(self, name) for name in self.__slots__ if name not in ("out", "register")}
-        return {**{k: str(v) if isinstance(v, Path) else v for k, v in told.items()}, "learnt_from": fingerprint(place)}
+        facts = {name: getattr(self, name) for name in self.__slots__ if name not in ("out", "register")}
+        return {
+            **{k: str(v) if isinstance(v, Path) else v for k, v in facts.items()},
+            "learnt_from": fingerprint(place),
+        }
 
 
 def fingerprint(place: Path) -> str:
@@ -281,11 +284,15 @@ class _Improvement:
         command = f"loraloop improve --base {self.order.base} --skill {self.order.skill}"
         training = {**card.training, "command": command, "round": number, "recipe": "training/report.json"}
         replace(made, card=card.model_copy(update={"training": training})).save(folder / "skill")
-        told = {name: report.training[name] for name in ("steps", "seconds", "validation_loss")}
-        told |= {"examples": report.data["train"], "valid": report.data["valid"], "findings": report.data["findings"]}
-        write_text(known, json.dumps(told) + "\n")
+        summary = {name: report.training[name] for name in ("steps", "seconds", "validation_loss")}
+        summary |= {
+            "examples": report.data["train"],
+            "valid": report.data["valid"],
+            "findings": report.data["findings"],
+        }
+        write_text(known, json.dumps(summary) + "\n")
         self.journal.write()
-        return told
+        return summary
 
     def _measured(self, number: int, skill: Path | None, what: str) -> Measured:
         """How the skill that the runtime has does on what was held out."""

@@ -132,8 +132,8 @@ class _Follower:
         if written and accepts(self.world, wanted, calls, step.asked):
             if len(calls) < len(wanted.calls):
                 return  # a part of what is right: neither a mistake nor an example
-            said = [{"name": call.name, "arguments": self._spoken(call)} for call in calls]
-            yield _Found(context, {**extra, "calls": wanted.completion if step.asked else said}, "calls", RIGHT)
+            spoken = [{"name": call.name, "arguments": self._spoken(call)} for call in calls]
+            yield _Found(context, {**extra, "calls": wanted.completion if step.asked else spoken}, "calls", RIGHT)
         else:
             yield _Found(context, {**extra, "calls": wanted.completion}, "calls", CORRECTED)
 

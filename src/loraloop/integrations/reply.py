@@ -102,13 +102,13 @@ class Reply:
         return sum(step.tokens.forced for step in self.run.steps)
 
 
-def sampling_of(given: Mapping[str, Any], min_p: float | None) -> Sampling:
+def sampling_of(options: Mapping[str, Any], min_p: float | None) -> Sampling:
     """How a request's tokens are drawn; what its options do not say is greedy."""
     return Sampling(
-        temperature=given.get("temperature") or 0.0,
-        top_p=given.get("top_p") or 1.0,
+        temperature=options.get("temperature") or 0.0,
+        top_p=options.get("top_p") or 1.0,
         min_p=min_p or 0.0,
-        seed=given.get("seed"),
+        seed=options.get("seed"),
     )
 
 
@@ -215,7 +215,7 @@ class Replying:
         if self._cancelled:
             run.cancel()
         read = reused = 0
-        contract, said = "text", False
+        contract, streamed = "text", False
         events = run.events()
         try:
             for event in events:
@@ -225,7 +225,7 @@ class Replying:
                 elif isinstance(event, Routed):
                     contract = runtime.contract(as_choice(dict(event.mixture)) if event.mixture else event.skill)
                 elif isinstance(event, TokenGenerated) and event.text and contract in ("text", "code"):
-                    said = True
+                    streamed = True
                     yield event.text
         finally:
             run.cancel()
@@ -237,7 +237,7 @@ class Replying:
         text = result.output if contract in ("text", "code", "verdict") and not result.calls else ""
         if result.stop_reason == "refused" and (request.output.term or job.policy.tool_choice not in ("auto", "none")):
             text = ""  # a refusal has not the form that is asked for
-        if text and not said:
+        if text and not streamed:
             yield text  # a refusal
         return Reply(text=text, calls=result.calls, run=result, read=read, reused=reused)
 

@@ -84,9 +84,9 @@ def read_agents(file: Path, runtime: Runtime, resources: Resources) -> dict[str,
     if not isinstance(content, dict) or not isinstance(content.get("agents"), dict):
         raise InputError(f"{file}: write agents: with a name for each, see docs/serve.md")
     found = {}
-    for name, given in content["agents"].items():
+    for name, entry in content["agents"].items():
         try:
-            spec = AgentSpec.model_validate(given or {})
+            spec = AgentSpec.model_validate(entry or {})
         except ValidationError as error:
             raise InputError(explain(error, AgentSpec, Lines(str(file), {}), ("agents", name))) from None
         found[name] = HostedAgent(name, agent_of(name, spec, runtime, file.parent, resources), spec.description)

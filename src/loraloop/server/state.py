@@ -97,7 +97,9 @@ class RateLimit:
         if left < 1:
             return math.ceil((1 - left) * 60 / self._most)
         if len(self._buckets) > 10_000:
-            self._buckets = {each: kept for each, kept in self._buckets.items() if self._left(each, now) < self._most}
+            self._buckets = {
+                each: bucket for each, bucket in self._buckets.items() if self._left(each, now) < self._most
+            }
         self._buckets[key] = (left - 1, now)
         return 0
 
@@ -232,9 +234,7 @@ class ServerState:
         self._talking.add(name)
         turn.afterwards(lambda: self._talking.discard(name))
         if self.sessions is None:
-            raise ApiError(
-                400, "sessions are kept where the server is started with --state or --sessions", "no_sessions"
-            )
+            raise ApiError(400, "this server stores no sessions: start it with --state or --sessions", "no_sessions")
         return self.sessions.session(name)
 
     def recover(self) -> None:

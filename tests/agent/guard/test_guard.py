@@ -238,7 +238,7 @@ def test_an_edited_result_is_screened_again() -> None:
         (lambda: Gate(fail="ajar"), "fail is 'ajar'"),
         (lambda: Gate(then="shout"), "then is 'shout'"),
         (lambda: Guard(input=0.5), "give a Gate"),
-        (lambda: Guard(output=Gate(then="withhold")), "only results of tools"),
+        (lambda: Guard(output=Gate(then="withhold")), "works for tools only"),
         (lambda: Guard(after_untrusted="plan"), "did you mean 'planned'"),
         (lambda: Guard(allow="look"), "give a list of names"),
         (lambda: Guard(refusal=" "), "refusal is empty"),

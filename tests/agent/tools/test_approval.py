@@ -159,7 +159,7 @@ def test_what_changed_since_the_pause_is_an_error_unless_it_does_not_matter() ->
         Agent(ScriptedRuntime(), [look]).resume_sync(pending, yes)
     with pytest.raises(SchemaError, match=r"\$.amount: call_0_0 cannot run any more.*schema of 'pay' has changed"):
         Agent(ScriptedRuntime(), [small, look]).resume_sync(pending, yes)
-    with pytest.raises(InputError, match="no implementation now"):
+    with pytest.raises(InputError, match="has no implementation"):
         Agent(ScriptedRuntime(), [replace(pay, function=None), look]).resume_sync(pending, yes)
     with pytest.raises(InputError, match="paused on another base"):
         Agent(ScriptedRuntime(), bank.tools).resume_sync(
@@ -351,7 +351,7 @@ def test_rules_are_checked_when_the_tool_is_made() -> None:
     for rule, says in (
         ("yes", "requires_approval is 'yes'"),
         (later, "async function"),
-        (lambda: True, "something else"),
+        (lambda: True, "takes other parameters"),
     ):
         with pytest.raises(SchemaError, match=says):
             Tool("act", requires_approval=rule)  # type: ignore[arg-type]

@@ -173,7 +173,7 @@ def test_a_skill_that_is_not_there_or_no_contents_are_refused() -> None:
     policy = {**trace.settings.policy, "later": 1}
     with pytest.raises(UnknownNameError, match="no field of Policy is called 'later'"):
         replay(replace(trace, settings=replace(trace.settings, policy=policy)), agent.runtime)
-    with pytest.raises(InputError, match="without contents"):
+    with pytest.raises(InputError, match="has no contents"):
         replay(trace.without_contents(), agent.runtime)
     with pytest.raises(InputError, match="no contents"):
         diff(trace, trace.without_contents())
@@ -230,5 +230,5 @@ def test_a_run_that_went_on_has_no_beginning_to_run_again() -> None:
     agent.resume_sync(pending, {"call_0_0": Approve()})
     trace = tracer.last
     assert [step.outcome for step in trace.steps] == ["calls", "text"]
-    with pytest.raises(InputError, match="after a pause"):
+    with pytest.raises(InputError, match="a paused run"):
         replay(trace, runtime)

@@ -99,8 +99,8 @@ class Conversation:
                 self.running = None
             if result.pending is None:
                 break
-            said = self._approve(result.pending, {tool.name: tool for tool in self.tools})
-            stream = agent.resume_stream(result.pending, said)
+            decisions = self._approve(result.pending, {tool.name: tool for tool in self.tools})
+            stream = agent.resume_stream(result.pending, decisions)
         from loraloop.agent.loop.transcript import without_system
 
         kept = without_system(result.messages)

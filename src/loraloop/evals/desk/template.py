@@ -166,8 +166,8 @@ def _turn(turn: TurnTemplate, scope: dict[str, Any], toolbox: Toolbox, rng: rand
         try:
             result = toolbox.function(call.name)(**arguments)
         except Exception as error:
-            given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-            raise DrawError(f"its right call {call.name}({given}) raises {type(error).__name__}: {error}") from error
+            listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+            raise DrawError(f"its right call {call.name}({listed}) raises {type(error).__name__}: {error}") from error
         calls.append((call, arguments, needs))
         places[call.label], scope[call.label] = place, json.loads(json.dumps(result, default=str))
     wanted = tuple(

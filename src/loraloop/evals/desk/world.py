@@ -115,11 +115,11 @@ class World:
         defaults = self.defaults(function.__name__)
 
         @functools.wraps(function)
-        def called(**given: Any) -> Any:
-            call = DeskCall(function.__name__, {**defaults, **given}, self.turn)
+        def called(**arguments: Any) -> Any:
+            call = DeskCall(function.__name__, {**defaults, **arguments}, self.turn)
             self.calls.append(call)
             try:
-                call.result = function(**given)
+                call.result = function(**arguments)
             except Exception as error:
                 call.error = f"{type(error).__name__}: {error}"
                 raise
