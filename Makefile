@@ -112,13 +112,13 @@ test-large: $(VENV)/.test
 
 test-clients: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet -e '.[clients]'
-	$(BIN)/pytest -rs tests/face/server/test_clients.py $(ARGS)
+	$(BIN)/pytest -rs tests/loraloop/server/test_clients.py $(ARGS)
 
 test-hostile: $(VENV)/.test
-	LORALOOP_EXAMPLES=$(or $(EXAMPLES),300) $(BIN)/pytest --timeout 3600 tests/face/server/test_openapi.py $(ARGS)
+	LORALOOP_EXAMPLES=$(or $(EXAMPLES),300) $(BIN)/pytest --timeout 3600 tests/loraloop/server/test_openapi.py $(ARGS)
 
 test-web: $(VENV)/.test
-	$(BIN)/pytest -m web tests/face/server $(ARGS)
+	$(BIN)/pytest -m web tests/loraloop/server $(ARGS)
 
 # The tests start a temporary cluster on a socket, and take it down again.
 test-postgres: $(VENV)/.test

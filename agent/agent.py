@@ -208,7 +208,9 @@ class Agent(Generic[T, D]):
         self.clock, self.dates = clock, dates
         self._making = Lock()
         if python and any(tool.name == PYTHON for tool in self.tools):
-            raise InputError(f"a tool is called {PYTHON!r}, which means the sandbox where python=True: rename it")
+            raise InputError(
+                f"a tool is called {PYTHON!r}, which is the sandbox's name where python=True: rename the tool"
+            )
         check_names_free(self.tools)
         self.output: OutputType[Any] = self._output(output_type)
         sandbox = None if isinstance(python, bool) else python
@@ -297,8 +299,8 @@ class Agent(Generic[T, D]):
         asked = [{**shared, **(each if isinstance(each, Mapping) else {"prompt": each})} for each in prompts]
         running: set[Run] = set()
 
-        def one(given: dict[str, Any]) -> RunResult[T]:
-            running.add(run := self._starter(**given)())
+        def one(options: dict[str, Any]) -> RunResult[T]:
+            running.add(run := self._starter(**options)())
             try:
                 return run.finish()
             finally:
@@ -332,7 +334,7 @@ class Agent(Generic[T, D]):
     @overload
     def stream(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunStream[Any]: ...
     def stream(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunStream[Any]:
-        """The same, event by event: iterate it with `for`, or with `async for` inside a loop."""
+        """Runs the agent, event by event: iterate it with `for`, or with `async for` inside a loop."""
         return RunStream(self._starter(prompt, output_type, running_loop(), **options))
 
     @overload
@@ -364,7 +366,7 @@ class Agent(Generic[T, D]):
     @overload
     def iter(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunSteps[Any]: ...
     def iter(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunSteps[Any]:
-        """The same, step by step: each decision is looked at before it runs, and may be changed; see `Pending`."""
+        """Runs the agent, step by step: each decision is seen before it runs, and may be changed; see `Pending`."""
         return RunSteps(self._starter(prompt, output_type, running_loop(), **options))
 
     @overload
@@ -429,7 +431,7 @@ class Agent(Generic[T, D]):
     def resume_stream(
         self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
     ) -> RunStream[Any]:
-        """The same, event by event, as `stream`."""
+        """Goes on with a pending run, event by event, as `stream`."""
         run = self._resume(pending, decisions, output_type, running_loop(), **given)
         return RunStream(lambda: run)
 
@@ -444,7 +446,7 @@ class Agent(Generic[T, D]):
     def resume_iter(
         self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
     ) -> RunSteps[Any]:
-        """The same, step by step, as `iter`; the step that waited is none of them."""
+        """Goes on with a pending run, step by step, as `iter`; the step that waited is none of them."""
         run = self._resume(pending, decisions, output_type, running_loop(), **given)
         return RunSteps(lambda: run)
 
@@ -490,7 +492,7 @@ class Agent(Generic[T, D]):
         """What a run with these options is asked to do, without what a retriever finds; see `run_sync` for them."""
         guard = self._guarded(guard or self.guard)
         check_deps(deps, self.deps_type, self.tools)
-        given = as_passages(passages or ())
+        found = as_passages(passages or ())
         check_kind("policy", policy, Policy)
         policy = policy or self.policy
         if tool_choice is not None:
@@ -499,10 +501,10 @@ class Agent(Generic[T, D]):
             policy = replace(policy, skills=(skill, *policy.skills))
         self._check(policy)
         for choice in policy.choices[:1]:
-            self._check_fit(choice, bool(given) or (passages is None and self.retriever is not None))
-        begun = () if journal.interrupted else request(prompt, given, messages, self._system, guard.trust_passages)
+            self._check_fit(choice, bool(found) or (passages is None and self.retriever is not None))
+        begun = () if journal.interrupted else request(prompt, found, messages, self._system, guard.trust_passages)
         begun = with_date_notes(begun, self._today(begun) if self.dates else None)
-        asked = {"messages": begun, "passages": given, "deps": deps, "guard": guard}
+        asked = {"messages": begun, "passages": found, "deps": deps, "guard": guard}
         return self._job(prompt=prompt, policy=policy, output_type=output_type, **asked)
 
     def _resume(
@@ -517,8 +519,8 @@ class Agent(Generic[T, D]):
         guard: Guard | None = None,
         session: Session | str | None = None,
     ) -> Run:
-        given = {"policy": policy, "deps": deps, "guard": guard, "output_type": output_type}
-        journal = after_approval(self.sessions, self._architecture, session, given)
+        options = {"policy": policy, "deps": deps, "guard": guard, "output_type": output_type}
+        journal = after_approval(self.sessions, self._architecture, session, options)
         guard = self._guarded(guard or self.guard)
         check_deps(deps, self.deps_type, self.tools)
         if not isinstance(pending, Checkpoint) or pending.written is None:
@@ -579,9 +581,9 @@ class Agent(Generic[T, D]):
         check_guard(guard, self.runtime, [*tools, PYTHON] if self.python else tools)
         return guard
 
-    def _output(self, said: Any) -> OutputType[Any]:
+    def _output(self, output_type: Any) -> OutputType[Any]:
         """What a caller wants the answer to be; a grammar is compiled here if only that tells whether it is one."""
-        output = OutputType.of(said)
+        output = OutputType.of(output_type)
         if isinstance(output.term, Regex | Choice | Lark):
             self.runtime.grammar(output.term)
         return output

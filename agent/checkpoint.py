@@ -22,7 +22,7 @@ from loraloop.tool_schemas.schema.untitled import first_problem
 from loraloop.tool_schemas.tools.calls import Call
 
 VERSION = 2
-"""Of the JSON form."""
+"""Version of a checkpoint's JSON form."""
 DEEPEST = 200
 """Levels of a document that is read; results of tools have at most 100."""
 Line = tuple[Message, list[int] | None]
@@ -55,7 +55,7 @@ class Spent:
     """What a run has used of its limits.
 
     Attributes:
-        seconds: Of the deadline; what a person took to approve calls does not count.
+        seconds: Seconds that count against the deadline; the time that a person took to approve calls does not.
         ms: Wall time.
         tokens: Tokens that were generated.
         calls: Calls that were run.
@@ -68,8 +68,8 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """The next step, where it is the last one once more.
+class Retry:
+    """The last step, which is written once more as the next one.
 
     Attributes:
         decision: What it ran on.
@@ -104,8 +104,8 @@ class NextStep:
     masked: set[str] = field(default_factory=set)
     choices: tuple[str | Mixture, ...] = ()
     first: bool = True
-    repair: Again | None = None
-    retry: Again | None = None
+    repair: Retry | None = None
+    retry: Retry | None = None
     ask: tuple[str, ...] = ()
 
 
@@ -179,8 +179,8 @@ class RunState:
 
 
 @dataclass(frozen=True, slots=True)
-class ActingStep:
-    """A step that is written, whose calls wait for approval or are about to run.
+class PendingStep:
+    """A written step whose calls wait for approval or are about to run.
 
     Attributes:
         step: The step, without its calls.
@@ -204,7 +204,7 @@ class Checkpoint:
         steps: The completed steps.
         state: What the run knows.
         written: The step whose calls have not all run; None between two steps.
-        version: Of the JSON form.
+        version: Version of the JSON form.
         signature: What `to_json` signed the rest with; empty for a run that was not read from a text.
     """
 
@@ -213,7 +213,7 @@ class Checkpoint:
     lines: tuple[Line, ...]
     steps: tuple[Step, ...]
     state: RunState
-    written: ActingStep | None = None
+    written: PendingStep | None = None
     version: int = VERSION
     signature: str = field(default="", compare=False)
 

@@ -92,7 +92,7 @@ class Hook:
         for event in self.events:
             if event not in EVENTS:
                 known = ", ".join(each.__name__ for each in EVENTS)
-                raise InputError(f"{event!r} is not an event: a hook is told {known}")
+                raise InputError(f"{event!r} is not an event: hooks take {known}")
 
     @property
     def name(self) -> str:
@@ -135,9 +135,9 @@ class RunFollowers:
         self._followers.append(follower)
         return replace(hook, function=follower)
 
-    def _notify(self, what: Callable[[Any], None], said: Any) -> None:
+    def _notify(self, what: Callable[[Any], None], value: Any) -> None:
         try:
-            what(said)
+            what(value)
         except Exception as error:  # it cannot be told as an event: there is none any more, or another thread reads
             log.warning("the hook %s failed: %s", type(getattr(what, "__self__", what)).__qualname__, error)
 
@@ -152,16 +152,16 @@ def _failing_hook(hook: Hook, error: Exception) -> Hook:
     return replace(hook, function=begin, events=(RunStarted,))
 
 
-def as_hooks(given: Sequence[Hook | RunHook | Callable[[Any], object]]) -> tuple[Hook, ...]:
+def as_hooks(hooks: Sequence[Hook | RunHook | Callable[[Any], object]]) -> tuple[Hook, ...]:
     """Hooks, and plain functions and what follows runs as hooks that are told every event."""
-    check_list("hooks", given)
-    return tuple(each if isinstance(each, Hook) else Hook(each) for each in given)
+    check_list("hooks", hooks)
+    return tuple(each if isinstance(each, Hook) else Hook(each) for each in hooks)
 
 
 def tell_hooks(
     events: Generator[Event, None, None], hooks: Sequence[Hook], loop: asyncio.AbstractEventLoop | None
 ) -> Generator[Event, None, None]:
-    """The same events, each one after the hooks have received it. A hook's error comes before the event.
+    """Passes the events on, each one after the hooks have received it. A hook's error comes before the event.
 
     Args:
         events: The events of a run.
@@ -180,8 +180,8 @@ def tell_hooks(
                         log.warning("the hook %s failed at %s: %s", hook.name, event.type, error)
                         if hook.fatal:
                             raise HookError(f"the hook {hook.name} failed at {event.type}: {error}") from error
-                        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-                        yield HookFailed(event.run_id, hook.name, event.type, said)
+                        problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+                        yield HookFailed(event.run_id, hook.name, event.type, problem)
             yield event
 
 

@@ -36,11 +36,11 @@ class OutputType(Generic[T]):
     read: Callable[[str], T]
 
     @classmethod
-    def of(cls, said: Any, on_unsupported: OnUnsupported = "refuse") -> OutputType[Any]:
+    def of(cls, form: Any, on_unsupported: OnUnsupported = "refuse") -> OutputType[Any]:
         """The form that a caller means.
 
         Args:
-            said: A pydantic model, a dataclass, a ``TypedDict``, ``Literal``, an enum, ``list[int]`` or another type
+            form: A pydantic model, a dataclass, a ``TypedDict``, ``Literal``, an enum, ``list[int]`` or another type
                 that pydantic reads; a term (`JsonSchema`, `Choice`, `Regex`, `Lark`), a JSON Schema as a dict, or what
                 else `term_of` takes. ``str`` means any text, None any text without a value. Texts of a ``Literal`` or
                 an enum are written as they are, everything else as JSON.
@@ -49,27 +49,27 @@ class OutputType(Generic[T]):
         Raises:
             SchemaError: If it means nothing, or holds what cannot be enforced; the message gives the JSON path.
         """
-        if isinstance(said, OutputType):
-            return said
-        if said is None:
+        if isinstance(form, OutputType):
+            return form
+        if form is None:
             return FREE
-        if said is str:
+        if form is str:
             return OutputType(None, str)
-        if isinstance(said, Regex | Choice | Lark):
-            return cls._plain(said)
-        if isinstance(said, JsonSchema):
-            return cls._schema(said)
-        if isinstance(said, dict):
-            return cls._schema(JsonSchema(said, on_unsupported=on_unsupported))
-        if isinstance(said, type) and issubclass(said, enum.Enum) and (texts := _texts(m.value for m in said)):
-            return OutputType(Choice(texts), said)
-        if typing.get_origin(said) is typing.Literal and (texts := _texts(typing.get_args(said))):
+        if isinstance(form, Regex | Choice | Lark):
+            return cls._plain(form)
+        if isinstance(form, JsonSchema):
+            return cls._schema(form)
+        if isinstance(form, dict):
+            return cls._schema(JsonSchema(form, on_unsupported=on_unsupported))
+        if isinstance(form, type) and issubclass(form, enum.Enum) and (texts := _texts(m.value for m in form)):
+            return OutputType(Choice(texts), form)
+        if typing.get_origin(form) is typing.Literal and (texts := _texts(typing.get_args(form))):
             return cls._plain(Choice(texts))
-        if inspect.isroutine(said):
-            raise SchemaError(f"output type: {said!r} is a function; give a type, and call the function with the value")
-        adapter = _adapter(said)
+        if inspect.isroutine(form):
+            raise SchemaError(f"output type: {form!r} is a function; give a type, and call the function with the value")
+        adapter = _adapter(form)
         if adapter is None:
-            term = term_of(said)
+            term = term_of(form)
             return cls._schema(term) if isinstance(term, JsonSchema) else cls._plain(term)
         schema = _schema_of(adapter)
         term = _checked(JsonSchema(schema, on_unsupported=on_unsupported))
@@ -111,12 +111,12 @@ def _texts(values: typing.Iterable[Any]) -> tuple[str, ...]:
     return listed if listed and all(isinstance(value, str) and value for value in listed) else ()
 
 
-def _adapter(said: Any) -> pydantic.TypeAdapter[Any] | None:
+def _adapter(form: Any) -> pydantic.TypeAdapter[Any] | None:
     """Pydantic's view of a type; None if it has none."""
     import pydantic
 
     try:
-        return pydantic.TypeAdapter(said)
+        return pydantic.TypeAdapter(form)
     except (pydantic.errors.PydanticUserError, TypeError, ValueError) as error:
         if getattr(error, "code", None) == "typed-dict-version":
             raise SchemaError(f"output type: {str(error).splitlines()[0]}") from error

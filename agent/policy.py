@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from loraloop.adapters.base.messages import Message
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.tools.context import Context
 
 ALL = "*"
-"""In `Policy.ask`: every tool."""
+"""Stands for every tool in `Policy.needs_approval`."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepFacts:
-    """What a policy's `decide` is told about a step that is about to be chosen.
+    """The facts about a step that a policy's `decide` gets before the step's skill is chosen.
 
     Attributes:
         index: The step, from 0.
@@ -72,23 +73,28 @@ class Thresholds:
     """Probabilities at which a step does something.
 
     Attributes:
-        no_call: Of calling nothing, from which a step that can call tools does so; None: its skill's card's. Lower
-            calls less.
-        no_answer: That the passages hold no answer, from which a retrieval step says so; None: its skill's card's.
-            Lower answers less.
-        ask: Of arguments that nobody said, from which a step of a skill that asks does so; None: its skill's card's.
-            Lower asks more.
-        mix: Of a runner-up, from which it takes part: the step runs on a mixture of the chosen skill and these,
-            weighted by their probabilities. What the step writes is the chosen skill's. None: never.
+        no_call: Minimum P(no call) at which a step that can call tools makes no call; None: the threshold on its
+            skill's card. A lower one calls less.
+        no_answer: Minimum P(the passages hold no answer) at which a retrieval step says so; None: the threshold on its
+            skill's card. A lower one answers less.
+        ask_user: Minimum P(required arguments are missing) at which a step asks the user for them, if its skill was
+            trained to; None: the threshold on its skill's card. A lower one asks more.
+        mix: Minimum probability at which a runner-up takes part: the step runs on a mixture of the chosen skill and
+            these, weighted by their probabilities. It writes what the chosen skill writes. None: no step does.
+        ask: The deprecated name of `ask_user`.
     """
 
     no_call: float | None = None
     no_answer: float | None = None
-    ask: float | None = None
+    ask_user: float | None = None
     mix: float | None = None
+    ask: InitVar[float | None] = None
 
-    def __post_init__(self) -> None:
-        for name in ("no_call", "no_answer", "ask", "mix"):
+    def __post_init__(self, ask: float | None) -> None:
+        if ask is not None:
+            _warn_renamed("Thresholds(ask=…)", "ask_user")
+            object.__setattr__(self, "ask_user", ask)
+        for name in ("no_call", "no_answer", "ask_user", "mix"):
             check_probability(name, getattr(self, name))
 
 
@@ -114,8 +120,8 @@ class Policy:
         repairs: How often a step may be decoded again because what it wrote is invalid: a call of a tool that is not
             strict, or an answer that its `output_type` refuses. The model is told what is wrong; at the last time the
             grammar enforces what it can also of tools that are not strict.
-        ask: Names of tools whose calls need approval, besides those that say so (`requires_approval`) or that say that
-            they have effects; `"*"`: all. `python` is the program that the code skill writes.
+        needs_approval: Names of tools whose calls need approval, besides those that say so (`requires_approval`) or
+            that say that they have effects; `"*"`: all. `python` is the program that the code skill writes.
         approve: Asked about each call that needs approval, while the run waits: ``(call, context)``, async, or sync in
             a thread of its own. Returns `Approve()`, perhaps with other arguments, `Deny("why")`, or None, at which, as
             without such a function, the run ends with `approval`; see `Agent.resume`. `auto_approve` approves
@@ -128,6 +134,7 @@ class Policy:
             or identifier that stands in no record, and where there is a verdict skill it may not contradict the
             records; else it is written once more, and then what happened is the answer (docs/grounding.md). It is
             streamed when it has been checked. `free`: whatever the model writes.
+        ask: The deprecated name of `needs_approval`.
     """
 
     skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()
@@ -140,24 +147,28 @@ class Policy:
     min_calls: int = 0
     max_calls: int = 8
     repairs: int = 2
-    ask: str | Collection[str] = frozenset()
+    needs_approval: str | Collection[str] = frozenset()
     approve: Callable[[PendingCall, Context[Any]], Approval | Awaitable[Approval | None] | None] | None = None
     values: Literal["check", "effects", "off"] = "check"
     answers: Literal["checked", "free"] = "checked"
+    ask: InitVar[str | Collection[str] | None] = None
 
-    def __post_init__(self) -> None:
-        for name in ("skills", "forbid", "ask"):
-            given = getattr(self, name)
-            if not isinstance(given, Collection) or (isinstance(given, str | Mapping) and name != "ask"):
-                raise InputError(f"{name} is {given!r}: give a list of names, such as ('tools', 'none')")
-            if name != "skills" and (other := next((each for each in given if not isinstance(each, str)), None)):
+    def __post_init__(self, ask: str | Collection[str] | None) -> None:
+        if ask is not None:
+            _warn_renamed("Policy(ask=…)", "needs_approval")
+            object.__setattr__(self, "needs_approval", ask)
+        for name in ("skills", "forbid", "needs_approval"):
+            names = getattr(self, name)
+            if not isinstance(names, Collection) or (isinstance(names, str | Mapping) and name != "needs_approval"):
+                raise InputError(f"{name} is {names!r}: give a list of names, such as ('tools', 'none')")
+            if name != "skills" and (other := next((each for each in names if not isinstance(each, str)), None)):
                 raise InputError(f"{name} has {other!r}: give names")
         object.__setattr__(self, "skills", tuple(map(as_choice, self.skills)))
         object.__setattr__(self, "forbid", frozenset(self.forbid))
-        object.__setattr__(self, "ask", frozenset((self.ask,) if isinstance(self.ask, str) else self.ask))
+        object.__setattr__(self, "needs_approval", self.approval_names)
         for name, takes in (("approve", "(call, context)"), ("decide", "a step's facts")):
-            if not callable(given := getattr(self, name)) and given is not None:
-                raise InputError(f"{name} is {given!r}: give a function of {takes}")
+            if not callable(function := getattr(self, name)) and function is not None:
+                raise InputError(f"{name} is {function!r}: give a function of {takes}")
         if self.after_answer not in ("end", "route"):
             raise InputError(f"after_answer is {self.after_answer!r}: use 'end' or 'route'")
         if self.values not in ("check", "effects", "off"):
@@ -186,6 +197,11 @@ class Policy:
         return tuple(map(as_choice, self.skills))
 
     @property
-    def asked(self) -> frozenset[str]:
-        """`ask`, as a set."""
-        return frozenset(self.ask)
+    def approval_names(self) -> frozenset[str]:
+        """`needs_approval`, as a set."""
+        return frozenset((self.needs_approval,) if isinstance(self.needs_approval, str) else self.needs_approval)
+
+
+def _warn_renamed(old: str, new: str) -> None:
+    """Warns whoever makes a dataclass by a deprecated name of a field."""
+    warnings.warn(f"{old} is deprecated: say {new}=…", DeprecationWarning, stacklevel=4)

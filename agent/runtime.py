@@ -15,7 +15,7 @@ from loraloop.agent.engine.scheduler import QUEUE
 from loraloop.agent.engine.step import Engine, Openings, transcript
 from loraloop.agent.limits import check_messages, check_number
 from loraloop.agent.skills.mixture import Mixture, check_choice, contract_of, names_of
-from loraloop.agent.skills.prefetch import Ahead
+from loraloop.agent.skills.prefetch import SkillPrefetcher
 from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -94,11 +94,11 @@ class Runtime:
         check_number("context", self.context, least=1)
         check_number("queue", queue, least=1)
         if self.context > most:
-            raise InputError(f"context is {context}: {base.name} has {most} positions; give at most these")
+            raise InputError(f"context is {context}: {base.name} has {most} positions: give at most that many")
         self.engine = engine or self._local_engine(
             context=self.context, reuse=reuse, full_reuse=full_reuse, queue=queue, prefix_folder=prefix_folder
         )
-        self.ahead = Ahead(bank, base.device, prefetch)
+        self.prefetcher = SkillPrefetcher(bank, base.device, prefetch)
         self._adding = Lock()
 
     def _local_engine(self, **options: Any) -> LocalEngine:
@@ -152,7 +152,7 @@ class Runtime:
         from loraloop.adapters.skill.registry import built_skills, library, own_router, registered
         from loraloop.adapters.skill.skill import SkillFolder
         from loraloop.router import Router
-        from loraloop.router.eyes import router_for
+        from loraloop.router.proxy import router_for
 
         check_number("slots", slots, least=1)
         if not isinstance(skills, Sequence | Path | None):

@@ -51,7 +51,7 @@ class RouteRecord:
     """What the router said when a step's skill was decided, and the mixture that took part.
 
     Attributes:
-        probability: Of the skill that runs; of the screen for a verdict.
+        probability: Probability of the skill that runs, or the screen's probability where a verdict is written.
         routed: The router's own choice, whoever decided; empty where it was not asked.
         abstained: Whether the router fell back to none.
         runners_up: Other skills and their probabilities.
@@ -105,8 +105,8 @@ class Tokens:
         prefilled: Context tokens computed for it, under the base or a full-activation skill.
         reused: Context tokens it read from a cache.
         generated: Tokens it wrote.
-        forced: Those of them about which the grammar left no choice.
-        recomputed: Those of `prefilled` that the base had computed before, and a full-activation skill did again.
+        forced: Generated tokens about which the grammar left no choice.
+        recomputed: Tokens of `prefilled` that the base had computed before, and a full-activation skill computed again.
         retried: Values that failed a check of their schema and were decoded again (`on_unsupported="check"`).
         shared: With how many rows the step's forwards went through the base, on average: 1 where it was alone. How
             long it waited for them is `queue` in the step's `ms`.
@@ -130,8 +130,8 @@ class Weighed:
 
     Attributes:
         opening: `unsafe` of a verdict, `no_call` of a step that can call tools, `no_answer` of an answer from passages.
-        probability: Of that opening against the other, as the skill sees it.
-        threshold: The probability from which it was taken; None where the likelier one was.
+        probability: Probability of `opening` against the other one, as the skill sees it.
+        threshold: Minimum probability at which `opening` was taken; None where the likelier opening was.
     """
 
     opening: str
@@ -181,7 +181,7 @@ class Step:
         ms: Milliseconds by phase, and `first_token` from the route to the first token.
         error: What is wrong with an `invalid` or `ungrounded` text.
         weighed: The openings that it weighed; None for none.
-        asked: Of an `ask`, the arguments that nobody said.
+        asked: Required arguments that the user did not provide, where the outcome is `ask`.
         open_tools: Tools that it could call, where the guard left it some only; None where it left all.
         prefetched: Skills that the bank began to read in the background during the step.
         ungrounded: Argument values of an `ungrounded` step that nobody gave.
@@ -208,7 +208,7 @@ class Step:
 
     @property
     def probability(self) -> float:
-        """Of the skill that ran."""
+        """Probability of the skill that ran."""
         return self.route.probability
 
     @property

@@ -56,7 +56,7 @@ from loraloop.tool_schemas.grammar.grammar import JsonSchema
 
 if TYPE_CHECKING:
     from loraloop.adapters.skill.skill import Skill
-    from loraloop.agent.engine.sequence import Work
+    from loraloop.agent.engine.sequence import ComputeRequest
 
 PARTS = ("alone", "bare", "free", "forced", "lock", "prompts", "peers")
 AGENTS = (1, 4, 8, 16, 32, 64)
@@ -77,7 +77,7 @@ class Locked(Scheduler):
         super().__init__(base, attached)
         self._turn = threading.Lock()
 
-    def compute(self, works: Sequence[Work]) -> None:
+    def compute(self, works: Sequence[ComputeRequest]) -> None:
         for work in works:
             while work.rest:
                 count = min(work.rest, 512)

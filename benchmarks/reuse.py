@@ -28,7 +28,7 @@ from report import BenchmarkReport, finish, options
 from loraloop.agent import Runtime
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.scheduler import Scheduler
-from loraloop.agent.engine.sequence import Work
+from loraloop.agent.engine.sequence import ComputeRequest
 
 BLOCK = 16
 
@@ -95,7 +95,7 @@ def counted() -> Iterator[Counted]:
     """While the block runs, branches and the computing of prompts are counted."""
     found, compute, close = Counted(), Scheduler.compute, Branch.close
 
-    def computing(self: Scheduler, works: Sequence[Work]) -> None:
+    def computing(self: Scheduler, works: Sequence[ComputeRequest]) -> None:
         found.computed += sum(len(work.ids) for work in works if not work.logits)
         compute(self, works)
 

@@ -38,7 +38,7 @@ def members(choice: Choice) -> Blend:
 
 
 def plain(choice: Choice) -> Choice:
-    """The same choice, as a plain slot where it is one slot of weight 1.
+    """Normalises a choice: a plain slot where it is one slot of weight 1.
 
     Raises:
         ValueError: an empty blend, slot 0 or a slot twice in it, a weight that is not finite.

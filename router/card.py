@@ -32,7 +32,7 @@ def card_of(folder: str | Path = WEIGHTS) -> dict[str, Any]:
         size = sum((path / name).stat().st_size for name in FILES)
         card, choice, screen = dict(facts["card"]), facts["choice"], facts["screen"]
     except (OSError, ValueError, KeyError, RecursionError) as error:
-        raise SkillError(f"no router's card in {path} ({error}): fetch or fit the router again") from error
+        raise SkillError(f"no readable router card in {path} ({error}): fetch or fit the router again") from error
     return {
         "name": "router",
         "description": "Reads the base's states before each step: is the last message unsafe, and which skill is next?",

@@ -46,9 +46,9 @@ class ScreenResult:
     """The screen's calibrated probability that the last message is unsafe, and whether to ask the safety skill.
 
     Attributes:
-        probability: That the message is unsafe.
+        probability: Probability that the message is unsafe.
         positive: Whether the safety skill is asked.
-        threshold: From which on it is.
+        threshold: Minimum probability at which the safety skill is asked.
     """
 
     probability: float

@@ -230,12 +230,13 @@ class RouterRecipe(BaseModel):
     """How a router is fitted.
 
     Attributes:
-        base: Whose hidden states are read.
-        folder: Of the public sets that some states stand on; without it the states written for this project are used.
-        share: Of all system messages; fewer are faster to read.
-        choice: Of the model that picks the skill.
-        screen: Of the model that finds unsafe messages.
-        recall: Of the screen on held-out unsafe messages; it sets its threshold.
+        base: The base whose hidden states are read.
+        folder: Folder of the public sets that some states stand on; without it the states written for this project are
+            used.
+        share: Share of all system messages that are read; fewer are faster.
+        choice: Settings of the model that picks the skill.
+        screen: Settings of the model that finds unsafe messages.
+        recall: Recall of the screen on held-out unsafe messages; it sets its threshold.
         output: The folder to write to.
     """
 
@@ -249,13 +250,13 @@ class RouterRecipe(BaseModel):
     output: str = "build/router"
 
 
-def read_router_recipe(given: str | Path | Mapping[str, Any]) -> RouterRecipe:
+def read_router_recipe(source: str | Path | Mapping[str, Any]) -> RouterRecipe:
     """Reads the recipe of a router from a YAML file, or takes it as a mapping.
 
     Raises:
         InputError: It cannot be read, a key is unknown, or a value is wrong; with its line.
     """
-    document, lines = (given, Lines("recipe", {})) if isinstance(given, Mapping) else read_yaml(Path(given))
+    document, lines = (source, Lines("recipe", {})) if isinstance(source, Mapping) else read_yaml(Path(source))
     try:
         return RouterRecipe.model_validate(document)
     except ValidationError as error:
@@ -302,9 +303,9 @@ def fit_router(base: Base, states: Sequence[LabelledState], recipe: RouterRecipe
         temperature=temperature,
         threshold=threshold,
     )
-    said = taken(p, threshold)
+    predicted = taken(p, threshold)
     scores = {
-        "held_out_macro_f1": macro_f1(problem.target, said, weights, len(CHOICES)),
+        "held_out_macro_f1": macro_f1(problem.target, predicted, weights, len(CHOICES)),
         "held_out_ece": expected_calibration_error(p.max(1).values, p.max(1).indices == problem.target),
     }
     asked, asked_rows = screen_problem(states)
@@ -350,8 +351,8 @@ def best_threshold(p: Tensor, problem: Problem, weights: Tensor) -> float:
     """The abstention threshold with the best macro-F1 on held-out probabilities `[N, C]`."""
     scored = []
     for percent in range(0, 91, 2):
-        said = taken(p, percent / 100)
-        scored.append((round(macro_f1(problem.target, said, weights, len(CHOICES)), 4), -percent))
+        predicted = taken(p, percent / 100)
+        scored.append((round(macro_f1(problem.target, predicted, weights, len(CHOICES)), 4), -percent))
     return -max(scored)[1] / 100
 
 

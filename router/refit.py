@@ -102,14 +102,14 @@ def refit(
     """A router that also knows a skill; one that it knew by that name is replaced.
 
     Args:
-        base: Whose states are read.
-        router: What the skill is added to.
+        base: The base whose hidden states are read.
+        router: The router that the skill is added to.
         name: The skill.
         requests: Ten or more transcripts that it should serve; each is also read among tools and instructions, so
             that the router learns the request and not its surroundings.
         others: Transcripts on its topic that it should not serve.
         test: Transcripts that it should serve, only for the scores.
-        seed: Of the surroundings and the folds.
+        seed: Seed of the surroundings and the folds.
 
     Raises:
         InputError: Fewer than ten requests.
@@ -120,7 +120,7 @@ def refit(
         raise SkillError(f"a skill cannot be called {name!r}")
     router = without_skill(router, name)
     if len(requests) < LEAST:
-        raise InputError(f"{len(requests)} examples of what {name} serves: give {LEAST} or more (router.examples)")
+        raise InputError(f"{len(requests)} examples of requests for {name}: give {LEAST} or more (router.examples)")
     rng = random.Random(seed)
     new, negative, held = (_features(base, router, texts, rng) for texts in (requests, others, test))
     known = router.memory.features()

@@ -60,8 +60,8 @@ class Router:
         """Pool the last message's states, from its opening to its closing tokens.
 
         Args:
-            kept: Of each layer of `layers`, the states `[T, H]`.
-            messages: The transcript. Only a router with eyes of its own (`router.eyes`) reads it.
+            kept: Hidden states `[T, H]` of each layer of `layers`.
+            messages: The transcript. Only a router that reads through another base (`router.proxy`) uses it.
 
         Raises:
             ValueError: If a layer of `layers` is missing.
@@ -110,7 +110,7 @@ class Router:
         if name in self.choice.names:
             raise SkillError(f"the router already knows {name!r}: choose another name")
         if not examples:
-            raise SkillError(f"give some examples of what {name!r} serves (ten or more work well)")
+            raise SkillError(f"give examples of requests for {name!r}: ten or more work well")
         z = self.choice.scaler(torch.stack([e.choice for e in examples]))
         labels = torch.tensor([self.choice.names.index(label) for label in self.memory.labels])
         choice = self.choice.with_skill(name, z, self.memory.features(), labels, l2)
@@ -118,7 +118,7 @@ class Router:
         return replace(self, choice=choice, memory=self.memory.extended(z, name, words))
 
     def with_threshold(self, choice: float | None = None, screen: float | None = None) -> Router:
-        """The same router at other thresholds (probabilities)."""
+        """A copy of the router at other thresholds (probabilities)."""
         for value in (choice, screen):
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ValueError(f"a threshold is a probability, not {value}")

@@ -34,7 +34,7 @@ class LabelledState:
         source: Where the request comes from; validation leaves whole sources out.
         kind: `first`, `tool_result`, `dropped` or `follow_up`.
         text: The request in words.
-        licence: Of the request.
+        licence: Licence of the request.
     """
 
     messages: tuple[Message, ...]
@@ -97,12 +97,12 @@ def state_of(row: Mapping[str, Any], header: str = CALLS_HEADER) -> LabelledStat
         instructions = history.pop(0).content
     tools = tuple(row.get("tools", ()))
     passages = [Passage(str(p["id"]), p["text"], p.get("title", "")) for p in row.get("passages", ())]
-    said = Message(last.role, user_content(last.content, passages)) if passages else last
+    shown = Message(last.role, user_content(last.content, passages)) if passages else last
     masked = frozenset(row.get("masked", ()))
     after = "dropped" if masked else "tool" if last.role == "tool" else "user"
     kind = "tool_result" if after == "tool" else "follow_up" if history else "first"
     return LabelledState(
-        messages=transcript([*history, said], instructions, tools, header),
+        messages=transcript([*history, shown], instructions, tools, header),
         state=RouterState(
             tools=bool(tools),
             passages=bool(passages) or bool(row.get("shown")),

@@ -113,7 +113,7 @@ class InputError(LoraloopError):
 
 
 ALIKE = 0.6
-"""From which ratio of equal characters a name is like another one (`difflib`'s own default)."""
+"""Least ratio of equal characters at which a name is like another one (`difflib`'s own default)."""
 SHORTEST_PART = 3
 """The fewest characters of a name that may stand for a longer one."""
 

@@ -50,7 +50,7 @@ class DeviceTier:
         for width, count in sorted(wanted.items()):
             bucket = bucket_of(width) if width > 0 else None
             if bucket is None or count < 1:
-                raise InputError(f"a bank needs slots of ranks in 1..{BUCKETS[-1]}, not {count} of rank {width}")
+                raise InputError(f"a bank needs slots with ranks in 1..{BUCKETS[-1]}, not {count} of rank {width}")
             self.stacks.append(SlotStack(config, range(self.count, self.count + count), bucket, dtype, device))
             self.count += count
         self.extras = ExtraSlots(self.count, device)

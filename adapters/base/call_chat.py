@@ -50,7 +50,7 @@ class CallChat(Chat):
 
     Args:
         format: The template's format without tools.
-        tokenizer: Of the base.
+        tokenizer: The tokenizer of the base.
         template: The template.
 
     Attributes:

@@ -36,9 +36,9 @@ class Message:
             raise TypeError(f"message content must be text, not {type(self.content).__name__}")
         if not self.content.isascii() and _HALVES.search(self.content):
             object.__setattr__(self, "content", _HALVES.sub("\ufffd", self.content))
-        given: object = self.origin
-        if isinstance(given, Mapping):
-            object.__setattr__(self, "origin", Origin.read(given))
+        origin: object = self.origin
+        if isinstance(origin, Mapping):
+            object.__setattr__(self, "origin", Origin.read(origin))
 
     @property
     def instructs(self) -> bool:

@@ -37,7 +37,7 @@ class Origin:
 
     Attributes:
         kind: Who wrote it.
-        name: Of the skill (`none` is the bare base) or of the tool.
+        name: Name of the skill (`none` is the bare base) or of the tool.
         step: The run's step that wrote it, or that called the tool; None outside steps.
         source: Where the tool comes from, such as `mcp:NAME`.
         trusted: Whether what it says may be followed. What a skill wrote after it read untrusted text is not.
@@ -56,7 +56,7 @@ class Origin:
             raise ValueError(f"unknown kind of origin {self.kind!r}: use one of {', '.join(get_args(Kind))}")
 
     @classmethod
-    def read(cls, said: Mapping[str, Any]) -> Origin:
+    def read(cls, record: Mapping[str, Any]) -> Origin:
         """An origin from its JSON form."""
-        spans = tuple(PassageSpan(**span) for span in said.get("passages", ()))
-        return cls(**{**said, "passages": spans})
+        spans = tuple(PassageSpan(**span) for span in record.get("passages", ()))
+        return cls(**{**record, "passages": spans})

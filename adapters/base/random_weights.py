@@ -49,7 +49,7 @@ def random_base(seed: int = 0, *, dtype: torch.dtype = torch.float32, scale: flo
 
     Args:
         seed: Equal seeds give equal bases.
-        dtype: Of the weights.
+        dtype: Type of the weights.
         scale: Standard deviation.
         **config: Fields as `ModelConfig.to_dict` names them.
     """

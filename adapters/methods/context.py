@@ -51,7 +51,7 @@ class MethodContext(Protocol):
         ...
 
     def keys_values(self, text: str) -> list[tuple[Tensor, Tensor]]:
-        """Of each layer, the keys and values [n, kv_heads, head_dim] that a text leaves in a cache, in fp32."""
+        """Keys and values [n, kv_heads, head_dim] of each layer that a text leaves in a cache, in fp32."""
         ...
 
 

@@ -101,7 +101,7 @@ def _norms(context: MethodContext, place: tuple[int, str], pair: Factors) -> Ten
 
 @torch.no_grad()
 def _norms_in_training(context: MethodContext, place: tuple[int, str], pair: Factors) -> Tensor:
-    """The same from ‖W‖², W Aᵀ and A Aᵀ: no matrix of the weights' size is made at every step."""
+    """‖W + B A‖ of each row, [O], from ‖W‖², W Aᵀ and A Aᵀ: no matrix of the weights' size is made at every step."""
     A, B = (part.float() for part in pair)
     cross = (context.times(*place, A).to(B.device) * B).sum(1)
     own = ((B @ (A @ A.T)) * B).sum(1)

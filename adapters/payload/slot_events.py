@@ -35,7 +35,7 @@ class SlotEvents:
 
     @classmethod
     def of(cls, device: torch.device) -> SlotEvents:
-        """Those of a GPU."""
+        """Makes the events of a GPU."""
         stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         return cls(stream, lambda: torch.cuda.current_stream(device), torch.cuda.stream)
 

@@ -44,7 +44,7 @@ TARGETED = (*WIDE, "ia3")
 
 def _not_reserved(name: str) -> str:
     if name == BARE:
-        raise ValueError(f"{BARE!r} means the bare base; choose another name")
+        raise ValueError(f"{BARE!r} is reserved for the bare base; choose another name")
     return name
 
 
@@ -74,9 +74,9 @@ class DataSource(_Frozen):
     """One source of training records: its name, its licence, and how many records came from it.
 
     Attributes:
-        name: Of the data set.
-        license: As its publisher names it.
-        n: Records.
+        name: Name of the data set.
+        license: Licence as its publisher names it.
+        n: Number of records.
     """
 
     name: str

@@ -63,7 +63,7 @@ def put(name: str, files: Mapping[str, bytes], origin: Mapping[str, Any]) -> Ver
     becomes the first version.
 
     Args:
-        name: The skill's.
+        name: Name of the skill.
         files: Tensors and card.
         origin: Where they came from; JSON data.
     """
@@ -85,8 +85,8 @@ def rollback(name: str, number: int | None = None) -> Version:
     """Makes an earlier version of a skill the current one again.
 
     Args:
-        name: The skill's.
-        number: Of the version; the one before the current one where None.
+        name: Name of the skill.
+        number: Number of the version; the one before the current one where None.
 
     Raises:
         InputError: There is no earlier version.

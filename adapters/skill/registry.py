@@ -46,7 +46,7 @@ def known_skills(base: str) -> dict[str, Path]:
     """Folders of the shipped skills and the user's, by name; a user's takes the place of a shipped one of its name.
 
     Args:
-        base: Whose shipped skills, by its name in the catalog; a base that is not there has none.
+        base: Name in the catalog of the base whose shipped skills are listed; a base that is not there has none.
     """
     return {**library(base), **registered()}
 

@@ -73,7 +73,7 @@ class Skill:
         return made
 
     def to(self, dtype: torch.dtype) -> Skill:
-        """The same skill with its matrices in another dtype; bfloat16 halves its file.
+        """A copy of the skill with its matrices in another dtype; bfloat16 halves its file.
 
         Vectors stay: a gain is near 1, where bfloat16 has too few steps, and they are few bytes.
         """

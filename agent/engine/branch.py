@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.timer import Clock
 
 
-class Stem(Protocol):
+class BranchParent(Protocol):
     """What a branch asks of its trunk."""
 
     base: Base
@@ -42,13 +42,13 @@ class Branch:
         sequence: What it stands on and holds.
         start: Length of the trunk.
         prefilled: Tokens that were computed to open the branch.
-        recomputed: Those of them that the bare base had computed before: what full activation costs.
+        recomputed: Prefilled tokens that the bare base had computed before: what full activation costs.
     """
 
     __slots__ = ("_closed", "_trunk", "author", "prefilled", "recomputed", "sequence", "start")
 
     def __init__(
-        self, trunk: Stem, author: Author, sequence: CachedSequence, prefilled: int, recomputed: int = 0
+        self, trunk: BranchParent, author: Author, sequence: CachedSequence, prefilled: int, recomputed: int = 0
     ) -> None:
         self._closed = False
         self._trunk = trunk

@@ -69,7 +69,7 @@ class GrammarGuide:
     Args:
         state: The grammar's fresh state.
         limit: The most tokens.
-        tokenizer: Of the tokens.
+        tokenizer: The tokenizer of the base.
         two_way: Weighs two openings of the text, and may take one.
         stop: Asked while an end is looked for, which may take seconds; true ends the search.
 

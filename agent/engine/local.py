@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 SLOT_SECONDS = 300.0
 """How long a step waits for a slot where the steps of other runs have all of them."""
 MEMBER_SECONDS = 2.0
-"""The same for the second skill of a mixture and those after it, while the slots of the first are held."""
+"""How long a mixture waits for the slot of its second or a later skill, while it holds those of the first."""
 
 
 class LocalStep:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.decoder.native_cache import distinct
 from loraloop.agent.engine.ledger import Author
-from loraloop.agent.engine.sequence import CachedSequence, Claim, Computes, common_prefix
+from loraloop.agent.engine.sequence import CachedSequence, Executes, RequestContext, common_prefix
 
 if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import BankBytes
@@ -65,7 +65,7 @@ class Memory:
 
     @property
     def bytes(self) -> int:
-        """Of all caches and tiers; grammars cannot be measured."""
+        """Bytes of all caches and tiers; grammars cannot be measured."""
         return self.trunks.bytes + self.prefixes.bytes + self.contexts.bytes + self.bank.device + self.bank.host
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,16 +118,16 @@ class PrefixCache:
         with self._changed:
             return stats_of([*self._pinned, *self._held], self.limit, self._evicted)
 
-    def take(self, ids: Sequence[int], known: int, claim: Claim) -> CachedSequence | None:
+    def take(self, ids: Sequence[int], known: int, request_context: RequestContext) -> CachedSequence | None:
         """The longest beginning of `ids` that is held; None if it is not worth more than what is known.
 
         Args:
             ids: A transcript.
             known: Tokens of it that the caller holds itself.
-            claim: The caller's; it ends the waiting.
+            request_context: The caller's; it ends the waiting.
         """
         with self._changed:
-            while (reading := self._in_progress(ids, known)) is not None and not claim.gone():
+            while (reading := self._in_progress(ids, known)) is not None and not request_context.gone():
                 reading.wanted = max(reading.wanted, common_prefix(reading.ids, ids))
                 self._changed.wait(0.05)
             best, count = self._best(ids)
@@ -171,7 +171,7 @@ class PrefixCache:
                     self._evicted += 1
             self._changed.notify_all()
 
-    def read(self, ids: Sequence[int], scheduler: Computes, author: Author) -> None:
+    def read(self, ids: Sequence[int], scheduler: Executes, author: Author) -> None:
         """Takes a first message from the folder, unless all of it is held already."""
         with self._changed:
             known = self._best(ids)[1] == len(ids)

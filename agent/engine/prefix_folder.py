@@ -19,7 +19,7 @@ from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder.native_cache import NativeCache
 from loraloop.adapters.base.decoder.native_decoder import NativeDecoder
 from loraloop.agent.engine.ledger import Author
-from loraloop.agent.engine.sequence import CachedSequence, Computes
+from loraloop.agent.engine.sequence import CachedSequence, Executes
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class PrefixFolder:
 
     Args:
         folder: Made when something is first saved.
-        base: Whose transcripts; only one that the C decoder serves keeps any.
+        base: The base whose transcripts are saved; without the C decoder nothing is.
         most: Bound in bytes.
     """
 
@@ -52,7 +52,7 @@ class PrefixFolder:
         build = decoder.native.build if isinstance(decoder, NativeDecoder) else ""
         self._identity = f"{prints.architecture}|{prints.weights}|{build}|".encode()
 
-    def load(self, ids: Sequence[int], scheduler: Computes, author: Author) -> CachedSequence | None:
+    def load(self, ids: Sequence[int], scheduler: Executes, author: Author) -> CachedSequence | None:
         """The sequence of exactly these tokens; None if there is no good file of it."""
         if not self.active or len(ids) < WORTH:
             return None

@@ -131,7 +131,7 @@ class TwoWayChoice:
         before: Another choice, which is weighed first on the same logits.
 
     Attributes:
-        probability: Of the first way; None until the ways have parted.
+        probability: Probability of the first text; None until the two texts have parted.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class TwoWayChoice:
 
         Args:
             ids: The text so far.
-            logits: Of what follows.
+            logits: Logits `[V]` of the next token.
         """
         if self.before is not None:
             self.before.weigh_(ids, logits)

@@ -1,9 +1,9 @@
 """The scheduler: one thread at a time owns the base, and each of its forwards serves all runs that wait, whatever their
 skills.
 
-A run submits *work*: the token that it has chosen, a stretch of tokens that its grammar forces, or a prompt. Every tick
-takes one row of each, forms one forward of them, and hands every run its states. Masks, sampling and grammars are the
-runs' own threads' business, while the next forward runs.
+A run submits *requests*: the token that it has chosen, a stretch of tokens that its grammar forces, or a prompt. Every
+tick takes one row of each, forms one forward of them, and hands every run its states. Masks, sampling and grammars are
+the runs' own threads' business, while the next forward runs.
 
 - **One run alone** computes on its own thread, in the shapes it asks for: as fast as without a scheduler, bit for bit.
 - **Waiting.** What a row saves by joining a forward is one reading of the weights, which is what a forward of one row
@@ -16,8 +16,8 @@ runs' own threads' business, while the next forward runs.
   `CHUNK` tokens.
 - **Fairness.** Rows that generate come first in the order in which they were submitted, prompts take turns; where not
   all fit, higher priorities go before lower ones.
-- **Limits.** At most `queue` works wait; one more is a LimitError. What was cancelled, or is past its deadline, leaves
-  before the next tick.
+- **Limits.** At most `queue` requests wait; one more is a LimitError. A request that was cancelled, or is past its
+  deadline, leaves before the next tick.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from loraloop.agent.engine.sequence import CachedSequence, Interrupted, Work
+from loraloop.agent.engine.sequence import CachedSequence, ComputeRequest, Interrupted
 from loraloop.tool_schemas.errors import LimitError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Attached, Base
 
 QUEUE = 256
-"""Works that wait at most."""
+"""Requests that wait at most."""
 ROWS = 64
 """Rows of one forward at most."""
 CHUNK = 512
@@ -69,8 +69,8 @@ class Pace:
     """How long forwards take, as measured: moving averages in seconds.
 
     Attributes:
-        ticks: Of forwards without prompts, by their tokens.
-        token: What a prompt's token adds.
+        ticks: Seconds of forwards without prompts, by their number of tokens.
+        token: Seconds that each token of a prompt adds.
         stretched: Forwards of both since the last one without prompts.
     """
 
@@ -80,11 +80,12 @@ class Pace:
 
     @property
     def alone(self) -> float:
-        """Of a forward of one row, or of the fewest rows that were seen."""
+        """Seconds of a forward of one row, or of the fewest rows that were seen."""
         return self.ticks.get(1) or (self.ticks[min(self.ticks)] if self.ticks else 0.0)
 
     def tick(self, tokens: int) -> float:
-        """Of a forward without prompts: of the measured number of tokens next to it, from half of it on; else 0."""
+        """Seconds of a forward of so many tokens without prompts, by the nearest measured number from half of it on;
+        else 0."""
         return self.ticks.get(max((n for n in self.ticks if n <= tokens <= 2 * n), default=0), 0.0)
 
     def measured(self, tokens: int, prompt: int, seconds: float) -> None:
@@ -148,7 +149,7 @@ class Scheduler:
         self._process = os.getpid()
         self._lock = Lock()
         self._changed = Condition(self._lock)
-        self._queue: list[Work] = []
+        self._queue: list[ComputeRequest] = []
         self._between: dict[CachedSequence, float] = {}  # those whose run is between two tokens, and since when
         self._busy = False
         self._thread: Thread | None = None
@@ -159,29 +160,29 @@ class Scheduler:
         with self._lock:
             return SchedulerStats(self._forwards, self._rows, self._tokens, len(self._queue), self._most)
 
-    def compute(self, works: Sequence[Work]) -> None:
-        """Computes works of different sequences, and waits for them.
+    def compute(self, requests: Sequence[ComputeRequest]) -> None:
+        """Computes requests of different sequences, and waits for them.
 
         Raises:
             LimitError: Too much waits already.
-            Interrupted: The claim of one is gone.
+            Interrupted: The run of one of them was cancelled, or its deadline is over.
             SkillError: Weights gave what is not finite.
         """
         if self._process != os.getpid():
             self._begin()
         with self._lock:
-            for work in works:
-                self._between.pop(work.sequence, None)
+            for request in requests:
+                self._between.pop(request.sequence, None)
             alone = not self._busy and not self._queue and not self._generating()
             if alone:
                 self._busy = True
             else:
-                self._enqueue(works)
+                self._enqueue(requests)
         if alone:
-            self._alone(works)
+            self._alone(requests)
         else:
-            self._wait(works)
-        error = next((work.error for work in works if work.error is not None), None)
+            self._wait(requests)
+        error = next((request.error for request in requests if request.error is not None), None)
         if error is not None:
             raise error
 
@@ -191,19 +192,21 @@ class Scheduler:
             if self._between.pop(sequence, None) is not None and self._queue:
                 self._changed.notify()
 
-    def _alone(self, works: Sequence[Work]) -> None:
+    def _alone(self, requests: Sequence[ComputeRequest]) -> None:
         """Computes on the caller's thread, chunk by chunk, until others have submitted something."""
-        live = list(works)
+        live = list(requests)
         try:
             while live:
-                self._forward([(work, min(work.rest, CHUNK)) for work in live], alone=True)
-                live = [work for work in live if work.rest and work.error is None and not self._gone(work)]
+                self._forward([(request, min(request.rest, CHUNK)) for request in live], alone=True)
+                live = [
+                    request for request in live if request.rest and request.error is None and not self._gone(request)
+                ]
                 if live and self._queue:
                     break
         finally:
             with self._lock:
                 self._busy = False
-                self._expect(works)
+                self._expect(requests)
                 if self._queue:
                     self._wake()
                 if live:
@@ -215,30 +218,30 @@ class Scheduler:
         """Whether a run is between two tokens; those that are away are forgotten. The lock is held."""
         if self._between:
             since = perf_counter() - AWAY
-            self._between = {sequence: given for sequence, given in self._between.items() if given > since}
+            self._between = {sequence: begun for sequence, begun in self._between.items() if begun > since}
         return bool(self._between)
 
     def _worth_waiting(self) -> float:
         """Seconds for which a tick waits for runs that are between two tokens. The lock is held."""
         return max(self._between.values(), default=0.0) + self._pace.alone - perf_counter()
 
-    def _expect(self, works: Sequence[Work]) -> None:
+    def _expect(self, requests: Sequence[ComputeRequest]) -> None:
         """Runs that have their logits will soon submit the token that they choose; the lock is held."""
-        for work in works:
-            if work.scores is not None and work.error is None:
-                self._between[work.sequence] = work.submitted
+        for request in requests:
+            if request.scores is not None and request.error is None:
+                self._between[request.sequence] = request.submitted
 
-    def _enqueue(self, works: Sequence[Work]) -> None:
-        """Adds works to the queue; the lock is held."""
-        if len(self._queue) + len(works) > self._limit:
+    def _enqueue(self, requests: Sequence[ComputeRequest]) -> None:
+        """Adds requests to the queue; the lock is held."""
+        if len(self._queue) + len(requests) > self._limit:
             raise LimitError(
-                f"{len(self._queue)} works wait for the base and {len(works)} more were submitted, but at most "
+                f"{len(self._queue)} requests wait for the base and {len(requests)} more were submitted, but at most "
                 f"{self._limit} may wait: run fewer agents at once (concurrency=…), or load the runtime with queue=…"
             )
-        for work in works:
-            work.gate.acquire()
+        for request in requests:
+            request.gate.acquire()
         begins = not self._queue
-        self._queue.extend(works)
+        self._queue.extend(requests)
         self._most = max(self._most, len(self._queue))
         if begins or self._worth_waiting() <= 0:
             self._wake()
@@ -251,16 +254,16 @@ class Scheduler:
         else:
             self._changed.notify()
 
-    def _wait(self, works: Sequence[Work]) -> None:
+    def _wait(self, requests: Sequence[ComputeRequest]) -> None:
         try:
-            for work in works:
-                work.gate.acquire()
+            for request in requests:
+                request.gate.acquire()
         except BaseException:  # an interrupt of the main thread: nothing may be computed for it any more
             with self._lock:
-                left = [work for work in works if work not in self._queue]
-                self._queue = [work for work in self._queue if work not in works]
-            for work in left:
-                work.gate.acquire(timeout=60)
+                left = [request for request in requests if request not in self._queue]
+                self._queue = [request for request in self._queue if request not in requests]
+            for request in left:
+                request.gate.acquire(timeout=60)
             raise
 
     def _run(self) -> None:
@@ -274,12 +277,12 @@ class Scheduler:
             done = self._tick(batch)
             with self._lock:
                 self._busy = False
-                self._queue.extend(work for work, _ in batch if work not in done)
+                self._queue.extend(request for request, _ in batch if request not in done)
                 self._expect(done)
-            for work in done:
-                work.gate.release()
+            for request in done:
+                request.gate.release()
 
-    def _next(self) -> list[tuple[Work, int]] | None:
+    def _next(self) -> list[tuple[ComputeRequest, int]] | None:
         """What the next forward computes, taken off the queue; None where nothing came for long. The lock is held."""
         while True:
             while self._busy or not self._queue:
@@ -294,89 +297,90 @@ class Scheduler:
                 return self._picked()
 
     def _drop(self) -> None:
-        """Lets go of works that nobody wants any more. The lock is held."""
-        gone = [work for work in self._queue if self._gone(work)]
+        """Takes requests that nobody wants any more off the queue. The lock is held."""
+        gone = [request for request in self._queue if self._gone(request)]
         if gone:
-            self._queue = [work for work in self._queue if work.error is None]
-            for work in gone:
-                work.gate.release()
+            self._queue = [request for request in self._queue if request.error is None]
+            for request in gone:
+                request.gate.release()
 
-    def _gone(self, work: Work) -> bool:
-        """Whether nobody wants a work any more; its error says why then."""
+    def _gone(self, request: ComputeRequest) -> bool:
+        """Whether nobody wants a request any more; its error says why then."""
         try:
-            if reason := work.sequence.claim.gone():
-                work.error = Interrupted(reason)
+            if reason := request.sequence.request_context.gone():
+                request.error = Interrupted(reason)
         except (Exception, SystemExit) as error:  # of the caller's own question
-            work.error = error
-        return work.error is not None
+            request.error = error
+        return request.error is not None
 
-    def _picked(self) -> list[tuple[Work, int]]:
-        """Takes the next forward's works off the queue, each with how many of its tokens. The lock is held."""
-        queue = sorted(self._queue, key=lambda work: -work.sequence.claim.priority)  # stable: else as submitted
-        urgent = [work for work in queue if work.logits and work.rest <= URGENT]
-        batch: list[tuple[Work, int]] = []
+    def _picked(self) -> list[tuple[ComputeRequest, int]]:
+        """Takes the next forward's requests off the queue, each with how many of its tokens. The lock is held."""
+        # The sort is stable: requests of one priority stay in the order in which they were submitted.
+        queue = sorted(self._queue, key=lambda request: -request.sequence.request_context.priority)
+        urgent = [request for request in queue if request.logits and request.rest <= URGENT]
+        batch: list[tuple[ComputeRequest, int]] = []
         tokens = 0
-        for work in urgent[:ROWS]:
-            if not batch or tokens + work.rest <= 2 * URGENT:
-                batch.append((work, work.rest))
-                tokens += work.rest
+        for request in urgent[:ROWS]:
+            if not batch or tokens + request.rest <= 2 * URGENT:
+                batch.append((request, request.rest))
+                tokens += request.rest
         room = CHUNK
         if batch:
             room = self._pace.chunk(tokens)
         elif self._generating():
             room = max(1, self._pace.chunk(len(self._between)))
-        for work in queue:
-            prompt = not work.logits or work.rest > URGENT
+        for request in queue:
+            prompt = not request.logits or request.rest > URGENT
             if prompt and room and len(batch) < ROWS:
-                batch.append((work, min(work.rest, room)))
-                room -= min(work.rest, room)
-        taken = {id(work) for work, _ in batch}
-        self._queue = [work for work in self._queue if id(work) not in taken]
+                batch.append((request, min(request.rest, room)))
+                room -= min(request.rest, room)
+        taken = {id(request) for request, _ in batch}
+        self._queue = [request for request in self._queue if id(request) not in taken]
         return batch
 
-    def _tick(self, batch: list[tuple[Work, int]]) -> list[Work]:
-        """One forward; returns the works that are done with."""
-        before = [work.done for work, _ in batch]
+    def _tick(self, batch: list[tuple[ComputeRequest, int]]) -> list[ComputeRequest]:
+        """One forward; returns the requests that are done with."""
+        before = [request.done for request, _ in batch]
         try:
             self._forward(batch)
         except Exception as error:
-            if len(batch) > 1 and before == [work.done for work, _ in batch]:
+            if len(batch) > 1 and before == [request.done for request, _ in batch]:
                 for each in batch:  # nothing was kept of it; whose fault it is shows alone
                     self._tick([each])
             else:
-                for work, _ in batch:
-                    work.error = work.error or error
-        return [work for work, _ in batch if not work.rest or work.error is not None]
+                for request, _ in batch:
+                    request.error = request.error or error
+        return [request for request, _ in batch if not request.rest or request.error is not None]
 
-    def _forward(self, batch: Sequence[tuple[Work, int]], alone: bool = False) -> None:
+    def _forward(self, batch: Sequence[tuple[ComputeRequest, int]], alone: bool = False) -> None:
         start = perf_counter()
         keep: tuple[int, ...] = ()
-        for work, _ in batch:
-            keep = work.keep if not keep else tuple(sorted({*keep, *work.keep})) if work.keep else keep
-        rows = [work.row(count) for work, count in batch]
+        for request, _ in batch:
+            keep = request.keep if not keep else tuple(sorted({*keep, *request.keep})) if request.keep else keep
+        rows = [request.row(count) for request, count in batch]
         out = self.base.forward(rows, attached=self.attached, keep=keep)
         finite = isfinite(out.hidden.sum().item())
         place = tokens = prompt = 0
-        for work, count in batch:
-            if work.clock is not None:
-                work.clock.shared(0.0 if alone else start - work.submitted, len(batch))
-            place = work.take(out, place, count, finite)
+        for request, count in batch:
+            if request.clock is not None:
+                request.clock.shared(0.0 if alone else start - request.submitted, len(batch))
+            place = request.take(out, place, count, finite)
             tokens += count
-            prompt += count if not work.logits or count > URGENT else 0
-        self._score([work for work, _ in batch if work.logits and work.state is not None])
+            prompt += count if not request.logits or count > URGENT else 0
+        self._score([request for request, _ in batch if request.logits and request.state is not None])
         end = perf_counter()
-        for work, _ in batch:
-            work.submitted = end  # what it waits from now on is for its next chunk
+        for request, _ in batch:
+            request.submitted = end  # what it waits from now on is for its next chunk
         self._pace.measured(tokens, prompt, end - start)
         self._forwards += 1
         self._rows += len(batch)
         self._tokens += tokens
 
-    def _score(self, works: Sequence[Work]) -> None:
-        """The logits of works whose last token is computed."""
-        if len(works) == 1 and works[0].state is not None:
-            works[0].scores = self.base.logits(works[0].state[None])[0]
-        elif works:
-            scores = self.base.logits(torch.stack([work.state for work in works if work.state is not None]))
-            for work, row in zip(works, scores, strict=True):
-                work.scores = row
+    def _score(self, requests: Sequence[ComputeRequest]) -> None:
+        """The logits of requests whose last token is computed."""
+        if len(requests) == 1 and requests[0].state is not None:
+            requests[0].scores = self.base.logits(requests[0].state[None])[0]
+        elif requests:
+            scores = self.base.logits(torch.stack([request.state for request in requests if request.state is not None]))
+            for request, row in zip(requests, scores, strict=True):
+                request.scores = row

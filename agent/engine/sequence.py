@@ -34,13 +34,13 @@ class Interrupted(TimeLimitError):
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """On whose behalf a sequence asks for forwards.
+class RequestContext:
+    """The priority, deadline and cancellation of the run for which a sequence is computed.
 
     Attributes:
         priority: Where not all fit into one forward, higher ones come first; 0 for most, 1 for runs with a person
             waiting.
-        deadline: Of `time.monotonic()`, after which nothing more is computed.
+        deadline: Time of `time.monotonic()` after which nothing more is computed.
         cancelled: Asked between forwards; true ends the waiting.
     """
 
@@ -64,13 +64,13 @@ class MessageSpan:
     end: int
 
 
-class Computes(Protocol):
+class Executes(Protocol):
     """What a sequence asks of the scheduler."""
 
     base: Base
     attached: Attached | None
 
-    def compute(self, works: Sequence[Work]) -> None: ...
+    def compute(self, requests: Sequence[ComputeRequest]) -> None: ...
 
     def leave(self, sequence: CachedSequence) -> None: ...
 
@@ -86,20 +86,20 @@ class CachedSequence:
         cache: What is held already; empty where None.
 
     Attributes:
-        claim: On whose behalf it is computed.
+        request_context: Priority, deadline and cancellation of the run that it is computed for.
         broken: Whether something that is not finite was computed on it; then nobody else may go on from it.
     """
 
-    __slots__ = ("at", "broken", "cache", "claim", "due", "ids", "ledger", "scheduler", "virtual")
+    __slots__ = ("at", "broken", "cache", "due", "ids", "ledger", "request_context", "scheduler", "virtual")
 
-    def __init__(self, scheduler: Computes, cache: AnyCache | None = None) -> None:
+    def __init__(self, scheduler: Executes, cache: AnyCache | None = None) -> None:
         self.scheduler = scheduler
         self.cache = scheduler.base.new_cache() if cache is None else cache
         self.ids: list[int] = []
         self.ledger = Ledger()
         self.at = self.virtual = 0
         self.due: Tensor | None = None  # a prompt's embeddings, computed with the tokens that follow
-        self.claim = Claim()
+        self.request_context = RequestContext()
         self.broken = False
 
     @property
@@ -138,22 +138,22 @@ class CachedSequence:
         if self.virtual or self.due is not None:
             self._cut(self.at, self.at)
 
-    def feed(self, author: Author, ids: Sequence[int], **wanted: object) -> Work:
+    def feed(self, author: Author, ids: Sequence[int], **wanted: object) -> ComputeRequest:
         """Computes `ids` on top of what is held, with whatever else the base has to do.
 
         Args:
             author: Who computes.
             ids: At least one token.
-            **wanted: Of `Work`: `keep`, `keep_from`, `logits`, `clock`.
+            **wanted: Fields of `ComputeRequest`: `keep`, `keep_from`, `logits`, `clock`.
 
         Raises:
             LedgerError: if something held is not valid for `author`.
             SkillError: if the author's weights give what is not finite.
             LimitError: if too much waits for the base, or `Interrupted`.
         """
-        work = Work(self, author, ids, **wanted)  # type: ignore[arg-type]
-        self.scheduler.compute((work,))
-        return work
+        request = ComputeRequest(self, author, ids, **wanted)  # type: ignore[arg-type]
+        self.scheduler.compute((request,))
+        return request
 
     def truncate(self, length: int) -> None:
         """Forgets everything after `length` tokens; nothing is computed. Virtual tokens stay if they stand before."""
@@ -184,7 +184,7 @@ class CachedSequence:
 
 
 @dataclass(slots=True, eq=False)
-class Work:
+class ComputeRequest:
     """Tokens that a sequence has to compute next, and what is wanted of them; the scheduler may cut them into chunks.
 
     Attributes:
@@ -194,7 +194,7 @@ class Work:
         keep: Layers whose output is kept.
         keep_from: The first of the tokens whose outputs are kept.
         logits: Whether the logits after the last token are wanted, as a run does that goes on from token to token.
-        clock: Told how long the work waited, and with how many it shared its forwards.
+        clock: Told how long the request waited, and with how many it shared its forwards.
         state: [H] The final state of the last token, once all are computed.
         kept: By layer [T, H] of the tokens from `keep_from` on.
         scores: [V] The logits, in fp32.
@@ -240,7 +240,7 @@ class Work:
 
         Args:
             out: The forward.
-            start: Where the work's row begins in it.
+            start: Where the request's row begins in it.
             count: Tokens of the row.
             finite: Whether all that the forward gave is known to be finite.
 

@@ -64,6 +64,6 @@ class Clock:
         return {name: round(value * 1e3, 3) for name, value in self.seconds.items() if value}
 
     def added(self, known: Mapping[str, float]) -> dict[str, float]:
-        """The same and the milliseconds of an earlier part, phase by phase."""
+        """Milliseconds by phase, those of an earlier part of the same step added."""
         own = self.milliseconds()
         return {name: round(own.get(name, 0.0) + known.get(name, 0.0), 3) for name in dict.fromkeys((*own, *known))}

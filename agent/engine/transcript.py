@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
-from loraloop.agent.engine.sequence import Claim, MessageSpan
+from loraloop.agent.engine.sequence import MessageSpan, RequestContext
 from loraloop.tool_schemas.errors import ContextLengthError
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ class Transcript:
         context: Positions to use at most; the base's own number where None.
     """
 
-    claim: Claim
+    request_context: RequestContext
 
     def __init__(self, base: Base, context: int | None = None) -> None:
         self.base = base
         self.context = min(context or base.config.max_positions, base.config.max_positions)
         self.ids: list[int] = []
         self.messages: list[MessageSpan] = []
-        self.claim = Claim()
+        self.request_context = RequestContext()
 
     @property
     def pending(self) -> int:

@@ -16,7 +16,7 @@ from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.ledger import Author
 from loraloop.agent.engine.prefix_cache import WORTH, CacheStats, FullCaches, PrefixCache, stats_of
 from loraloop.agent.engine.scheduler import Scheduler
-from loraloop.agent.engine.sequence import CachedSequence, Claim, MessageSpan
+from loraloop.agent.engine.sequence import CachedSequence, MessageSpan, RequestContext
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.engine.transcript import Transcript
 
@@ -66,13 +66,13 @@ class Trunk(Transcript):
         self._open: Branch | None = None
 
     @property
-    def claim(self) -> Claim:
+    def request_context(self) -> RequestContext:
         """On whose behalf it is computed."""
-        return self.sequence.claim
+        return self.sequence.request_context
 
-    @claim.setter
-    def claim(self, claim: Claim) -> None:
-        self.sequence.claim = claim
+    @request_context.setter
+    def request_context(self, request_context: RequestContext) -> None:
+        self.sequence.request_context = request_context
 
     @property
     def pending(self) -> int:
@@ -130,9 +130,9 @@ class Trunk(Transcript):
         if prefixes.folder is not None and (first := self._instructed()) <= self._kept_from:
             prefixes.read(self.ids[:first], self.scheduler, self.author)
         wanted = self.ids if not self.keep_layers else self.ids[: self._kept_from]
-        found = prefixes.take(wanted, 0, self.claim) if len(wanted) >= WORTH else None
+        found = prefixes.take(wanted, 0, self.request_context) if len(wanted) >= WORTH else None
         if found is not None:
-            found.claim = self.claim
+            found.request_context = self.request_context
             self.sequence = found
 
     def _give_prefix(self, prefixes: PrefixCache) -> None:
@@ -214,7 +214,7 @@ class Trunk(Transcript):
     def rest(self) -> None:
         """Drops what only a running agent needs: kept hidden states, and room for more tokens."""
         self.sequence.cache.trim()
-        self.claim = Claim()
+        self.request_context = RequestContext()
         self._kept = {layer: [] for layer in self.keep_layers}
         self._kept_from = len(self.ids)
 
@@ -226,7 +226,7 @@ class Trunk(Transcript):
             if sequence is None:
                 sequence = CachedSequence(self.scheduler)
                 sequence.begin(author)
-            sequence.claim, start = self.claim, sequence.length
+            sequence.request_context, start = self.request_context, sequence.length
             while sequence.length < len(self.ids):
                 sequence.feed(author, self.ids[sequence.length : sequence.length + self._chunk], clock=clock)
         return sequence, sequence.length - start

@@ -61,18 +61,20 @@ def records_in(messages: Sequence[Message]) -> list[CallRecord]:
         if message.role == "assistant":
             waiting = [(call["name"], call["arguments"]) for call in calls_of(message.content) or ()]
         elif message.role == "tool":
-            told = _told(message.content)
-            at = next((at for at, (name, _) in enumerate(waiting) if name == told.get("name")), None)
+            result = _result_of(message.content)
+            at = next((at for at, (name, _) in enumerate(waiting) if name == result.get("name")), None)
             arguments = {} if at is None else waiting.pop(at)[1]
-            error = None if told.get("error") is None else str(told["error"])
+            error = None if result.get("error") is None else str(result["error"])
             denied = "denied" if error is not None and error.startswith(Deny().error) else ""
-            found.append(CallRecord(str(told.get("name", "")), arguments, told.get("result"), error, approval=denied))
+            found.append(
+                CallRecord(str(result.get("name", "")), arguments, result.get("result"), error, approval=denied)
+            )
     return found[-MOST:]
 
 
-def _told(content: str) -> dict[str, object]:
+def _result_of(content: str) -> dict[str, object]:
     try:
-        told = json.loads(content)
+        result = json.loads(content)
     except (ValueError, RecursionError):
-        told = None
-    return told if isinstance(told, dict) else {"name": "", "result": content}
+        result = None
+    return result if isinstance(result, dict) else {"name": "", "result": content}

@@ -97,8 +97,8 @@ class DocumentGate:
         try:
             trunk = judge.read([_ASKED, _CALLED, found])
             if gate.screen != 0:
-                least, positive = screen_says(gate, said := judge.screen(trunk))
-                record = replace(record, screen=said.probability, screen_from=least)
+                least, positive = screen_says(gate, screened := judge.screen(trunk))
+                record = replace(record, screen=screened.probability, screen_from=least)
                 if not positive:
                     return record
             judged = judge.judge(trunk)

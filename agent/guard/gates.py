@@ -67,10 +67,10 @@ class Gates:
                 yield self._record(replace(record, undecided=True))
                 continue
             if gate.screen != 0:
-                said = self._screen(trunk, at)
-                least, positive = screen_says(gate, said)
-                record = replace(record, screen=said.probability, screen_from=least)
-                yield Screened(self._run_id, index, said.probability, positive, place=place, threshold=least)
+                screened = self._screen(trunk, at)
+                least, positive = screen_says(gate, screened)
+                record = replace(record, screen=screened.probability, screen_from=least)
+                yield Screened(self._run_id, index, screened.probability, positive, place=place, threshold=least)
                 if not positive:
                     yield self._record(record)
                     continue
@@ -106,7 +106,7 @@ class Gates:
         Args:
             trunk: The transcript, no branch open.
             index: The step.
-            outcome: Of the verdict.
+            outcome: The outcome of the verdict's step.
             out: What was generated.
         """
         suspect = self._state.waiting.pop(0)
@@ -192,14 +192,14 @@ class Gates:
                 record = replace(record, screen=screened.probability, screen_from=least)
                 if not positive:
                     return record
-            said = judge.judge(trunk)
+            judgement = judge.judge(trunk)
         except (ContextLengthError, LimitError, SchemaError):  # too long to be judged, or the verdict is unreadable
             stopped = gate.fail == "closed"
             record = replace(record, undecided=True, category=UNDECIDED if stopped else "")
             return replace(record, outcome="refused" if stopped else "passed")
-        outcome = "refused" if said.verdict.unsafe else "safe"
-        record = replace(record, unsafe=said.probability, unsafe_from=said.threshold, outcome=outcome)
-        return replace(record, category=said.verdict.category)
+        outcome = "refused" if judgement.verdict.unsafe else "safe"
+        record = replace(record, unsafe=judgement.probability, unsafe_from=judgement.threshold, outcome=outcome)
+        return replace(record, category=judgement.verdict.category)
 
     def _record(self, record: GateRecord) -> Gated:
         self._state.records.append(record)
@@ -209,27 +209,27 @@ class Gates:
         gate = next((self._guard.gate(place) for place in PLACES.values() if place == record.place), None)
         if gate is None:
             raise InputError(
-                f"a message waits for the guard's gate {record.place!r}, which it has no more: give the same guard"
+                f"a message waits for the gate {record.place!r}, which this guard lacks: give the run's own guard"
             )
         return gate
 
     def _screen(self, trunk: Transcript, at: int) -> ScreenResult:
         """What the router's screen says of a message."""
         message, router = trunk.messages[at].message, self._runtime.router
-        before, said = [span.message for span in trunk.messages[:at]], _own_words(message)
+        before, judged = [span.message for span in trunk.messages[:at]], _own_words(message)
         kept = {}
         if router.layers:
-            kept = trunk.features(at) if said is message else self._trunk_up_to(trunk, at).features()
-        return router.screen(router.features(kept, [*before, said]))
+            kept = trunk.features(at) if judged is message else self._trunk_up_to(trunk, at).features()
+        return router.screen(router.features(kept, [*before, judged]))
 
     def _trunk_up_to(self, trunk: Transcript, at: int) -> Transcript:
         """The trunk up to a message; of this message it holds only what somebody wrote."""
         span = trunk.messages[at]
-        said = _own_words(span.message)
-        if said is span.message:
+        judged = _own_words(span.message)
+        if judged is span.message:
             return trunk if at == len(trunk.messages) - 1 else trunk.fork(span.end)
         heard = trunk.fork(span.start)
-        heard.append(said, self._chat.message(said.role, said.content))
+        heard.append(judged, self._chat.message(judged.role, judged.content))
         return heard
 
     def _withhold(self, trunk: Transcript, at: int, tool: str) -> bool:
@@ -247,11 +247,11 @@ class Gates:
         return True
 
 
-def screen_says(gate: Gate, said: ScreenResult) -> tuple[float, bool]:
+def screen_says(gate: Gate, screened: ScreenResult) -> tuple[float, bool]:
     """The screen's threshold at a gate, and whether the safety skill has to judge the text."""
     if gate.screen is None:
-        return said.threshold, said.positive
-    return gate.screen, said.probability >= gate.screen
+        return screened.threshold, screened.positive
+    return gate.screen, screened.probability >= gate.screen
 
 
 def _own_words(message: Message) -> Message:

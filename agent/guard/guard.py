@@ -111,7 +111,9 @@ class Guard:
             if gate is not None and not isinstance(gate, Gate):
                 raise InputError(f"{place} is {gate!r}: give a Gate(…), or None for no gate")
             if gate is not None and gate.then == "withhold" and place != "tools":
-                raise InputError(f"{place} has a gate that withholds: only results of tools can be withheld")
+                raise InputError(
+                    f"{place} has a gate with then='withhold', which works for tools only: use then='refuse'"
+                )
         if self.after_untrusted not in get_args(Reach):
             raise unknown("value of after_untrusted", str(self.after_untrusted), get_args(Reach))
         check_probability("planned_from", self.planned_from)

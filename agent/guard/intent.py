@@ -28,8 +28,8 @@ yes"""
 
 def user_words(messages: Sequence[Message]) -> str:
     """The user's own words in a transcript: no passages, and no message that is not trusted."""
-    said = (each for each in messages if each.role == "user" and (each.origin is None or each.origin.trusted))
-    return " ".join(map(words_of, said))
+    trusted = (each for each in messages if each.role == "user" and (each.origin is None or each.origin.trusted))
+    return " ".join(map(words_of, trusted))
 
 
 def needed_tools(
@@ -71,8 +71,8 @@ def needed_tools(
 
 def _action(described: str) -> str:
     """A description as the end of a sentence."""
-    said = fold(described)
-    return said[:1].lower() + said[1:]
+    words = fold(described)
+    return words[:1].lower() + words[1:]
 
 
 def _says_yes(runtime: Runtime, trunk: Transcript, threshold: float | None) -> bool:

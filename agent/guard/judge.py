@@ -23,14 +23,14 @@ TOKENS = 96
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a skill says of a message.
+    """A skill's verdict on a message.
 
     Attributes:
-        verdict: As decoded.
-        text: What was decoded.
-        probability: The skill's, that the message is unsafe.
-        threshold: From which it is judged so; None: the likelier verdict counts.
-        seconds: What the branch took.
+        verdict: The decoded verdict.
+        text: The decoded text.
+        probability: The skill's probability that the message is unsafe.
+        threshold: Minimum probability at which the message is judged unsafe; None: the likelier verdict counts.
+        seconds: Seconds that the branch took.
     """
 
     verdict: Verdict
@@ -81,6 +81,6 @@ class Judge:
         grammar = runtime.grammar(JsonSchema(verdict_schema()))
         request = StepRequest(choice=self.skill, grammar=grammar, max_tokens=TOKENS, openings=openings)
         out = run_step(runtime.engine, trunk, request)
-        said = verdict_of(out.text)
-        chance = float(said.unsafe) if out.weighed is None else out.weighed
-        return Judgement(said, out.text, chance, out.threshold, perf_counter() - start)
+        verdict = verdict_of(out.text)
+        chance = float(verdict.unsafe) if out.weighed is None else out.weighed
+        return Judgement(verdict, out.text, chance, out.threshold, perf_counter() - start)

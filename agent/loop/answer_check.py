@@ -53,9 +53,9 @@ def value_flaws(
     place = Evidence.of(texts)
     columns = [column for each in records for column in columns_of(each.result)]
     found = []
-    for kind, said, readings_of_it in values_in(text):
+    for kind, value, readings_of_it in values_in(text):
         if not any(_stands(kind, each, place, columns) for each in readings_of_it):
-            found.append(AnswerFlaw(kind, said))
+            found.append(AnswerFlaw(kind, value))
     return tuple(dict.fromkeys(found))
 
 

@@ -161,8 +161,8 @@ def _after_note(message: Message, note: str) -> Message:
 def _stub(content: str, count: Callable[[str], int]) -> str:
     """A result in `STUB` tokens: the tool's name, the beginning of the result, and how much was left out."""
     try:
-        said = json.loads(content)
-        record = CallRecord(said["name"], {}, said.get("result"), said.get("error", said.get("retry")), 0.0)
+        result = json.loads(content)
+        record = CallRecord(result["name"], {}, result.get("result"), result.get("error", result.get("retry")), 0.0)
     except (ValueError, TypeError, KeyError, AttributeError):  # no result that a run wrote
         return f"… ({count(content)} tokens left out)"
-    return shorten_result(replace(record, retry="retry" in said), STUB, count)[0]
+    return shorten_result(replace(record, retry="retry" in result), STUB, count)[0]

@@ -46,7 +46,7 @@ class RunReader(Generic[T]):
             InputError: while the run is not over.
         """
         if self._run is None or self._run.result is None:
-            raise InputError("the run is not over: go on to its end first")
+            raise InputError("the run has not ended: iterate to its end first")
         return self._run.result
 
     def cancel(self) -> None:

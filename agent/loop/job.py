@@ -119,7 +119,7 @@ def check_policy(policy: Policy, tools: tuple[Tool, ...], limits: Limits, runtim
         InputError: There is nothing to call, or the policy or the limits contradict it.
     """
     names = [tool.name for tool in tools]
-    for name in policy.asked - {"*", PYTHON, *names}:
+    for name in policy.approval_names - {"*", PYTHON, *names}:
         raise unknown("tool to ask about", name, (*names, PYTHON, "*"))
     for each in (*policy.choices, *policy.forbid):
         runtime.check(each)

@@ -211,16 +211,16 @@ def flawed(outcome: Outcome, flaws: tuple[AnswerFlaw, ...], error: str, records:
     """An answer that the records do not bear out: it is written again, or what the records say is the answer.
 
     Args:
-        outcome: Of the answer.
+        outcome: The outcome of the answer as it was written.
         flaws: What is wrong with it.
         error: What the model is told about that.
         records: What the records say.
         again: Whether it may be written again.
     """
-    told = Outcome("flawed", keep=False, error=error, flaws=flaws, records=records)
+    dropped = Outcome("flawed", keep=False, error=error, flaws=flaws, records=records)
     if again:
-        return replace(told, again=True)
-    return replace(told, stop=outcome.stop, output=records, citations=outcome.citations, mask=outcome.mask)
+        return replace(dropped, again=True)
+    return replace(dropped, stop=outcome.stop, output=records, citations=outcome.citations, mask=outcome.mask)
 
 
 def _verdict(text: str, flaw: str) -> Outcome:

@@ -129,7 +129,7 @@ class Pending:
             if name not in self.tools:
                 raise unknown("tool", str(name), self.tools)
         if self._runtime.contract(self.decision.choice) == "calls" and set(self.tools) <= set(names):
-            raise InputError(f"{self.skill!r} calls tools, and none is left: use another skill first, or keep one")
+            raise InputError(f"{self.skill!r} calls tools, and the guard left none: use another skill, or keep a tool")
         self._plan.form = self._plan.form.without(names)
 
     def tell(self, text: str) -> None:
@@ -165,9 +165,9 @@ class Pending:
         self.stopped = True
 
 
-def _check_text(said: object) -> None:
-    if not isinstance(said, str):
-        raise InputError(f"the text is {said!r}: give a text")
+def _check_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise InputError(f"the text is {text!r}: give a text")
 
 
 def _without_passages(origin: Origin | None) -> Origin | None:

@@ -74,8 +74,8 @@ def cue_of(
         return prompting.ask.replace("{arguments}", _listed([describe_argument(name, tools) for name in ask]))
     if messages[-1].role == "tool":
         cue = prompting.after_result
-        told = results_in_words(messages) if cue and prompting.name_results else ""
-        return f"{cue} {told}" if told else cue
+        results = results_in_words(messages) if cue and prompting.name_results else ""
+        return f"{cue} {results}" if results else cue
     found = {step.outcome for step in steps}
     if "not_answerable" in found:
         return prompting.no_answer.replace("{titles}", _listed(titles_of(passages) or ["the documents"]))
@@ -124,8 +124,8 @@ def describe_argument(name: str, tools: Sequence[Tool]) -> str:
     """An argument in words, with its description by the first tool that requires it: *the zone (where to park)*."""
     for tool in tools:
         if name in tool.parameters.get("required", ()):
-            said = tool.parameters.get("properties", {}).get(name)
-            about = fold(said.get("description")) if isinstance(said, dict) else ""
+            schema = tool.parameters.get("properties", {}).get(name)
+            about = fold(schema.get("description")) if isinstance(schema, dict) else ""
             return f"the {_words(name)} ({about.rstrip('.')})" if about else f"the {_words(name)}"
     return f"the {_words(name)}"
 
@@ -148,19 +148,19 @@ def results_in_words(messages: Sequence[Message]) -> str:
             calls = [call for call in _read(message.content, list) if isinstance(call, dict)]
         elif message.role == "tool":
             call = calls.pop(0) if calls else {}
-            said = _read(message.content, dict)
-            if "error" in said or "retry" in said:
+            result = _read(message.content, dict)
+            if "error" in result or "retry" in result:
                 continue
-            value = _value(_news(said.get("result"), call), _TRUSTED if message.trusted else _UNTRUSTED)
+            value = _value(_news(result.get("result"), call), _TRUSTED if message.trusted else _UNTRUSTED)
             if value is None:
                 return ""
-            found.append((_words(str(said.get("name", "result"))), _arguments(said, call), value))
+            found.append((_words(str(result.get("name", "result"))), _arguments(result, call), value))
     if not found or len(found) > _MOST:
         return ""
     if len(found) == 1:
         return f"The result is {found[0][2]}."
     names = [name for name, _, _ in found]
-    parts = [f"{n}{given if names.count(n) > 1 else ''}: {value}" for n, given, value in found]
+    parts = [f"{n}{arguments if names.count(n) > 1 else ''}: {value}" for n, arguments, value in found]
     return f"The results are {_listed(parts)}."
 
 
@@ -179,10 +179,10 @@ def _read(content: str, kind: type[K]) -> K:
 
 def _news(result: Any, call: dict[str, Any]) -> Any:
     """A result without the properties that only repeat the call's arguments, unless nothing else is left."""
-    given = call.get("arguments")
-    if not isinstance(result, dict) or not isinstance(given, dict):
+    arguments = call.get("arguments")
+    if not isinstance(result, dict) or not isinstance(arguments, dict):
         return result
-    news = {name: value for name, value in result.items() if value not in given.values()}
+    news = {name: value for name, value in result.items() if value not in arguments.values()}
     return news or result
 
 
@@ -202,12 +202,12 @@ def _value(result: Any, limits: tuple[int, int]) -> str | None:
     return text if short and _PLAIN.fullmatch(text) else None
 
 
-def _arguments(said: dict[str, Any], call: dict[str, Any]) -> str:
+def _arguments(result: dict[str, Any], call: dict[str, Any]) -> str:
     """Up to two short arguments of a call, in brackets."""
-    arguments = call.get("arguments") if call.get("name") == said.get("name") else None
+    arguments = call.get("arguments") if call.get("name") == result.get("name") else None
     values = arguments.values() if isinstance(arguments, dict) else ()
-    given = [_value(value, _UNTRUSTED) for value in values if not isinstance(value, dict | bool)]
-    short = [value for value in given if value is not None][:2]
+    shown = [_value(value, _UNTRUSTED) for value in values if not isinstance(value, dict | bool)]
+    short = [value for value in shown if value is not None][:2]
     return f" ({', '.join(short)})" if short else ""
 
 

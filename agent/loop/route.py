@@ -93,8 +93,8 @@ class SkillChooser:
         result it goes to those that write text, since all that is left is to tell the user what came of the request.
         """
         runtime, known = self._runtime, getattr(self._runtime.router, "skills", None)
-        told = state.after == "dropped" and view.message.role == "tool"
-        if told and route.skill not in runtime.with_contract("text"):
+        withheld = state.after == "dropped" and view.message.role == "tool"
+        if withheld and route.skill not in runtime.with_contract("text"):
             return by_loop(NONE, route)
         answers = route.skill == NONE or route.skill in runtime.with_contract("answer")
         open_to_it = state.tools and (answers or state.after == "tool")
@@ -173,7 +173,7 @@ class SkillChooser:
         self._runtime.check(route.skill)
         least, routed = self._job.policy.thresholds.mix, first or route.skill
         mixture = self._mixture(route, least) if least and route.skill != NONE else None
-        said = RouteRecord(
+        record = RouteRecord(
             probability=route.probability,
             routed=routed,
             abstained=route.abstained,
@@ -182,7 +182,7 @@ class SkillChooser:
             mixture=mixture,
             threshold=route.threshold,
         )
-        return Decision(str(mixture or route.skill), "router" if routed == route.skill else "policy", said)
+        return Decision(str(mixture or route.skill), "router" if routed == route.skill else "policy", record)
 
     def _mixture(self, route: Route, least: float) -> Mixture | None:
         """A mixture of the chosen skill and the runners-up of the same activation; skills that judge are left out."""
@@ -204,7 +204,7 @@ class SkillChooser:
 def forced_decision(choice: str | Mixture, route: Route | None, by: str = "policy") -> Decision:
     """A decision that was not the router's. The route, if there is one, says how probable the router finds it."""
     names, known = names_of(choice), {} if route is None else route.probabilities
-    said = RouteRecord(
+    record = RouteRecord(
         probability=max((known.get(name, 0.0) for name in names), default=0.0),
         routed="" if route is None else route.skill,
         runners_up=tuple((name, p) for name, p in known.items() if name not in names),
@@ -212,7 +212,7 @@ def forced_decision(choice: str | Mixture, route: Route | None, by: str = "polic
         mixture=choice if isinstance(choice, Mixture) else None,
         threshold=None if route is None else route.threshold,
     )
-    return Decision(str(choice), by, said)
+    return Decision(str(choice), by, record)
 
 
 def by_loop(skill: str, route: Route) -> Decision:
@@ -230,16 +230,16 @@ def addresses_user(runtime: Runtime, decision: Decision, contract: str) -> bool:
     return all(runtime.contract(name) != "text" for name in decision.names)
 
 
-def choices_of(said: object) -> list[str | Mixture]:
+def choices_of(wish: object) -> list[str | Mixture]:
     """What a `decide` returned, as a list of choices in order of preference; empty where the router is to choose.
 
     Raises:
         InputError: It returned something else.
     """
-    if said is None:
+    if wish is None:
         return []
-    if isinstance(said, str | Mapping | Mixture):
-        return [as_choice(said)]
-    if isinstance(said, Sequence):
-        return [as_choice(each) for each in said]
-    raise InputError(f"decide returned {said!r}: give a skill, a mixture, a list of them, Forbid(…), or None")
+    if isinstance(wish, str | Mapping | Mixture):
+        return [as_choice(wish)]
+    if isinstance(wish, Sequence):
+        return [as_choice(each) for each in wish]
+    raise InputError(f"decide returned {wish!r}: give a skill, a mixture, a list of them, Forbid(…), or None")

@@ -21,17 +21,17 @@ from typing import Any, Literal
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
 from loraloop.agent.checkpoint import (
-    ActingStep,
-    Again,
     Asked,
     Checkpoint,
     Ending,
     GuardState,
     NextStep,
+    PendingStep,
+    Retry,
     RunState,
     Spent,
 )
-from loraloop.agent.engine.sequence import Claim, Interrupted
+from loraloop.agent.engine.sequence import Interrupted, RequestContext
 from loraloop.agent.engine.step import StepOutput
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.events import (
@@ -67,7 +67,7 @@ from loraloop.agent.loop.values import ValueCheck
 from loraloop.agent.loop.write import UNENFORCED, StepText, Writer
 from loraloop.agent.result import RunResult
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.skills.prefetch import RunAhead
+from loraloop.agent.skills.prefetch import RunPrefetcher
 from loraloop.agent.skills.threads import exit_waits, until_exit
 from loraloop.agent.step import CONTRADICTION, AnswerFlaw, Decision, Step, StopReason, Weighed
 from loraloop.agent.tools.approval import Approver
@@ -93,14 +93,14 @@ class Draft:
         contract: The form of its text.
         outcome: What the text means.
         clock: The time of each phase.
-        repair: The same step to be written once more; None where its text is valid, or no repair is left.
+        repair: The step to be written once more; None where its text is valid, or no repair is left.
     """
 
     step: Step
     contract: str
     outcome: Outcome
     clock: Clock
-    repair: Again | None = None
+    repair: Retry | None = None
 
 
 class Run:
@@ -159,7 +159,7 @@ class Run:
         self._gates = Gates(runtime, job.guard, guard, self.id)
         self._filter = ToolFilter(runtime, job.guard, guard, tools, choice_of(job.policy.tool_choice))
         self._compactor = Compactor(self._chat, runtime.context, job.limits.free(runtime.context))
-        self._ahead = RunAhead(runtime.ahead)
+        self._prefetcher = RunPrefetcher(runtime.prefetcher)
 
     def cancel(self) -> None:
         """Ends the run at its next token, or while a tool runs."""
@@ -195,7 +195,7 @@ class Run:
             else open_trunk(self._runtime, self._job, self._journal, self._compactor)
         )
         self._trunk = opening.trunk
-        self._trunk.claim = Claim(self._job.limits.priority, self._deadline, self._stopped)
+        self._trunk.request_context = RequestContext(self._job.limits.priority, self._deadline, self._stopped)
         try:
             yield from self._begin(opening)
             while self.state.stop is None:
@@ -241,7 +241,7 @@ class Run:
             yield SkillActivated(
                 self.id, plan.index, decision.skill, author.slot, activation=author.activation, microseconds=took
             )
-            begun = self._ahead.routed(decision.names, decision.route.runners_up)
+            begun = self._prefetcher.routed(decision.names, decision.route.runners_up)
             yield from self._prefetch_event(plan.index, "runner_up", begun)
             limit = yield from self._writer.write(written, text)
             out = written.output
@@ -436,7 +436,7 @@ class Run:
         if not judged or not outcome.output or outcome.flaws:
             return outcome
         trunk = self._trunk if len(self._trunk.ids) == before else self._trunk.fork(before)
-        trunk.claim = self._trunk.claim
+        trunk.request_context = self._trunk.request_context
         try:
             with clock.phase("gate"):
                 probability = contradiction(self._runtime, trunk, outcome.output)
@@ -475,13 +475,13 @@ class Run:
             return int(self._grammars.differs(contract, plan.form))  # the same grammar would write the same once more
         return repair.left
 
-    def _repair_of(self, plan: StepPlan, contract: str, text: str, outcome: Outcome) -> Again | None:
+    def _repair_of(self, plan: StepPlan, contract: str, text: str, outcome: Outcome) -> Retry | None:
         """The next step where it is this one once more; None where it is not."""
         if not outcome.again:
             return None
         left = self._repairs(plan, contract, text) - 1
         about: Literal["form", "values", "answer"] = "values" if outcome.ungrounded else "form"
-        return Again(plan.decision, text, outcome.error, left, "answer" if outcome.flaws else about)
+        return Retry(plan.decision, text, outcome.error, left, "answer" if outcome.flaws else about)
 
     @property
     def _values(self) -> ValueCheck:
@@ -525,8 +525,8 @@ class Run:
             self._trunk.append(refusal, self._chat.message(refusal.role, refusal.content))
             yield Refused(self.id, step.index, outcome.category, refusal.content)
         elif outcome.flaws and not outcome.again:
-            said = Message("assistant", outcome.records, Origin("runtime", step=step.index))
-            self._trunk.append(said, self._chat.message(said.role, said.content))
+            message = Message("assistant", outcome.records, Origin("runtime", step=step.index))
+            self._trunk.append(message, self._chat.message(message.role, message.content))
         if not outcome.calls or outcome.stop is not None:
             return []
         asked = monotonic()
@@ -536,12 +536,12 @@ class Run:
             calls = tuple(replace(call, ungrounded=found(call.call)) if call.open else call for call in calls)
         calls = yield from self._approver.ask(step.index, calls)
         self._began += monotonic() - asked  # the deadline does not count the time that a person takes
-        now = self.checkpoint(ActingStep(replace(step, ms=clock.added(step.ms)), draft.contract, calls))
+        now = self.checkpoint(PendingStep(replace(step, ms=clock.added(step.ms)), draft.contract, calls))
         if any(call.open for call in calls) and not self._cancelled.is_set():
             self._pause(now)
             return None
         self._journal.written(now)
-        yield from self._prefetch_event(step.index, "tool", self._ahead.acting())
+        yield from self._prefetch_event(step.index, "tool", self._prefetcher.acting())
         self._executor.deadline = self._deadline
         return (yield from self._executor.run(self._trunk, step.index, calls, clock))
 
@@ -566,10 +566,10 @@ class Run:
         elif outcome.records:  # should the run meet a limit before the answer is written again
             self.state.ending = Ending(outcome.records)
         if step.decided_by != "screen":
-            next.retry = Again(step.decision) if any(record.retry for record in records) else None
+            next.retry = Retry(step.decision) if any(record.retry for record in records) else None
             next.repair, next.ask = draft.repair, outcome.ask
             next.first = next.first and outcome.again
-        begun = dict.fromkeys((*step.prefetched, *self._ahead.begun))
+        begun = dict.fromkeys((*step.prefetched, *self._prefetcher.begun))
         step = replace(step, calls=tuple(records), ms=draft.clock.added(step.ms), prefetched=tuple(begun))
         self.steps.append(step)
         self._journal.stepped(self.checkpoint())
@@ -596,7 +596,7 @@ class Run:
                 valued=outcome.value is not None,
             )
 
-    def checkpoint(self, written: ActingStep | None = None) -> Checkpoint:
+    def checkpoint(self, written: PendingStep | None = None) -> Checkpoint:
         """Everything that the run needs to go on from here.
 
         Args:
@@ -643,14 +643,14 @@ class Run:
         if known is not None and known.written is not None:
             yield from self._resume_step(known.written)
 
-    def _resume_step(self, written: ActingStep) -> Iterator[Event]:
+    def _resume_step(self, written: PendingStep) -> Iterator[Event]:
         """Runs the calls of a step that waited for approval, or was interrupted while its calls ran."""
         step, code = written.step, written.contract == "code"
         calls = tuple(Call(call.name, call.arguments) for call in written.calls)
         outcome = Outcome(step.outcome, keep=True, output=step.text if code else "", calls=calls)
         draft = Draft(step, written.contract, outcome, Clock())
-        said = {call.id: call.approval for call in written.calls if call.approval is not None}
-        records = yield from self._act(draft, said)
+        decisions = {call.id: call.approval for call in written.calls if call.approval is not None}
+        records = yield from self._act(draft, decisions)
         if records is not None:
             yield from self._commit(draft, records)
 

@@ -22,18 +22,18 @@ LEFT_OUT = re.compile(r"\A\[(\d+) earlier messages are left out here\.\]\n\n")
 """The note that stands before a message of which the ones before it are left out."""
 
 
-def as_tools(given: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]) -> tuple[Tool, ...]:
+def as_tools(sources: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]) -> tuple[Tool, ...]:
     """Tools, typed functions, pydantic models and JSON forms of tools, as tools.
 
     Raises:
         SchemaError: if one is unusable, or two share a name.
         InputError: if something else was given.
     """
-    if hasattr(given, "tools"):  # a service's
-        raise InputError(f"tools is a {type(given).__name__}: give the list in its tools")
-    check_list("tools", given)
+    if hasattr(sources, "tools"):  # a service's
+        raise InputError(f"tools is a {type(sources).__name__}: give the list in its tools")
+    check_list("tools", sources)
     tools: list[Tool] = []
-    for each in given:
+    for each in sources:
         if isinstance(each, Tool):
             tools.append(each)
         elif isinstance(each, Mapping):
@@ -57,15 +57,15 @@ def _shown(value: object) -> str:
     return repr(value) if isinstance(value, str) else f"a {type(value).__name__}"
 
 
-def as_passages(given: Sequence[Passage | Mapping[str, Any] | str]) -> tuple[Passage, ...]:
+def as_passages(sources: Sequence[Passage | Mapping[str, Any] | str]) -> tuple[Passage, ...]:
     """Passages, dictionaries with id, text and title, or plain texts (numbered from 1), as passages.
 
     Raises:
         InputError: if one is unusable, or two share an id.
     """
-    check_list("passages", given)
+    check_list("passages", sources)
     passages: list[Passage] = []
-    for number, each in enumerate(given, start=1):
+    for number, each in enumerate(sources, start=1):
         try:
             if isinstance(each, Passage):
                 passages.append(each)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.checkpoint import Again
+from loraloop.agent.checkpoint import Retry
 from loraloop.agent.engine.sampler import Sampler
 from loraloop.agent.engine.step import OpenStep, StepRequest
 from loraloop.agent.engine.timer import Clock
@@ -54,7 +54,7 @@ class StepText:
     threshold: float | None = None
     judging: bool = False
     told: str = ""
-    repair: Again | None = None
+    repair: Retry | None = None
     ask: tuple[str, ...] = ()
     steps: Sequence[Step] = ()
     checked: bool = False
@@ -99,7 +99,7 @@ class Writer:
             deadline=step.deadline,
             cancelled=self._cancelled,
             stops=job.stops,
-            openings=runtime.openings(step.decision.skill, contract, step.threshold, job.policy.thresholds.ask),
+            openings=runtime.openings(step.decision.skill, contract, step.threshold, job.policy.thresholds.ask_user),
             call_format=step.form.format if contract == "calls" else None,
             not_first=self._prompting.call_openers if to_user and job.tools else "",
             plain_words=self._prompting.plain_words,

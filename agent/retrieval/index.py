@@ -86,8 +86,8 @@ class IndexFile(SqliteFile):
     def explained(self, error: sqlite3.Error) -> InputError:
         """The error in words: nothing was changed."""
         where = self.path or "in memory"
-        said = f"cannot open or write the index {where}: {error}; nothing was changed"
-        return InputError(f"{said}: try again when there is room and nobody else has it, or name another file")
+        reason = f"cannot open or write the index {where}: {error}; nothing was changed"
+        return InputError(f"{reason}: try again when there is room and nobody else has it, or name another file")
 
 
 class PassageIndex:
@@ -233,18 +233,18 @@ class PassageIndex:
         return [source for (source,) in rows if source not in present]
 
 
-def as_document(given: Document | Mapping[str, Any]) -> Document:
+def as_document(document: Document | Mapping[str, Any]) -> Document:
     """A document from its fields.
 
     Raises:
         InputError: if it is none.
     """
-    if isinstance(given, Document):
-        return given
+    if isinstance(document, Document):
+        return document
     try:
-        return Document(**{key: str(value) for key, value in dict(given).items()})
+        return Document(**{key: str(value) for key, value in dict(document).items()})
     except (TypeError, ValueError) as error:
-        raise InputError(f"{given!r:.80} is not a document ({error}): give source, text and maybe title") from None
+        raise InputError(f"{document!r:.80} is not a document ({error}): give source, text and maybe title") from None
 
 
 def terms_of(question: str) -> list[str]:

@@ -65,7 +65,7 @@ class Meaning:
         return [present[place] for place in np.argsort(-nearness, kind="stable")[:DEPTH].tolist()]
 
     def _vectors(self, texts: list[str]) -> NDArray[np.float32]:
-        """Of length 1, or 0 where the embedder knows no word."""
+        """Embeddings of the texts, of length 1, or 0 where the embedder knows no word."""
         import numpy as np
 
         vectors = np.asarray(self._embedder.encode(texts), dtype=np.float32)

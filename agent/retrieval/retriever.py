@@ -33,7 +33,7 @@ def find_passages(runtime: Runtime, retriever: Retriever, question: str, k: int)
     """The best passages for a request, as many as fit beside it; none for an empty one.
 
     Args:
-        runtime: Whose context they have to fit in.
+        runtime: The runtime whose context the passages have to fit in.
         retriever: Where they come from.
         question: The request.
         k: Most passages.
@@ -43,11 +43,11 @@ def find_passages(runtime: Runtime, retriever: Retriever, question: str, k: int)
     """
     if not question.strip():
         return ()
-    given: Any = retriever.retrieve(question, k)
-    if iscoroutine(given):
-        given.close()
+    found: Any = retriever.retrieve(question, k)
+    if iscoroutine(found):
+        found.close()
         raise InputError(f"retrieve of {retriever!r} is async: await it yourself, and give the run passages=…")
-    passages = as_passages(list(given)[:k])
+    passages = as_passages(list(found)[:k])
     most = runtime.context // SHARE
 
     def size(count: int) -> int:

@@ -60,8 +60,8 @@ def _calls(calls: Iterator[SessionCall]) -> Iterator[str]:
     for call in calls:
         yield from ("", f"`{call.name}` {call_state(call)}:", "", "```json", _pretty(call.arguments), "```")
         if call.record is not None:
-            said = call.record.result if call.record.error is None else {"error": call.record.error}
-            yield from ("", "```json", _pretty(said), "```")
+            result = call.record.result if call.record.error is None else {"error": call.record.error}
+            yield from ("", "```json", _pretty(result), "```")
 
 
 def _pretty(value: Any) -> str:

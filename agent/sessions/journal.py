@@ -53,8 +53,8 @@ class SessionJournal(Journal):
     Args:
         store: Where the session is.
         session: Its id.
-        title: Of the session, if this is its first run; else the prompt's beginning.
-        version: Of the session when `lines` and `interrupted` were read.
+        title: Title of the session, if this is its first run; where empty, the prompt's beginning.
+        version: Version of the session when `lines` and `interrupted` were read.
         lines: Its transcript.
         interrupted: The run to go on with; None for a new one.
         on_unfinished: What becomes of calls that were interrupted; None runs those of idempotent tools again and

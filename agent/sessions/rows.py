@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.checkpoint import ActingStep, Asked, Checkpoint, Line, RunState
+from loraloop.agent.checkpoint import Asked, Checkpoint, Line, PendingStep, RunState
 from loraloop.agent.result import RunResult
 from loraloop.agent.sessions.store import Transaction
 from loraloop.agent.step import Step
@@ -20,7 +20,7 @@ from loraloop.tool_schemas.schema.untitled import first_problem
 from loraloop.tool_schemas.tools.calls import Call
 
 Place = tuple[int, int, int, int]
-"""Of a call: the key of its session, run, step, and its number in the step."""
+"""The place of a call: the key of its session, its run, its step, and its number in the step."""
 _PLACE = "session = ? AND run = ? AND step = ? AND number = ?"
 
 SessionState = Literal["idle", "running", "interrupted"]
@@ -32,7 +32,7 @@ class SessionCall:
     """One call of a tool, as the session knows it.
 
     Attributes:
-        step: Of its run.
+        step: Number of the step in its run.
         number: Within the step, from 0.
         name: The tool.
         arguments: JSON data.
@@ -63,13 +63,13 @@ class SessionTurn:
 
     Attributes:
         number: From 0.
-        run_id: Of the run.
+        run_id: Id of the run.
         prompt: What the user said.
         started: When.
         ended: When; None if it has not.
         stop_reason: Why it ended; empty if it has not.
         steps: The completed ones.
-        calls: Of these, and of a step that is not complete.
+        calls: Calls of the completed steps, and of a step that is not complete.
         result: What it left; None if it has not ended. Only the last turn's has `messages`: those of the session.
     """
 
@@ -228,9 +228,9 @@ def turns_of(database: Transaction, session: str) -> tuple[SessionTurn, ...]:
         steps = steps_of(database, session, run)
         done = None
         if result is not None:
-            said = messages if run == rows[-1][0] else ()
+            final = messages if run == rows[-1][0] else ()
             read = loaded(RunResult, result, f"the result of run {run} of session {session!r}")
-            done = replace(read, messages=said, steps=steps)
+            done = replace(read, messages=final, steps=steps)
         over = None if ended is None else moment(ended)
         prompt = loaded(Asked, asked, f"the request of run {run} of session {session!r}").prompt
         calls = calls_of(database, session, run)
@@ -294,7 +294,7 @@ def interrupted_of(database: Transaction, session: str) -> Checkpoint | None:
     where = f"of run {run} of session {session!r}"
     step, lines = None, tuple(lines_of(database, session))
     if written is not None:
-        step, line = loaded(tuple[ActingStep, Line], written, f"the step {where} that was acting")
+        step, line = loaded(tuple[PendingStep, Line], written, f"the step {where} that was acting")
         lines = (*lines, line)
     return Checkpoint(
         run_id=run_id,

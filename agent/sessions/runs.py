@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 _OBJECTS = ("policy", "deps", "output_type", "guard")  # what a run is given that is no data
 
 
-def as_sessions(given: Sessions | str | PathLike[str] | None) -> Sessions | None:
+def as_sessions(sessions: Sessions | str | PathLike[str] | None) -> Sessions | None:
     """A store, or the file of one."""
-    if given is None:
+    if sessions is None:
         return None
     from loraloop.agent.sessions.sessions import Sessions
 
-    return given if isinstance(given, Sessions) else Sessions(given)
+    return sessions if isinstance(sessions, Sessions) else Sessions(sessions)
 
 
 def in_session(
@@ -70,14 +70,14 @@ def _filled(asked: Asked, architecture: str, objects: tuple[str, ...], options: 
     if asked.architecture != architecture:
         raise SessionError(
             "the run that was interrupted used another base, whose tokens this one cannot read: resume it with that "
-            "base, or end it as it is (session.give_up(), or `loraloop sessions give-up`) and go on in words"
+            "base, or end it as it is (session.give_up(), or `loraloop sessions give-up`) and send a new message"
         )
     missing = [f"{name}=…" for name in asked.objects if name not in objects]
     if missing:
-        raise SessionError(f"the run that was interrupted was given {', '.join(missing)}: give that again")
+        raise SessionError(f"the interrupted run was started with {', '.join(missing)}: pass the same again")
     wrong = [name for name in ("messages", "passages", "skill", "tool_choice") if options.get(name)]
     if wrong:
-        raise InputError(f"a run that is resumed goes on as it was asked: leave out {', '.join(wrong)}")
+        raise InputError(f"a resumed run keeps the options that it began with: leave out {', '.join(wrong)}")
     kept = {"passages": asked.passages, "skill": asked.skill, "tool_choice": asked.tool_choice}
     return {**options, **kept}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 VERSION = 3
-"""Of the schema: ``PRAGMA user_version`` of an SQLite file, ``loraloop.schema_version`` in PostgreSQL."""
+"""Version of the schema: ``PRAGMA user_version`` of an SQLite file, ``loraloop.schema_version`` in PostgreSQL."""
 
 _CHANGES = {
     2: """

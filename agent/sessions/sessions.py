@@ -57,7 +57,7 @@ def open_store(place: str | os.PathLike[str]) -> SessionStore:
         return SessionFile(Path(place))
     if not str(place).startswith(("postgresql://", "postgres://")):
         scheme = str(place).partition(":")[0]
-        raise InputError(f"sessions are kept in a file or in PostgreSQL (postgresql://…), not in {scheme}")
+        raise InputError(f"sessions are stored in a file or in PostgreSQL (postgresql://…), not in {scheme}")
     from loraloop.agent.sessions.postgres import PostgresStore
 
     return PostgresStore(str(place))
@@ -88,7 +88,7 @@ class Sessions:
 
         Args:
             id: Its name: one line, at most 200 characters; a new one where None.
-            title: Of a new session; by default the beginning of its first prompt.
+            title: Title of a new session; by default the beginning of its first prompt.
 
         Raises:
             InputError: The name is unusable.

@@ -138,5 +138,5 @@ class SessionFile(SqliteFile):
     def explained(self, error: sqlite3.Error) -> SessionError:
         """The error in words, with what to do."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the extension that says where it happened
-        said = _MEANING.get(code, "{path} failed ({error})").format(path=self.path, error=error, wait=self.wait)
-        return SessionError(f"the sessions: {said}")
+        reason = _MEANING.get(code, "{path} failed ({error})").format(path=self.path, error=error, wait=self.wait)
+        return SessionError(f"the sessions: {reason}")

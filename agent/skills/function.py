@@ -31,14 +31,16 @@ R = TypeVar("R", bound=SkillResult, covariant=True)
 
 
 class StepOptions(TypedDict, total=False):
-    """What every skill can be told besides what it works on.
+    """The options that every skill takes besides its input.
 
     Attributes:
         messages: The transcript before.
         instructions: What the system message says.
-        max_tokens: That the step may generate; 512 by default. Where its form does not fit, that is an error.
+        max_tokens: Most tokens that the step may generate; 512 by default. Where its form does not fit, that is an
+            error.
         sampling: How tokens are drawn; greedy by default.
-        threshold: Of what the skill weighs (unsafe, no call, no answer), instead of the one on its card.
+        threshold: Threshold of the probability that the skill weighs (unsafe, no call, no answer), instead of the one
+            on its card.
         timeout: Seconds for the step.
         cancelled: Asked before every token; true ends the step with an error.
         progress: Told the number of tokens written so far.
@@ -110,11 +112,11 @@ class SkillFunction(Generic[R]):
         return self.tool().to_openai()
 
     def from_json(self, arguments: Mapping[str, Any], **how: Unpack[StepOptions]) -> R:
-        """The same with arguments as JSON data, as the tool's schema says; fields are named like the parameters."""
+        """Runs the skill on arguments as JSON data, as the tool's schema says; fields are named like the parameters."""
         return self._run(self._asked(**arguments), how)
 
-    async def arun(self, *given: Any, **options: Any) -> R:
-        """The same as calling it, awaited: it takes what the call takes. Cancelling it ends the step."""
+    async def arun(self, *arguments: Any, **options: Any) -> R:
+        """Runs the skill without blocking the event loop, with the arguments of a call. Cancelling it ends the step."""
         how: Any = {name: options.pop(name) for name in [*options] if name in StepOptions.__annotations__}
         gone, ended = threading.Event(), how.get("cancelled")
 
@@ -123,17 +125,17 @@ class SkillFunction(Generic[R]):
 
         def run() -> R:
             how["cancelled"] = cancelled
-            return self._run(self._asked(*given, **options), how)
+            return self._run(self._asked(*arguments, **options), how)
 
         return await awaited(run, gone.set)
 
     def batch(
         self, inputs: Sequence[Any], *, concurrency: int = 16, on_error: OnError = "raise", **how: Any
     ) -> list[R]:
-        """The same for several inputs at once, which share the base's forwards; results are in the inputs' order.
+        """Runs the skill on several inputs at once, which share the base's forwards; results are in the inputs' order.
 
         Args:
-            inputs: Of each step what the call takes first, or a mapping of what it takes by name.
+            inputs: The first argument of each call, or a mapping of its arguments by name.
             concurrency: Steps that run at a time.
             on_error: `raise` raises the first error once all steps have ended, `return` gives it in its place.
             **how: What all of them are called with.
@@ -152,7 +154,7 @@ class SkillFunction(Generic[R]):
         """The fields that all results have."""
         return {"skill": self.name, "text": wrote.text, "tokens": wrote.tokens, "ms": wrote.ms}
 
-    def _asked(self, *given: Any, **named: Any) -> Asked[R]:
+    def _asked(self, *arguments: Any, **named: Any) -> Asked[R]:
         raise NotImplementedError
 
     def _run(self, asked: Asked[R], how: StepOptions) -> R:
@@ -187,7 +189,7 @@ class SkillFunction(Generic[R]):
             written += piece.tokens
             if progress is not None:
                 progress(written)
-        raise AssertionError("a step ends with what it wrote")
+        raise AssertionError("a step must end with its output")
 
     def _read(self, asked: Asked[R], wrote: StepOutput, max_tokens: int, timeout: float | None) -> R:
         if wrote.reason == "cancelled":

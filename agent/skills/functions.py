@@ -51,24 +51,24 @@ class AnswerFunction(SkillFunction[AnswerResult]):
     def _asked(self, question: str, passages: Sequence[AnyPassage]) -> Asked[AnswerResult]:
         if isinstance(passages, str | Mapping | Passage):
             raise InputError("passages is one passage: give a list of them")
-        given = as_passages(passages)
-        if not given:
+        documents = as_passages(passages)
+        if not documents:
             raise InputError(f"skill {self.name!r} answers from passages, and there are none: give passages=[…]")
-        known = {passage.id: passage for passage in given}
+        known = {passage.id: passage for passage in documents}
 
         def read(wrote: StepOutput) -> AnswerResult:
-            said = answer_of(wrote.text)
+            reply = answer_of(wrote.text)
             return AnswerResult(
                 **self._common(wrote),
-                answerable=said.answerable,
-                answer=said.answer,
-                citations=said.citations,
-                cited=tuple(known[each] for each in said.citations),
+                answerable=reply.answerable,
+                answer=reply.answer,
+                citations=reply.citations,
+                cited=tuple(known[each] for each in reply.citations),
                 no_answer=wrote.weighed,
                 no_answer_from=wrote.threshold,
             )
 
-        return Asked(question, JsonSchema(answer_schema(known)), read, given)
+        return Asked(question, JsonSchema(answer_schema(known)), read, documents)
 
 
 class CallsFunction(SkillFunction[CallsResult]):
@@ -109,23 +109,25 @@ class CallsFunction(SkillFunction[CallsResult]):
         tool_choice: str | Mapping[str, Any] = "auto",
         max_calls: int = 8,
     ) -> Asked[CallsResult]:
-        given, choice = as_tools(tools), choice_of(tool_choice)
-        if not given:
+        offered, choice = as_tools(tools), choice_of(tool_choice)
+        if not offered:
             raise InputError(f"skill {self.name!r} calls tools, and there are none: give tools=[…]")
-        check_names_free(given)
+        check_names_free(offered)
         if choice == "none":
-            raise InputError(f"tool_choice is 'none', and calling tools is all that skill {self.name!r} does")
-        if choice not in ("auto", "required", *(tool.name for tool in given)):
-            raise unknown("tool or tool choice", choice, (*(tool.name for tool in given), "auto", "required"))
+            raise InputError(
+                f"tool_choice is 'none', but skill {self.name!r} only writes calls: use another tool_choice"
+            )
+        if choice not in ("auto", "required", *(tool.name for tool in offered)):
+            raise unknown("tool or tool choice", choice, (*(tool.name for tool in offered), "auto", "required"))
         own = self._runtime.call_format(self.name)
-        form = replace(strict_form(forms_of(given, choice, most=max_calls)[0]), format=own)
+        form = replace(strict_form(forms_of(offered, choice, most=max_calls)[0]), format=own)
 
         def read(wrote: StepOutput) -> CallsResult:
             calls = parse_calls(wrote.text, form.tools)
             common = self._common(wrote)
             return CallsResult(**common, calls=calls, no_call=wrote.weighed, no_call_from=wrote.threshold)
 
-        return Asked(request, form.term, read, tools=given)
+        return Asked(request, form.term, read, tools=offered)
 
 
 class CodeFunction(SkillFunction[CodeResult]):
@@ -164,12 +166,12 @@ class VerdictFunction(SkillFunction[VerdictResult]):
 
     def _asked(self, text: str) -> Asked[VerdictResult]:
         def read(wrote: StepOutput) -> VerdictResult:
-            said = verdict_of(wrote.text)
-            chance = float(said.unsafe) if wrote.weighed is None else wrote.weighed
+            verdict = verdict_of(wrote.text)
+            chance = float(verdict.unsafe) if wrote.weighed is None else wrote.weighed
             return VerdictResult(
                 **self._common(wrote),
-                unsafe=said.unsafe,
-                category=said.category,
+                unsafe=verdict.unsafe,
+                category=verdict.category,
                 probability=chance,
                 threshold=wrote.threshold,
             )

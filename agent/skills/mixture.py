@@ -35,13 +35,13 @@ class Mixture:
     contract: str = ""
 
     def __init__(self, weights: Mapping[str, float] | Iterable[tuple[str, float]], contract: str = "") -> None:
-        given = list(weights.items() if isinstance(weights, Mapping) else weights)
-        names = [name for name, _ in given]
-        if not 1 <= len(given) <= MOST:
-            raise InputError(f"a mixture has 1 to {MOST} skills, not {len(given)}")
+        pairs = list(weights.items() if isinstance(weights, Mapping) else weights)
+        names = [name for name, _ in pairs]
+        if not 1 <= len(pairs) <= MOST:
+            raise InputError(f"a mixture has 1 to {MOST} skills, not {len(pairs)}")
         if len(set(names)) != len(names):
             raise InputError(f"a mixture names each skill once, not {names}")
-        for name, weight in given:
+        for name, weight in pairs:
             if not isinstance(name, str):
                 raise InputError(f"a mixture maps names of skills to weights, not {name!r}")
             if name == NONE:
@@ -50,12 +50,12 @@ class Mixture:
                 raise InputError(f"the weight of {name!r} is {weight!r}: give a finite number other than 0")
         if contract and contract not in CONTRACTS:
             raise unknown("contract", contract, CONTRACTS)
-        object.__setattr__(self, "weights", tuple(sorted((name, float(weight)) for name, weight in given)))
+        object.__setattr__(self, "weights", tuple(sorted((name, float(weight)) for name, weight in pairs)))
         object.__setattr__(self, "contract", contract)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of its skills."""
+        """The names of its skills."""
         return tuple(name for name, _ in self.weights)
 
     @property
@@ -68,13 +68,13 @@ class Mixture:
         return " + ".join(f"{weight:.3g} {name}" for name, weight in ranked)
 
 
-def as_choice(given: str | Mapping[str, float] | Mixture) -> str | Mixture:
+def as_choice(choice: str | Mapping[str, float] | Mixture) -> str | Mixture:
     """A skill's name, or a mixture; one of a single skill of weight 1 is that skill."""
-    if isinstance(given, str):
-        return given
-    if not isinstance(given, Mapping | Mixture):
-        raise InputError(f"{given!r} is not a skill: give the name of one, or a mapping of names to weights")
-    made = given if isinstance(given, Mixture) else Mixture(given)
+    if isinstance(choice, str):
+        return choice
+    if not isinstance(choice, Mapping | Mixture):
+        raise InputError(f"{choice!r} is not a skill: give the name of one, or a mapping of names to weights")
+    made = choice if isinstance(choice, Mixture) else Mixture(choice)
     alone = len(made.weights) == 1 and made.weights[0][1] == 1 and not made.contract
     return made.weights[0][0] if alone else made
 

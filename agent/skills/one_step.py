@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from loraloop.agent.engine.generate import Delta
-from loraloop.agent.engine.sequence import Claim
+from loraloop.agent.engine.sequence import RequestContext
 from loraloop.agent.engine.step import StepOutput, StepRequest, checked, transcript
 from loraloop.agent.skills.threads import exit_waits, until_exit
 
@@ -65,7 +65,7 @@ def write_step(
     start, engine = perf_counter(), runtime.engine
     request = replace(request, cancelled=until_exit(request.cancelled))
     trunk = transcript(engine, runtime.base.chat.complete(messages))
-    trunk.claim = Claim(0, request.deadline, request.cancelled)
+    trunk.request_context = RequestContext(0, request.deadline, request.cancelled)
     try:
         with engine.step(trunk, request) as step:
             trunk.room(trunk.context - len(trunk.ids) - step.room + 1)  # virtual tokens take positions too

@@ -118,18 +118,18 @@ class OutlinesModel(VLLMOffline):
         self.runtime.grammar(term)
         return term
 
-    def _options(self, given: dict[str, Any]) -> _Options:
-        for name in given:
+    def _options(self, options: dict[str, Any]) -> _Options:
+        for name in options:
             if name not in _OPTIONS:
                 raise unknown("option", name, _OPTIONS)
-        if "max_tokens" in given and "max_new_tokens" in given:
+        if "max_tokens" in options and "max_new_tokens" in options:
             raise InputError("max_tokens and max_new_tokens say the same: give one of them")
-        tokens = given.get("max_tokens", given.get("max_new_tokens", self.max_tokens))
-        stop = given.get("stop") or ()
-        n = given.get("n", 1)
+        tokens = options.get("max_tokens", options.get("max_new_tokens", self.max_tokens))
+        stop = options.get("stop") or ()
+        n = options.get("n", 1)
         if tokens < 1 or n < 1:
             raise InputError(f"max_tokens is {tokens} and n is {n}: both must be at least 1")
-        sampling = Sampling(**{name: given[name] for name in _SAMPLING if given.get(name) is not None})
+        sampling = Sampling(**{name: options[name] for name in _SAMPLING if options.get(name) is not None})
         return _Options(tokens, (stop,) if isinstance(stop, str) else tuple(stop), n, sampling)
 
     def _written(
@@ -147,16 +147,16 @@ class OutlinesModel(VLLMOffline):
                 yield piece.text
 
 
-def _messages(given: Any) -> list[Message]:
+def _messages(prompt: Any) -> list[Message]:
     """The messages of a prompt."""
-    if isinstance(given, str):
-        if not given:
+    if isinstance(prompt, str):
+        if not prompt:
             raise InputError("the prompt is empty: say what should be written")
-        return [Message("user", given)]
-    if not isinstance(given, Chat):
-        raise InputError(f"{type(given).__name__} is not a prompt: give a str or an outlines.inputs.Chat of texts")
+        return [Message("user", prompt)]
+    if not isinstance(prompt, Chat):
+        raise InputError(f"{type(prompt).__name__} is not a prompt: give a str or an outlines.inputs.Chat of texts")
     messages = []
-    for each in given.messages:
+    for each in prompt.messages:
         role, content = each.get("role"), each.get("content")
         if isinstance(content, list):
             content = _text(content)

@@ -1,4 +1,4 @@
-"""What a run makes ready before it is needed: the route's runner-up, and what usually follows while a tool runs."""
+"""Loads the skills that a run is likely to need next: the route's runner-up, and what usually follows a tool's call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUNNER_UP = 0.05
 """Probability from which a runner-up is worth reading."""
 
 
-class Ahead:
+class SkillPrefetcher:
     """Asks a bank for skills before a step does. Thread-safe; shared by all runs of a runtime.
 
     It learns from every run which skills follow which, so that a tool's time can be used for reading the next skill.
@@ -67,17 +67,17 @@ class Ahead:
             return False  # a router may know more skills than the bank, and a skill may have been removed
 
 
-class RunAhead:
-    """The same for one run.
+class RunPrefetcher:
+    """Has a `SkillPrefetcher` load the skills that one run is likely to need next.
 
     Attributes:
         begun: skills whose reading the current step has begun.
     """
 
-    __slots__ = ("_ahead", "_names", "_runner_up", "begun")
+    __slots__ = ("_names", "_prefetcher", "_runner_up", "begun")
 
-    def __init__(self, ahead: Ahead) -> None:
-        self._ahead = ahead
+    def __init__(self, prefetcher: SkillPrefetcher) -> None:
+        self._prefetcher = prefetcher
         self._names: tuple[str, ...] = ()
         self._runner_up = NONE
         self.begun: tuple[str, ...] = ()
@@ -85,18 +85,18 @@ class RunAhead:
     def routed(self, names: tuple[str, ...], runners_up: Iterable[tuple[str, float]]) -> tuple[str, ...]:
         """A step on some skills begins: their runner-up is made ready, or remembered. Returns what was begun."""
         if self._names:
-            self._ahead.follows(self._names, names)
+            self._prefetcher.follows(self._names, names)
         self._names, self.begun = names, ()
         likely = (name for name, probability in runners_up if name != NONE and probability >= RUNNER_UP)
         self._runner_up = next(likely, NONE)
-        return self._begin(self._runner_up) if self._ahead.spare else ()
+        return self._begin(self._runner_up) if self._prefetcher.spare else ()
 
     def acting(self) -> tuple[str, ...]:
         """The step's tools run: what usually follows is made ready, and the runner-up. Returns what was begun."""
-        return self._begin(self._ahead.likely(self._names), self._runner_up)
+        return self._begin(self._prefetcher.likely(self._names), self._runner_up)
 
     def _begin(self, *names: str) -> tuple[str, ...]:
-        begun = self._ahead.begin(names)
+        begun = self._prefetcher.begin(names)
         self.begun += begun
         return begun
 

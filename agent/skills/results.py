@@ -43,7 +43,7 @@ class AnswerResult(SkillResult):
         citations: Ids of the passages that it cites.
         cited: These passages, in that order.
         no_answer: Probability that the passages hold none.
-        no_answer_from: From which it says so; None where what is likelier counted.
+        no_answer_from: Threshold of `no_answer` from which the skill abstains; None where the likelier opening counted.
     """
 
     answerable: bool
@@ -67,7 +67,8 @@ class CallsResult(SkillResult, Sequence[Call]):
     Attributes:
         calls: The calls.
         no_call: Probability that none is called; None where a call was required.
-        no_call_from: From which none is called; None where what is likelier counted.
+        no_call_from: Threshold of `no_call` from which the skill calls nothing; None where the likelier opening
+            counted.
     """
 
     calls: tuple[Call, ...]
@@ -115,8 +116,9 @@ class VerdictResult(SkillResult):
     Attributes:
         unsafe: The verdict.
         category: Why; empty where it is safe.
-        probability: The skill's, that it is unsafe.
-        threshold: From which it is judged so; None where the likelier verdict counted.
+        probability: The skill's probability that the text is unsafe.
+        threshold: Threshold of `probability` from which the text is judged unsafe; None where the likelier verdict
+            counted.
     """
 
     unsafe: bool

@@ -83,8 +83,8 @@ def exit_waits(function: Callable[P, Iterator[T]]) -> Callable[P, Generator[T, N
     """A generator function whose items the interpreter's end waits for, each until it is made."""
 
     @wraps(function)
-    def items(*args: P.args, **given: P.kwargs) -> Generator[T, None, None]:
-        made = function(*args, **given)
+    def items(*args: P.args, **options: P.kwargs) -> Generator[T, None, None]:
+        made = function(*args, **options)
         try:
             while True:
                 with _exit.waits():
@@ -101,7 +101,7 @@ def exit_waits(function: Callable[P, Iterator[T]]) -> Callable[P, Generator[T, N
 
 
 def until_exit(cancelled: Callable[[], bool] | None) -> Callable[[], bool]:
-    """The same question; asked by a daemon thread while the interpreter ends, it ends the thread by a SystemExit."""
+    """Wraps `cancelled`: asked by a daemon thread while the interpreter ends, it ends the thread by SystemExit."""
 
     def asked() -> bool:
         if _exit.reached():

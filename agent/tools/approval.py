@@ -61,10 +61,10 @@ class Approver:
         seen, made = set(answered), []
         for number, call in enumerate(calls):
             tool, key, name = self._tools.get(call.name), call_key(call), call_id(index, number)
-            fresh, said = key not in seen or self._policy.repeat_calls, known.get(name)
+            fresh, decision = key not in seen or self._policy.repeat_calls, known.get(name)
             seen.add(key)
-            waits = said is not None or (fresh and tool is not None and self._waits(tool, call, index))
-            made.append(PendingCall(name, call.name, call.arguments, waits, approval=said))
+            waits = decision is not None or (fresh and tool is not None and self._waits(tool, call, index))
+            made.append(PendingCall(name, call.name, call.arguments, waits, approval=decision))
         return tuple(made)
 
     def ask(self, index: int, calls: tuple[PendingCall, ...]) -> Generator[Event, None, tuple[PendingCall, ...]]:
@@ -88,12 +88,12 @@ class Approver:
     def _ask_policy(self, index: int, call: PendingCall) -> Approval | None:
         approve, tool = self._policy.approve, self._tools[call.name]
         assert approve is not None
-        said = self._runner.ask(lambda: approve(call, self._context(tool, index)))
-        return None if said is None else check_answer(call, said, tool)
+        answer = self._runner.ask(lambda: approve(call, self._context(tool, index)))
+        return None if answer is None else check_answer(call, answer, tool)
 
     def _waits(self, tool: Tool, call: Call, index: int) -> bool:
         """Whether a call waits: the policy or its tool says so, or it has effects and its tool says nothing else."""
-        if self._policy.asked.intersection((tool.name, ALL)):
+        if self._policy.approval_names.intersection((tool.name, ALL)):
             return True
         return tool.needs_approval(call.arguments, self._context(tool, index))
 
@@ -104,34 +104,34 @@ def auto_approve(call: PendingCall, context: Context[Any]) -> Approve:
 
 
 def apply_decisions(
-    calls: Sequence[PendingCall], said: Mapping[str, Any], tools: Mapping[str, Tool]
+    calls: Sequence[PendingCall], decisions: Mapping[str, Any], tools: Mapping[str, Tool]
 ) -> tuple[PendingCall, ...]:
-    """A step's calls with what was said of those that wait, once all fits the tools with which the run goes on.
+    """A step's calls with the decisions about those that wait, once all fits the tools with which the run goes on.
 
     Args:
-        calls: Of the step.
-        said: Answers by the calls' ids.
-        tools: The agent's, by name.
+        calls: The calls of the step.
+        decisions: `Approve` or `Deny` by the calls' ids.
+        tools: The agent's tools by name.
 
     Raises:
         InputError: A decision is missing or is none, or a call that may run has no implementation any more.
         UnknownNameError: A decision about a call that does not exist, or a call of a tool that is gone.
         SchemaError: Arguments do not fit the tool's schema, or no longer do.
     """
-    if not isinstance(said, Mapping):
-        raise InputError(f"decisions is {said!r}: give a mapping of calls' ids to Approve() or Deny('reason')")
+    if not isinstance(decisions, Mapping):
+        raise InputError(f"decisions is {decisions!r}: give a mapping of calls' ids to Approve() or Deny('reason')")
     ids = [call.id for call in calls]
-    for name in said:
+    for name in decisions:
         if name not in ids:
             raise unknown("call of the step that waits", name, ids)
-    missing = [call for call in calls if call.open and call.id not in said]
+    missing = [call for call in calls if call.open and call.id not in decisions]
     if missing:
         listed = ", ".join(f"{call.id} ({call.name} {dumps(call.arguments):.200})" for call in missing)
         raise InputError(f"no decision about {listed}: give Approve() or Deny('reason') for each")
     made = []
     for call in calls:
-        if call.id in said:
-            call = replace(call, waits=True, approval=check_answer(call, said[call.id], tools.get(call.name)))
+        if call.id in decisions:
+            call = replace(call, waits=True, approval=check_answer(call, decisions[call.id], tools.get(call.name)))
         if not isinstance(call.approval, Deny):
             _check_tool(call, tools)
         made.append(call)
@@ -149,7 +149,7 @@ def _check_tool(call: PendingCall, tools: Mapping[str, Tool]) -> None:
         raise UnknownNameError(f"{gone}: {error}; {how}", "tool", call.name, error.nearest)
     tool = tools[call.name]
     if not tool.executable:
-        raise InputError(f"{gone}: the tool {call.name!r} has no implementation now; give it one, or deny the call")
+        raise InputError(f"{gone}: the tool {call.name!r} has no implementation: give it one, or deny the call")
     if isinstance(call.approval, Approve) and call.approval.arguments is not None:
         return
     try:

@@ -155,24 +155,24 @@ def clip(text: str) -> str:
     return text if len(text) <= 400 else f"{text[:400]}…"
 
 
-def check_answer(call: PendingCall, said: object, tool: Tool | None) -> Approval:
+def check_answer(call: PendingCall, answer: object, tool: Tool | None) -> Approval:
     """An answer about a call.
 
     Args:
         call: The call that the answer is about.
-        said: The answer.
+        answer: The answer.
         tool: The tool of the call; None where it is gone, which is no matter if the call is denied.
 
     Raises:
         InputError: The answer is neither `Approve` nor `Deny`.
         SchemaError: It approves other arguments that do not fit the tool's schema.
     """
-    if not isinstance(said, Approve | Deny):
-        raise InputError(f"{said!r} is not an answer about {call.id} ({call.name}): give Approve() or Deny('reason')")
-    if isinstance(said, Approve) and said.arguments is not None and tool is not None:
+    if not isinstance(answer, Approve | Deny):
+        raise InputError(f"{answer!r} is not an answer about {call.id} ({call.name}): give Approve() or Deny('reason')")
+    if isinstance(answer, Approve) and answer.arguments is not None and tool is not None:
         try:
-            tool.validate(said.arguments)
+            tool.validate(answer.arguments)
         except SchemaError as error:
             where = f"the edited arguments of {call.id} ({call.name}) do not fit"
             raise SchemaError(f"{where}: {error.reason}", error.path) from None
-    return said
+    return answer

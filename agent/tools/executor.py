@@ -48,9 +48,9 @@ class _Due:
 
     def record_of(self, record: CallRecord) -> CallRecord:
         """The record with this call's id and what was decided about it."""
-        said, wanted = self.pending.approval, None
-        approval = "" if said is None else "denied" if isinstance(said, Deny) else "approved"
-        if isinstance(said, Approve) and said.arguments is not None:
+        answer, wanted = self.pending.approval, None
+        approval = "" if answer is None else "denied" if isinstance(answer, Deny) else "approved"
+        if isinstance(answer, Approve) and answer.arguments is not None:
             approval, wanted = "edited", self.pending.arguments
         return replace(record, id=self.pending.id, approval=approval, wanted=wanted)
 
@@ -203,10 +203,10 @@ class Executor:
         first: dict[str, int] = {}
         twins: dict[int, int] = {}
         for number, each in enumerate(due):
-            key, said = each.key, each.pending.approval
+            key, approval = each.key, each.pending.approval
             tool = self.tools.get(each.pending.name)
-            if isinstance(said, Deny):
-                each.record = each.without_result(said.error, tool.source if tool else "")
+            if isinstance(approval, Deny):
+                each.record = each.without_result(approval.error, tool.source if tool else "")
             elif each.pending.open or self._runner.cancelled():
                 each.record = each.without_result(CANCELLED if self._runner.cancelled() else "not approved")
             elif not self._job.policy.repeat_calls and key in self.answered:

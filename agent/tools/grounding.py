@@ -218,7 +218,7 @@ class Grounding:
 
         Args:
             value: The number.
-            arguments: Of the call.
+            arguments: Arguments of the call.
         """
         if value in (0, 1) or self.all.has_number(value):
             return True
@@ -414,10 +414,10 @@ def _lists(schema: dict[str, Any], value: Any) -> bool:
 
 def descriptions_of(tool: Tool) -> list[str]:
     """The descriptions of a tool and of its arguments, where examples stand."""
-    said = [tool.description]
+    texts = [tool.description]
     for _, each in every(tool.parameters):
-        said += [str(each[key]) for key in ("description", "examples", "title") if key in each]
-    return said
+        texts += [str(each[key]) for key in ("description", "examples", "title") if key in each]
+    return texts
 
 
 def _numbers_of(value: Any) -> list[Decimal]:

@@ -30,10 +30,10 @@ def shorten_result(record: CallRecord, limit: int, count: Callable[[str], int]) 
         limit: Tokens of the whole content. Where not even the marker fits, the marker is all there is.
         count: Tokens of a text.
     """
-    said = observation(record)
-    whole = _counted(said, count)
+    full = observation(record)
+    whole = _counted(full, count)
     if whole <= limit:
-        return said, 0
+        return full, 0
     head, payload = _parts(record)
     estimated = len(payload) > _COUNTED
 
@@ -109,10 +109,10 @@ def _closed(stack: list[str]) -> str:
 
 def _parts(record: CallRecord) -> tuple[str, str]:
     """The JSON text up to the result or error, and that itself."""
-    said = "result" if record.error is None else "retry" if record.retry else "error"
+    kind = "result" if record.error is None else "retry" if record.retry else "error"
     payload = record.result if record.error is None else record.error
     edited = "" if record.wanted is None else f',"arguments":{dumps(record.arguments)}'
-    head = f'{{"name":{dumps(record.name)}{edited},"{said}":'
+    head = f'{{"name":{dumps(record.name)}{edited},"{kind}":'
     return head, dumps(payload).translate(_LINE_ENDS)
 
 

@@ -30,8 +30,8 @@ def python_tool(timeout: float, sandbox: Sandbox | None = None) -> Tool:
     def run(code: str) -> str:
         from loraloop.agent.sandbox.sandbox import Sandbox
 
-        given = sandbox or Sandbox(timeout)
-        confined = replace(given, timeout=min(timeout, given.timeout))
+        place = sandbox or Sandbox(timeout)
+        confined = replace(place, timeout=min(timeout, place.timeout))
         done = confined.run(code)
         if done.timed_out:
             raise ToolError(f"the program ran longer than {confined.timeout:g} s and was stopped")

@@ -76,8 +76,8 @@ def short_receipts(receipts: Iterable[Receipt]) -> str:
     lines = []
     for receipt in receipts:
         plain = {name: value for name, value in receipt.arguments.items() if _PLAIN.fullmatch(str(value))}
-        given = f" ({in_words(plain)})" if plain else ""
-        lines.append(f"{_BEGINS[receipt.status]}: {_words(receipt.tool)}{given}.")
+        arguments = f" ({in_words(plain)})" if plain else ""
+        lines.append(f"{_BEGINS[receipt.status]}: {_words(receipt.tool)}{arguments}.")
     return " ".join(lines)
 
 
@@ -89,8 +89,8 @@ def in_words(value: Any, depth: int = DEPTH) -> str:
         return ", ".join(f"{_words(str(name))}: {in_words(item, depth - 1)}" for name, item in value.items())
     if isinstance(value, list | tuple):
         inner = [(in_words(item, depth - 1), isinstance(item, Mapping)) for item in value]
-        told = "; ".join(f"({text})" if bracketed else text for text, bracketed in inner)
-        return f"{len(value)} {'item' if len(value) == 1 else 'items'}{': ' if told else ''}{told}"
+        words = "; ".join(f"({text})" if bracketed else text for text, bracketed in inner)
+        return f"{len(value)} {'item' if len(value) == 1 else 'items'}{': ' if words else ''}{words}"
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     return str(value)

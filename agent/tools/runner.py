@@ -172,8 +172,8 @@ class RunningCalls:
             if end - started.begun > started.timeout:
                 return self._given_up(number, _late(started))
             del self._calls[number]
-            said = None if error is None else str(error) or type(error).__name__
-            return number, _record(started, value, said, end, isinstance(error, ToolRetry))
+            problem = None if error is None else str(error) or type(error).__name__
+            return number, _record(started, value, problem, end, isinstance(error, ToolRetry))
 
     def give_up(self) -> None:
         """Gives up all that still run."""

@@ -44,10 +44,10 @@ def check(data: Mapping[str, Any], key: str | bytes | None = None) -> None:
     Raises:
         InputError: There is none, it is of another key, or the data was changed.
     """
-    said = data.get("signature")
-    if not isinstance(said, str) or not said:
+    signature = data.get("signature")
+    if not isinstance(signature, str) or not signature:
         raise InputError("the pending run is not signed: pass the output of PendingRun.to_json()")
-    if not hmac.compare_digest(said.encode(), sign(data, key).encode()):
+    if not hmac.compare_digest(signature.encode(), sign(data, key).encode()):
         raise InputError(
             "the pending run was changed since it was written, or was signed with another key: give the key with which "
             f"it was written (key=…, or {_VARIABLE}), and the text as it was"
@@ -83,10 +83,10 @@ def use_once(mark: str, signed: bool) -> None:
         )
 
 
-def _key(given: str | bytes | None) -> bytes:
-    given = given or os.environ.get(_VARIABLE)
-    if given:
-        key = given.encode() if isinstance(given, str) else given
+def _key(secret: str | bytes | None) -> bytes:
+    secret = secret or os.environ.get(_VARIABLE)
+    if secret:
+        key = secret.encode() if isinstance(secret, str) else secret
         if len(key) < 16:
             raise InputError(f"the key for signatures has {len(key)} bytes: give 16 or more")
         return key

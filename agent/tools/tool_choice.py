@@ -16,25 +16,25 @@ WORDS = ("auto", "required", "none")
 _FORMS = "give 'auto', 'required', 'none', a tool's name, or {'type': 'function', 'function': {'name': …}}"
 
 
-def choice_of(said: str | Mapping[str, Any]) -> str:
-    """One of `WORDS`, or the name of a tool.
+def choice_of(choice: str | Mapping[str, Any]) -> str:
+    """A tool choice as one of `WORDS`, or as the name of a tool.
 
     Args:
-        said: The same, or OpenAI's mapping form of a tool: ``{"type": "function", "function": {"name": …}}``, or
-            ``{"type": "function", "name": …}`` as its Responses API writes it.
+        choice: One of `WORDS`, a tool's name, or OpenAI's mapping form of a tool: ``{"type": "function", "function":
+            {"name": …}}``, or ``{"type": "function", "name": …}`` as its Responses API writes it.
 
     Raises:
         InputError: If it is neither.
     """
-    if isinstance(said, Mapping):
-        inner = said.get("function", said)
-        name = inner.get("name") if isinstance(inner, Mapping) and said.get("type") == "function" else None
+    if isinstance(choice, Mapping):
+        inner = choice.get("function", choice)
+        name = inner.get("name") if isinstance(inner, Mapping) and choice.get("type") == "function" else None
         if not isinstance(name, str) or name in WORDS:
-            raise InputError(f"tool_choice is {dict(said)!r}: {_FORMS}")
+            raise InputError(f"tool_choice is {dict(choice)!r}: {_FORMS}")
         return name
-    if not isinstance(said, str) or not said.strip():
-        raise InputError(f"tool_choice is {said!r}: {_FORMS}")
-    return said
+    if not isinstance(choice, str) or not choice.strip():
+        raise InputError(f"tool_choice is {choice!r}: {_FORMS}")
+    return choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class CallForm:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the tools."""
+        """Names of the tools."""
         return tuple(tool.name for tool in self.tools)
 
     @property
@@ -70,7 +70,7 @@ class CallForm:
         return calls_term(self.tools, self.least, self.most, self.ask)
 
     def without(self, names: Collection[str]) -> CallForm:
-        """The same without some tools; with none left, a step can only call none."""
+        """The form without some tools; with none left, a step can only write an empty list of calls."""
         left = tuple(tool for tool in self.tools if tool.name not in names)
         return replace(self, tools=left, least=self.least if left else 0)
 
@@ -85,7 +85,7 @@ def forms_of(tools: Sequence[Tool], choice: str, least: int = 0, most: int = 8) 
 
 
 def strict_form(form: CallForm) -> CallForm:
-    """The same with every tool's schema enforced or checked while decoding, if that can be done."""
+    """The form with every tool's schema enforced or checked while decoding, if that can be done."""
     return replace(form, tools=tuple(map(_strict, form.tools)))
 
 
@@ -106,6 +106,4 @@ def check_names_free(tools: Sequence[Tool]) -> None:
     """
     for tool in tools:
         if tool.name in WORDS:
-            raise InputError(
-                f"a tool is called {tool.name!r}, which tool_choice takes for a word of its own: rename it"
-            )
+            raise InputError(f"a tool is called {tool.name!r}, which is a value of tool_choice: rename the tool")

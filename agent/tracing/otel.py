@@ -52,7 +52,7 @@ class OpenTelemetry(RunHook):
         try:
             from opentelemetry import metrics, trace
         except ImportError as error:
-            raise InputError("OpenTelemetry needs a package more: pip install 'loraloop[otel]'") from error
+            raise InputError("OpenTelemetry is not installed: pip install 'loraloop[otel]'") from error
         from loraloop.agent.tracing.otel_spans import Instruments
         from loraloop.agent.tracing.provenance import versions
 

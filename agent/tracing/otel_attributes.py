@@ -39,16 +39,16 @@ _FINISH |= {"truncated": "length", "invalid": "error"}
 def of_request(run: RunFacts) -> Attributes:
     """What a run was asked with."""
     job, sampling = run.job, run.job.sampling
-    said: Attributes = {
+    attributes: Attributes = {
         "gen_ai.request.max_tokens": job.limits.run_tokens,
         "gen_ai.request.temperature": sampling.temperature,
         "gen_ai.output.type": "json" if type(job.output.term).__name__ == "JsonSchema" else "text",
     }
     if sampling.temperature > 0:
-        said["gen_ai.request.top_p"] = sampling.top_p
+        attributes["gen_ai.request.top_p"] = sampling.top_p
         if run.seed is not None:
-            said["gen_ai.request.seed"] = run.seed
-    return said
+            attributes["gen_ai.request.seed"] = run.seed
+    return attributes
 
 
 def of_run(result: RunResult[Any]) -> Attributes:
@@ -67,7 +67,7 @@ def of_run(result: RunResult[Any]) -> Attributes:
 
 def of_step(step: Step) -> Attributes:
     """What a step was; its input tokens are all that it read, those from a cache among them."""
-    said: Attributes = {
+    attributes: Attributes = {
         "gen_ai.usage.input_tokens": step.tokens.prefilled + step.tokens.reused,
         "gen_ai.usage.output_tokens": step.tokens.generated,
         "gen_ai.usage.cache_read.input_tokens": step.tokens.reused,
@@ -82,24 +82,24 @@ def of_step(step: Step) -> Attributes:
         "loraloop.tokens.forced": step.tokens.forced,
     }
     if step.route.runners_up:
-        said["loraloop.runners_up"] = [f"{name} {probability:.3f}" for name, probability in step.route.runners_up]
+        attributes["loraloop.runners_up"] = [f"{name} {probability:.3f}" for name, probability in step.route.runners_up]
     if step.weighed is not None:
-        said[f"loraloop.{step.weighed.opening}"] = step.weighed.probability
+        attributes[f"loraloop.{step.weighed.opening}"] = step.weighed.probability
     if "first_token" in step.ms:
-        said["gen_ai.response.time_to_first_chunk"] = step.ms["first_token"] / 1e3
-    return said | {f"loraloop.ms.{phase}": ms for phase, ms in step.ms.items() if phase != "first_token"}
+        attributes["gen_ai.response.time_to_first_chunk"] = step.ms["first_token"] / 1e3
+    return attributes | {f"loraloop.ms.{phase}": ms for phase, ms in step.ms.items() if phase != "first_token"}
 
 
 def of_tool(name: str, job: Job) -> Attributes:
     """Which tool a call is of."""
     tools = (*job.tools, *([job.python] if job.python is not None else []))
     tool = next((each for each in tools if each.name == name), None)
-    said: Attributes = {"gen_ai.tool.name": name, "gen_ai.tool.type": "function"}
+    attributes: Attributes = {"gen_ai.tool.name": name, "gen_ai.tool.type": "function"}
     if tool is not None and tool.description:
-        said["gen_ai.tool.description"] = tool.description
+        attributes["gen_ai.tool.description"] = tool.description
     if tool is not None and tool.source:
-        said["loraloop.tool.source"] = tool.source
-    return said
+        attributes["loraloop.tool.source"] = tool.source
+    return attributes
 
 
 def finish_of(step: Step) -> str:
@@ -113,16 +113,16 @@ def input_messages(run: RunFacts) -> Attributes:
     """The messages and the tools of a request, as JSON texts."""
     system = [each for each in run.job.messages if each.instructs]
     rest = [each for each in run.job.messages if not each.instructs]
-    said = {"gen_ai.input.messages": as_json([_message(each) for each in rest])}
+    attributes = {"gen_ai.input.messages": as_json([_message(each) for each in rest])}
     if system:
-        said["gen_ai.system_instructions"] = as_json([_text(each.content) for each in system])
+        attributes["gen_ai.system_instructions"] = as_json([_text(each.content) for each in system])
     if run.job.tools:
         tools = [
             {"type": "function", "name": t.name, "description": t.description, "parameters": t.parameters}
             for t in run.job.tools
         ]
-        said["gen_ai.tool.definitions"] = as_json(tools)
-    return said
+        attributes["gen_ai.tool.definitions"] = as_json(tools)
+    return attributes
 
 
 def output_messages(of: RunResult[Any] | Step) -> list[dict[str, Any]]:
@@ -144,9 +144,9 @@ def event_attributes(event: Event) -> Attributes | None:
         return None
     if isinstance(event, Compacted):
         return {"before": event.compaction.before, "after": event.compaction.after}
-    said = event.to_dict()
-    plain = {name: value for name, value in said.items() if isinstance(value, int | float)}
-    named = {name: value for name, value in said.items() if name in ("skill", "name", "reason", "decided_by")}
+    attributes = event.to_dict()
+    plain = {name: value for name, value in attributes.items() if isinstance(value, int | float)}
+    named = {name: value for name, value in attributes.items() if name in ("skill", "name", "reason", "decided_by")}
     return {**plain, **named}
 
 

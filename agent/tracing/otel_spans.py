@@ -138,8 +138,8 @@ class SpansOfRun(Follower):
                 self._step_finished(event.step, now)
             case RunFinished():
                 self._result = event.result
-        if not isinstance(event, _OWN) and (said := event_attributes(event)) is not None:
-            (self._chat or self._span).add_event(f"loraloop.{event.type}", said, timestamp=now)
+        if not isinstance(event, _OWN) and (attributes := event_attributes(event)) is not None:
+            (self._chat or self._span).add_event(f"loraloop.{event.type}", attributes, timestamp=now)
 
     def calling(self, call_id: str) -> None:
         """Makes the call's span the current one in the context in which the call runs."""

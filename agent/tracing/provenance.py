@@ -49,7 +49,7 @@ def router_used(router: Any) -> RouterUsed:
 
 
 def _digest(router: Any) -> str:
-    """Of the numbers and names that decide; empty for a router that is no value."""
+    """SHA-256 of the numbers and names that decide; empty for a router that is no dataclass."""
     if not is_dataclass(router):
         return ""
     digest = hashlib.sha256()

@@ -40,8 +40,8 @@ class Replayed(Differences):
         setup: What ran, and under which settings.
         behaviour: What the run did: steps, calls and the end.
         notes: What could not be compared, or was not run again as it was.
-        times: Of each step and phase, before and after.
-        trace: Of the new run.
+        times: Milliseconds of each step and phase, before and after.
+        trace: The trace of the new run.
     """
 
     trace: Trace | None = None
@@ -67,21 +67,19 @@ def replay(
             has a setting that is not known here.
     """
     if trace.content == "none":
-        raise InputError("the trace was made without contents: there is nothing that could be run again")
+        raise InputError("the trace has no contents, so it cannot be replayed: make one with content=True")
     if trace.resumed:
-        raise InputError(
-            "the trace is of a run that went on after a pause: it has no beginning that could be run again"
-        )
+        raise InputError("the trace begins where a paused run was resumed: replay the trace of an unbroken run")
     recorded = _Recorded(trace)
     job = _of_agent(trace, on, deps) if isinstance(on, Agent) else _of_trace(trace, deps)
     job = replace(job, policy=approving(trace, job.policy))
-    given = job.tools if tools is None else as_tools(tools)
+    offered = job.tools if tools is None else as_tools(tools)
     if live:
-        _check_live(trace, given)
+        _check_live(trace, offered)
     tracer = Tracer(keep=1)
     job = replace(
         job,
-        tools=given if live else tuple(map(recorded.tool, given)),
+        tools=offered if live else tuple(map(recorded.tool, offered)),
         python=job.python if live or job.python is None else recorded.tool(job.python),
     )
     runtime = on.runtime if isinstance(on, Agent) else on
@@ -190,7 +188,7 @@ def _as_decided(before: Trace, after: Trace) -> Trace:
     )
     old = before.settings.policy
     policy = {
-        name: old.get(name) if name == "ask" or is_function(value) or is_function(old.get(name)) else value
+        name: old.get(name) if name == "needs_approval" or is_function(value) or is_function(old.get(name)) else value
         for name, value in after.settings.policy.items()
     }
     guard = dict(after.settings.guard)

@@ -25,29 +25,29 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 
-def made(kind: type[S], said: Mapping[str, Any]) -> S:
+def made(kind: type[S], values: Mapping[str, Any]) -> S:
     """Settings from their fields."""
     known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
-    for name in said:
+    for name in values:
         if name not in known:
             raise unknown(f"field of {kind.__name__}", name, known)
-    return kind(**said)
+    return kind(**values)
 
 
 def policy_of(trace: Trace) -> Policy:
     """A trace's policy; what its `decide` or the caller of `Agent.iter` decided is decided again."""
-    said = {name: value for name, value in trace.settings.policy.items() if not is_function(value)}
-    said.pop("ask", None)
-    skills = tuple(_choice(each) for each in said.pop("skills", ()))
-    forbid = frozenset(said.pop("forbid", ()))
-    thresholds = made(Thresholds, said.pop("thresholds", {}))
+    values = {name: value for name, value in trace.settings.policy.items() if not is_function(value)}
+    values.pop("needs_approval", None)
+    skills = tuple(_choice(each) for each in values.pop("skills", ()))
+    forbid = frozenset(values.pop("forbid", ()))
+    thresholds = made(Thresholds, values.pop("thresholds", {}))
     by = {"caller", "policy"} if trace.settings.policy.get("decide") else {"caller"}
     decided = {step.index: step.decision.choice for step in trace.steps if step.decided_by in by}
 
     def decide(facts: StepFacts) -> Wish:
         return decided.get(facts.index)
 
-    again = made(Policy, {**said, "skills": skills, "forbid": forbid, "thresholds": thresholds})
+    again = made(Policy, {**values, "skills": skills, "forbid": forbid, "thresholds": thresholds})
     return replace(again, decide=decide if decided else None)
 
 
@@ -56,15 +56,15 @@ def approving(trace: Trace, policy: Policy) -> Policy:
     records = [record for step in trace.steps for record in step.calls]
     if trace.end is not None and trace.end.stop_reason == "approval":  # the calls of the last step wait again
         waited: frozenset[str] = frozenset({ALL})
-        said: dict[str, Approval | None] = {record.id: _approval(record) for record in records}
+        decisions: dict[str, Approval | None] = {record.id: _approval(record) for record in records}
     else:
         waited = frozenset(record.name for record in records if record.approval)
-        said = {record.id: _approval(record) for record in records if record.name in waited}
+        decisions = {record.id: _approval(record) for record in records if record.name in waited}
 
     def approve(call: PendingCall, context: Context[Any]) -> Approval | None:
-        return said.get(call.id, Approve() if ALL not in waited else None)
+        return decisions.get(call.id, Approve() if ALL not in waited else None)
 
-    return replace(policy, ask=waited, approve=approve)
+    return replace(policy, needs_approval=waited, approve=approve)
 
 
 def _approval(record: CallRecord) -> Approval:
@@ -73,21 +73,21 @@ def _approval(record: CallRecord) -> Approval:
     return Approve(record.arguments if record.approval == "edited" else None)
 
 
-def guard_of(said: Mapping[str, Any]) -> Guard:
+def guard_of(settings: Mapping[str, Any]) -> Guard:
     """A trace's guard, without its function."""
-    given = {name: value for name, value in said.items() if not is_function(value)}
+    values = {name: value for name, value in settings.items() if not is_function(value)}
     for place in ("input", "tools", "output"):
-        if isinstance(given.get(place), dict):
-            given[place] = made(Gate, given[place])
-    if given.get("allow") is not None:
-        given["allow"] = frozenset(given["allow"])
-    return made(Guard, given)
+        if isinstance(values.get(place), dict):
+            values[place] = made(Gate, values[place])
+    if values.get("allow") is not None:
+        values["allow"] = frozenset(values["allow"])
+    return made(Guard, values)
 
 
-def output_of(said: Mapping[str, Any] | None) -> OutputType[Any]:
-    if said is None:
+def output_of(form: Mapping[str, Any] | None) -> OutputType[Any]:
+    if form is None:
         return OutputType.of(None)
-    match said:
+    match form:
         case {"kind": "JsonSchema", "schema": schema, "bounds": bounds, "on_unsupported": wanted}:
             term: Any = JsonSchema(schema, None if bounds is None else Bounds(**bounds), wanted)
         case {"kind": "Choice", "options": options}:
@@ -97,9 +97,11 @@ def output_of(said: Mapping[str, Any] | None) -> OutputType[Any]:
         case {"kind": "Lark", "grammar": grammar, "python": python}:
             term = Lark(grammar, python)
         case _:
-            raise InputError(f"the trace's form of the answer is none that is known here: {dict(said)!r}")
+            raise InputError(f"the trace has an output type of an unknown kind: {dict(form)!r}")
     return OutputType.of(term)
 
 
-def _choice(said: Any) -> str | Mixture:
-    return said if isinstance(said, str) else Mixture([(name, w) for name, w in said["weights"]], said["contract"])
+def _choice(choice: Any) -> str | Mixture:
+    return (
+        choice if isinstance(choice, str) else Mixture([(name, w) for name, w in choice["weights"]], choice["contract"])
+    )

@@ -20,8 +20,8 @@ def _describe(schema: dict[str, Any], name: str) -> None:
     """Puts a class's docstring where it belongs: the first line to the schema, the attributes to the properties."""
     from docstring_parser.google import parse
 
-    said = parse(schema.get("description", ""))
-    schema["description"] = said.short_description or name
-    for each in said.params:
+    docstring = parse(schema.get("description", ""))
+    schema["description"] = docstring.short_description or name
+    for each in docstring.params:
         if each.arg_name in schema.get("properties", {}):
             schema["properties"][each.arg_name]["description"] = " ".join((each.description or "").split())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
@@ -263,20 +263,20 @@ class Trace:
         """
         import pydantic
 
-        said = data.get("schema") if isinstance(data, dict) else None
-        if said == "loraloop.trace/1":
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if schema == "loraloop.trace/1":
             try:
                 data = trace_of({**data, "schema": SCHEMA})
             except (KeyError, TypeError, AttributeError) as error:
                 raise InputError(f"the trace is damaged: not a trace of version 1 ({error!r})") from None
-        elif said != SCHEMA:
-            if isinstance(said, str) and said.startswith(SCHEMA.rpartition("/")[0] + "/"):
-                raise InputError(f"the trace says {said!r}, and this version of loraloop reads {SCHEMA!r}: update it")
-            raise InputError(f"not a trace: its schema is {said!r}, not {SCHEMA!r}")
+        elif schema != SCHEMA:
+            if isinstance(schema, str) and schema.startswith(SCHEMA.rpartition("/")[0] + "/"):
+                raise InputError(f"the trace says {schema!r}, and this version of loraloop reads {SCHEMA!r}: update it")
+            raise InputError(f"not a trace: its schema is {schema!r}, not {SCHEMA!r}")
         if levels(data) > DEEPEST:
             raise InputError(f"the trace is nested more than {DEEPEST} levels deep: loraloop writes no such trace")
         try:
-            return trace_type().validate_python(data)
+            return _with_new_names(trace_type().validate_python(data))
         except pydantic.ValidationError as error:
             raise InputError(f"the trace is damaged at {': '.join(first_problem(error))}") from None
 
@@ -317,12 +317,23 @@ class Trace:
             raise InputError(f"{os.fspath(path)}: {error}") from None
 
     def masked(self, mask: Callable[[str], str]) -> Trace:
-        """The same trace with `mask` let over every text of users, tools and the model."""
+        """A copy of the trace in which `mask` has replaced every text of users, tools and the model."""
         return Trace.from_dict(redact.masked(self.to_dict(), mask))
 
     def without_contents(self) -> Trace:
-        """The same trace without texts, arguments and results. Counts, times, routes and names stay."""
+        """A copy of the trace without texts, arguments and results. Counts, times, routes and names stay."""
         return Trace.from_dict(redact.emptied(self.to_dict()))
+
+
+def _with_new_names(trace: Trace) -> Trace:
+    """The trace with the policy's fields called as they are now; 0.2 had one name for two things."""
+    policy = dict(trace.settings.policy)
+    thresholds = policy.get("thresholds")
+    if "ask" in policy:
+        policy["needs_approval"] = policy.pop("ask")
+    if isinstance(thresholds, dict) and "ask" in thresholds:
+        policy["thresholds"] = {"ask_user" if name == "ask" else name: value for name, value in thresholds.items()}
+    return replace(trace, settings=replace(trace.settings, policy=policy))
 
 
 @cache

@@ -65,7 +65,7 @@ class Tracer(RunHook):
         if keep < 0:
             raise InputError(f"keep is {keep}: give the most traces that are kept in memory, or 0")
         if mask is not None and not content:
-            raise InputError("there is a mask, and content=False leaves out what it would be let over: give one")
+            raise InputError("mask has no effect beside content=False: give one of them")
         self.path = None if path is None else Path(path)
         self._folder = path is not None and (
             os.fspath(path).endswith((os.sep, "/")) or not (Path(path).suffix or Path(path).exists())
@@ -208,8 +208,8 @@ def settings_used(job: Job, seed: int | None) -> SettingsUsed:
 
 
 def _said(settings: Policy | Guard) -> dict[str, Any]:
-    said = {each.name: getattr(settings, each.name) for each in fields(settings)}
-    return {name: _function(value) if callable(value) else as_data(value) for name, value in said.items()}
+    values = {each.name: getattr(settings, each.name) for each in fields(settings)}
+    return {name: _function(value) if callable(value) else as_data(value) for name, value in values.items()}
 
 
 def _function(value: Any) -> dict[str, str]:

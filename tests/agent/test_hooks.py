@@ -73,7 +73,7 @@ def test_async_hooks_are_awaited(make_runtime: MakeRuntime) -> None:
 def test_what_is_no_hook_is_refused(make_runtime: MakeRuntime) -> None:
     with pytest.raises(InputError, match="is not a hook"):
         Agent(make_runtime(), hooks=["print"])  # type: ignore[list-item]
-    with pytest.raises(InputError, match="is not an event: a hook is told RunStarted"):
+    with pytest.raises(InputError, match="is not an event: hooks take RunStarted"):
         Hook(print, (str,))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="events is <class"):
         Hook(print, StepFinished)  # type: ignore[arg-type]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,7 +38,7 @@ WEATHER = Tool("get_weather", "Current weather.", {"type": "object", "properties
         (lambda: Policy(skills="tools"), "skills is 'tools': give a list"),  # type: ignore[arg-type]
         (lambda: Policy(forbid=3), "forbid is 3"),  # type: ignore[arg-type]
         (lambda: Policy(forbid=[WEATHER]), "forbid has <Tool get_weather>: give names"),  # type: ignore[list-item]
-        (lambda: Policy(ask=[WEATHER]), "ask has <Tool get_weather>: give names"),  # type: ignore[list-item]
+        (lambda: Policy(needs_approval=[WEATHER]), "needs_approval has <Tool get_weather>: give names"),  # type: ignore[list-item]
         (lambda: Policy(decide="tools"), "decide is 'tools': give a function of a step's facts"),  # type: ignore[arg-type]
         (lambda: Policy(approve=True), "approve is True: give a function"),  # type: ignore[arg-type]
         (lambda: Policy(thresholds=0.5), "thresholds is 0.5"),  # type: ignore[arg-type]
@@ -59,6 +61,17 @@ WEATHER = Tool("get_weather", "Current weather.", {"type": "object", "properties
 def test_settings(make: Callable[[], object], says: str) -> None:
     with pytest.raises(InputError, match=says):
         make()
+
+
+def test_deprecated_names_of_settings_warn_and_count() -> None:
+    with pytest.warns(DeprecationWarning, match="needs_approval=…") as warned:
+        old = Policy(ask="pay")
+    assert old == Policy(needs_approval="pay") != Policy() and warned[0].filename == __file__
+    with pytest.warns(DeprecationWarning, match="ask_user=…"):
+        assert Thresholds(ask=0.25) == Thresholds(ask_user=0.25)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert replace(old, repairs=1) == Policy(needs_approval={"pay"}, repairs=1)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +138,7 @@ def test_a_runs_options(options: dict[str, Any], says: str) -> None:
         ({"context": -1}, "context is -1: it must be at least 1"),
         ({"context": 0}, "context is 0"),
         ({"context": "700"}, "context is '700': give a whole number"),
-        ({"context": 1_000_000}, "context is 1000000: .* has 4096 positions; give at most these"),
+        ({"context": 1_000_000}, "context is 1000000: .* has 4096 positions: give at most that many"),
         ({"queue": 0}, "queue is 0"),
     ],
 )

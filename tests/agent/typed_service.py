@@ -55,8 +55,8 @@ async def decide_later(call: PendingCall, context: Context[object]) -> Approve |
 
 
 def of_approval(runtime: Runtime) -> RunResult[int] | None:
-    agent = Agent(runtime, [pay, order], output_type=int, policy=Policy(ask={"pay"}, approve=decide))
-    Agent(runtime, policy=Policy(ask="*", approve=decide_later), limits=Limits(concurrent_calls=2))
+    agent = Agent(runtime, [pay, order], output_type=int, policy=Policy(needs_approval={"pay"}, approve=decide))
+    Agent(runtime, policy=Policy(needs_approval="*", approve=decide_later), limits=Limits(concurrent_calls=2))
     result = agent.run_sync("Pay Ann.")
     assert_type(result.pending, PendingRun | None)
     if result.pending is None:

@@ -63,7 +63,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{HTTP}/auth.py", "{self.text(str(key)): self.value", "{str(key): self.value"),
     ],
     "tool_schemas/http/test_client.py::test_a_body_without_end_is_not_read": [
-        (f"{HTTP}/client.py", "read(stream, said, sending.max_bytes, end)", "read(stream, said, 1 << 40, end)"),
+        (f"{HTTP}/client.py", "read(stream, received, sending.max_bytes, end)", "read(stream, received, 1 << 40, end)"),
     ],
     "tool_schemas/http/test_client.py::test_a_drip_ends_with_the_deadline": [
         (f"{HTTP}/transport.py", "left = min(self.end - monotonic(), float", "left = min(self.end + 3 - monotonic(), float"),
@@ -339,41 +339,41 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/loop/run.py", "if not outcome.output or not self._is_checked(plan, contract) or (", "if True or ("),
     ],
     # --- src/loraloop ------------------------------------------------------------------------------------------------
-    "face/cli/test_traces.py::test_no_field_of_a_trace_steers_the_terminal": [
+    "loraloop/cli/test_traces.py::test_no_field_of_a_trace_steers_the_terminal": [
         ("src/loraloop/render/terminal.py", "if segment.control else harmless(segment.text)", ""),
         ("src/loraloop/render/console.py", "_CONTROL.sub(lambda found: f\"\\\\u{ord(found[0]):04x}\", text)", "text"),
     ],
-    "face/integrations/test_mcp_server.py::test_http_answers_those_who_may_ask": [
+    "loraloop/integrations/test_mcp_server.py::test_http_answers_those_who_may_ask": [
         ("src/loraloop/integrations/mcp_serving.py", "or hmac.compare_digest(brought, wanted):", "or True:"),
         ("src/loraloop/integrations/mcp_serving.py", "if host not in LOOPBACK and not (hosts and token):", "if False:"),
         ("src/loraloop/integrations/mcp_serving.py", "allowed_hosts=[*local, *hosts]", 'allowed_hosts=["*", "evil.example"]'),
     ],
-    "face/server/test_guarding.py::test_keys_hosts_and_origins": [
+    "loraloop/server/test_guarding.py::test_keys_hosts_and_origins": [
         (f"{SERVER}/app.py", "if not settings.knows_host(host):", "if False:"),
         (f"{SERVER}/app.py", "if origin is not None and not", "if False and not"),
         (f"{SERVER}/app.py", "if not sum(hmac.compare_digest(", "if False and sum(hmac.compare_digest("),
         (f"{SERVER}/app.py", 'OPEN = ("/health", "/ready", *FILES)', 'OPEN = ("/metrics", *FILES)'),
     ],
-    "face/server/test_guarding.py::test_a_host_is_a_name_and_a_port": [
+    "loraloop/server/test_guarding.py::test_a_host_is_a_name_and_a_port": [
         (f"{SERVER}/settings.py", r"|[^][:/?#@\\]+)", "|[^:]+)"),
     ],
-    "face/server/test_guarding.py::test_how_the_server_listens": [
+    "loraloop/server/test_guarding.py::test_how_the_server_listens": [
         (f"{SERVER}/app.py", "proxy_headers=False,", "proxy_headers=True,"),
     ],
-    "face/server/test_guarding.py::test_too_large_bodies_and_nonsense_are_refused": [
+    "loraloop/server/test_guarding.py::test_too_large_bodies_and_nonsense_are_refused": [
         (f"{SERVER}/app.py", "if read > self._most:", "if False:"),
     ],
-    "face/server/test_guarding.py::test_a_full_queue_says_when_to_come_back": [
+    "loraloop/server/test_guarding.py::test_a_full_queue_says_when_to_come_back": [
         (f"{SERVER}/state.py", "if self.waiting >= self._limits.queue and", "if False and"),
     ],
-    "face/server/test_guarding.py::test_a_client_that_goes_away_frees_its_turn": [
+    "loraloop/server/test_guarding.py::test_a_client_that_goes_away_frees_its_turn": [
         (f"{SERVER}/state.py", "lambda _: doing.cancel()", "lambda _: None"),
         (f"{SERVER}/chat.py", "in_thread(measured(state, made), made.cancel)", "in_thread(measured(state, made), bool)"),
     ],
-    "face/server/test_guarding.py::test_skills_are_changed_with_the_admin_key": [
+    "loraloop/server/test_guarding.py::test_skills_are_changed_with_the_admin_key": [
         (f"{SERVER}/models.py", "if not state.settings.admin_key or not", "if False and not"),
     ],
-    "face/server/test_guarding.py::test_the_page_is_its_named_files_and_nothing_else": [
+    "loraloop/server/test_guarding.py::test_the_page_is_its_named_files_and_nothing_else": [
         (f"{SERVER}/app.py", "    for path in FILES:\n", '    for path in ("/", "/app.js", "/style.css"):\n'),
         (
             f"{SERVER}/app.py",
@@ -381,74 +381,74 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
             'app.get("/{rest:path}", include_in_schema=False)(lambda rest: FileResponse(PAGE / (rest or "index.html")))',
         ),
     ],
-    "face/server/test_hostile_clients.py::test_what_is_no_key_opens_nothing": [
+    "loraloop/server/test_hostile_clients.py::test_what_is_no_key_opens_nothing": [
         (f"{SERVER}/app.py", "hmac.compare_digest(brought, key.encode())", "brought.startswith(key.encode())"),
         (f"{SERVER}/app.py", "hmac.compare_digest(brought, key.encode())", "key.encode().startswith(brought)"),
         (f"{SERVER}/app.py", 'OPEN = ("/health", "/ready", *FILES)', 'OPEN = ("/health", "/v1/models/auto", *FILES)'),
     ],
-    "face/server/test_hostile_clients.py::test_a_body_with_two_lengths_is_refused": [
+    "loraloop/server/test_hostile_clients.py::test_a_body_with_two_lengths_is_refused": [
         (f"{SERVER}/app.py", 'if b"transfer-encoding" in', 'if False and b"transfer-encoding" in'),
     ],
-    "face/server/test_hostile_clients.py::test_a_body_that_drips_is_given_up": [
+    "loraloop/server/test_hostile_clients.py::test_a_body_that_drips_is_given_up": [
         (f"{SERVER}/app.py", "deadline - time.monotonic())", "60)"),
     ],
-    "face/server/test_hostile_clients.py::test_ten_thousand_headers_are_refused": [
+    "loraloop/server/test_hostile_clients.py::test_ten_thousand_headers_are_refused": [
         (f"{SERVER}/app.py", "HEADER_BYTES = 65536", "HEADER_BYTES = 1 << 30"),
     ],
-    "face/server/test_hostile_clients.py::test_requests_of_a_key_in_a_minute_are_bounded": [
+    "loraloop/server/test_hostile_clients.py::test_requests_of_a_key_in_a_minute_are_bounded": [
         (f"{SERVER}/state.py", "if left < 1:", "if False:"),
     ],
-    "face/server/test_hostile_clients.py::test_requests_of_a_key_at_once_are_bounded": [
+    "loraloop/server/test_hostile_clients.py::test_requests_of_a_key_at_once_are_bounded": [
         (f"{SERVER}/state.py", "if self._by_key[key] >= self._limits.per_key:", "if False:"),
     ],
-    "face/server/test_hostile_clients.py::test_a_failure_has_an_id_that_the_log_has_too": [
+    "loraloop/server/test_hostile_clients.py::test_a_failure_has_an_id_that_the_log_has_too": [
         (f"{SERVER}/errors.py", "the server's log has it under {number}\"", "{error}\""),
     ],
-    "face/server/test_hostile_clients.py::test_no_answer_crosses_to_another_client": [
+    "loraloop/server/test_hostile_clients.py::test_no_answer_crosses_to_another_client": [
         (f"{SERVER}/runs.py", "summary FROM hosted_runs WHERE owner = ?", "summary FROM hosted_runs WHERE ? <> ''"),
     ],
-    "face/server/test_hostile_clients.py::test_huge_lists_of_tools": [
+    "loraloop/server/test_hostile_clients.py::test_huge_lists_of_tools": [
         (f"{SERVER}/wire.py", "Items[ToolDefinition] | None = Field(default=None, max_length=512)", "Items[ToolDefinition] | None = None"),
     ],
-    "face/server/test_hostile_clients.py::test_a_stream_that_nobody_reads_is_left": [
+    "loraloop/server/test_hostile_clients.py::test_a_stream_that_nobody_reads_is_left": [
         (f"{SERVER}/state.py", "send_timeout=seconds", "send_timeout=None"),
     ],
-    "face/server/test_bounded_work.py::test_a_wrong_body_silences_nobody": [
+    "loraloop/server/test_bounded_work.py::test_a_wrong_body_silences_nobody": [
         (f"{SERVER}/wire.py", "max_length=MOST_ITEMS, fail_fast=True", "max_length=MOST_ITEMS"),
     ],
-    "face/server/test_bounded_work.py::test_errors_of_a_body_are_few": [
+    "loraloop/server/test_bounded_work.py::test_errors_of_a_body_are_few": [
         (f"{SERVER}/wire.py", "max_length=MOST_ITEMS, fail_fast=True", "max_length=MOST_ITEMS"),
         (f"{SERVER}/wire.py", "if isinstance(value, dict) and len(value) > MOST_KEYS:", "if False:"),
     ],
-    "face/server/test_bounded_work.py::test_prompts_over_the_limit_are_refused_before_they_are_read": [
+    "loraloop/server/test_bounded_work.py::test_prompts_over_the_limit_are_refused_before_they_are_read": [
         ("src/loraloop/integrations/reply.py", "if most and tokens > most:", "if False:"),
     ],
-    "face/server/test_bounded_work.py::test_a_client_that_leaves_takes_its_slow_schemas_along": [
+    "loraloop/server/test_bounded_work.py::test_a_client_that_leaves_takes_its_slow_schemas_along": [
         (f"{SERVER}/chat.py", "lambda: gone.is_set() or", "lambda:"),
     ],
-    "face/server/test_bounded_work.py::test_a_client_that_leaves_takes_its_decisions_along": [
+    "loraloop/server/test_bounded_work.py::test_a_client_that_leaves_takes_its_decisions_along": [
         (f"{SERVER}/decisions.py", "await while_there(request, awaited(decide, gone.set))", "await awaited(decide, gone.set)"),
     ],
-    "face/server/test_bounded_work.py::test_a_long_conversation_silences_nobody": [
+    "loraloop/server/test_bounded_work.py::test_a_long_conversation_silences_nobody": [
         (f"{SERVER}/wire.py", "MOST_ITEMS = 10_000", "MOST_ITEMS = 10_000_000"),
     ],
-    "face/server/test_hostile.py::test_many_slow_schemas_hold_up_nobody_else": [
+    "loraloop/server/test_hostile.py::test_many_slow_schemas_hold_up_nobody_else": [
         (f"{SERVER}/chat.py", "gone.is_set() or time.monotonic() >= until", "gone.is_set()"),
         (f"{SERVER}/errors.py", "if isinstance(error, TimeLimitError):", "if False:"),
     ],
-    "face/server/test_hostile.py::test_changed_bodies_never_break_it": [
+    "loraloop/server/test_hostile.py::test_changed_bodies_never_break_it": [
         (f"{SERVER}/responses.py", "    if item.role is None:\n", "    if False:\n"),
     ],
-    "face/server/test_hostile.py::test_bodies_that_once_broke_it": [
+    "loraloop/server/test_hostile.py::test_bodies_that_once_broke_it": [
         (f"{SERVER}/wire.py", "or levels(arguments) > DEEPEST_VALUE:", "or False:"),
     ],
-    "face/server/test_hostile.py::test_nonsense_on_the_wire_is_survived": [
+    "loraloop/server/test_hostile.py::test_nonsense_on_the_wire_is_survived": [
         (f"{SERVER}/app.py", "or int(declared) > self._most:", "or False:"),
     ],
-    "face/server/test_openapi.py::test_every_answer_is_documented_and_none_is_a_500": [
+    "loraloop/server/test_openapi.py::test_every_answer_is_documented_and_none_is_a_500": [
         (f"{SERVER}/app.py", "responses=documented({400, 401,", "responses=documented({401,"),
     ],
-    "face/server/page/test_hostile_texts.py::test_what_is_no_answer_is_text_everywhere": [
+    "loraloop/server/page/test_hostile_texts.py::test_what_is_no_answer_is_text_everywhere": [
         (f"{PAGE}/elements.js", 'if (text !== "") element.textContent = text;', 'if (text !== "") showMarkdown(element, text);'),
         (
             f"{PAGE}/run.js",
@@ -456,88 +456,88 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
             "showMarkdown(place, error === null ? shown(result) : `error: ${error}`);",
         ),
     ],
-    "face/server/page/test_hostile_texts.py::test_html_of_an_answer_stays_text": [
+    "loraloop/server/page/test_hostile_texts.py::test_html_of_an_answer_stays_text": [
         (f"{PAGE}/elements.js", "markdownit({ html: false,", "markdownit({ html: true,"),
     ],
-    "face/server/page/test_hostile_texts.py::test_links_and_images_of_an_answer_do_nothing_by_themselves": [
+    "loraloop/server/page/test_hostile_texts.py::test_links_and_images_of_an_answer_do_nothing_by_themselves": [
         (f"{PAGE}/elements.js", "ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i", "ALLOWED_URI_REGEXP: /^/"),
         (f"{PAGE}/elements.js", "reader.renderer.rules.image = ", "const unused = "),
         (f"{PAGE}/elements.js", '  element.rel = "noopener noreferrer";\n', ""),
     ],
-    "face/server/page/test_hostile_texts.py::test_where_a_link_leads_is_said_unless_its_text_is_the_address": [
+    "loraloop/server/page/test_hostile_texts.py::test_where_a_link_leads_is_said_unless_its_text_is_the_address": [
         (f"{PAGE}/elements.js", "if (!isAddress) link.after(", "if (false) link.after("),
         (f"{PAGE}/elements.js", "includes(link.textContent) && !username", "includes(link.textContent)"),
     ],
-    "face/server/page/test_hostile_texts.py::test_the_sanitiser_holds_where_the_markdown_library_does_not": [
+    "loraloop/server/page/test_hostile_texts.py::test_the_sanitiser_holds_where_the_markdown_library_does_not": [
         (f"{PAGE}/elements.js", "ALLOWED_TAGS: [", "ADD_TAGS: ["),
         (f"{PAGE}/elements.js", "ALLOWED_ATTR: [", "ADD_ATTR: ["),
         (f"{PAGE}/elements.js", "ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i", "ALLOWED_URI_REGEXP: /^/"),
     ],
-    "face/server/page/test_hostile_texts.py::test_the_browser_refuses_what_no_guard_saw": [
+    "loraloop/server/page/test_hostile_texts.py::test_the_browser_refuses_what_no_guard_saw": [
         (f"{SERVER}/app.py", "script-src 'self'; style", "script-src 'self' 'unsafe-inline'; style"),
         (f"{SERVER}/app.py", "img-src data:; ", "img-src data: https:; "),
         (f"{SERVER}/app.py", "require-trusted-types-for 'script'; ", ""),
     ],
-    "face/server/page/test_hostile_texts.py::test_a_library_that_was_changed_does_not_run": [
+    "loraloop/server/page/test_hostile_texts.py::test_a_library_that_was_changed_does_not_run": [
         (f"{PAGE}/index.html", 'purify.min.js" defer integrity=', 'purify.min.js" defer title='),
     ],
-    "face/server/test_decisions.py::test_a_question_that_asks_for_harm_is_declined_alone": [
-        (f"{SERVER}/decisions.py", "if judge.screen(said).probability < DECLINED_FROM:", "if True:"),
+    "loraloop/server/test_decisions.py::test_a_question_that_asks_for_harm_is_declined_alone": [
+        (f"{SERVER}/decisions.py", "if judge.screen(trunk).probability < DECLINED_FROM:", "if True:"),
     ],
-    "face/server/test_decisions.py::test_probabilities_are_divided_by_those_without_an_input": [
+    "loraloop/server/test_decisions.py::test_probabilities_are_divided_by_those_without_an_input": [
         (f"{AGENT}/engine/sequence.py", "if self.deadline is not None and monotonic() >= self.deadline:", "if False:"),
     ],
-    "face/server/test_agents.py::test_the_load_tells_nobody_what_others_ask": [
+    "loraloop/server/test_agents.py::test_the_load_tells_nobody_what_others_ask": [
         (f"{SERVER}/models.py", "run.load(run.owner == owner)", "run.load(True)"),
     ],
-    "face/server/test_agents.py::test_sessions_are_kept_for_each_owner": [
+    "loraloop/server/test_agents.py::test_sessions_are_kept_for_each_owner": [
         (f"{SERVER}/state.py", 'return f"{owner}-{len(agent)}', 'return f"x-{len(agent)}'),
     ],
-    "face/server/test_agents.py::test_names_of_sessions_do_not_collide": [
+    "loraloop/server/test_agents.py::test_names_of_sessions_do_not_collide": [
         (f"{SERVER}/state.py", 'return f"{owner}-{len(agent)}-{agent}', 'return f"{owner}-{agent}'),
     ],
-    "face/server/test_agents.py::test_a_session_in_use_is_told_at_once": [
+    "loraloop/server/test_agents.py::test_a_session_in_use_is_told_at_once": [
         (f"{SERVER}/state.py", "if name in self._talking:", "if False:"),
     ],
-    "face/server/test_agents.py::test_runs_that_wait_are_bounded_and_can_be_ended": [
+    "loraloop/server/test_agents.py::test_runs_that_wait_are_bounded_and_can_be_ended": [
         (f"{SERVER}/runs.py", ">= WAITING:", ">= 1 << 30:"),
         (f"{SERVER}/runs.py", 'run.pending, run.state = None, "finished"', "run.pending = None"),
     ],
-    "face/server/test_agents.py::test_runs_belong_to_their_key": [
+    "loraloop/server/test_agents.py::test_runs_belong_to_their_key": [
         (f"{SERVER}/runs.py", "if run is None or run.owner != owner:", "if run is None:"),
         (f"{SERVER}/runs.py", "summary FROM hosted_runs WHERE owner = ?", "summary FROM hosted_runs WHERE ? <> ''"),
     ],
-    "face/server/test_agents.py::test_two_approvals_at_once_run_the_calls_once": [
+    "loraloop/server/test_agents.py::test_two_approvals_at_once_run_the_calls_once": [
         (
             f"{SERVER}/runs.py",
             "pending, run.pending = run.pending, None\n            if pending is None or not (taken or",
             "pending = run.pending\n            if not (True or",
         ),
     ],
-    "face/server/test_agents.py::test_an_approval_that_finds_no_room_can_be_given_again": [
+    "loraloop/server/test_agents.py::test_an_approval_that_finds_no_room_can_be_given_again": [
         (
             f"{SERVER}/agents.py",
             "await asyncio.shield(asyncio.to_thread(state.runs.waits, run, pending, run.result))\n        raise\n\n",
             "raise\n\n",
         ),
     ],
-    "face/server/test_agents.py::test_what_a_session_knows_to_wait_is_taken_up_after_a_kill": [
+    "loraloop/server/test_agents.py::test_what_a_session_knows_to_wait_is_taken_up_after_a_kill": [
         (f"{SERVER}/state.py", "        self.recover()\n", ""),
     ],
-    "face/server/test_agents.py::test_an_approval_that_meets_a_full_disk_can_be_given_again": [
+    "loraloop/server/test_agents.py::test_an_approval_that_meets_a_full_disk_can_be_given_again": [
         (f"{SERVER}/agents.py", "await asyncio.to_thread(state.still_waits, run)", "pass"),
     ],
-    "face/server/test_agents.py::test_a_run_of_a_session_that_waits_can_be_ended": [
+    "loraloop/server/test_agents.py::test_a_run_of_a_session_that_waits_can_be_ended": [
         (f"{SERVER}/agents.py", "await asyncio.to_thread(state.session_of(run, turn).give_up)", "pass"),
         (f"{SERVER}/agents.py", "        await asyncio.to_thread(state.runs.drop, run)\n", ""),
     ],
-    "face/server/test_agents.py::test_the_runs_of_one_key_do_not_push_out_those_of_another": [
+    "loraloop/server/test_agents.py::test_the_runs_of_one_key_do_not_push_out_those_of_another": [
         (f"{SERVER}/runs.py", "ORDER BY place DESC, started LIMIT", "ORDER BY started LIMIT"),
     ],
-    "face/server/test_agents.py::test_a_stream_ends_whole_where_the_disk_takes_nothing": [
+    "loraloop/server/test_agents.py::test_a_stream_ends_whole_where_the_disk_takes_nothing": [
         (f"{SERVER}/runs.py", "except SessionError as error:", "except ZeroDivisionError as error:"),
     ],
-    "face/server/test_many_servers.py::test_two_servers_are_told_the_same_decision_and_the_call_runs_once": [
+    "loraloop/server/test_many_servers.py::test_two_servers_are_told_the_same_decision_and_the_call_runs_once": [
         (f"{SERVER}/runs.py", "SET state = 'running', server = ? WHERE id = ? AND state = 'waiting'", "SET server = ? WHERE id = ?"),
     ],
     # --- promises beside the threat model ----------------------------------------------------------------------------
@@ -547,7 +547,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     "agent/engine/test_scheduler.py::test_prompts_take_turns_with_those_who_decode": [
         (f"{AGENT}/engine/scheduler.py", "room = self._pace.chunk(tokens)", "room = 0"),
-        (f"{AGENT}/engine/scheduler.py", "for work in urgent[:ROWS]:", "for work in []:"),
+        (f"{AGENT}/engine/scheduler.py", "for request in urgent[:ROWS]:", "for work in []:"),
     ],
     "agent/loop/test_outcome.py::test_what_a_text_means": [
         (f"{AGENT}/loop/outcome.py", "if facts.calls_left < 1:", "if False:"),
@@ -562,7 +562,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     "agent/loop/test_answer_check.py::test_a_flawed_answer_is_written_again_with_the_receipts_beside_it": [
         (f"{AGENT}/loop/answer_check.py", "happened = short_receipts(receipts_of(records))", 'happened = ""'),
-        (f"{AGENT}/loop/outcome.py", "return replace(told, again=True)", "return replace(told, stop=outcome.stop, output=records)"),
+        (f"{AGENT}/loop/outcome.py", "return replace(dropped, again=True)", "return replace(dropped, stop=outcome.stop, output=records)"),
     ],
     "agent/loop/test_answer_check.py::test_receipts_say_what_came_of_each_call": [
         (f"{AGENT}/tools/receipts.py", 'if record.approval == "denied":', "if False:"),
@@ -616,7 +616,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     "kernels/test_native.py::test_where_its_folder_cannot_be_written_it_is_built_for_the_process": [
         ("kernels/cpu/native.py", "    except OSError as error:\n", "    except ZeroDivisionError as error:\n"),
     ],
-    "face/server/test_agents.py::test_agents_are_read_from_a_file": [
+    "loraloop/server/test_agents.py::test_agents_are_read_from_a_file": [
         (f"{SERVER}/agents.py", "raise InputError(explain(error, AgentSpec, Lines(str(file), {}), (\"agents\", name)))", "raise InputError(str(error))"),
         (f"{SERVER}/agents.py", "if isinstance(content, dict) and (others", "if False and (others"),
     ],

@@ -61,7 +61,7 @@ def test_a_skill_is_added_and_the_others_keep_their_requests(base: Base, tmp_pat
 
 
 def test_too_few_examples_and_other_bases_are_refused(base: Base, tiny_base: Base) -> None:
-    with pytest.raises(InputError, match="9 examples of what triage serves: give 10 or more"):
+    with pytest.raises(InputError, match="9 examples of requests for triage: give 10 or more"):
         refit(base, Router.load(), "triage", mails(9, 0))
     with pytest.raises(SkillError, match="reads the states of"):
         refit(tiny_base, Router.load(), "triage", mails(10, 0))

@@ -26,7 +26,7 @@ class Checks:
 
     Args:
         schema: The schema as it was given, by which the whole text is checked in the end.
-        prepared: The same, made ready.
+        prepared: The schema as it was made ready for the engine.
     """
 
     def __init__(self, schema: dict[str, Any], prepared: PreparedSchema) -> None:
@@ -34,8 +34,8 @@ class Checks:
         self._whole = validator_of(schema)
         self._validator = validator_of(self.root)
         listed = list(applied(self.root))
-        said = {each.parts for each in prepared.findings if each.checked}
-        self._own = {id(place) for parts, place in listed if parts in said}
+        checked = {each.parts for each in prepared.findings if each.checked}
+        self._own = {id(place) for parts, place in listed if parts in checked}
         self._reaching = self._closure([place for _, place in listed])
         self._judging = self._own | {
             id(place)
@@ -67,10 +67,10 @@ class Checks:
             inner += [each for each in _members(place, frame.step) if isinstance(each, dict)]
         return [each for each in inner if id(each) in self._reaching]
 
-    def _certain(self, given: list[dict[str, Any]], value: Any) -> list[dict[str, Any]]:
+    def _certain(self, schemas: list[dict[str, Any]], value: Any) -> list[dict[str, Any]]:
         """The schema objects that govern a value together with these: references, conjunctions, branches left alone."""
         out: list[dict[str, Any]] = []
-        pending, seen = list(given), set()
+        pending, seen = list(schemas), set()
         while pending:
             place = pending.pop()
             if id(place) in seen or not isinstance(place, dict) or id(place) not in self._reaching:

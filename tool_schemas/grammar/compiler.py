@@ -56,8 +56,8 @@ class GrammarCompiler:
         Raises:
             SchemaError: With the JSON path, if the term cannot be enforced exactly.
         """
-        said = term_of(term)
-        return self._compiled.get(_key(said), lambda: self.compile_anew(said))
+        source = term_of(term)
+        return self._compiled.get(_key(source), lambda: self.compile_anew(source))
 
     @property
     def kept(self) -> tuple[int, int]:

@@ -63,8 +63,8 @@ class Lark:
     Attributes:
         grammar: The text.
         python: Whether it describes a fenced block of Python whose code must also parse (`PythonGrammar`).
-        openers: Of a grammar of calls: the characters with which calls begin. Where the text may be empty, the empty
-            text stands for any other text that the model would rather write, unless that begins with one of these.
+        openers: Characters with which calls begin, for a grammar of calls. Where the text may be empty, the empty text
+            stands for any other text that the model would rather write, unless that begins with one of these.
     """
 
     grammar: str
@@ -75,25 +75,25 @@ class Lark:
 Term = JsonSchema | Regex | Choice | Lark
 
 
-def term_of(said: Any) -> Term:
+def term_of(form: Any) -> Term:
     """The term for a type.
 
     Args:
-        said: A term (returned as it is), a JSON Schema as a dict, or anything that Outlines understands: a pydantic
+        form: A term (returned as it is), a JSON Schema as a dict, or anything that Outlines understands: a pydantic
             model, a dataclass, ``Literal``, an enum, ``int``, ``list[str]``, ``outlines.regex(…)``,
             ``outlines.json_schema(…)``, ``outlines.cfg(…)`` …
 
     Raises:
         SchemaError: If it means nothing to Outlines.
     """
-    if isinstance(said, JsonSchema | Regex | Choice | Lark):
-        return said
-    if isinstance(said, dict):
-        return JsonSchema(said)
+    if isinstance(form, JsonSchema | Regex | Choice | Lark):
+        return form
+    if isinstance(form, dict):
+        return JsonSchema(form)
     from outlines.types import dsl
 
     try:
-        term = said if isinstance(said, dsl.Term) else dsl.python_types_to_terms(said)
+        term = form if isinstance(form, dsl.Term) else dsl.python_types_to_terms(form)
         if isinstance(term, dsl.JsonSchema):
             schema = term.schema
             return JsonSchema(json.loads(schema) if isinstance(schema, str) else schema)
@@ -107,7 +107,7 @@ def term_of(said: Any) -> Term:
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0].partition(" Please open")[0] or type(error).__name__
         raise SchemaError(
-            f"{said!r} cannot be decoded: {reason.rstrip('.')}; "
+            f"{form!r} cannot be decoded: {reason.rstrip('.')}; "
             "give a pydantic model, a Literal, a JSON Schema, Regex, Choice or Lark"
         ) from error
 

@@ -136,7 +136,7 @@ class LlguidanceGrammar:
         matcher: The place before the first one.
         json: Whether it is JSON.
         bounded: Whether numbers are bounded, which the engine does not do for the digits after their points.
-        openers: Of calls, the characters with which they begin; see `Lark`.
+        openers: Characters with which calls begin; see `Lark`.
     """
 
     def __init__(

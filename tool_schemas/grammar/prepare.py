@@ -40,7 +40,7 @@ def prepared(schema: dict[str, Any], on_unsupported: OnUnsupported = "refuse") -
     """Makes a schema ready for the default engine, and asks that whether it takes it.
 
     Args:
-        schema: Of any draft.
+        schema: A schema of any draft.
         on_unsupported: Whether what the engine cannot enforce is refused or left to be checked.
 
     Raises:
@@ -99,9 +99,9 @@ class _Trials:
                 if not isinstance(each, dict) or id(each) in seen or self._left <= 0:
                     continue
                 seen.add(id(each))
-                told = self.problem(root, each)
-                if told:
-                    parts, place, why = steps, each, told
+                problem = self.problem(root, each)
+                if problem:
+                    parts, place, why = steps, each, problem
                     break
             else:
                 break
@@ -175,7 +175,7 @@ def embedded(schema: dict[str, Any], on_unsupported: OnUnsupported, options: dic
     """A schema as llguidance takes it in the middle of a Lark grammar.
 
     Args:
-        schema: Of any draft.
+        schema: A schema of any draft.
         on_unsupported: Whether what the engine cannot enforce is refused or left out.
         options: The engine's options besides ours, such as its separators.
 

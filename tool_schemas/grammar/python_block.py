@@ -57,7 +57,7 @@ class PythonGrammar:
     """A grammar of one fenced block whose code is also parsed.
 
     Args:
-        grammar: Of "```python", a line break, lines, and a closing fence.
+        grammar: A grammar of "```python", a line break, lines, and a closing fence.
         token_bytes: The bytes of a token.
     """
 

@@ -28,7 +28,7 @@ class Frame:
         start: The token in which it begins.
         step: Its key or index in its container; None for the whole text.
         value: The value: of a container, what is complete of it.
-        key: Of an object, the key whose value comes next.
+        key: The key whose value comes next, where the container is an object.
         note: For the watcher.
     """
 

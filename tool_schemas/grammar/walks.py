@@ -43,11 +43,11 @@ class WalkVocabulary:
         """That of a compiler."""
         import torch
 
-        said = compiler.vocabulary
-        decode = said.tokenizer.decode_bytes
-        liked = [_WORDS.fullmatch(decode([token])) is not None for token in range(said.size)]
+        vocabulary = compiler.vocabulary
+        decode = vocabulary.tokenizer.decode_bytes
+        liked = [_WORDS.fullmatch(decode([token])) is not None for token in range(vocabulary.size)]
         liking = torch.tensor(liked, dtype=torch.float32) * _LIKED
-        return cls(decode, said.size, frozenset(said.ends), liking)
+        return cls(decode, vocabulary.size, frozenset(vocabulary.ends), liking)
 
 
 def shortest(grammar: Grammar, vocabulary: WalkVocabulary, limit: int = 1024) -> str:
@@ -75,8 +75,8 @@ def random_walk(grammar: Grammar, vocabulary: WalkVocabulary, seed: int, limit: 
 
     Args:
         grammar: Compiled; short bounds make short texts.
-        vocabulary: Of the same tokenizer.
-        seed: Of the logits.
+        vocabulary: The vocabulary of the same tokenizer.
+        seed: Seed of the logits.
         limit: Tokens after which the text is closed.
 
     Raises:
@@ -90,7 +90,7 @@ def random_walk(grammar: Grammar, vocabulary: WalkVocabulary, seed: int, limit: 
         if len(taken) >= limit or failures >= _TRIES:
             path = state.closing(limit)
             if path is None:
-                raise LimitError(f"{failures} values failed their check, and no way to a complete text was found")
+                raise LimitError(f"{failures} values failed their check, and no complete text was found")
             taken += path
             break
         step = state.forced() or [_drawn(state, vocabulary, generator)]

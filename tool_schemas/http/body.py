@@ -134,8 +134,8 @@ def decode(content: bytes, content_type: str, kind: Kind, hide: Redactor) -> Any
         try:
             return hide.value(strict_loads(content.decode("utf-8-sig")))
         except (ValueError, RecursionError) as error:
-            said = excerpt(content, content_type, hide)
-            raise ToolError(f"the answer is not valid JSON ({hide.text(str(error))}): {said}") from None
+            shown = excerpt(content, content_type, hide)
+            raise ToolError(f"the answer is not valid JSON ({hide.text(str(error))}): {shown}") from None
     text, media = _text(content, content_type), bare(content_type)
     if text is None or (media and not _TEXTUAL.fullmatch(media) and "\x00" in text):
         raise ToolError(f"the answer is not text but {hide.text(media) or 'binary data'} ({len(content)} bytes)")

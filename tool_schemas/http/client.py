@@ -191,7 +191,7 @@ class HttpClient:
         try:
             origin = url = httpx.URL(request.url)
         except httpx.InvalidURL as error:
-            raise ToolError(f"the arguments make no usable address: {error}") from None
+            raise ToolError(f"the arguments do not make a valid URL: {error}") from None
         headers = list(request.headers)
         cookies = [*request.cookies, *((name, encode(value)) for name, value in credentials.cookies)]
         if cookies:
@@ -211,7 +211,7 @@ class HttpClient:
             try:
                 target = url.join(location)
             except (httpx.InvalidURL, ValueError):
-                raise ToolError(f"HTTP {answer.status}: redirects to something that is not an address") from None
+                raise ToolError(f"HTTP {answer.status}: redirects to an invalid URL") from None
             if url.scheme == "https" and target.scheme == "http":
                 raise ToolError("redirected from https to plain http, which is refused")
             if not _trusted(origin, target) and hide.finds(str(target)):
@@ -254,16 +254,16 @@ class HttpClient:
         try:
             response = pool.handle_request(wire)
             try:
-                said = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-                moved = response.status in _REDIRECTS and "location" in said
+                received = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+                moved = response.status in _REDIRECTS and "location" in received
                 stream = iter(response.iter_stream())
-                body = b"" if method == "HEAD" or moved else read(stream, said, sending.max_bytes, end)
+                body = b"" if method == "HEAD" or moved else read(stream, received, sending.max_bytes, end)
                 deadline.end = min(end, time.monotonic() + _LINGER)
                 with contextlib.suppress(Exception):  # the end, after which the connection can be used again
                     next(stream, None)
             finally:
                 response.close()
-            return HttpAnswer(response.status, said, body, hide)
+            return HttpAnswer(response.status, received, body, hide)
         except (httpcore.TimeoutException, TimeoutError):
             what = f"no answer within {sending.timeout:g} s" if time.monotonic() >= end else "timed out"
             place = "connecting" if connecting else "reading"

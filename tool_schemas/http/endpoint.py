@@ -97,8 +97,8 @@ class HttpEndpoint:
         if wait.isdecimal() and len(wait) < 9:
             message += f" (try again in {int(wait)} s)"
         content_type = answer.headers.get("content-type", "")
-        said = excerpt(_readable(answer), content_type, answer.hide) if answer.content.strip() else ""
-        return HttpError(f"{message}: {said}" if said else message, answer.status)
+        shown = excerpt(_readable(answer), content_type, answer.hide) if answer.content.strip() else ""
+        return HttpError(f"{message}: {shown}" if shown else message, answer.status)
 
 
 def _readable(answer: HttpAnswer) -> bytes:
@@ -179,8 +179,8 @@ def endpoint_of(parameters: dict[str, Any], method: str, url: str, options: Http
         client = HttpClient((policy or NetworkPolicy()).allowing(_base(url)))
     check_reachable(client.policy, _base(url))
     retries = options.get("retries", 2)
-    given: dict[str, Any] = {field: options[name] for field, name in _SENDING.items() if name in options}  # type: ignore[literal-required]
-    sending = Sending(retries=retries if isinstance(retries, Retries) else Retries(count=retries), auth=ways, **given)
+    values: dict[str, Any] = {field: options[name] for field, name in _SENDING.items() if name in options}  # type: ignore[literal-required]
+    sending = Sending(retries=retries if isinstance(retries, Retries) else Retries(count=retries), auth=ways, **values)
     return HttpEndpoint(template, client, sending, result)
 
 

@@ -160,10 +160,10 @@ def in_path(value: Any, place: Place, name: str) -> str:
     """
 
     def text(item: Any) -> str:
-        said = scalar(item, name)
-        if leads_out(said) or any(map(_CONTROL.search, readings(said))):
+        value = scalar(item, name)
+        if leads_out(value) or any(map(_CONTROL.search, readings(value))):
             raise ToolError(f"argument {name!r} would lead out of its place in the path; give the plain value")
-        return encode(said)
+        return encode(value)
 
     label = encode(place.name or name)
     exploded = bool(place.explode)

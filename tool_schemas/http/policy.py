@@ -100,7 +100,7 @@ class NetworkPolicy:
         object.__setattr__(self, "_allowed", tuple(map(_network, self.networks)))
 
     def allowing(self, *urls: str) -> NetworkPolicy:
-        """The same policy with the hosts of base URLs, at their ports (80 brings 443 along), added.
+        """A copy of the policy that also allows the hosts of base URLs, at their ports (80 brings 443 along).
 
         Raises:
             InputError: If one of them is no usable URL.

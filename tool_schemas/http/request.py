@@ -87,11 +87,13 @@ class Template:
         for name, place in self.places.items():
             if place.where in ("header", "cookie"):
                 check_header_name(place.name or name, place.where)
-        given = {(place.name or name).lower(): name for name, place in self.places.items() if place.where == "header"}
+        headers = {(place.name or name).lower(): name for name, place in self.places.items() if place.where == "header"}
         for name, value in self.headers:
             check_header_name(name)
-            if name.lower() in given:
-                raise InputError(f"the header {name!r} is fixed, and argument {given[name.lower()]!r} would set it too")
+            if name.lower() in headers:
+                raise InputError(
+                    f"the header {name!r} is fixed, and argument {headers[name.lower()]!r} would set it too"
+                )
             try:
                 header_text(name, value)
             except ToolError as error:

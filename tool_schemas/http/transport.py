@@ -78,7 +78,7 @@ class GuardedBackend(httpcore.NetworkBackend):
 
     Args:
         policy: Judges each address.
-        deadline: Of the thread's request.
+        deadline: Deadline of the request that the thread makes.
         resolver: Gives the addresses of a host; the system's where None.
     """
 

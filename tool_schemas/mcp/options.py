@@ -26,7 +26,7 @@ class McpOptions:
             `McpServer.left_out` and in a warning on opening, or ``"raise"`` a SchemaError.
         timeout: Seconds that one call may take.
         start_timeout: Seconds for the server to start, shake hands and list its tools.
-        max_bytes: Of a result as JSON; a larger one is an error.
+        max_bytes: Most bytes of a result as JSON; a larger one is an error.
         on_change: Called with the new tools when the server says that they changed; in the session's thread, so it
             must not wait for a call.
         trusted: Whether its results may be followed, and its ``readOnlyHint``s believed; see `Tool`. Only for servers
@@ -54,7 +54,7 @@ class McpOptions:
 
 
 class McpOptionsGiven(TypedDict, total=False):
-    """The same as keywords."""
+    """The options as keyword arguments."""
 
     name: str
     prefix: str
@@ -68,14 +68,14 @@ class McpOptionsGiven(TypedDict, total=False):
     trusted: bool
 
 
-def options_of(given: McpOptionsGiven) -> McpOptions:
+def options_of(options: McpOptionsGiven) -> McpOptions:
     """Options from keywords.
 
     Raises:
         UnknownNameError: If one means nothing; it names the nearest.
         InputError: If one is unusable.
     """
-    for name in given:
+    for name in options:
         if name not in McpOptions.__dataclass_fields__:
             raise unknown("option of an MCP server", name, McpOptions.__dataclass_fields__)
-    return McpOptions(**cast(Mapping[str, Any], given))
+    return McpOptions(**cast(Mapping[str, Any], options))

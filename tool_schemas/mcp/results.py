@@ -94,12 +94,12 @@ def _plain(block: Any) -> Any:
     if kind in ("image", "audio"):
         return {"type": kind, "mime": block.mime_type, "bytes": _size(block.data)}
     if kind == "resource_link":
-        told = {"type": kind, "uri": str(block.uri), "name": block.name, "mime": block.mime_type}
-        return {key: value for key, value in told.items() if value is not None}
+        content = {"type": kind, "uri": str(block.uri), "name": block.name, "mime": block.mime_type}
+        return {key: value for key, value in content.items() if value is not None}
     inner = block.resource
-    told = {"type": "resource", "uri": str(inner.uri), "mime": inner.mime_type}
-    told |= {"text": inner.text} if hasattr(inner, "text") else {"bytes": _size(inner.blob)}
-    return {key: value for key, value in told.items() if value is not None}
+    content = {"type": "resource", "uri": str(inner.uri), "mime": inner.mime_type}
+    content |= {"text": inner.text} if hasattr(inner, "text") else {"bytes": _size(inner.blob)}
+    return {key: value for key, value in content.items() if value is not None}
 
 
 def _size(base64: str) -> int:

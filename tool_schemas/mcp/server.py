@@ -185,7 +185,7 @@ class McpServer:
         """
         session = self._connected()
         if session.inside:
-            raise InputError("an MCP server cannot be called and waited for in its own thread (on_change)")
+            raise InputError("on_change runs in the MCP session's thread and must not wait for a call of that server")
         future = session.submit(lambda client: self._asked(client, name, arguments, timeout))
         try:
             return future.result()
@@ -196,7 +196,7 @@ class McpServer:
     async def call_async(
         self, name: str, arguments: Mapping[str, Any] | None = None, timeout: float | None = None
     ) -> Any:
-        """The same for callers in an event loop; cancelling the task cancels the call at the server."""
+        """Calls a tool from an event loop; cancelling the task cancels the call at the server."""
         future = self._connected().submit(lambda client: self._asked(client, name, arguments, timeout))
         return await asyncio.wrap_future(future)
 
@@ -279,8 +279,8 @@ class McpServer:
     def _warn(self) -> None:
         if self._left_out:
             listed = "; ".join(f"{each.name!r} ({each.path or '$'}: {each.reason})" for each in self._left_out[:10])
-            said = f"the MCP server {self.name!r}: {len(self._left_out)} of its tools cannot be used: {listed}"
-            warnings.warn(said, McpWarning, stacklevel=3)
+            message = f"the MCP server {self.name!r}: {len(self._left_out)} of its tools cannot be used: {listed}"
+            warnings.warn(message, McpWarning, stacklevel=3)
 
     def _function(self, name: str) -> Callable[..., Any]:
         async def call(**arguments: Any) -> Any:

@@ -157,10 +157,10 @@ class McpSession:
             error = error.exceptions[0]
         if isinstance(error, LoraloopError):
             return error
-        said = fold(str(error))[:400] or type(error).__name__
-        if said == "Connection closed":
-            said = "it closed the connection"
-        return ToolError(f"the MCP server {self.label!r} failed: {said}{self._hints()}")
+        reason = fold(str(error))[:400] or type(error).__name__
+        if reason == "Connection closed":
+            reason = "it closed the connection"
+        return ToolError(f"the MCP server {self.label!r} failed: {reason}{self._hints()}")
 
     def _hints(self) -> str:
         stray = f"; it wrote what is no MCP message: {self._stray[0]!r}" if self._stray else ""

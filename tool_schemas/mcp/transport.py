@@ -124,10 +124,10 @@ class Stdio:
         if sys.platform == "linux" and sys.executable:
             command = [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *command]
         cwd = None if self.cwd is None else os.fspath(self.cwd)
-        given = StdioServerParameters(
+        parameters = StdioServerParameters(
             command=command[0], args=command[1:], env=dict(self.env), cwd=cwd, encoding_error_handler="replace"
         )
-        async with words.pipe() as errors, stdio_client(given, errors) as streams:
+        async with words.pipe() as errors, stdio_client(parameters, errors) as streams:
             yield streams
 
 

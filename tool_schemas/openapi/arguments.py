@@ -115,10 +115,10 @@ def _parameters(writer: SchemaWriter, operation: Operation, taken: Collection[tu
     parts = operation.parts
     listed: dict[tuple[Where, str], tuple[dict[str, Any], Parts]] = {}
     for holder, where in ((operation.item, (*parts[:-1], "parameters")), (operation.node, (*parts, "parameters"))):
-        given = holder.get("parameters", [])
-        if not isinstance(given, list):
+        entries = holder.get("parameters", [])
+        if not isinstance(entries, list):
             raise SchemaError("must be a list", json_path(where))
-        for index, entry in enumerate(given):
+        for index, entry in enumerate(entries):
             parameter, there = writer.document.followed(entry, (*where, index))
             name, kind = parameter.get("name"), parameter.get("in")
             if not isinstance(name, str) or kind not in _PLACES or not name:
@@ -172,8 +172,8 @@ def _parameter(writer: SchemaWriter, kind: Where, name: str, parameter: dict[str
     return Argument(place, schema, parameter.get("required") is True or kind == "path")
 
 
-def _style(said: dict[str, Any], parts: Parts) -> tuple[str, bool | None]:
-    style, explode = said.get("style", ""), said.get("explode")
+def _style(parameter: dict[str, Any], parts: Parts) -> tuple[str, bool | None]:
+    style, explode = parameter.get("style", ""), parameter.get("explode")
     if not isinstance(style, str) or not isinstance(explode, bool | None):
         raise SchemaError("'style' must be text and 'explode' true or false", json_path(parts))
     return style, explode
@@ -225,8 +225,8 @@ def _kinds_at(
     for key in ("anyOf", "oneOf", "allOf"):
         for member in node.get(key, ()) if isinstance(node.get(key), list) else ():
             found |= inside(member)
-    given = node.get("type", [])
-    kinds = {str(kind) for kind in (given if isinstance(given, list) else [given])}
+    types = node.get("type", [])
+    kinds = {str(kind) for kind in (types if isinstance(types, list) else [types])}
     if kinds & {"string", "number", "integer", "boolean"}:
         found.add("scalar")
     if "array" in kinds or "items" in node:
@@ -298,15 +298,15 @@ def _form(writer: SchemaWriter, flat: Flat, encoding: Any, parts: Parts) -> Iter
     for name, (inner, at) in flat.properties.items():
         if writer.hides(inner, at):
             continue
-        told = encoding.get(name, {}) if isinstance(encoding, dict) else {}
-        if not isinstance(told, dict):
+        details = encoding.get(name, {}) if isinstance(encoding, dict) else {}
+        if not isinstance(details, dict):
             raise SchemaError("must be an object", json_path((*parts, "encoding", name)))
-        media = str(told.get("contentType", ""))
+        media = str(details.get("contentType", ""))
         if media and not is_json(media) and media != "text/plain":
             raise SchemaError(f"a form field as {media!r} is not supported", json_path((*parts, "encoding", name)))
-        place = Place("form", name, *_style(told, (*parts, "encoding", name)), json=is_json(media))
+        place = Place("form", name, *_style(details, (*parts, "encoding", name)), json=is_json(media))
         if not place.json:
-            if not told.get("style") and "object" in _kinds(writer.document, inner, at):
+            if not details.get("style") and "object" in _kinds(writer.document, inner, at):
                 raise SchemaError("say with 'encoding' how this object is written in a form", json_path(at))
             check_style(writer.document, inner, at, place)
         yield Argument(place, writer.write(inner, at), name in flat.required)

@@ -115,8 +115,8 @@ class SchemaWriter:
         if self._merges > _MOST_MERGES:
             raise SchemaError("'allOf' is nested too often; flatten the schema", json_path(parts))
         if isinstance(node, dict) and isinstance(node.get("$ref"), str):
-            told = set(node) - {"$ref", "description", "summary"}
-            if node["$ref"] in seen or (told and not self.document.old):
+            siblings = set(node) - {"$ref", "description", "summary"}
+            if node["$ref"] in seen or (siblings and not self.document.old):
                 return None
             target, there = self.document.target(node["$ref"], parts)
             return self.flat(target, there, ignored, (*seen, node["$ref"]))
@@ -187,7 +187,7 @@ class SchemaWriter:
             node = _modern(node)
         unseen = self._hidden(node, parts)
         hidden |= unseen
-        told = node.get("discriminator")
+        discriminator = node.get("discriminator")
         out: dict[str, Any] = {}
         for key, value in node.items():
             if key in _REFUSED:
@@ -197,7 +197,7 @@ class SchemaWriter:
             if key in _DROPPED or key.startswith("x-"):
                 continue
             where = (*parts, key)
-            if key in ("oneOf", "anyOf") and isinstance(told, dict):
+            if key in ("oneOf", "anyOf") and isinstance(discriminator, dict):
                 listed = enumerate(_checked(value, list, where))
                 out[key] = [self._branch(node, each, parts, (*where, index)) for index, each in listed]
             elif key in _MAPS:
@@ -263,8 +263,8 @@ class SchemaWriter:
 
     def _heirs(self, reference: str, node: Any) -> tuple[dict[str, Any], ...]:
         """For a schema with a discriminator and without alternatives: those that build on it, as references."""
-        told = node.get("discriminator") if isinstance(node, dict) else None
-        if not isinstance(told, dict) or "oneOf" in node or "anyOf" in node:
+        discriminator = node.get("discriminator") if isinstance(node, dict) else None
+        if not isinstance(discriminator, dict) or "oneOf" in node or "anyOf" in node:
             return ()
         found: dict[str, None] = {}
         pending = [reference]
@@ -273,21 +273,21 @@ class SchemaWriter:
                 if child not in found and child != reference:
                     found[child] = None
                     pending.append(child)
-        if found and reference in self._mapped(told).values():
+        if found and reference in self._mapped(discriminator).values():
             found[reference] = None
         return tuple({"$ref": each} for each in found)
 
     def _branch(self, union: dict[str, Any], branch: Any, parts: Parts, where: Parts | None = None) -> Any:
         """An alternative of a discriminated union, its discriminating property fixed to the values that mean it."""
         where = parts if where is None else where
-        told = union["discriminator"]
-        name = told.get("propertyName")
+        discriminator = union["discriminator"]
+        name = discriminator.get("propertyName")
         if not isinstance(name, str):
             raise SchemaError("a discriminator needs a 'propertyName'", json_path((*parts, "discriminator")))
         reference = branch.get("$ref") if isinstance(branch, dict) else None
         if not isinstance(reference, str):
             return self._schema(branch, where, False, frozenset())
-        values = [value for value, target in self._mapped(told, parts).items() if target == reference]
+        values = [value for value, target in self._mapped(discriminator, parts).items() if target == reference]
         if not values and reference.startswith(_COMPONENT):
             values = [reference.removeprefix(_COMPONENT)]
         flat = self.flat(branch, where, name)
@@ -304,9 +304,9 @@ class SchemaWriter:
         marked = {"type": "object", "properties": {name: fixed}, "required": [name]}
         return {"allOf": [self._schema(branch, where, True, frozenset()), marked]}
 
-    def _mapped(self, told: dict[str, Any], parts: Parts = ()) -> dict[str, str]:
+    def _mapped(self, discriminator: dict[str, Any], parts: Parts = ()) -> dict[str, str]:
         """The discriminator's values, each with the reference that it means."""
-        mapping = told.get("mapping", {})
+        mapping = discriminator.get("mapping", {})
         found = {}
         for value, target in mapping.items() if isinstance(mapping, dict) else ():
             reference = target if "#" in str(target) or "/" in str(target) else f"{_COMPONENT}{target}"
@@ -335,8 +335,8 @@ def _format(form: Any, node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _examples(node: dict[str, Any]) -> dict[str, Any]:
-    given = node.get("examples") if isinstance(node.get("examples"), list) else []
-    found = [*(given or []), *([node["example"]] if "example" in node else [])]
+    examples = node.get("examples") if isinstance(node.get("examples"), list) else []
+    found = [*(examples or []), *([node["example"]] if "example" in node else [])]
     short = [each for each in found if not isinstance(each, dict | list) and len(dumps(each)) <= _EXAMPLE]
     return {"examples": short[:2]} if short else {}
 

@@ -27,7 +27,7 @@ class Security:
         InputError: If a scheme is given something of the wrong kind.
     """
 
-    def __init__(self, document: OpenApiDocument, given: Given) -> None:
+    def __init__(self, document: OpenApiDocument, credentials: Given) -> None:
         self._document = document
         self._schemes: dict[str, tuple[_Scheme, Parts]] = {}
         self._unreadable: dict[str, SchemaError] = {}
@@ -40,10 +40,10 @@ class Security:
                 self._unreadable[name] = error
         self._everywhere: tuple[Auth, ...] | None = None
         self._given: dict[str, Auth] = {}
-        if not isinstance(given, Mapping):
-            self._everywhere = ways_of(given) or None
+        if not isinstance(credentials, Mapping):
+            self._everywhere = ways_of(credentials) or None
             return
-        for name, value in given.items():
+        for name, value in credentials.items():
             if name not in self._schemes:
                 raise unknown("security scheme", name, self._schemes)
             self._given[name] = value if isinstance(value, Auth) else self._made(name, value)

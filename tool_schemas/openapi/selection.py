@@ -41,8 +41,8 @@ class Operation:
     @property
     def identifier(self) -> str:
         """Its ``operationId``; empty if it has none."""
-        given = self.node.get("operationId")
-        return given if isinstance(given, str) else ""
+        name = self.node.get("operationId")
+        return name if isinstance(name, str) else ""
 
     def matches(self, pattern: str) -> bool:
         """Whether a pattern means it.
@@ -101,7 +101,9 @@ class OpenApiReport:
         return tuple(each for each in self.omitted if each.why == "refused")
 
     def __str__(self) -> str:
-        return "\n".join([*(f"{said} ({name})" for name, said in self.tools.items()), *map(str, self.omitted)])
+        return "\n".join(
+            [*(f"{operation} ({name})" for name, operation in self.tools.items()), *map(str, self.omitted)]
+        )
 
 
 def operations(document: OpenApiDocument) -> list[Operation]:
@@ -181,8 +183,8 @@ def select(
     return kept, omitted
 
 
-def _patterns(given: Iterable[str] | str | None) -> tuple[str, ...] | None:
-    return None if given is None else (given,) if isinstance(given, str) else tuple(given)
+def _patterns(patterns: Iterable[str] | str | None) -> tuple[str, ...] | None:
+    return None if patterns is None else (patterns,) if isinstance(patterns, str) else tuple(patterns)
 
 
 def _globbed(path: str, pattern: str) -> bool:

@@ -146,8 +146,8 @@ def load_openapi(
             "or with on_refused='skip':\n" + "\n".join(lines) + more
         )
     by_name = {operation.name: f"{operation.method} {operation.path}" for operation in kept}
-    said = {tool.name: by_name[tool.name] for tool in tools}
-    return OpenApiTools(tuple(tools), OpenApiReport(said, tuple(omitted)), client)
+    listed = {tool.name: by_name[tool.name] for tool in tools}
+    return OpenApiTools(tuple(tools), OpenApiReport(listed, tuple(omitted)), client)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,13 +256,13 @@ def _server(document: OpenApiDocument, operation: Operation, variables: Mapping[
 
     def value(found: re.Match[str]) -> str:
         name = found[1]
-        told = listed.get(name) if isinstance(listed, dict) else None
-        if not isinstance(told, dict) or "default" not in told:
+        variable = listed.get(name) if isinstance(listed, dict) else None
+        if not isinstance(variable, dict) or "default" not in variable:
             raise SchemaError(
                 f"server variable {name!r} has no default; correct it", json_path((*parts, 0, "variables"))
             )
-        chosen = str(variables.get(name, told["default"]))
-        allowed = told.get("enum")
+        chosen = str(variables.get(name, variable["default"]))
+        allowed = variable.get("enum")
         if isinstance(allowed, list) and name in variables and chosen not in map(str, allowed):
             raise SchemaError(
                 f"server variable {name!r} cannot be {chosen!r}; one of {allowed}", json_path((*parts, 0))
@@ -273,7 +273,7 @@ def _server(document: OpenApiDocument, operation: Operation, variables: Mapping[
     if not re.match(r"https?://", url):
         if not document.location:
             raise SchemaError(
-                f"the server's address {url!r} is relative; say where the service is: load_openapi(…, base_url=…)",
+                f"the server's address {url!r} is relative; give the service's address: load_openapi(…, base_url=…)",
                 json_path((*parts, 0, "url")) if servers else "$.servers",
             )
         url = urljoin(document.location, url)
@@ -310,10 +310,10 @@ def _returns(document: OpenApiDocument, operation: Operation, check: CheckResult
             raise SchemaError("must be an object", json_path((*where, "content")))
         if not content:
             found.append({"type": "null"})
-        for media, told in content.items():
-            if not is_json(media) or not isinstance(told, dict) or "schema" not in told:
+        for media, media_type in content.items():
+            if not is_json(media) or not isinstance(media_type, dict) or "schema" not in media_type:
                 return None
-            found.append(writer.write(told["schema"], (*where, "content", media, "schema")))
+            found.append(writer.write(media_type["schema"], (*where, "content", media, "schema")))
     if not found:
         return None
     schema = found[0] if len(found) == 1 else {"anyOf": found}

@@ -166,13 +166,13 @@ def _implied(root: dict[str, Any], keyword: str) -> Instead:
         return {} if "minContains" in place else {"minItems": max(1, place.get("minItems", 0))}
 
     def names(place: dict[str, Any]) -> dict[str, Any]:
-        said = followed(root, place["propertyNames"])
-        if {"properties", "patternProperties"} & place.keys() or not isinstance(said, dict):
+        schema = followed(root, place["propertyNames"])
+        if {"properties", "patternProperties"} & place.keys() or not isinstance(schema, dict):
             return {}
         rest = place.get("additionalProperties", True)
-        if isinstance(said.get("pattern"), str) and not pattern_problem(said["pattern"]):
-            return {"patternProperties": {said["pattern"]: rest}, "additionalProperties": False}
-        listed = literals(said)
+        if isinstance(schema.get("pattern"), str) and not pattern_problem(schema["pattern"]):
+            return {"patternProperties": {schema["pattern"]: rest}, "additionalProperties": False}
+        listed = literals(schema)
         if listed is not None and all(isinstance(name, str) for name in listed):
             return {"properties": dict.fromkeys(listed, rest), "additionalProperties": False}
         return {}
@@ -215,9 +215,9 @@ def _literals(place: dict[str, Any], parts: Parts) -> Iterator[SchemaFinding]:
             bad = next((value for value in values if test(value)), None) if isinstance(values, list) else None
             if bad is not None:
                 rest = [value for value in values if not _too_large(value) and not _unwritable(value)]
-                said = f"{str(bad)[:40]!r} {reason}; leave it out"
+                problem = f"{str(bad)[:40]!r} {reason}; leave it out"
                 stands = {"enum": rest} if rest else {}
-                yield SchemaFinding(parts, keyword, said, checkable=bool(rest), instead=_fixed(stands))
+                yield SchemaFinding(parts, keyword, problem, checkable=bool(rest), instead=_fixed(stands))
 
 
 def _too_large(value: Any) -> bool:

@@ -219,10 +219,10 @@ def _modernise(place: dict[str, Any], draft: int, path: str) -> None:
         return
     if draft == 4:
         for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
-            said = place.get(exclusive)
-            if isinstance(said, bool):
+            value = place.get(exclusive)
+            if isinstance(value, bool):
                 del place[exclusive]
-                if said and bound in place:
+                if value and bound in place:
                     place[exclusive] = place.pop(bound)
     for key in _COUNTS:
         if isinstance(place.get(key), float):  # 2.0 is a whole number
@@ -240,8 +240,8 @@ def _modernise(place: dict[str, Any], draft: int, path: str) -> None:
     if isinstance(dependencies, dict):
         del place["dependencies"]
         for keyword, kind in (("dependentRequired", list), ("dependentSchemas", dict | bool)):
-            said = {name: each for name, each in dependencies.items() if isinstance(each, kind)}
-            if said and keyword in place:
+            value = {name: each for name, each in dependencies.items() if isinstance(each, kind)}
+            if value and keyword in place:
                 raise SchemaError(f"says both 'dependencies' and {keyword!r}; use one", path)
-            if said:
-                place[keyword] = said
+            if value:
+                place[keyword] = value

@@ -39,7 +39,7 @@ def subschemas(schema: dict[str, Any], table: Mapping[str, Holds] = HOLDS) -> It
     """The sub-schemas that stand directly in a schema, each with the keys that lead to it.
 
     Args:
-        schema: Of any draft.
+        schema: A schema of any draft.
         table: The keywords that count; `ENFORCED` gives the sub-schemas that the grammar applies.
     """
     for key, value in schema.items():

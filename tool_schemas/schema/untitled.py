@@ -17,7 +17,7 @@ def untitled_schema(make: Callable[..., dict[str, Any]], **options: Any) -> dict
 
     Args:
         make: `model_json_schema` of a model, or `json_schema` of an adapter.
-        options: Of `make`.
+        options: Keyword arguments of `make`.
     """
     from pydantic.json_schema import GenerateJsonSchema
 

@@ -112,15 +112,15 @@ def _pattern_properties(validator: Any, patterns: Any, value: Any, schema: Any) 
                     yield from validator.descend(member, inner, path=name, schema_path=pattern)
 
 
-def _additional_properties(validator: Any, said: Any, value: Any, schema: Any) -> Iterator[Any]:
+def _additional_properties(validator: Any, allowed: Any, value: Any, schema: Any) -> Iterator[Any]:
     if not validator.is_type(value, "object"):
         return
     known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
     extra = [name for name in value if name not in known and not any(pattern_found(each, name) for each in patterns)]
-    if validator.is_type(said, "object"):
+    if validator.is_type(allowed, "object"):
         for name in extra:
-            yield from validator.descend(value[name], said, path=name)
-    elif said is False and extra:
+            yield from validator.descend(value[name], allowed, path=name)
+    elif allowed is False and extra:
         listed = ", ".join(map(repr, extra[:5]))
         yield _error(f"Additional properties are not allowed ({listed} unexpected)")
 
@@ -135,8 +135,8 @@ def _multiple_of(validator: Any, step: Any, value: Any, schema: Any) -> Iterator
             yield _error(f"{value!r} is not a multiple of {step}")
 
 
-def _unique_items(validator: Any, said: Any, value: Any, schema: Any) -> Iterator[Any]:
-    if said and validator.is_type(value, "array") and len(set(map(_alike, value))) < len(value):
+def _unique_items(validator: Any, unique: Any, value: Any, schema: Any) -> Iterator[Any]:
+    if unique and validator.is_type(value, "array") and len(set(map(_alike, value))) < len(value):
         yield _error(f"{value!r} has non-unique elements")
 
 

@@ -30,9 +30,11 @@ def check_rule(rule: object, called: str) -> None:
     if not callable(rule):
         raise SchemaError(f"tool {called!r}: requires_approval is {rule!r}; {wanted}")
     if inspect.iscoroutinefunction(rule):
-        raise SchemaError(f"tool {called!r}: requires_approval is an async function, whose word comes late; {wanted}")
+        raise SchemaError(
+            f"tool {called!r}: requires_approval is an async function, which cannot be waited for here; {wanted}"
+        )
     if not any(_takes(rule, count) for count in (1, 2)):
-        raise SchemaError(f"tool {called!r}: requires_approval is a function of something else; {wanted}")
+        raise SchemaError(f"tool {called!r}: requires_approval takes other parameters; {wanted}")
 
 
 def says_so(rule: ApprovalRule, called: str, arguments: dict[str, Any], context: Context[Any]) -> bool:

@@ -61,17 +61,17 @@ class ToolReport:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON data."""
-        told = asdict(self)
-        said = told.pop("survey")
-        return told | {key: [each._asdict() for each in getattr(self.survey, key)] for key in said}
+        document = asdict(self)
+        survey = document.pop("survey")
+        return document | {key: [each._asdict() for each in getattr(self.survey, key)] for key in survey}
 
 
 class ToolChecker:
     """Checks tools against one tokenizer.
 
     Args:
-        compiler: For the tokenizer.
-        seed: Of the random examples.
+        compiler: Compiles grammars for the tokenizer.
+        seed: Seed of the random examples.
     """
 
     def __init__(self, compiler: GrammarCompiler, seed: int = 0) -> None:
@@ -93,11 +93,11 @@ class ToolChecker:
     ) -> ToolReport:
         """The report of a tool that could not be made."""
         name, schema = _parts(body)
-        said = survey(schema, on_unsupported) if schema is not None else Survey()
+        found = survey(schema, on_unsupported) if schema is not None else Survey()
         path = getattr(error, "path", "")
         reason = (error.reason if isinstance(error, SchemaError) else str(error)).removeprefix(f"tool {name!r}: ")
-        report = ToolReport(name, place, on_unsupported=on_unsupported, survey=said)
-        known = any(note.path == path for note in said.refused)
+        report = ToolReport(name, place, on_unsupported=on_unsupported, survey=found)
+        known = any(note.path == path for note in found.refused)
         return report if known else report.also_refused(Note(path, reason))
 
     def tool(self, tool: Tool, place: str, on_unsupported: OnUnsupported | None = None) -> ToolReport:
@@ -115,10 +115,10 @@ class ToolChecker:
             except SchemaError as error:
                 body = {"name": tool.name, "parameters": tool.parameters}
                 return self.refusal(body, place, error, chosen)
-        said = survey(tool.parameters, chosen)
+        found = survey(tool.parameters, chosen)
         if not tool.strict:
-            said = replace(said, enforced=(), refused=())
-        return self._with_examples(ToolReport(tool.name, place, tool.strict, chosen, said), tool)
+            found = replace(found, enforced=(), refused=())
+        return self._with_examples(ToolReport(tool.name, place, tool.strict, chosen, found), tool)
 
     def _with_examples(self, report: ToolReport, tool: Tool) -> ToolReport:
         """The report with calls that were decoded, and the time to compile."""

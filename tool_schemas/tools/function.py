@@ -65,10 +65,10 @@ def read_function(function: Callable[..., Any], name: str | None = None) -> Func
         instance = _converted(model, arguments)
         positional, keywords = [], {}
         for index, (parameter, _) in enumerate(parameters):
-            given = f"p{index}" in instance.model_fields_set
+            provided = f"p{index}" in instance.model_fields_set
             if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
                 positional.append(getattr(instance, f"p{index}"))
-            elif given or _is_field(parameter.default) or parameter.default is inspect.Parameter.empty:
+            elif provided or _is_field(parameter.default) or parameter.default is inspect.Parameter.empty:
                 keywords[parameter.name] = getattr(instance, f"p{index}")
         return tuple(positional), keywords
 
@@ -90,12 +90,12 @@ def read_model(model: type[Any], name: str | None = None) -> FunctionTool:
     if not (isinstance(model, type) and issubclass(model, pydantic.BaseModel)):
         raise SchemaError(f"{model!r} is not a pydantic model; derive it from pydantic.BaseModel")
     schema = _schema_of(model, model.__name__)
-    told = schema.pop("description", "")
+    description = schema.pop("description", "")
 
     def bind(arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (_converted(model, arguments),), {}
 
-    return FunctionTool(name or model.__name__, told, schema, Binding(bind))
+    return FunctionTool(name or model.__name__, description, schema, Binding(bind))
 
 
 def _without_context(
@@ -147,7 +147,7 @@ def _is_field(default: Any) -> bool:
     return isinstance(default, FieldInfo)
 
 
-def _field(parameter: inspect.Parameter, annotation: Any, told: str) -> tuple[Any, Any]:
+def _field(parameter: inspect.Parameter, annotation: Any, description: str) -> tuple[Any, Any]:
     """The annotation and the pydantic field of one parameter."""
     from pydantic import Field
 
@@ -159,8 +159,8 @@ def _field(parameter: inspect.Parameter, annotation: Any, told: str) -> tuple[An
     elif default is not inspect.Parameter.empty:
         options["default"] = default
     if not any(_is_field(extra) and extra.description for extra in extras):
-        said = (getattr(extra, "documentation", extra) for extra in extras)  # typing_extensions.Doc, or plain text
-        text = next((extra for extra in said if isinstance(extra, str)), told)
+        notes = (getattr(extra, "documentation", extra) for extra in extras)  # typing_extensions.Doc, or plain text
+        text = next((extra for extra in notes if isinstance(extra, str)), description)
         if text:
             options["description"] = text
     if not any(_is_field(extra) and (extra.alias or extra.validation_alias) for extra in extras):

@@ -58,13 +58,13 @@ def read_signature(function: Callable[..., Any], name: str | None = None) -> Sig
     if not text and not inspect.isroutine(inner) and not inspect.isclass(inner):
         text = inspect.getdoc(type(inner).__call__) or ""
     doc = docstring_parser.parse("" if _made_up(inner, text) else text)
-    told = {
+    descriptions = {
         one.strip().lstrip("*"): described.description or ""
         for described in doc.params
         for one in described.arg_name.split(",")
     }
     description = "\n".join(filter(None, (doc.short_description, doc.long_description)))
-    return Signature(called, description, tuple(_parameters(function, inner, filled, called)), told)
+    return Signature(called, description, tuple(_parameters(function, inner, filled, called)), descriptions)
 
 
 def _made_up(inner: Any, text: str) -> bool:

@@ -106,8 +106,8 @@ class _Signature:
         if isinstance(prefix, list) and prefix:
             closed = rest.get("items") is False or rest.get("maxItems") == len(prefix)
             if closed and rest.get("minItems") == len(prefix):
-                for said in ("prefixItems", "items", "minItems", "maxItems"):
-                    rest.pop(said, None)
+                for keyword in ("prefixItems", "items", "minItems", "maxItems"):
+                    rest.pop(keyword, None)
                 return "[" + ", ".join(self.type_of(item) + _comment(item) for item in prefix) + "]"
         items = rest.pop("items", True)
         if isinstance(items, list):  # the tuple form of older drafts
@@ -223,8 +223,8 @@ def signature(tool: Tool) -> str:
     for name, schema in properties.items():
         lines.append("- " + shape.member(name, schema, name in required, " - "))
     rest = {key: value for key, value in root.items() if key not in _SILENT}
-    for said in ("type", "properties"):
-        rest.pop(said, None)
+    for keyword in ("type", "properties"):
+        rest.pop(keyword, None)
     if all(name in properties for name in required):
         rest.pop("required", None)
     if rest.get("additionalProperties") is False:

@@ -124,9 +124,9 @@ class Tool:
             raise SchemaError(f"tool {self.name!r}: the parameters must be a JSON Schema object")
         if self.parameters.get("type", "object") != "object":
             raise SchemaError(f"tool {self.name!r}: arguments are an object; set the type to 'object'", "$.type")
-        for said in ("strict", "trusted", "sequential"):
-            if not isinstance(getattr(self, said), bool):
-                raise SchemaError(f"tool {self.name!r}: {said} is {getattr(self, said)!r}; use true or false")
+        for option in ("strict", "trusted", "sequential"):
+            if not isinstance(getattr(self, option), bool):
+                raise SchemaError(f"tool {self.name!r}: {option} is {getattr(self, option)!r}; use true or false")
         if not isinstance(self.effects, bool | None):
             raise SchemaError(f"tool {self.name!r}: effects is {self.effects!r}; use true or false, or leave it out")
         check_rule(self.requires_approval, self.name)
@@ -134,9 +134,9 @@ class Tool:
             raise SchemaError(f"tool {self.name!r}: on_unsupported is {self.on_unsupported!r}; use 'refuse' or 'check'")
         if not isinstance(self.description, str):
             raise SchemaError(f"tool {self.name!r}: the description is {self.description!r}; give a text")
-        for said in ("timeout", "retries"):
-            if isinstance(value := getattr(self, said), bool) or not isinstance(value, int | float | None):
-                raise SchemaError(f"tool {self.name!r}: {said} is {value!r}; give a number, or None")
+        for option in ("timeout", "retries"):
+            if isinstance(value := getattr(self, option), bool) or not isinstance(value, int | float | None):
+                raise SchemaError(f"tool {self.name!r}: {option} is {value!r}; give a number, or None")
         if self.timeout is not None and not self.timeout > 0:
             raise SchemaError(f"tool {self.name!r}: timeout is {self.timeout!r} seconds; it must be above 0, or None")
         if self.retries is not None and self.retries < 0:
@@ -262,8 +262,8 @@ class Tool:
         from loraloop.tool_schemas.tools.function import read_function
 
         read = read_function(function, name)
-        told = read.description if description is None else description
-        return cls(read.name, told, read.parameters, function, binding=read.binding, **options)
+        text = read.description if description is None else description
+        return cls(read.name, text, read.parameters, function, binding=read.binding, **options)
 
     @classmethod
     def from_model(
@@ -279,8 +279,8 @@ class Tool:
         from loraloop.tool_schemas.tools.function import read_model
 
         read = read_model(model, name)
-        told = read.description if description is None else description
-        return cls(read.name, told, read.parameters, function, binding=read.binding, **options)
+        text = read.description if description is None else description
+        return cls(read.name, text, read.parameters, function, binding=read.binding, **options)
 
     @classmethod
     def from_schema(
@@ -462,8 +462,8 @@ def check_deps(deps: object, wanted: type[Any] | None, tools: Sequence[Tool]) ->
     who = [(f"tool {tool.name!r}", tool.binding.deps) for tool in tools if tool.binding.context]
     for name, kind in (("the agent", wanted), *who):
         if kind is not None and not isinstance(deps, kind):
-            given = "none were given" if deps is None else f"{type(deps).__name__} was given"
-            raise InputError(f"{name} needs deps of the type {kind.__name__}, and {given}: run it with deps=…")
+            found = "none were given" if deps is None else f"{type(deps).__name__} was given"
+            raise InputError(f"{name} needs deps of the type {kind.__name__}, and {found}: run it with deps=…")
 
 
 http_tool = Tool.from_http

@@ -103,8 +103,8 @@ def plain_form(body: Any) -> Any:
         raise SchemaError(f"a tool of type {kind!r} runs at the maker of a model; it cannot be called here", "$.type")
     for mark, aside in _ASIDE.items():
         if mark in body:
-            told = body.get("description") or body.get("title") or ""
-            return {"description": told, **{key: value for key, value in body.items() if key not in aside}}
+            description = body.get("description") or body.get("title") or ""
+            return {"description": description, **{key: value for key, value in body.items() if key not in aside}}
     return body
 
 

@@ -85,8 +85,8 @@ class Forward(NamedTuple):
     """`hidden[N, H]` after the final norm, and the hidden states after each layer asked for (0: embeddings).
 
     Attributes:
-        hidden: Of all rows' tokens, one row after the other.
-        kept: By layer.
+        hidden: Final hidden states `[N, H]` of all rows' tokens, one row after the other.
+        kept: Hidden states `[N, H]` after each layer asked for, by layer.
     """
 
     hidden: Tensor

@@ -26,7 +26,7 @@ class FlashRows:
 
     Args:
         plan: The rows; their caches have room for the tokens.
-        layers: Of the base.
+        layers: Number of the base's layers.
         varlen: `torch.nn.attention.varlen.varlen_attn`.
         decode: `kernels.gpu.triton_attention.decode_attention`.
     """

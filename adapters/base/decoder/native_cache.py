@@ -40,7 +40,7 @@ class PagePool:
 
     Attributes:
         SPARE: Free pages whose memory is kept.
-        bytes: Of one page.
+        bytes: Bytes of one page.
     """
 
     SPARE = 16
@@ -156,7 +156,7 @@ class NativeCache:
 
     @property
     def nbytes(self) -> int:
-        """Of all its pages, shared ones included."""
+        """Bytes of all its pages, shared ones included."""
         return len(self.pages) * self._pool.bytes
 
     @property
@@ -189,10 +189,10 @@ class NativeCache:
             for number in range(self.length // PAGE, (self.length + count - 1) // PAGE + 1):
                 here = at // PAGE == number
                 block, lane = at[here] % PAGE // LANES, at[here] % LANES
-                given = keys[:, here].bfloat16().view(layers, -1, heads, dim // 2, 2)
-                self.pages[number].keys()[:, :, block, :, lane] = given.transpose(0, 1)
-                given = values[:, here].bfloat16()
-                self.pages[number].values()[:, :, block, lane // 2, :, lane % 2] = given.transpose(0, 1)
+                part = keys[:, here].bfloat16().view(layers, -1, heads, dim // 2, 2)
+                self.pages[number].keys()[:, :, block, :, lane] = part.transpose(0, 1)
+                part = values[:, here].bfloat16()
+                self.pages[number].values()[:, :, block, lane // 2, :, lane % 2] = part.transpose(0, 1)
         self.commit()
 
     def truncate(self, length: int) -> None:

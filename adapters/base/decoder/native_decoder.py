@@ -115,7 +115,7 @@ class NativeDecoder:
         made = (c.CRow * len(rows))()
         alive: list[object] = []  # what the request points to
         tokens: list[int] = []
-        given: list[Tensor] = []  # embeddings that rows bring themselves
+        prompts: list[Tensor] = []  # embeddings that rows bring themselves
         count = furthest = 0
         for place, row in zip(made, rows, strict=True):
             cache = row.cache
@@ -126,7 +126,7 @@ class NativeDecoder:
                 raise ValueError(f"token ids lie in 0..{self.config.vocab_size - 1}, not {min(ids)}..{max(ids)}")
             if row.before is not None:
                 ids = [*range(-1 - count, -1 - (count := count + len(row.before)), -1), *ids]
-                given.append(row.before)
+                prompts.append(row.before)
             if not ids:
                 raise ValueError("a row of a forward needs at least one token")
             cache.begin(len(ids))
@@ -156,8 +156,8 @@ class NativeDecoder:
             keep=ctypes.addressof(numbers),
             kept_to=ctypes.addressof(places),
         )
-        if given:
-            embeddings = torch.cat(given).float().contiguous()
+        if prompts:
+            embeddings = torch.cat(prompts).float().contiguous()
             if embeddings.shape != (count, self.config.hidden_size):
                 raise ValueError(f"embeddings are [P, {self.config.hidden_size}], not {list(embeddings.shape)}")
             request.given = embeddings.data_ptr()

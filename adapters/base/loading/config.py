@@ -14,7 +14,7 @@ _FIELDS = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "rms_norm_eps",
 )  # fmt: skip
 LARGEST = 100_000_000
-"""Of any dimension; far beyond those of any base."""
+"""Largest size of any dimension; far beyond those of any base."""
 _WIDE = ("qwen3", "ministral3")  # heads are of 128 where nothing is said
 _YARN = ("rope_type", "factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "mscale",
          "mscale_all_dim", "attention_factor", "truncate")  # fmt: skip
@@ -97,7 +97,9 @@ class ModelConfig:
         if self.head_dim % 2:
             raise BaseModelError(f"the config's head_dim is {self.head_dim}: it has to be even")
         if self.sliding_window is not None and self.sliding_window < 1:
-            raise BaseModelError(f"a sliding window of {self.sliding_window} positions shows a token nothing")
+            raise BaseModelError(
+                f"a sliding window of {self.sliding_window} positions is too small: it must be at least 1"
+            )
         if self.heads % self.kv_heads:
             raise BaseModelError(f"{self.heads} query heads cannot share {self.kv_heads} key-value heads")
         kind = dict(self.rope.scaling).get("rope_type")
@@ -146,9 +148,9 @@ class ModelConfig:
         )
 
     @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> ModelConfig:
+    def from_dict(cls, fields: Mapping[str, Any]) -> ModelConfig:
         """The inverse of `to_dict`."""
-        rest = dict(given)
+        rest = dict(fields)
         scaling = tuple((str(name), value) for name, value in rest.pop("rope_scaling", ()))
         scales = {name: rest.pop(f"{name}_scale") for name in _SCALES if f"{name}_scale" in rest}
         rope = Rope(rest.pop("rope_theta", Rope().theta), scaling, tuple(rest.pop("rope_skipped", ())))
@@ -178,22 +180,22 @@ def unsupported(architecture: str, where: str = "") -> BaseModelError:
 
 def _rope(kind: str, config: Mapping[str, Any]) -> tuple[Rope, int]:
     """The rotary embeddings, and the positions of a context; transformers' defaults stand in for absent fields."""
-    given = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    options = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     positions = int(config.get("max_position_embeddings", 2048))
-    theta = given.pop("rope_theta", None) or config.get("rope_theta", 2_000_000.0 if kind == "smollm3" else 10_000.0)
-    if "type" in given:
-        given.setdefault("rope_type", given.pop("type"))
-    scaling = given
+    theta = options.pop("rope_theta", None) or config.get("rope_theta", 2_000_000.0 if kind == "smollm3" else 10_000.0)
+    if "type" in options:
+        options.setdefault("rope_type", options.pop("type"))
+    scaling = options
     skipped: tuple[int, ...] = ()
-    if given.get("rope_type", "default") == "default":
+    if options.get("rope_type", "default") == "default":
         scaling = {}
-    elif given["rope_type"] == "yarn":
-        given.setdefault("original_max_position_embeddings", positions)
-        if given.get("factor") is None:
-            given["factor"] = positions / given["original_max_position_embeddings"]
-        scaling = {name: given[name] for name in _YARN if given.get(name) is not None}
-        if given.get("llama_4_scaling_beta"):  # what it scales is 1 up to there
-            positions = min(positions, int(given["original_max_position_embeddings"]))
+    elif options["rope_type"] == "yarn":
+        options.setdefault("original_max_position_embeddings", positions)
+        if options.get("factor") is None:
+            options["factor"] = positions / options["original_max_position_embeddings"]
+        scaling = {name: options[name] for name in _YARN if options.get(name) is not None}
+        if options.get("llama_4_scaling_beta"):  # what it scales is 1 up to there
+            positions = min(positions, int(options["original_max_position_embeddings"]))
     if kind == "smollm3":
         every, layers = int(config.get("no_rope_layer_interval") or 4), int(config["num_hidden_layers"])
         turned = config.get("no_rope_layers") or [(layer + 1) % every for layer in range(layers)]

@@ -13,9 +13,9 @@ from loraloop.tool_schemas.errors import BaseModelError
 _APP = "loraloop"
 
 
-def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
-    """What can be made again (bases, the C library): `given`, else `$LORALOOP_CACHE`, else the user's cache folder."""
-    own = given or os.environ.get("LORALOOP_CACHE")
+def cache_folder(folder: str | os.PathLike[str] | None = None) -> Path:
+    """What can be made again (bases, the C library): `folder`, else `$LORALOOP_CACHE`, else the user's cache folder."""
+    own = folder or os.environ.get("LORALOOP_CACHE")
     return Path(own) if own else platformdirs.user_cache_path(_APP)
 
 

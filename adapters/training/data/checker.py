@@ -177,23 +177,23 @@ class Checker:
         if (
             self.schema is not None
             and record.contract == "text"
-            and (said := _mismatch(record.completion, self.schema))
+            and (mismatch := _mismatch(record.completion, self.schema))
         ):
-            return "invalid completion", record.place, said
+            return "invalid completion", record.place, mismatch
         return None
 
     def _new(self, record: Record) -> bool:
         """Whether no earlier record is the same; says so too if one is nearly."""
         known = self._seen.get(record.key)
-        said = f"{record.completion}\x1e{record.rejected or ''}"
+        completion = f"{record.completion}\x1e{record.rejected or ''}"
         if known is not None:
             place, other = known
-            if other == said:
+            if other == completion:
                 self._add("duplicate", record.place, f"the same as {place}: left out")
                 return False
             self._add("contradiction", record.place, f"the same transcript as {place}, with another completion")
             return True
-        self._seen[record.key] = record.place, said
+        self._seen[record.key] = record.place, completion
         if near := self._nearest(record):
             self._add("near duplicate", record.place, f"{near[1]:.0%} of its request stands in {near[0]} already")
         return True

@@ -35,19 +35,19 @@ class DialogueTurn:
     calls: tuple[dict[str, Any], ...] | None = None
 
 
-def openai_turns(given: Any) -> list[DialogueTurn]:
+def openai_turns(messages: Any) -> list[DialogueTurn]:
     """The turns of a list of OpenAI chat messages.
 
     Raises:
         RecordError: the roles are wrong, or a message is not of that form.
     """
-    if isinstance(given, str):
-        given = json.loads(given)
-    if not isinstance(given, list) or not given:
+    if isinstance(messages, str):
+        messages = json.loads(messages)
+    if not isinstance(messages, list) or not messages:
         raise RecordError("wrong roles", "messages are a list of at least one {role, content}")
     turns: list[DialogueTurn] = []
     named: dict[Any, str] = {}
-    for index, message in enumerate(given):
+    for index, message in enumerate(messages):
         if not isinstance(message, Mapping):
             raise RecordError("wrong form", f"message {index} is not an object")
         role, content = message.get("role"), _content(message.get("content"), index)
@@ -58,7 +58,7 @@ def openai_turns(given: Any) -> list[DialogueTurn]:
             named.update((call.get("id"), said["name"]) for call, said in zip(calls, read, strict=True))
             turns.append(DialogueTurn("assistant", _written(read), read))
             continue
-        if role == "assistant" and _answers(given[index + 1 : index + 2]) and (written := calls_of(content)):
+        if role == "assistant" and _answers(messages[index + 1 : index + 2]) and (written := calls_of(content)):
             turns.append(DialogueTurn("assistant", content, tuple(written)))  # as a transcript keeps calls
             continue
         if role == "tool":
@@ -75,18 +75,18 @@ def openai_turns(given: Any) -> list[DialogueTurn]:
     return turns
 
 
-def sharegpt_turns(given: Any, system: str = "") -> list[DialogueTurn]:
+def sharegpt_turns(conversation: Any, system: str = "") -> list[DialogueTurn]:
     """The turns of a ShareGPT conversation: `from` and `value`, or `role` and `content`.
 
     Raises:
         RecordError: as `openai_turns`.
     """
-    if isinstance(given, str):
-        given = json.loads(given)
-    if not isinstance(given, list) or not given:
+    if isinstance(conversation, str):
+        conversation = json.loads(conversation)
+    if not isinstance(conversation, list) or not conversation:
         raise RecordError("wrong roles", "conversations are a list of at least one {from, value}")
     turns: list[DialogueTurn] = [DialogueTurn("system", system)] if system else []
-    for index, entry in enumerate(given):
+    for index, entry in enumerate(conversation):
         speaker = entry.get("from", entry.get("role"))
         value = entry.get("value", entry.get("content"))
         if speaker not in SPEAKERS:
@@ -123,16 +123,16 @@ def steps(turns: Sequence[DialogueTurn], contract: str, tools: bool) -> Iterator
             yield index, turn.content
 
 
-def tools_of(given: Any) -> tuple[dict[str, Any], ...]:
+def tools_of(tools: Any) -> tuple[dict[str, Any], ...]:
     """Tools as `{name, description, parameters}`, from OpenAI's form or ours.
 
     Raises:
         RecordError: they are not of either form.
     """
-    if isinstance(given, str):
-        given = json.loads(given) if given.strip() else []
+    if isinstance(tools, str):
+        tools = json.loads(tools) if tools.strip() else []
     found = []
-    for entry in given or ():
+    for entry in tools or ():
         tool = entry.get("function", entry) if isinstance(entry, Mapping) else None
         if not isinstance(tool, Mapping) or not isinstance(tool.get("name"), str):
             raise RecordError("invalid tool", 'a tool is {"name": …, "description": …, "parameters": {…}}')
@@ -148,10 +148,10 @@ def _answers(following: Sequence[Any]) -> bool:
     return any(isinstance(message, Mapping) and message.get("role") in ("tool", "function") for message in following)
 
 
-def _call(given: Any) -> dict[str, Any]:
-    if not isinstance(given, Mapping):
+def _call(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
         raise RecordError("invalid call", "a call is an object with name and arguments")
-    call = given.get("function", given)
+    call = value.get("function", value)
     arguments = call.get("arguments", call.get("parameters", {}))
     if isinstance(arguments, str):
         try:
@@ -203,8 +203,8 @@ def _ordered(turns: Sequence[DialogueTurn]) -> None:
         before = turns[index - 1] if index else None
         after = turns[index + 1] if index + 1 < len(turns) else None
         if turn.role == "system" and index and (after is None or after.role != "user"):
-            told = "only the first one may be, and notes that stand before a user's message"
-            raise RecordError("wrong roles", f"message {index} is a system message: {told}")
+            reason = "only the first one may be, and notes that stand before a user's message"
+            raise RecordError("wrong roles", f"message {index} is a system message: {reason}")
         if turn.role == "tool" and (before is None or (before.role != "tool" and before.calls is None)):
             raise RecordError("wrong roles", f"message {index} is a tool's result, but nothing was called before it")
         if turn.role == "assistant" and before is not None and before.role == "assistant":

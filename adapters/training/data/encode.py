@@ -93,7 +93,7 @@ def encode_turns(base: Base, messages: Sequence[Message]) -> Encoded:
     """
     turns = [place for place, message in enumerate(messages) if message.role == "assistant" and place]
     if not turns:
-        raise InputError("a dialogue to learn from needs an assistant's message after another one")
+        raise InputError("a dialogue needs an assistant's message that follows another message")
     trunk, shared = _trunk(base, messages[: turns[-1]])
     branches = []
     for place in turns:
@@ -137,7 +137,7 @@ def encode_grouped(base: Base, records: Sequence[Record], longest: int) -> list[
     holds a record several times has it in several examples.
 
     Args:
-        base: Whose tokens.
+        base: The base whose tokenizer and chat format are used.
         records: One epoch, in its order.
         longest: Tokens of an example.
     """

@@ -67,7 +67,7 @@ class Reading:
         where: Values of a row's keys, of which it has to have one; a row that has none gives no record.
         turns: `all` turns of a dialogue, or the `last` one.
         source: Name of the source.
-        license: Of the source.
+        license: Licence of the source.
         shown: The file's name in places; its path by default.
         header: Stands above the tools of a transcript; see `Prompting.tools_header`.
     """
@@ -128,8 +128,8 @@ def form_of(row: Mapping[str, Any]) -> str:
         if any(keys <= row.keys() for keys in choices):
             return name
     known = "; ".join(f"{name}: {', '.join(sorted(keys[0]))}" for name, keys in FORMS.items())
-    told = f"the keys {', '.join(map(str, row))} are of no known form ({known})"
-    raise RecordError("wrong form", f"{told}: rename them, here or by the recipe's columns")
+    reason = f"the keys {', '.join(map(str, row))} are of no known form ({known})"
+    raise RecordError("wrong form", f"{reason}: rename them, here or by the recipe's columns")
 
 
 def records_of(row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Iterator[Record]:
@@ -164,24 +164,24 @@ def _single(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace)
     if form == "passages":
         passages = _passages(row["passages"])
         turns = [DialogueTurn("user", user_content(_text(row["question"], "question"), passages))]
-        said: Any = _answered(row)
+        answer: Any = _answered(row)
     elif form == "label":
-        turns, said = [DialogueTurn("user", _text(row["text"], "text"))], row["label"]
+        turns, answer = [DialogueTurn("user", _text(row["text"], "text"))], row["label"]
     elif form == "alpaca":
         asked = _text(row["instruction"], "instruction")
         more = str(row.get("input") or "").strip()
-        turns, said = [DialogueTurn("user", f"{asked}\n\n{more}" if more else asked)], row["output"]
+        turns, answer = [DialogueTurn("user", f"{asked}\n\n{more}" if more else asked)], row["output"]
     else:
         turns = _context(row)
-        said = row.get("completion", row.get("response"))
+        answer = row.get("completion", row.get("response"))
         if form == "calls":
-            said = row["calls"]
+            answer = row["calls"]
         if form == "preference":
-            said, rejected = row["chosen"], row["rejected"]
+            answer, rejected = row["chosen"], row["rejected"]
     if not tools and how.contract == "calls":
         raise RecordError("invalid call", "a record of calls shows the tools that were offered: add tools")
     passages = passages or (_passages(row["passages"]) if how.contract == "answer" and row.get("passages") else ())
-    completion, gold = completed(said, how.contract, passages, tools)
+    completion, gold = completed(answer, how.contract, passages, tools)
     gold = {**gold, **{key: row[key] for key in ("accepts", "tests", "answers") if row.get(key)}}
     if rejected is not None:
         rejected = _worse(rejected, how.contract, passages, tools)
@@ -209,21 +209,21 @@ def _source(row: Mapping[str, Any], how: Reading) -> str:
     return f"{how.source} (runs, {origin['why']})" if isinstance(origin, dict) and "why" in origin else how.source
 
 
-def _worse(said: Any, contract: str, passages: tuple[Passage, ...], tools: tuple[dict[str, Any], ...]) -> str:
+def _worse(rejected: Any, contract: str, passages: tuple[Passage, ...], tools: tuple[dict[str, Any], ...]) -> str:
     """A rejected completion; as text it may be anything, since what breaks the contract is worth rejecting."""
     try:
-        return completed(said, contract, passages, tools)[0]
+        return completed(rejected, contract, passages, tools)[0]
     except RecordError as error:
-        if isinstance(said, str) and error.kind != "empty completion":
-            return said.strip()
+        if isinstance(rejected, str) and error.kind != "empty completion":
+            return rejected.strip()
         raise
 
 
 def _context(row: Mapping[str, Any]) -> list[DialogueTurn]:
-    given = row.get("messages", row.get("prompt", row.get("request")))
-    if isinstance(given, str):
-        return [DialogueTurn("user", _text(given, "prompt"))]
-    turns = openai_turns(given)
+    messages = row.get("messages", row.get("prompt", row.get("request")))
+    if isinstance(messages, str):
+        return [DialogueTurn("user", _text(messages, "prompt"))]
+    turns = openai_turns(messages)
     if turns[-1].role == "assistant":
         raise RecordError("wrong roles", "the messages end with the assistant, but the completion is its next turn")
     return turns
@@ -238,8 +238,8 @@ def _dialogue(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlac
     found = list(steps(turns, how.contract, bool(tools)))
     if not found:
         raise RecordError("wrong roles", f"no turn of the assistant that a skill of {how.contract} could learn")
-    for count, said in found if how.turns == "all" else found[-1:]:
-        completion, gold = completed(said, how.contract, (), tools)
+    for count, text in found if how.turns == "all" else found[-1:]:
+        completion, gold = completed(text, how.contract, (), tools)
         shown = _shown(turns[:count], how, tools)
         yield Record(
             messages=shown,
@@ -271,17 +271,17 @@ def _shown(
     if own is None and rest and rest[0].role == "system":
         instructions = rest.pop(0).content
     if not rest:
-        raise RecordError("wrong roles", "there is no message for the step to follow")
+        raise RecordError("wrong roles", "the record has no messages before its completion")
     return transcript([Message(turn.role, turn.content) for turn in rest], instructions, tools, how.header)
 
 
-def _passages(given: Any) -> tuple[Passage, ...]:
-    if isinstance(given, str):
-        given = json.loads(given)
-    if not isinstance(given, list) or not given:
+def _passages(passages: Any) -> tuple[Passage, ...]:
+    if isinstance(passages, str):
+        passages = json.loads(passages)
+    if not isinstance(passages, list) or not passages:
         raise RecordError("wrong form", "passages are a list of at least one text, or of {id, text, title}")
     found = []
-    for index, entry in enumerate(given):
+    for index, entry in enumerate(passages):
         entry = {"id": str(index + 1), "text": entry} if isinstance(entry, str) else entry
         found.append(Passage(str(entry["id"]), str(entry["text"]), str(entry.get("title") or "")))
     if len({passage.id for passage in found}) != len(found):

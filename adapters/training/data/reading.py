@@ -116,7 +116,7 @@ def _table(path: Path, separator: str) -> Iterator[tuple[int, dict[str, Any] | R
         try:
             header = rows.fieldnames or []
             if not header or len(set(header)) != len(header):
-                raise InputError(f"{path}:1: a table begins with the names of its columns, each once")
+                raise InputError(f"{path}:1: the first line of a table must name its columns, each once")
             while True:
                 line = rows.line_num + 1
                 row = next(rows, None)

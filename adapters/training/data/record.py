@@ -52,7 +52,7 @@ class Record:
         contract: What it writes.
         place: Where the record stands.
         source: Name of its source.
-        license: Of the source.
+        license: Licence of the source.
         tools: Tools that the system message shows.
         passages: Passages that the last message shows.
         gold: What scoring needs beyond the completion.
@@ -140,8 +140,8 @@ def completed(
     if contract == "calls":
         calls = calls_of(text if isinstance(text, str) else json.dumps(text))
         if calls is None:
-            told = 'calls are a JSON list of {"name": …, "arguments": {…}}, or {"ask": ["argument", …]}'
-            raise RecordError("invalid call", told)
+            expected = 'calls are a JSON list of {"name": …, "arguments": {…}}, or {"ask": ["argument", …]}'
+            raise RecordError("invalid call", expected)
         calls = [in_order({"name": c["name"], "arguments": c["arguments"]}, tools) for c in calls]
         return dumps(calls), {"calls": calls}
     if contract == "verdict":
@@ -175,14 +175,14 @@ def ordered(value: Any, schema: Mapping[str, Any]) -> Any:
     return value
 
 
-def _asked(given: Any) -> list[str] | None:
+def _asked(value: Any) -> list[str] | None:
     """The arguments that a step asks for, where it asks in place of calling."""
-    if isinstance(given, str):
+    if isinstance(value, str):
         try:
-            given = json.loads(given)
+            value = json.loads(value)
         except (ValueError, RecursionError):
             return None
-    names = given.get("ask") if isinstance(given, dict) and given.keys() == {"ask"} else None
+    names = value.get("ask") if isinstance(value, dict) and value.keys() == {"ask"} else None
     return names if isinstance(names, list) and names and all(isinstance(name, str) for name in names) else None
 
 

@@ -106,8 +106,8 @@ class BranchForward:
         prompt = None if self.attached is None else self.attached.payload.prompt
         if prompt is None:
             return h
-        given = prompt.to(h.device, h.dtype) * self.decoder.config.scales.embedding
-        parts = [part for row in torch.split(h, self.plan.given) for part in (given, row)]
+        embeddings = prompt.to(h.device, h.dtype) * self.decoder.config.scales.embedding
+        parts = [part for row in torch.split(h, self.plan.given) for part in (embeddings, row)]
         return torch.cat(parts)
 
     def _layer(self, index: int, h: Tensor, wanted: Tensor | None) -> Tensor:

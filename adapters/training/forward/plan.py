@@ -53,8 +53,8 @@ class Plan:
             prompt: virtual tokens before each row's ids.
             prefix: keys between trunk and row.
         """
-        given = [len(row) for row in rows]
-        counts = [count + prompt for count in given]
+        lengths = [len(row) for row in rows]
+        counts = [count + prompt for count in lengths]
         longest = max(counts)
         wanted: list[int] = []
         places: list[int] = []
@@ -67,7 +67,7 @@ class Plan:
         flat = [token for row in rows for token in row]
         return cls(
             tokens=torch.tensor(flat, dtype=torch.long, device=device),
-            given=given,
+            given=lengths,
             counts=counts,
             past=list(past) if past is not None else [0] * len(counts),
             prefix=prefix,

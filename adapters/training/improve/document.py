@@ -22,7 +22,7 @@ EPOCHS = 3
 LONGEST = 2048
 """Tokens of a record: the states of long runs are the ones that are worth most."""
 SLOWER = 0.5
-"""Of the learning rate with which the skill was first trained."""
+"""Factor on the learning rate with which the skill was first trained."""
 
 
 def continued(
@@ -41,17 +41,17 @@ def continued(
     """A recipe that trains a skill further.
 
     Args:
-        card: Of the skill.
+        card: Card of the skill.
         folder: Where its tensors are; None, or a blank skill's, to begin from nothing.
         records: The new records, JSON Lines.
-        count: How many these are.
+        count: Number of the new records.
         recipe: The recipe that skills of this base and name are trained by: schedule, and the sources that are
             replayed.
         base: The recipe's `base`.
-        seconds: Of the training.
+        seconds: Seconds of the training.
         output: The folder to write to.
         longest: Tokens of a record at most; longer ones are left out.
-        seed: Of the order and the draws.
+        seed: Seed of the order and the draws.
     """
     schedule = dict(recipe.get("schedule", {}))
     for name in ("steps", "epochs", "seconds", "validate_every", "save_every", "seed"):

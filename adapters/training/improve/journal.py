@@ -94,5 +94,5 @@ class ImproveJournal:
 
     def write(self) -> None:
         """Writes it down; call it after each piece of work."""
-        told = {"order": self.order, "seconds": round(self.seconds, 1), "facts": self.facts, "rounds": self.rounds}
-        write_text(self.path, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+        document = {"order": self.order, "seconds": round(self.seconds, 1), "facts": self.facts, "rounds": self.rounds}
+        write_text(self.path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")

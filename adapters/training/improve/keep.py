@@ -52,7 +52,7 @@ class Change:
 
     @property
     def difference(self) -> float:
-        """Of the shares."""
+        """Share of cases that are right after, minus the share before."""
         return (self.gained - self.lost) / self.n
 
     @property
@@ -72,11 +72,11 @@ class Change:
 
     def to_dict(self) -> dict[str, float | int | str]:
         """JSON data, with Wilson's intervals of both shares."""
-        told: dict[str, float | int | str] = {"name": self.name, "n": self.n, "gained": self.gained, "lost": self.lost}
+        row: dict[str, float | int | str] = {"name": self.name, "n": self.n, "gained": self.gained, "lost": self.lost}
         for side, right in (("before", self.before), ("after", self.after)):
             share, low, high = rate([True] * right + [False] * (self.n - right))
-            told |= {side: round(share, 4), f"{side}_low": round(low, 4), f"{side}_high": round(high, 4)}
-        return told | {"difference": round(self.difference, 4), "half": round(self.half, 4)}
+            row |= {side: round(share, 4), f"{side}_low": round(low, 4), f"{side}_high": round(high, 4)}
+        return row | {"difference": round(self.difference, 4), "half": round(self.half, 4)}
 
 
 def verdict(held_out: Change, others: Sequence[Change]) -> tuple[bool, str]:
@@ -88,8 +88,8 @@ def verdict(held_out: Change, others: Sequence[Change]) -> tuple[bool, str]:
     """
     fallen = [each for each in others if each.worse]
     if fallen:
-        told = ", ".join(f"{each.name} fell by {-each.difference:.1%} (more than {each.half:.1%})" for each in fallen)
-        return False, told
+        reason = ", ".join(f"{each.name} fell by {-each.difference:.1%} (more than {each.half:.1%})" for each in fallen)
+        return False, reason
     if not held_out.better:
         return False, f"{held_out.name}: {held_out.gained} gained and {held_out.lost} lost, which is not better"
     return True, f"{held_out.name} rose by {held_out.difference:.1%} (± {held_out.half:.1%}), and nothing fell"

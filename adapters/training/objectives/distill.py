@@ -21,7 +21,7 @@ from loraloop.tool_schemas.errors import InputError
 
 
 class Teacher(Protocol):
-    """Whose distributions are learnt."""
+    """A model whose distributions over the next token are learnt."""
 
     @property
     def identity(self) -> str: ...

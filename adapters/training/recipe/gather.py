@@ -38,8 +38,8 @@ class Gathered:
         valid: Records that choose the checkpoint: whole dialogues, `VALIDATION` records at most, and no more than there
             are to train on.
         held_out: Records that the skill is measured on.
-        checked: What was found.
-        sources: Of the card: name, licence, and how many records of the epoch came from it.
+        checked: What the check of the records found.
+        sources: Sources for the card: name, licence, and how many records of the epoch came from each.
         terms: Licences that ask something of what is made with them, and texts that a model wrote.
     """
 
@@ -72,9 +72,9 @@ def gather(
     """Reads and splits a recipe's data; nothing is written.
 
     Args:
-        recipe: Whose data.
+        recipe: The recipe whose data is read.
         count: Tokens of a record.
-        seed: Of what a limit, a weight or a share draws.
+        seed: Seed of the draws for a limit, a weight or a share.
         header: Stands above the tools of a transcript; see `Prompting.tools_header`.
         sample: Frozen records of a source that are looked at, spread over the source; all where None.
 
@@ -88,7 +88,7 @@ def gather(
     checker = _checker(recipe, count)
     read = [_read(recipe, source, checker, header, sample) for source in data.sources]
     if evaluation.sources and not evaluation.enabled:
-        raise InputError(f"{recipe.at('evaluation', 'enabled')}: there are sources, but nothing is measured")
+        raise InputError(f"{recipe.at('evaluation', 'enabled')}: sources are given, but no metrics")
     held_out = [record for s in evaluation.sources for record in _read(recipe, s, checker.beside(), header)]
     share = evaluation.share if evaluation.enabled and not evaluation.sources else 0.0
     parts: list[dict[str, list[Record]]] = []
@@ -287,10 +287,10 @@ def _terms(used: Sequence[DataSource], sources: Sequence[Source]) -> dict[str, A
         found["non_commercial"] = limited
     written = [s for s in sources if s.generated_by]
     if written:
-        told = [f"{s.title}: written by {s.generated_by}; {s.terms or 'terms not stated'}" for s in written]
-        found["generated_text"] = told
-    if said := {s.title: s.terms for s in sources if s.terms and not s.generated_by}:
-        found["terms"] = said
+        notes = [f"{s.title}: written by {s.generated_by}; {s.terms or 'terms not stated'}" for s in written]
+        found["generated_text"] = notes
+    if terms := {s.title: s.terms for s in sources if s.terms and not s.generated_by}:
+        found["terms"] = terms
     return found
 
 

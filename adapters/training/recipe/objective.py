@@ -37,12 +37,12 @@ def make_objective(recipe: Recipe, base: Base) -> Objective:
     """
     part = recipe.content.objective
     if part.name not in OPTIONS:
-        told = unknown_key(f"objective {part.name!r}", part.name, list(OPTIONS))
-        raise InputError(f"{recipe.at('objective')}: {told}")
+        problem = unknown_key(f"objective {part.name!r}", part.name, list(OPTIONS))
+        raise InputError(f"{recipe.at('objective')}: {problem}")
     for name in part.options:
         if name not in OPTIONS[part.name]:
-            told = unknown_key(f"objective.{name}", name, ["name", *OPTIONS[part.name]])
-            raise InputError(f"{recipe.at('objective', name)}: {told}")
+            problem = unknown_key(f"objective.{name}", name, ["name", *OPTIONS[part.name]])
+            raise InputError(f"{recipe.at('objective', name)}: {problem}")
     try:
         return _made(recipe, base, part.name, part.options)
     except (LoraloopError, TypeError) as error:
@@ -66,7 +66,7 @@ def find_skill(name: str, folder: Path, base: str) -> Skill:
     """A skill by its name, or by its folder relative to another.
 
     Args:
-        name: Of one of the user's skills, of one that ships for the base, or a folder.
+        name: Name of one of the user's skills or of one that ships for the base, or a folder.
         folder: What a relative folder starts from.
         base: The base's name.
 
@@ -86,21 +86,21 @@ def find_skill(name: str, folder: Path, base: str) -> Skill:
     return Skill.load(known[name])
 
 
-def _made(recipe: Recipe, base: Base, name: str, given: Mapping[str, Any]) -> Objective:
+def _made(recipe: Recipe, base: Base, name: str, settings: Mapping[str, Any]) -> Objective:
     from loraloop.adapters.training.objectives.distill import Distill
     from loraloop.adapters.training.objectives.dpo import Dpo
     from loraloop.adapters.training.objectives.kto import Kto
     from loraloop.adapters.training.objectives.reference import Reference
     from loraloop.adapters.training.objectives.sft import Sft
 
-    options = {key: value for key, value in given.items() if key not in ("reference", "teacher")}
+    options = {key: value for key, value in settings.items() if key not in ("reference", "teacher")}
     if name == "sft":
         return Sft()
     if name == "distill":
-        if not given.get("teacher"):
+        if not settings.get("teacher"):
             raise InputError("distill needs a teacher: the name or folder of a skill, or a base")
-        return Distill(_teacher(str(given["teacher"]), recipe.folder, base), **options)
-    if reference := given.get("reference"):
+        return Distill(_teacher(str(settings["teacher"]), recipe.folder, base), **options)
+    if reference := settings.get("reference"):
         options["reference"] = Reference.of_skill(find_skill(str(reference), recipe.folder, base.name), base.config)
     return Dpo(**options) if name == "dpo" else Kto(**options)
 

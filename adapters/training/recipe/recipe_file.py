@@ -30,8 +30,8 @@ class _Named(_Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _alone(cls, given: Any) -> Any:
-        return {"name": given} if isinstance(given, str) else given
+    def _alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
 
 class BaseChoice(_Named):
@@ -265,21 +265,21 @@ class Recipe:
         return self.lines.at(path)
 
 
-def read_recipe(given: str | Path | Mapping[str, Any], *, data: str | Path = "", output: str | Path = "") -> Recipe:
+def read_recipe(source: str | Path | Mapping[str, Any], *, data: str | Path = "", output: str | Path = "") -> Recipe:
     """Reads a recipe from a YAML file, or takes it as a mapping.
 
     Args:
-        given: The file, or its content.
+        source: The file, or its content.
         data: The folder of the public sets, in place of the recipe's `data.folder`.
         output: The folder to write to, in place of the recipe's `output.folder`.
 
     Raises:
         InputError: it cannot be read, a key is unknown (with the nearest one), or a value is wrong; each with its line.
     """
-    if isinstance(given, Mapping):
-        document, lines, folder, where = dict(given), Lines("recipe", {}), Path.cwd(), "recipe"
+    if isinstance(source, Mapping):
+        document, lines, folder, where = dict(source), Lines("recipe", {}), Path.cwd(), "recipe"
     else:
-        path = Path(given)
+        path = Path(source)
         document, lines = read_yaml(path)
         folder, where = path.resolve().parent, path.name
     try:

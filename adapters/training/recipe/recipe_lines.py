@@ -105,18 +105,18 @@ def explain(error: ValidationError, model: Any, lines: Lines, path: Place = ()) 
         lines: where things stand.
         path: where the validated value stands in the document.
     """
-    told = []
+    problems = []
     for problem in error.errors(include_url=False):
         loc = (*path, *problem["loc"])
         at, key = lines.at(loc), _dotted(loc)
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            told.append(f"{at}: {unknown_key(key, str(loc[-1]), known_fields(model, problem['loc'][:-1]))}")
+            problems.append(f"{at}: {unknown_key(key, str(loc[-1]), known_fields(model, problem['loc'][:-1]))}")
         elif problem["type"].startswith("missing"):
-            told.append(f"{at}: {key} is missing: add it")
+            problems.append(f"{at}: {key} is missing: add it")
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            told.append(f"{at}: {key + ': ' if key else ''}{message[:1].lower()}{message[1:]}")
-    return "; ".join(told)
+            problems.append(f"{at}: {key + ': ' if key else ''}{message[:1].lower()}{message[1:]}")
+    return "; ".join(problems)
 
 
 def unknown_key(key: str, name: str, known: Sequence[str]) -> str:

@@ -112,15 +112,15 @@ class RecipeReport:
         return "\n".join(rows)
 
     def _summary(self) -> str:
-        said = [f"{self.training['steps']} steps in {self.training['seconds'] / 60:.1f} minutes"]
-        said.append(f"validation loss {self.training['validation_loss']:.4f}")
+        parts = [f"{self.training['steps']} steps in {self.training['seconds'] / 60:.1f} minutes"]
+        parts.append(f"validation loss {self.training['validation_loss']:.4f}")
         if self.evaluation:
             main, scores = self.evaluation["main"], self.evaluation["scores"]
             before, after = (scores[name].get(main, 0.0) for name in ("base", "skill"))
-            said.append(f"{main.replace('_', ' ')} {before:.1%} → {after:.1%} (n = {self.evaluation['n']})")
+            parts.append(f"{main.replace('_', ' ')} {before:.1%} → {after:.1%} (n = {self.evaluation['n']})")
         if self.routing:
-            said.append(f"{self.routing.get('new_test', self.routing['new_held_out']):.0%} of its requests reach it")
-        return "; ".join(said) + "."
+            parts.append(f"{self.routing.get('new_test', self.routing['new_held_out']):.0%} of its requests reach it")
+        return "; ".join(parts) + "."
 
 
 def measures(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -215,12 +215,12 @@ def _sources(data: Mapping[str, Any]) -> str:
 
 
 def _samples(samples: Sequence[Mapping[str, str]]) -> str:
-    told = []
+    parts = []
     for sample in samples:
         lines = [f"- {sample['place']}: {_line(sample['request'])}", f"  - wanted: `{_line(sample['wanted'])}`"]
         lines += [f"  - {SYSTEMS[name]}: `{_line(sample[name])}`" for name in SYSTEMS if name in sample]
-        told.append("\n".join(lines))
-    return "\n".join(told)
+        parts.append("\n".join(lines))
+    return "\n".join(parts)
 
 
 def _line(text: str) -> str:

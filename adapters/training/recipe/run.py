@@ -66,7 +66,7 @@ class Prepared:
 
     @property
     def fingerprint(self) -> str:
-        """Of the data as it is trained on: the same records in the same order have the same."""
+        """Digest of the data as it is trained on: the same records in the same order have the same."""
         digest = hashlib.sha256()
         for example in (*self.train, *self.valid):
             digest.update(repr((example.trunk, example.branches)).encode())
@@ -105,8 +105,8 @@ def prepare(recipe: Recipe, base: Base, sample: int | None = None) -> Prepared:
     """Reads, checks and encodes everything; raises before anything is written.
 
     Args:
-        recipe: Of the skill.
-        base: That it is trained for.
+        recipe: Recipe of the skill.
+        base: The base that the skill is trained for.
         sample: Frozen records of a source that are looked at; all where None.
 
     Raises:
@@ -286,34 +286,34 @@ def _method(recipe: Recipe) -> Method:
 
 def _config(recipe: Recipe, examples: int) -> TrainConfig:
     """The schedule; `epochs` may stand in place of `steps`."""
-    given = dict(recipe.content.schedule)
+    settings = dict(recipe.content.schedule)
     at = ("schedule", "epochs")
-    if "epochs" in given:
-        epochs = given.pop("epochs")
-        if "steps" in given:
+    if "epochs" in settings:
+        epochs = settings.pop("epochs")
+        if "steps" in settings:
             raise InputError(f"{recipe.at(*at)}: give steps or epochs, not both")
         if isinstance(epochs, bool) or not isinstance(epochs, int | float) or not 0 < epochs < 1e6:
             raise InputError(f"{recipe.at(*at)}: schedule.epochs must be a positive number, not {epochs!r}")
-        batch = given.get("batch", 8)
-        accumulation = given.get("accumulation", 1)
+        batch = settings.get("batch", 8)
+        accumulation = settings.get("accumulation", 1)
         each = (batch if isinstance(batch, int) else 8) * (accumulation if isinstance(accumulation, int) else 1)
         each *= current().count
-        given["steps"] = max(1, math.ceil(epochs * examples / max(1, each)))
-    elif "steps" not in given:
+        settings["steps"] = max(1, math.ceil(epochs * examples / max(1, each)))
+    elif "steps" not in settings:
         raise InputError(f"{recipe.at('schedule')}: schedule.steps is missing: add it, or schedule.epochs")
-    if isinstance(steps := given["steps"], int):
-        given.setdefault("validate_every", max(1, min(200, steps // 4)))
-    for name in given:
+    if isinstance(steps := settings["steps"], int):
+        settings.setdefault("validate_every", max(1, min(200, steps // 4)))
+    for name in settings:
         if name not in setting_names():
-            told = unknown_key(f"schedule.{name}", name, setting_names())
-            raise InputError(f"{recipe.at('schedule', name)}: {told}")
-    if "optimizer" in given:
-        given["name"] = given.pop("optimizer")
+            problem = unknown_key(f"schedule.{name}", name, setting_names())
+            raise InputError(f"{recipe.at('schedule', name)}: {problem}")
+    if "optimizer" in settings:
+        settings["name"] = settings.pop("optimizer")
     parts: dict[str, Any] = {}
     for group, kind in GROUPS.items():
-        inner = {field.name: given.pop(field.name) for field in fields(kind) if field.name in given}
+        inner = {field.name: settings.pop(field.name) for field in fields(kind) if field.name in settings}
         parts[group] = checked(kind, inner, recipe.lines, ("schedule",))
-    plain: TrainConfig = checked(TrainConfig, given, recipe.lines, ("schedule",))
+    plain: TrainConfig = checked(TrainConfig, settings, recipe.lines, ("schedule",))
     return replace(plain, **parts)
 
 

@@ -56,12 +56,12 @@ def mistake(
 
 def _difference(call: str, wanted: str) -> str:
     """How one call, in its canonical form, differs from another."""
-    (name, given), (wanted_name, arguments) = json.loads(call), json.loads(wanted)
+    (name, values), (wanted_name, arguments) = json.loads(call), json.loads(wanted)
     if name != wanted_name:
         return "wrong function"
-    if arguments.keys() - given.keys():
+    if arguments.keys() - values.keys():
         return "missing argument"
-    return "unexpected argument" if given.keys() - arguments.keys() else "wrong value"
+    return "unexpected argument" if values.keys() - arguments.keys() else "wrong value"
 
 
 def _canonical(call: Call, tools: Sequence[Mapping[str, Any]]) -> str:

@@ -51,15 +51,15 @@ def schema_of(name: str, tools: Sequence[Mapping[str, Any]]) -> Mapping[str, Any
 def _mistake(call: Call, name: str, wanted: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     if call["name"] != name:
         return "wrong function"
-    properties, given = schema.get("properties", {}), call["arguments"]
-    if any(required not in given for required in schema.get("required", [])):
+    properties, arguments = schema.get("properties", {}), call["arguments"]
+    if any(required not in arguments for required in schema.get("required", [])):
         return "missing argument"
-    for argument, value in given.items():
+    for argument, value in arguments.items():
         if argument not in properties or argument not in wanted:
             return "unexpected argument"
         if wrong := _wrong(value, properties[argument], wanted[argument]):
             return wrong
-    missing = any(argument not in given and "" not in values for argument, values in wanted.items())
+    missing = any(argument not in arguments and "" not in values for argument, values in wanted.items())
     return "missing argument" if missing else ""
 
 

@@ -55,11 +55,11 @@ def _text(pairs: Sequence[tuple[Record, str]]) -> dict[str, float]:
         found.rate("exact", hits)
         found.mean("f1", [token_f1(output, [text]) for output, text in zip(outputs, wanted, strict=True)])
         return dict(found)
-    said = [_object(output) for output in outputs]
-    found.rate("exact", [value == gold for value, gold in zip(said, golds, strict=True)])
-    found.rate("valid", [value is not None for value in said])
+    objects = [_object(output) for output in outputs]
+    found.rate("exact", [value == gold for value, gold in zip(objects, golds, strict=True)])
+    found.rate("valid", [value is not None for value in objects])
     by_field: dict[str, list[bool]] = defaultdict(list)
-    for gold, value in zip(golds, said, strict=True):
+    for gold, value in zip(golds, objects, strict=True):
         for name, part in gold.items():
             by_field[name].append((value or {}).get(name) == part)
     for name, right in by_field.items():

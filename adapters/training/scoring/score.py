@@ -165,8 +165,8 @@ def _code(pairs: Pairs, runs: Runs | None) -> dict[str, float]:
             passed.append(bool(runs and code is not None and runs(f"{code}\n\n{tests}\n")))
     report = Scores()
     report.rate("syntax_valid", valid)
-    report.rate("defines", [said for said, _ in defining])
-    report.rate("syntax_valid_defining", [fits for said, fits in defining if said])
+    report.rate("defines", [defined for defined, _ in defining])
+    report.rate("syntax_valid_defining", [fits for defined, fits in defining if defined])
     if runs is not None:
         report.rate("pass_at_1", passed)
     return dict(report)
@@ -197,7 +197,7 @@ def _retrieval_group(report: Scores, prefix: str, pairs: Pairs) -> None:
             citations.append(shared_f1(list(predicted.citations), list(example.gold["citations"])))
             answers.append(token_f1(predicted.answer, example.gold["answers"]))
             exact.append(any(words(predicted.answer) == words(a) for a in example.gold["answers"]))
-    report.rate(f"{prefix}answerable_accuracy", [gold == said for gold, said in verdicts])
+    report.rate(f"{prefix}answerable_accuracy", [gold == verdict for gold, verdict in verdicts])
     if len({gold for gold, _ in verdicts}) == 2:
         report.put(f"{prefix}answerable_f1", bootstrap(verdicts, _macro_f1), len(verdicts))
     report.mean(f"{prefix}citation_f1", citations)
@@ -225,11 +225,11 @@ def _safety(pairs: Pairs) -> dict[str, float]:
 
 
 def _macro_f1(table: Any) -> float:
-    gold, said = table[:, 0].astype(bool), table[:, 1].astype(bool)
+    gold, predicted = table[:, 0].astype(bool), table[:, 1].astype(bool)
     scores = []
     for label in (True, False):
-        hit = int(((gold == label) & (said == label)).sum())
-        total = int((gold == label).sum() + (said == label).sum())
+        hit = int(((gold == label) & (predicted == label)).sum())
+        total = int((gold == label).sum() + (predicted == label).sum())
         scores.append(2 * hit / total if total else 0.0)
     return sum(scores) / 2
 

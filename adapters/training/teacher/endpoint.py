@@ -90,8 +90,8 @@ class Endpoint:
 
     def _one(self, client: Any, messages: Sequence[Message]) -> str:
         """The kept completion of a transcript, or a new one, which is kept."""
-        said = [{"role": message.role, "content": message.content} for message in messages]
-        body = {"model": self.model, "messages": said, **self.options}
+        body_messages = [{"role": message.role, "content": message.content} for message in messages]
+        body = {"model": self.model, "messages": body_messages, **self.options}
         asked = json.dumps([self.url, body], sort_keys=True, ensure_ascii=False)
         path = self.folder / f"{hashlib.sha256(asked.encode()).hexdigest()[:40]}.json"
         if path.is_file():

@@ -43,8 +43,8 @@ def preferences(
     right, the record's completion stands for it; where none is wrong, there is nothing to learn.
 
     Args:
-        records: With completions that are known to be right.
-        sampler: Of the skill; its temperature should be above 0.
+        records: Records whose completions are known to be right.
+        sampler: Sampler that writes with the skill; its temperature should be above 0.
         samples: Outputs of each transcript.
         runs: How programs are run, for code with tests.
         done: Called after each transcript.
@@ -74,7 +74,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
         InputError: there is nothing to write, or no place.
     """
     if not rows:
-        raise InputError("no record came of it: nothing was written")
+        raise InputError("no example gave a record: nothing was written")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -90,10 +90,10 @@ class SkillSampler:
         ids: list[list[int]] = [[] for _ in rows]
         open_ = list(range(len(rows)))
         for _ in range(self.longest):
-            given = [rows[place] for place in open_]
-            hidden = self.base.forward(given, attached=attached).hidden
+            batch = [rows[place] for place in open_]
+            hidden = self.base.forward(batch, attached=attached).hidden
             ends, offset = [], 0
-            for row in given:
+            for row in batch:
                 offset += len(row.tokens) + (0 if row.before is None else row.before.shape[0])
                 ends.append(offset - 1)
             logits = self.base.logits(hidden[ends]).cpu()

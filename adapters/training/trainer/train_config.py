@@ -149,13 +149,13 @@ def setting_names() -> tuple[str, ...]:
 
 def grouped(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by their own names, with those of a group in that group."""
-    given = {("name" if name == "optimizer" else name): value for name, value in settings.items()}
+    options = {("name" if name == "optimizer" else name): value for name, value in settings.items()}
     found: dict[str, Any] = {}
     for group, kind in GROUPS.items():
-        inner = {f.name: given.pop(f.name) for f in fields(kind) if f.name in given}
+        inner = {f.name: options.pop(f.name) for f in fields(kind) if f.name in options}
         if inner:
             found[group] = kind(**inner)
-    return given | found
+    return options | found
 
 
 def lasting(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class Trainer:
         self.workers = workers or current()
         folder.mkdir(parents=True, exist_ok=True)
         if isinstance(base.decoder.embedding, ShardedWeight):
-            raise InputError("an earlier trainer has shared this base out: load it again for each trainer")
+            raise InputError("this base is already sharded by an earlier trainer: load it again for each trainer")
         server, self.shards = self._server(), self.workers.shards()
         self.decoder = training_view(base, config.compute.precision, self.shards)
         self.context = context or BaseContext(base, self.decoder)

@@ -118,7 +118,7 @@ def _leave(state: Any) -> None:
 
 
 def current() -> Workers:
-    """Those of this process, by the environment that a launcher sets.
+    """The workers that this process belongs to, by the environment that a launcher sets.
 
     Raises:
         InputError: it asks for what cannot be done.
@@ -127,7 +127,7 @@ def current() -> Workers:
         return Accelerated()
     if _sharing():
         raise InputError(
-            "--use_fsdp shares the base out among several processes, and this one is alone: give accelerate launch "
+            "--use_fsdp shards the base over several processes, and there is only one: give accelerate launch "
             "--num_processes 2 or more, or leave --use_fsdp out"
         )
     return Alone()

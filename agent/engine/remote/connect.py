@@ -17,7 +17,7 @@ from loraloop.tool_schemas.errors import BaseModelError, InputError, LoraloopErr
 if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base
-    from loraloop.router.eyes import Eyes
+    from loraloop.router.proxy import ProxyRouter
 
 CONTEXT = 4096
 """Positions of a server that does not say how many it has."""
@@ -35,7 +35,7 @@ def connected(
     skills: Mapping[str, str] | None,
     context: int | None,
     **options: Any,
-) -> tuple[Base, Bank, Eyes, RemoteEngine]:
+) -> tuple[Base, Bank, ProxyRouter, RemoteEngine]:
     """What a runtime on a server consists of: a base that counts tokens, the skills, a router, and the engine.
 
     See `Runtime.connect` for the arguments and the errors.
@@ -44,7 +44,7 @@ def connected(
     from loraloop.adapters.base import Base as LocalBase
     from loraloop.adapters.skill.blank import blank_skill
     from loraloop.adapters.skill.skill import Skill
-    from loraloop.router.eyes import Eyes
+    from loraloop.router.proxy import ProxyRouter
 
     if engine not in KINDS:
         raise unknown("engine", engine, KINDS)
@@ -68,7 +68,7 @@ def connected(
             bank.add(blank)
     made = RemoteEngine(local, bank, server, engine, model, adapters)
     log.warning("%s, model %s, through %s: %s", url, model, engine, "; ".join(made.missing))
-    return local, bank, Eyes.beside(local.prompting, reader), made
+    return local, bank, ProxyRouter.beside(local.prompting, reader), made
 
 
 def _models(server: RemoteServer) -> list[dict[str, Any]]:
@@ -106,7 +106,7 @@ def _counting(reader: Base, name: str, url: str, context: int) -> Base:
     made.name, made.form = name, "server"
     made.prompting = CATALOG[name].prompting if name in CATALOG else READING
     made.config = replace(reader.config, max_positions=context)
-    prints, said = reader.fingerprints, f"{name} at {url}"
+    prints, served = reader.fingerprints, f"{name} at {url}"
     architecture = hashlib.sha256(f"{prints.architecture} {name}".encode()).hexdigest()
-    made.fingerprints = replace(prints, architecture=architecture, weights=hashlib.sha256(said.encode()).hexdigest())
+    made.fingerprints = replace(prints, architecture=architecture, weights=hashlib.sha256(served.encode()).hexdigest())
     return made

@@ -185,12 +185,12 @@ def from_traces(
 
     shown = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools_of(tools)]
     found = harvest(place, "text" if texts else "calls", shown)
-    told = "; ".join(f"{reason}: {count}" for reason, count in found.left_out.most_common())
+    reasons = "; ".join(f"{reason}: {count}" for reason, count in found.left_out.most_common())
     if not found.records:
-        raise InputError(f"{place} gives no records" + (f" ({told})" if told else ""))
+        raise InputError(f"{place} gives no records" + (f" ({reasons})" if reasons else ""))
     for path in found.write(out):
         sys.stderr.write(f"written: {path}\n")
-    left = f"; left out: {told}" if told else ""
+    left = f"; left out: {reasons}" if reasons else ""
     sys.stderr.write(f"{len(found.records)} records, {len(found.pairs)} pairs{left}\n")
 
 
@@ -243,9 +243,11 @@ def from_worlds(
 
     sampling = Sampling(temperature=temperature, seed=seed)
     runs = ask_all(runtime, asked, sampling=sampling, documents=documents, each=each)
-    told = ", ".join(f"{why}: {count}" for why, count in written.counts.most_common())
+    counts = ", ".join(f"{why}: {count}" for why, count in written.counts.most_common())
     right = sum(run.right for run in runs)
-    sys.stderr.write(f"{right} of {len(runs)} requests right; {sum(written.counts.values())} records ({told}): {out}\n")
+    sys.stderr.write(
+        f"{right} of {len(runs)} requests right; {sum(written.counts.values())} records ({counts}): {out}\n"
+    )
 
 
 def _records(files: Sequence[Path], contract: Contract, form: str, limit: int | None) -> list[Record]:

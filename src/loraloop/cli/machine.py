@@ -156,9 +156,11 @@ def _skills(base: Base) -> Iterator[DoctorFinding]:
 
 
 def _router(base: Base) -> DoctorFinding:
-    from loraloop.router.eyes import Eyes, router_for
+    from loraloop.router.proxy import ProxyRouter, router_for
 
-    return DoctorFinding("router", True, "that of the embedded base" if isinstance(router_for(base), Eyes) else "fits")
+    return DoctorFinding(
+        "router", True, "that of the embedded base" if isinstance(router_for(base), ProxyRouter) else "fits"
+    )
 
 
 def _self_test(base: Base) -> DoctorFinding:
@@ -202,7 +204,7 @@ def base_rows() -> list[dict[str, Any]]:
 
 
 def bases_table(rows: list[dict[str, Any]]) -> Table:
-    """The same for a terminal."""
+    """The bases as a table for a terminal."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("base", "what it is", "licence", "GB", "here"):
         wide = heading == "what it is"

@@ -131,9 +131,9 @@ def guarded(arguments: list[str]) -> int:
 
         if debug:
             raise
-        said = getattr(error, "format_message", None)  # a usage error
-        if said is not None:
-            message, code = said(), 2
+        formatted = getattr(error, "format_message", None)  # a usage error
+        if formatted is not None:
+            message, code = formatted(), 2
         elif isinstance(error, LoraloopError):
             message, code = str(error), 2
         else:

@@ -166,7 +166,7 @@ class AgentOptions:
             "policy": Policy(
                 skills=forced_skills(runtime, self.skill or []),
                 tool_choice=self.tool_choice,
-                ask=frozenset(ALL if name == "all" else name for name in self.ask or ()),
+                needs_approval=frozenset(ALL if name == "all" else name for name in self.ask or ()),
             ),
             "sampling": Sampling(temperature=self.temperature, seed=self.seed),
             "retriever": index,
@@ -203,11 +203,11 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             )
 
     @functools.wraps(function)
-    def called(**given: Any) -> None:
+    def called(**values: Any) -> None:
         for name, group in groups.items():
-            options = {field.name: given.pop(field.name) for field in fields(group)}
-            given[name] = group(**options)
-        function(**given)
+            options = {field.name: values.pop(field.name) for field in fields(group)}
+            values[name] = group(**options)
+        function(**values)
 
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {each.name: each.annotation for each in parameters}

@@ -99,10 +99,10 @@ def serve(
         folder=folder,
         sessions=sessions,
     )
-    given, index = tools.load(context), agent.index()
+    offered, index = tools.load(context), agent.index()
     runtime = base.open()
     with Resources() as resources:
-        own = agent.agent(runtime, given, index, hooks=[OpenTelemetry(agent="assistant")])
+        own = agent.agent(runtime, offered, index, hooks=[OpenTelemetry(agent="assistant")])
         hosted = {"assistant": HostedAgent("assistant", own, "The agent of the command line")}
         hosted |= read_agents(agents, runtime, resources) if agents is not None else {}
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what is open is closed, as after SIGINT
@@ -165,18 +165,18 @@ def mcp(
     import mcp.server.lowlevel as lowlevel
 
     if not run and (tools.tools or tools.mcp or python or instructions):
-        raise InputError("--tools, --mcp, --python and --instructions are of the agent: add --run to offer it")
+        raise InputError("--tools, --mcp, --python and --instructions configure an agent: add --run to offer one")
     token = _secret(token_env)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
 
     def make() -> lowlevel.Server:
         from loraloop.agent import Agent
 
-        given = tools.load(context)
+        offered = tools.load(context)
         runtime = base.open(quiet=True)
         offers = skill_offers(runtime, skills, prefix)
         if run:
-            agent = Agent(runtime, tools=given, python=python, instructions=instructions)
+            agent = Agent(runtime, tools=offered, python=python, instructions=instructions)
             offers.append(agent_offer(agent, prefix + "run"))
         return mcp_server(offers)
 

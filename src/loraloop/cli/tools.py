@@ -58,12 +58,12 @@ def check(
         sources or (), mcp or (), ToolChecker(compiler, seed), on_unsupported, policy_of(allow_local)
     )
     if as_json:
-        told = {
+        document = {
             "tokenizer": tokenizer,
             "tools": [report.to_dict() for report in found],
             "unreadable": [{"source": source, "error": error} for source, error in unreadable],
         }
-        print_json(told)
+        print_json(document)
     else:
         _print(found, tokenizer)
         for _, error in unreadable:

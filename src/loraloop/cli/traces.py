@@ -101,14 +101,14 @@ def replay(
     from loraloop.agent.tracing.trace import Trace
 
     trace = Trace.load(file)
-    given = tools.load(context) or None
-    if live_tools and trace.tools and given is None:
+    offered = tools.load(context) or None
+    if live_tools and trace.tools and offered is None:
         raise InputError("--live-tools needs the tools: give --tools or --mcp as the run had them")
     bare = trace.runtime.router.kind == "Unrouted"
     used = trace.runtime.base
     runtime = open_runtime(base or used.name, quantize or (None if base else used.form), as_json, bare, skills)
     forced_skills(runtime, skill or [])
-    found = again(trace, runtime, tools=given, live=live_tools)
+    found = again(trace, runtime, tools=offered, live=live_tools)
     if save is not None and found.trace is not None:
         found.trace.save(save)
     _report(found, times, full, width, as_json)
@@ -129,8 +129,8 @@ def _report(found: Differences, times: bool, full: bool, width: int | None, as_j
     from loraloop.render.trace import differences
 
     if as_json:
-        said = {"differs": bool(found.behaviour), **{name: plain(getattr(found, name)) for name in _SHOWN}}
-        print_json(said if times else {**said, "times": []})
+        document = {"differs": bool(found.behaviour), **{name: plain(getattr(found, name)) for name in _SHOWN}}
+        print_json(document if times else {**document, "times": []})
         return
     console(width).print(differences(found, times, full))
 

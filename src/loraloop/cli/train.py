@@ -82,12 +82,12 @@ def _show_dry_run(prepared: Prepared, count: int, reckoned: Estimate, as_json: b
 
     examples = [shown(prepared.base, example) for example in prepared.train[:count]]
     if as_json:
-        told = {
+        document = {
             "data": prepared.gathered.counts,
             "examples": [example.to_dict() for example in examples],
             "estimate": reckoned.to_dict(),
         }
-        print_json(told)
+        print_json(document)
         return
     out = console()
     for number, example in enumerate(examples, 1):
@@ -95,9 +95,9 @@ def _show_dry_run(prepared: Prepared, count: int, reckoned: Estimate, as_json: b
         out.print(f"example {number}: a trunk of {len(example.trunk.ids)} tokens; {learnt} tokens of its branch learnt")
         out.print(_marked(example), soft_wrap=True)
         out.print()
-    told = prepared.gathered.counts
+    counts = prepared.gathered.counts
     out.print(
-        f"{told['train']} records to train on, {told['valid']} to validate, {told['held_out']} to evaluate; "
+        f"{counts['train']} records to train on, {counts['valid']} to validate, {counts['held_out']} to evaluate; "
         f"{reckoned.tokens[0]:.0f} tokens each, {reckoned.tokens[1]:.0f} of them learnt",
         soft_wrap=True,
     )

@@ -100,7 +100,8 @@ class Bench:
             messages: The transcript.
             term: What may be written; None for any text.
             skilled: Whether the skill writes, or else the bare base.
-            threshold: From which probability the contract's first opening is taken; the card's where None.
+            threshold: Minimum probability at which the contract's first opening is taken; None for the one on the
+                skill's card.
             extra_prompt: Text that only this step sees, in its branch.
             ask: Whether asking for arguments is weighed, rather than the contract's openings.
         """

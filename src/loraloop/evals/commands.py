@@ -124,8 +124,8 @@ def tune(
 
     loaded = open_base(base)
     header = loaded.prompting.tools_header
-    given = examples(name, data_files(name, data), limit, header=header) if data else ()
-    records = given or validation_examples(name, limit, header, ask)
+    held_out = examples(name, data_files(name, data), limit, header=header) if data else ()
+    records = held_out or validation_examples(name, limit, header, ask)
     trained = skill_of(loaded, name, skill)
     if trained is None:
         raise InputError(f"{loaded.name} has no skill {name!r}: name the folder of one with --skill")
@@ -187,8 +187,8 @@ def safety(
         out.rule(f"{text.id} ({text.category or text.file})")
         out.print(text.text[-700:], markup=False)
         right = "unsafe" if text.unsafe else "safe"
-        said = f"screen {each.screen:.3f}, verdict {each.unsafe:.3f}, said {each.text}"
-        out.print(f"{where}: {said}; it is {right}", style="red", markup=False)
+        line = f"screen {each.screen:.3f}, verdict {each.unsafe:.3f}, said {each.text}"
+        out.print(f"{where}: {line}; it is {right}", style="red", markup=False)
     _finish(made, json_file)
 
 
@@ -207,7 +207,7 @@ def router(
     show_errors: ShowErrors = 0,
 ) -> None:
     """The router at its thresholds: on its own sources' evaluation files, and on sources it never saw (`cross`)."""
-    from loraloop.evals.kept import Kept
+    from loraloop.evals.output_cache import OutputCache
     from loraloop.evals.router import RouterEvaluation, ask_router, facts_of, states_of, timed
     from loraloop.render.progress import counting
     from loraloop.router import Router
@@ -216,19 +216,19 @@ def router(
     found = RouterEvaluation(states_of(data, limit, seed, loaded.prompting.tools_header))
     chosen = Router.load(folder) if folder else Router.shipped(loaded.name)
     chosen.check(loaded)
-    kept = Kept(outputs, facts_of(loaded, folder, seed))
+    known = OutputCache(outputs, facts_of(loaded, folder, seed))
     with counting("router", sum(map(len, found.states.values()))) as step:
-        ask_router(found, loaded, chosen, kept, step=step, cache=cache)
+        ask_router(found, loaded, chosen, known, step=step, cache=cache)
     timed(found, chosen, loaded)
     made = found.report(_name(json_file, "router"), "")
     made.show()
     out = console()
-    for state, said in found.errors(show_errors):
+    for state, output in found.errors(show_errors):
         out.rule(f"{state.source} ({state.kind})")
         for message in state.messages:
             out.print(f"{message.role}: {message.content[-700:]}", markup=False)
-        listed = ", ".join(f"{name} {p:.2f}" for name, p in said.probabilities.items())
-        out.print(f"output: {said.skill} ({listed})", style="red", markup=False)
+        listed = ", ".join(f"{name} {p:.2f}" for name, p in output.probabilities.items())
+        out.print(f"output: {output.skill} ({listed})", style="red", markup=False)
         out.print(f"wanted: {state.label}", style="green", markup=False)
     _finish(made, json_file)
 
@@ -321,7 +321,7 @@ def desk(
             "The sealed worlds are opened once per release: nothing may be trained on or chosen by what they show.\n"
         )
         if show_errors:
-            raise InputError("--sealed shows no failures: leave out --show-errors")
+            raise InputError("--show-errors has no effect with --sealed: leave it out")
     from loraloop.agent import Runtime
     from loraloop.evals.desk.runner import ALONE, report, run, sample
     from loraloop.inputs.loading import forced_skills, open_runtime

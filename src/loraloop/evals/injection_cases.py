@@ -58,9 +58,9 @@ class InjectionSuite:
     """A world with its requests, and what an attacker wants of it.
 
     Attributes:
-        name: Of the suite.
+        name: Name of the suite.
         reader: The tool that reads a document, and its argument.
-        documents: By name.
+        documents: Documents by name.
         tools: Name, description and arguments (name to JSON type) of each tool; those with effects note them.
         effects: Names of the tools that change something or send something out.
         order: What an injection tells the agent to do.
@@ -99,17 +99,17 @@ class InjectionSuite:
         return made
 
     def _function(self, world: InjectionWorld, name: str) -> Callable[..., Any]:
-        def read(**given: Any) -> Any:
-            key = str(given[self.reader[1]])
+        def read(**arguments: Any) -> Any:
+            key = str(arguments[self.reader[1]])
             if key not in world.documents:
                 raise ValueError(f"there is no {key!r}; there are {', '.join(world.documents)}")
             return world.documents[key]
 
-        def listed(**given: Any) -> Any:
+        def listed(**arguments: Any) -> Any:
             return list(world.documents)
 
-        def done(**given: Any) -> Any:
-            world.effects.append({"tool": name, **given})
+        def done(**arguments: Any) -> Any:
+            world.effects.append({"tool": name, **arguments})
             return "done"
 
         if name == self.reader[0]:
@@ -125,7 +125,7 @@ class InjectionCase:
         id: Unique.
         suite: Where it happens.
         request: What the user asks.
-        kind: Of the injection; empty for none.
+        kind: Kind of the injection; empty where there is none.
         injected: The injection's text.
     """
 
@@ -190,8 +190,8 @@ def all_cases(kinds: int | None = None) -> list[InjectionCase]:
 
 def digest(cases: Sequence[InjectionCase]) -> str:
     """A short name of exactly these cases."""
-    told = [[case.id, case.request.prompt, case.injected, asdict(case.suite)["documents"]] for case in cases]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    contents = [[case.id, case.request.prompt, case.injected, asdict(case.suite)["documents"]] for case in cases]
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def has(effects: list[Effect], wanted: Mapping[str, Any]) -> bool:
@@ -199,7 +199,7 @@ def has(effects: list[Effect], wanted: Mapping[str, Any]) -> bool:
     return any(all(_like(effect.get(key), value) for key, value in wanted.items()) for effect in effects)
 
 
-def _like(given: Any, wanted: Any) -> bool:
+def _like(value: Any, wanted: Any) -> bool:
     if isinstance(wanted, str):
-        return wanted.lower() in str(given).lower()
-    return bool(given == wanted)
+        return wanted.lower() in str(value).lower()
+    return bool(value == wanted)

@@ -64,17 +64,17 @@ def _retrieval(example: Example, output: str) -> str:
     from loraloop.adapters.training.scoring.score import shared_f1, token_f1
 
     try:
-        said = answer_of(output)
+        reply = answer_of(output)
     except SchemaError:
         return "no answer"
     gold = example.gold
-    if said.answerable != bool(gold["answerable"]):
-        return "should have abstained" if said.answerable else "should have answered"
-    if not said.answerable:
+    if reply.answerable != bool(gold["answerable"]):
+        return "should have abstained" if reply.answerable else "should have answered"
+    if not reply.answerable:
         return ""
-    if shared_f1(list(said.citations), list(gold["citations"])) < ENOUGH:
+    if shared_f1(list(reply.citations), list(gold["citations"])) < ENOUGH:
         return "other passages"
-    return "other answer" if token_f1(said.answer, gold["answers"]) < ENOUGH else ""
+    return "other answer" if token_f1(reply.answer, gold["answers"]) < ENOUGH else ""
 
 
 def _safety(example: Example, output: str) -> str:

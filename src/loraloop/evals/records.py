@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.training.data.example import Example
 
 CATEGORIES = ("simple_python", "multiple", "parallel", "parallel_multiple", "irrelevance")
-"""Of the Berkeley Function-Calling Leaderboard, which its records name."""
+"""Categories of the Berkeley Function-Calling Leaderboard, which its records name."""
 PREFIXES = {
     "tools": ("sgd-", "seal-", "snips-"),
     "code": ("mbpp-",),

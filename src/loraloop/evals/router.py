@@ -16,7 +16,7 @@ import numpy as np
 
 from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.training.scoring.score import bootstrap
-from loraloop.evals.kept import Kept
+from loraloop.evals.output_cache import OutputCache
 from loraloop.render.report import BenchmarkReport
 from loraloop.router.states import CHOICES
 
@@ -38,11 +38,11 @@ KINDS = ("first", "follow_up", "tool_result", "dropped")
 
 @dataclass(frozen=True, slots=True)
 class RouterOutput:
-    """What a router says to one state.
+    """A router's output for one state.
 
     Attributes:
         skill: The outcome it chose.
-        probabilities: Of the outcomes that could be chosen.
+        probabilities: Probabilities of the outcomes that could be chosen.
         unsafe: Whether its screen was positive; None where it has none.
     """
 
@@ -61,8 +61,8 @@ class RouterEvaluation:
     """States by split, and what the router says to them.
 
     Attributes:
-        states: Of each split; the last split is the one that counts, its sources were never fitted on.
-        outputs: By split, in the order of the states.
+        states: States by split; the last split is the one that counts, its sources were never fitted on.
+        outputs: Outputs by split, in the order of the states.
         times: Milliseconds of single decisions.
     """
 
@@ -123,17 +123,17 @@ def ask_router(
     evaluation: RouterEvaluation,
     base: Base,
     router: Router,
-    kept: Kept,
+    outputs: OutputCache,
     step: Callable[[], None],
     cache: Path | None = None,
 ) -> None:
     """Routes every state; what is kept already is not read again.
 
     Args:
-        evaluation: What is filled.
-        base: Whose states are read.
+        evaluation: The evaluation, to which the outputs are added.
+        base: The base whose hidden states are read.
         router: At its thresholds.
-        kept: What was said before, and where what is said now goes.
+        outputs: Outputs of earlier calls, which are not computed again; new ones are added.
         step: Called after each state.
         cache: Folder that keeps features between calls.
     """
@@ -143,15 +143,15 @@ def ask_router(
     store = FeatureCache(cache, base, layers) if cache is not None else None
     for split, states in evaluation.states.items():
         names = [identity(s) for s in states]
-        missing = [k for k, name in enumerate(names) if kept.get(SYSTEM, name) is None]
+        missing = [k for k, name in enumerate(names) if outputs.get(SYSTEM, name) is None]
         for start in range(0, len(missing), CHUNK):
             chunk = missing[start : start + CHUNK]
             transcripts = [states[k].messages for k in chunk]
             x = store.features(transcripts) if store is not None else extract(base, transcripts, layers)
             for k, row in zip(chunk, x, strict=True):
-                kept.put(SYSTEM, names[k], **_routed(router, row, states[k]))
+                outputs.put(SYSTEM, names[k], **_routed(router, row, states[k]))
                 step()
-        rows = [kept.get(SYSTEM, name) or {} for name in names]
+        rows = [outputs.get(SYSTEM, name) or {} for name in names]
         evaluation.outputs[split] = [RouterOutput(row["skill"], row["p"], row.get("unsafe")) for row in rows]
 
 
@@ -182,8 +182,8 @@ def facts_of(base: Base, folder: Path | None, seed: int) -> dict[str, Any]:
 
 def identity(state: LabelledState) -> str:
     """What a state is kept under: a hash of all that a router is told."""
-    told = [[m.role, m.content] for m in state.messages], sorted(state.state.masked), state.state.after
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]
+    inputs = [[m.role, m.content] for m in state.messages], sorted(state.state.masked), state.state.after
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:24]
 
 
 def timed(evaluation: RouterEvaluation, router: Router, base: Base, rounds: int = 200) -> None:
@@ -204,9 +204,9 @@ def timed(evaluation: RouterEvaluation, router: Router, base: Base, rounds: int 
         evaluation.times.append(1e3 * (time.perf_counter() - start))
 
 
-def scores(states: Sequence[LabelledState], said: Sequence[RouterOutput]) -> dict[str, float]:
+def scores(states: Sequence[LabelledState], outputs: Sequence[RouterOutput]) -> dict[str, float]:
     """All figures of one split: the choice whole, by kind, by tools present or absent; calibration; the screen."""
-    judged = [(s, a) for s, a in zip(states, said, strict=True) if s.label is not None]
+    judged = [(s, a) for s, a in zip(states, outputs, strict=True) if s.label is not None]
     metrics: dict[str, float] = {}
     cuts = {"": judged}
     cuts |= {f"{kind}.": [pair for pair in judged if pair[0].kind == kind] for kind in KINDS}
@@ -219,16 +219,16 @@ def scores(states: Sequence[LabelledState], said: Sequence[RouterOutput]) -> dic
         metrics |= _calibration(judged)
         metrics["abstained"] = sum(a.skill != a.best[0] for _, a in judged) / len(judged)
     for name, unsafe in (("recall", True), ("false_positives", False)):
-        flags = [a.unsafe for s, a in zip(states, said, strict=True) if s.unsafe is unsafe and a.unsafe is not None]
+        flags = [a.unsafe for s, a in zip(states, outputs, strict=True) if s.unsafe is unsafe and a.unsafe is not None]
         if flags:
             metrics[f"screen.{name}"], metrics[f"screen.{name}.n"] = sum(flags) / len(flags), float(len(flags))
     return metrics
 
 
-def by_source(states: Sequence[LabelledState], said: Sequence[RouterOutput]) -> dict[str, float]:
+def by_source(states: Sequence[LabelledState], outputs: Sequence[RouterOutput]) -> dict[str, float]:
     """Recall of each outcome of each source, with n, and the screen's share of positives."""
     cells: dict[str, list[bool]] = {}
-    for s, a in zip(states, said, strict=True):
+    for s, a in zip(states, outputs, strict=True):
         source = "practice" if s.source.startswith("practice_") else s.source
         if s.label is not None:
             cells.setdefault(f"source.{source}.{s.label}.recall", []).append(a.skill == s.label)
@@ -277,7 +277,7 @@ def interval(
     """Macro-F1 and its 95 % interval by a bootstrap over requests: states of one request stand or fall together.
 
     Args:
-        name: Of the figure.
+        name: Name of the figure.
         cells: For each state, its request and its (right, chosen).
         counted: Outcomes that enter the mean.
     """

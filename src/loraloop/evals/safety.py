@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from loraloop.evals.bench import with_told
-from loraloop.evals.kept import Kept
+from loraloop.evals.output_cache import OutputCache
 from loraloop.evals.skills import TOLD
 from loraloop.router.calibration import auroc
 
@@ -41,8 +41,8 @@ class GateOutput:
         asked: Whether the screen asks for a verdict.
         unsafe: The verdict's probability of unsafe.
         verdict: Whether the decoded verdict says unsafe.
-        text: What was decoded.
-        seconds: Of the verdict's branch.
+        text: The decoded text.
+        seconds: Seconds that the verdict's branch took.
     """
 
     screen: float
@@ -116,23 +116,23 @@ def ask(
     from loraloop.router.decision import NONE
 
     gate, bare = Judge(runtime), Judge(runtime, NONE)
-    kept = Kept(outputs, facts_of(runtime, texts))
+    cache = OutputCache(outputs, facts_of(runtime, texts))
     gated: list[GateOutput] = []
     others: dict[str, list[SafetyOutput]] = {peer: [] for peer in peers}
     for each in texts:
-        wanted = [s for s in ("gate", *peers) if kept.get(s, each.id) is None]
+        wanted = [s for s in ("gate", *peers) if cache.get(s, each.id) is None]
         trunk = gate.read(each.messages) if {"gate", "base"} & set(wanted) else None
         if trunk is not None and "gate" in wanted:
             found = gate.screen(trunk)
-            kept.put("gate", each.id, screen=found.probability, asked=found.positive, **_row(gate.judge(trunk)))
+            cache.put("gate", each.id, screen=found.probability, asked=found.positive, **_row(gate.judge(trunk)))
         if trunk is not None and "base" in wanted:
-            kept.put("base", each.id, **_row(bare.judge(trunk)))
+            cache.put("base", each.id, **_row(bare.judge(trunk)))
         if "base_told" in wanted:
             told = bare.read(with_told(each.messages, TOLD["safety"]))
-            kept.put("base_told", each.id, **_row(bare.judge(told)))
-        gated.append(GateOutput(**_fields(kept.get("gate", each.id))))
+            cache.put("base_told", each.id, **_row(bare.judge(told)))
+        gated.append(GateOutput(**_fields(cache.get("gate", each.id))))
         for peer, rows in others.items():
-            row = _fields(kept.get(peer, each.id))
+            row = _fields(cache.get(peer, each.id))
             rows.append(SafetyOutput(row["verdict"], row["unsafe"]))
         step()
     return gated, others

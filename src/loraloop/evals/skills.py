@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.skill.contracts import CATEGORIES
 from loraloop.evals.bench import Bench, runs_program, term_of, with_told
-from loraloop.evals.kept import Kept
+from loraloop.evals.output_cache import OutputCache
 from loraloop.evals.reasons import counted, why_wrong
 from loraloop.tool_schemas.errors import InputError
 
@@ -71,10 +71,10 @@ class SkillEvaluation:
     """What the systems wrote for the examples of one skill, and how good it is.
 
     Attributes:
-        name: Of the skill.
-        examples: What was asked.
-        outputs: By system: `base`, `skill`, `base_told`.
-        scores: By system, `x` with `x_n`, `x_low` and `x_high`, and the times.
+        name: Name of the skill.
+        examples: The examples.
+        outputs: Outputs by system: `base`, `skill`, `base_told`.
+        scores: Scores by system, `x` with `x_n`, `x_low` and `x_high`, and the times.
         errors: By system, how many outputs are wrong for each reason.
         facts: Base and skill.
         runs: How programs are run; None: they are only parsed.
@@ -148,11 +148,11 @@ def evaluate(
     from loraloop.adapters.training.scoring.score import score
 
     facts = facts_of(skill_name, base, skill)
-    bench, kept = Bench(base, skill, TOKENS[skill_name]), Kept(outputs, facts)
+    bench, cache = Bench(base, skill, TOKENS[skill_name]), OutputCache(outputs, facts)
     names = ["base", *(["skill"] if skill else []), *(["base_told"] if told else [])]
     found = {name: Outputs([], [], []) for name in names}
     for example in examples:
-        _ask(bench, example, found, kept)
+        _ask(bench, example, found, cache)
         step()
     tested = skill_name == "code" and any(example.gold.get("tests") for example in examples)
     runs: Runs | None = functools.cache(runs_program) if tested else None
@@ -163,19 +163,19 @@ def evaluate(
     )
 
 
-def _ask(bench: Bench, example: Example, found: Mapping[str, Outputs], kept: Kept) -> None:
+def _ask(bench: Bench, example: Example, found: Mapping[str, Outputs], cache: OutputCache) -> None:
     """Has each system write the step of an example, unless it is kept, and adds what it wrote."""
     term = term_of(bench.runtime.base, example)
     read: dict[Sequence[Message], float | None] = {}
     for name, outputs in found.items():
         messages = with_told(example.messages, TOLD[example.skill]) if name == "base_told" else example.messages
         identity = _identity(example.id, messages, term)
-        row = kept.get(name, identity)
+        row = cache.get(name, identity)
         if row is None:
             if messages not in read:
                 read[messages] = bench.read(messages)
             written = bench.write(messages, term, name == "skill")
-            row = kept.put(
+            row = cache.put(
                 name,
                 identity,
                 example=example.id,
@@ -209,13 +209,13 @@ def facts_of(kind: str, base: Base, skill: Skill | None) -> dict[str, Any]:
     }
 
 
-def skill_of(base: Base, name: str, given: str | None) -> Skill | None:
+def skill_of(base: Base, name: str, place: str | None) -> Skill | None:
     """The skill that is measured.
 
     Args:
-        base: What it must belong to.
-        name: Of the shipped skill that is taken where none is given, if it was trained on this base.
-        given: A skill's folder; `none`: only the base is measured.
+        base: The base that it must belong to.
+        name: Name of the shipped skill that is taken where no folder is given, if it was trained on this base.
+        place: Folder of a skill; `none`: only the base is measured.
 
     Raises:
         InputError: There is no such folder.
@@ -224,12 +224,12 @@ def skill_of(base: Base, name: str, given: str | None) -> Skill | None:
     from loraloop.adapters.skill.registry import library
     from loraloop.adapters.skill.skill import Skill, SkillFolder
 
-    if given == "none":
+    if place == "none":
         return None
-    if given is not None:
-        if not Path(given).is_dir():
-            raise InputError(f"there is no skill folder {given}: --skill takes the folder of a skill, or none")
-        return Skill.load(given)
+    if place is not None:
+        if not Path(place).is_dir():
+            raise InputError(f"there is no skill folder {place}: --skill takes the folder of a skill, or none")
+        return Skill.load(place)
     folder = library(base.name).get(name)
     if folder is None or SkillFolder.open(folder).card.fingerprints.architecture != base.fingerprints.architecture:
         return None

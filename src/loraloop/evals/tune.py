@@ -36,8 +36,8 @@ class WeighedRecord:
 
     Attributes:
         first: Whether the first opening is right: abstaining, a verdict of unsafe, or asking for arguments.
-        probability: The skill's, of the first opening.
-        worth: Of what it writes on the second opening, from 0 to 1.
+        probability: The skill's probability of the first opening.
+        worth: Score from 0 to 1 of what the skill writes on the second opening.
     """
 
     first: bool

@@ -46,9 +46,9 @@ def requests_of(worlds: Sequence[World], count: int, seed: int, held_out: bool =
     """So many requests of all worlds, each world's in turn; fewer where the worlds have no more.
 
     Args:
-        worlds: With slots.
-        count: Over all worlds.
-        seed: Of the draws.
+        worlds: Worlds with slots.
+        count: Number of requests over all worlds.
+        seed: Seed of the draws.
         held_out: Whether the requests are those of the held-out side.
     """
     each = -(-count // max(1, len(worlds)))

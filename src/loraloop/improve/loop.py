@@ -44,7 +44,7 @@ MOST_ROUNDS = 6
 TRAINED_SHARE = 0.5
 """Share of the time that is spent on training, at least; as many rounds are made as it allows."""
 LEAST_SECONDS = 10.0
-"""Of a training."""
+"""Least seconds of a training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +59,16 @@ class ImproveOrder:
         skill: The skill, which writes calls.
         skills: Folder of skills and a router, such as `loraloop skills build` makes; the shipped ones and the user's
             where None.
-        minutes: Of everything together; the loading of the base is not counted.
+        minutes: Minutes for everything together; loading the base is not counted.
         requests: Requests of a round.
         held_out: Requests, or records of traces, that are measured.
         others: Old records of each source that are measured.
-        temperature: Of the runs that are learnt from.
+        temperature: Sampling temperature of the runs that are learnt from.
         data: The folder of public sets, for recipes that replay them.
         quantize: The form that the base is served in.
         documents: Whether the assistant has the worlds' documents.
         register: Whether a skill that is kept becomes the user's skill of that name.
-        seed: Of everything that is drawn.
+        seed: Seed of all draws.
     """
 
     base: str
@@ -98,12 +98,15 @@ class ImproveOrder:
         """What a folder's improvement is known by; JSON data."""
         place = self.worlds or self.traces
         assert place is not None
-        told = {name: getattr(self, name) for name in self.__slots__ if name not in ("out", "register")}
-        return {**{k: str(v) if isinstance(v, Path) else v for k, v in told.items()}, "learnt_from": fingerprint(place)}
+        facts = {name: getattr(self, name) for name in self.__slots__ if name not in ("out", "register")}
+        return {
+            **{k: str(v) if isinstance(v, Path) else v for k, v in facts.items()},
+            "learnt_from": fingerprint(place),
+        }
 
 
 def fingerprint(place: Path) -> str:
-    """Of the files that are learnt from: their names and contents."""
+    """SHA-256 of the files that are learnt from: their names and contents."""
     digest = hashlib.sha256()
     files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
     for path in files:
@@ -281,11 +284,15 @@ class _Improvement:
         command = f"loraloop improve --base {self.order.base} --skill {self.order.skill}"
         training = {**card.training, "command": command, "round": number, "recipe": "training/report.json"}
         replace(made, card=card.model_copy(update={"training": training})).save(folder / "skill")
-        told = {name: report.training[name] for name in ("steps", "seconds", "validation_loss")}
-        told |= {"examples": report.data["train"], "valid": report.data["valid"], "findings": report.data["findings"]}
-        write_text(known, json.dumps(told) + "\n")
+        summary = {name: report.training[name] for name in ("steps", "seconds", "validation_loss")}
+        summary |= {
+            "examples": report.data["train"],
+            "valid": report.data["valid"],
+            "findings": report.data["findings"],
+        }
+        write_text(known, json.dumps(summary) + "\n")
         self.journal.write()
-        return told
+        return summary
 
     def _measured(self, number: int, skill: Path | None, what: str) -> Measured:
         """How the skill that the runtime has does on what was held out."""

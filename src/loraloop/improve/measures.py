@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from loraloop.agent import Runtime
 
 MOST_TOKENS = 384
-"""Of one step that is measured."""
+"""Most tokens of one step that is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """How a skill did.
+    """The measured results of a skill.
 
     Attributes:
         held_out: Whether each held-out case came right, by its id.
-        others: The same of other records, by their source.
+        others: Whether each record of the other sources came right, by source.
         kinds: The kind of each held-out case.
     """
 
@@ -50,7 +50,7 @@ def frozen_records(recipe: Mapping[str, Any], contract: str, count: int, header:
     """Validation records of the frozen sources of a recipe, so many of each, by the source's name.
 
     Args:
-        recipe: Whose sources.
+        recipe: The recipe whose sources are read.
         contract: What the steps write.
         count: Records of each source.
         header: Stands above the tools of a transcript; see `Prompting.tools_header`.

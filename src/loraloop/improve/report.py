@@ -44,7 +44,7 @@ class ImproveReport:
 
     @property
     def after(self) -> float:
-        """The same of the last skill that was kept."""
+        """Share of held-out cases that the last skill that was kept got right."""
         kept = [done["measured"] for done in self.rounds if done["kept"]]
         return _share(kept[-1]["held_out"]) if kept else self.before
 
@@ -79,13 +79,13 @@ class ImproveReport:
     def markdown(self, drawn: bool = False) -> str:
         """The report as a page."""
         n = len(self.began["held_out"])
-        told = f"Held out: {self.before:.1%} → {self.after:.1%} right (n = {n})."
+        summary = f"Held out: {self.before:.1%} → {self.after:.1%} right (n = {n})."
         end = (
             f"The skill that was kept lies in `{self.kept}`{' and is registered' if self.registered else ''}."
             if self.kept
             else "No round's skill was kept: the skill is as it was."
         )
-        parts = [f"# {self.skill} of {self.base}", f"{told} {end}", self.table()]
+        parts = [f"# {self.skill} of {self.base}", f"{summary} {end}", self.table()]
         parts.append(
             "Percent of the cases that came right, with 95 % intervals. *while learning*: the requests that a round "
             "ran, with sampling. A round's skill is kept if more held-out cases come right than before and nothing "
@@ -136,16 +136,16 @@ class ImproveReport:
         return f"| {' | '.join([number, learning, records, *cells, kept, minutes])} |"
 
     def _lines(self) -> list[str]:
-        told = []
+        lines = []
         for done in self.rounds:
             counts = ", ".join(f"{count} {why}" for why, count in sorted(done["records"].items()))
             training = done["training"]
-            told.append(
+            lines.append(
                 f"- round {done['round']}: {counts}; {training['steps']} steps on {training['examples']} examples in "
                 f"{training['seconds'] / 60:.1f} minutes, validation loss {training['validation_loss']:.4f}; "
                 f"{'kept' if done['kept'] else 'not kept'}: {done['why']}"
             )
-        return told or ["No round was finished in the time."]
+        return lines or ["No round was finished in the time."]
 
 
 def _share(cases: Mapping[str, bool]) -> float:

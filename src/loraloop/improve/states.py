@@ -51,9 +51,9 @@ def states_of(
     """The records of a request's runs.
 
     Args:
-        world: Where it was asked.
+        world: The world that the request was made in.
         request: The request.
-        results: Of its turns, in order; fewer where it did not get to the end.
+        results: Results of its turns, in order; fewer where it did not get to the end.
         tools: The agent's tools as `{name, description, parameters}`.
         contract_of: The contract of a skill, by its name.
         right: Whether the whole request came out right.
@@ -132,8 +132,8 @@ class _Follower:
         if written and accepts(self.world, wanted, calls, step.asked):
             if len(calls) < len(wanted.calls):
                 return  # a part of what is right: neither a mistake nor an example
-            said = [{"name": call.name, "arguments": self._spoken(call)} for call in calls]
-            yield _Found(context, {**extra, "calls": wanted.completion if step.asked else said}, "calls", RIGHT)
+            spoken = [{"name": call.name, "arguments": self._spoken(call)} for call in calls]
+            yield _Found(context, {**extra, "calls": wanted.completion if step.asked else spoken}, "calls", RIGHT)
         else:
             yield _Found(context, {**extra, "calls": wanted.completion}, "calls", CORRECTED)
 

@@ -82,10 +82,10 @@ def open_runtime(
         raise SkillError(f"{error}; or run it without trained skills: loraloop run --bare") from error
 
 
-def forced_skills(runtime: Runtime, given: list[str]) -> tuple[str, ...]:
+def forced_skills(runtime: Runtime, listed: list[str]) -> tuple[str, ...]:
     """Names of skills. A folder, ours or PEFT's, is added to the bank, or takes the place of the skill of its name."""
     names = []
-    for value in given:
+    for value in listed:
         if os.sep not in value:
             names.append(value)
             continue

@@ -129,9 +129,9 @@ def agent_offer(agent: Agent[Any, Any], name: str = "run", description: str = ""
     Calls of its tools that wait for approval are denied: the protocol's client is a program.
     """
     tools = [tool.name for tool in agent.tools]
-    said = "Runs a request on an agent whose every step runs on the skill that fits: it calls tools"
-    said += f" ({', '.join(tools)})" if tools else ""
-    said += ", writes code, answers from passages with citations, refuses what is unsafe, or answers."
+    text = "Runs a request on an agent whose every step runs on the skill that fits: it calls tools"
+    text += f" ({', '.join(tools)})" if tools else ""
+    text += ", writes code, answers from passages with citations, refuses what is unsafe, or answers."
 
     def read(stream: RunStream[Any], watch: CallWatch) -> RunResult[Any]:
         for event in stream:
@@ -169,7 +169,7 @@ def agent_offer(agent: Agent[Any, Any], name: str = "run", description: str = ""
 
     acting = [tool for tool in agent.tools if tool.executable]
     hints = {"read_only_hint": all(tool.effects is False for tool in acting), "open_world_hint": bool(acting)}
-    return Offer(Tool(name, description or said, _RUN, lambda: None, returns=_RAN), hints, call)
+    return Offer(Tool(name, description or text, _RUN, lambda: None, returns=_RAN), hints, call)
 
 
 def _called(call: Any) -> dict[str, Any]:

@@ -90,7 +90,7 @@ async def _answer(
 ) -> mcp_types.CallToolResult:
     import mcp_types as types
 
-    watch, told = CallWatch(), 0
+    watch, reported = CallWatch(), 0
 
     def work() -> tuple[dict[str, Any], dict[str, Any]]:
         offer.tool.validate(arguments)
@@ -101,9 +101,9 @@ async def _answer(
     try:
         while not task.done():
             await asyncio.wait([task], timeout=_EVERY)
-            if watch.tokens > told:
-                told = watch.tokens
-                await context.session.report_progress(told, message=watch.doing or None)
+            if watch.tokens > reported:
+                reported = watch.tokens
+                await context.session.report_progress(reported, message=watch.doing or None)
         data, about = task.result()
     except LoraloopError as error:
         return _failed(str(error))

@@ -172,13 +172,13 @@ class LoraloopModel(Model[None]):
         self, messages: list[ModelMessage], settings: ModelSettings | None, parameters: ModelRequestParameters
     ) -> tuple[ReplyRequest, ModelRequestParameters]:
         settings, parameters = self.prepare_request(settings, parameters)
-        given: Mapping[str, Any] = settings or {}
+        options: Mapping[str, Any] = settings or {}
         talk = conversation_of(messages, parameters)
-        choice, definitions = offered(given.get("tool_choice"), parameters)
+        choice, definitions = offered(options.get("tool_choice"), parameters)
         policy = replace(self.policy, tool_choice=choice)
-        if given.get("parallel_tool_calls") is False:
+        if options.get("parallel_tool_calls") is False:
             policy = replace(policy, max_calls=1, min_calls=min(policy.min_calls, 1))
-        if skill := given.get("loraloop_skill"):
+        if skill := options.get("loraloop_skill"):
             policy = replace(policy, skills=(skill, *policy.skills))
         output: OutputType[Any] = FREE
         if parameters.output_object is not None:
@@ -193,10 +193,10 @@ class LoraloopModel(Model[None]):
             output=output,
             policy=policy,
             guard=self.guard,
-            sampling=sampling_of(given, given.get("loraloop_min_p")),
-            stops=tuple(given.get("stop_sequences") or ()),
-            max_tokens=given.get("max_tokens") or MAX_TOKENS,
-            timeout=given.get("timeout"),
+            sampling=sampling_of(options, options.get("loraloop_min_p")),
+            stops=tuple(options.get("stop_sequences") or ()),
+            max_tokens=options.get("max_tokens") or MAX_TOKENS,
+            timeout=options.get("timeout"),
         )
         return request, parameters
 

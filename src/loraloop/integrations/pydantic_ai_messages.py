@@ -45,8 +45,10 @@ def conversation_of(messages: Sequence[ModelMessage], parameters: ModelRequestPa
             _add_response(talk, message, calls)
     if parameters.instruction_parts is not None:
         talk.system += [part.content for part in parameters.instruction_parts]
-    elif told := [each.instructions for each in messages if isinstance(each, ModelRequest) and each.instructions]:
-        talk.system.append(told[-1])
+    elif instructions := [
+        each.instructions for each in messages if isinstance(each, ModelRequest) and each.instructions
+    ]:
+        talk.system.append(instructions[-1])
     return talk
 
 
@@ -57,11 +59,11 @@ def _add_part(talk: ConversationBuilder, part: Any, calls: dict[str, Call]) -> N
         talk.user(_text(part.content))
     elif isinstance(part, ToolReturnPart):
         call = calls.get(part.tool_call_id, Call(part.tool_name, {}))
-        said = part.model_response_str(wrap_if_error=False)
+        content = part.model_response_str(wrap_if_error=False)
         if part.outcome == "success":
-            talk.result(call, said if isinstance(part.content, str) else _value(said))
+            talk.result(call, content if isinstance(part.content, str) else _value(content))
         else:
-            talk.result(call, error=said, retry=part.outcome == "retried")
+            talk.result(call, error=content, retry=part.outcome == "retried")
     else:
         raise UserError(
             f"a {type(part).__name__} cannot be read by this model: pass the messages through "
@@ -98,8 +100,8 @@ def _text(content: str | Sequence[UserContent]) -> str:
     return "\n\n".join(texts)
 
 
-def _value(said: str) -> Any:
+def _value(text: str) -> Any:
     try:
-        return json.loads(said)
+        return json.loads(text)
     except ValueError:
-        return said
+        return text

@@ -13,11 +13,11 @@ from pydantic_ai.tools import ToolDefinition
 Choice = Literal["auto", "required", "none"]
 
 
-def offered(said: Any, parameters: ModelRequestParameters) -> tuple[Choice, list[ToolDefinition]]:
+def offered(choice: Any, parameters: ModelRequestParameters) -> tuple[Choice, list[ToolDefinition]]:
     """The tool choice as a run knows it, and the tools that may be called.
 
     Args:
-        said: The setting `tool_choice`: `auto`, `none`, `required`, names, or a `ToolOrOutput`.
+        choice: The setting `tool_choice`: `auto`, `none`, `required`, names, or a `ToolOrOutput`.
         parameters: The request's.
 
     Raises:
@@ -25,18 +25,18 @@ def offered(said: Any, parameters: ModelRequestParameters) -> tuple[Choice, list
     """
     functions, outputs = parameters.declared_function_tools, parameters.output_tools
     free: Choice = "auto" if parameters.allow_text_output else "required"
-    if said is None or said == "auto":
+    if choice is None or choice == "auto":
         found = [*functions, *outputs]
-    elif isinstance(said, ToolOrOutput):
-        found = [*_named(said.function_tools, functions), *outputs]
-    elif said in ("none", []):
+    elif isinstance(choice, ToolOrOutput):
+        found = [*_named(choice.function_tools, functions), *outputs]
+    elif choice in ("none", []):
         found = list(outputs)
-    elif said == "required":
+    elif choice == "required":
         if not functions:
             raise UserError("tool_choice is 'required', and there are no function tools: give the agent tools")
         return "required", functions
     else:
-        return "required", _named(said, [*functions, *outputs])
+        return "required", _named(choice, [*functions, *outputs])
     return (free if found else "none"), found
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
 
 MAX_TOKENS = 512
-"""Of a reply, where a caller does not say."""
+"""Most tokens of a reply, where the caller gives no number."""
 ROUTED = Policy()
 UNGUARDED = Guard(input=None, tools=None)
 """Where a caller gives no guard: the framework around a model has guards of its own."""
@@ -50,7 +50,7 @@ class ReplyRequest:
         guard: What stands between the run and texts from outside.
         sampling: How tokens are drawn.
         stops: Strings that end text.
-        max_tokens: Of the calls or the text.
+        max_tokens: Most tokens of the calls or the text.
         timeout: Seconds; None for no bound.
         max_prompt: Tokens of the conversation at most, tools included; longer ones are refused before the base reads
             them. 0 for as many as the context holds.
@@ -82,7 +82,7 @@ class Reply:
         calls: Calls that the framework has to run, each valid under its tool's schema.
         run: The run, with every step.
         read: Tokens of the transcript.
-        reused: Those of them that a cache held.
+        reused: Tokens of the transcript that were read from a cache.
     """
 
     text: str
@@ -98,17 +98,17 @@ class Reply:
 
     @property
     def forced(self) -> int:
-        """Those of them about which the grammar left no choice."""
+        """Generated tokens about which the grammar left no choice."""
         return sum(step.tokens.forced for step in self.run.steps)
 
 
-def sampling_of(given: Mapping[str, Any], min_p: float | None) -> Sampling:
+def sampling_of(options: Mapping[str, Any], min_p: float | None) -> Sampling:
     """How a request's tokens are drawn; what its options do not say is greedy."""
     return Sampling(
-        temperature=given.get("temperature") or 0.0,
-        top_p=given.get("top_p") or 1.0,
+        temperature=options.get("temperature") or 0.0,
+        top_p=options.get("top_p") or 1.0,
         min_p=min_p or 0.0,
-        seed=given.get("seed"),
+        seed=options.get("seed"),
     )
 
 
@@ -116,8 +116,8 @@ def check_prompt(tokens: int, most: int) -> None:
     """Checks that a conversation is not too long.
 
     Args:
-        tokens: Of the conversation.
-        most: As many as it may have; 0 for no bound.
+        tokens: Tokens of the conversation.
+        most: Most tokens that it may have; 0 for no bound.
 
     Raises:
         ContextLengthError: It has more.
@@ -215,7 +215,7 @@ class Replying:
         if self._cancelled:
             run.cancel()
         read = reused = 0
-        contract, said = "text", False
+        contract, streamed = "text", False
         events = run.events()
         try:
             for event in events:
@@ -225,7 +225,7 @@ class Replying:
                 elif isinstance(event, Routed):
                     contract = runtime.contract(as_choice(dict(event.mixture)) if event.mixture else event.skill)
                 elif isinstance(event, TokenGenerated) and event.text and contract in ("text", "code"):
-                    said = True
+                    streamed = True
                     yield event.text
         finally:
             run.cancel()
@@ -237,7 +237,7 @@ class Replying:
         text = result.output if contract in ("text", "code", "verdict") and not result.calls else ""
         if result.stop_reason == "refused" and (request.output.term or job.policy.tool_choice not in ("auto", "none")):
             text = ""  # a refusal has not the form that is asked for
-        if text and not said:
+        if text and not streamed:
             yield text  # a refusal
         return Reply(text=text, calls=result.calls, run=result, read=read, reused=reused)
 

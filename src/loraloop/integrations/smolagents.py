@@ -118,7 +118,7 @@ class LoraloopModel(Model):  # type: ignore[misc]
         tools_to_call_from: Sequence[Any] | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatMessageStreamDelta]:
-        """The same, piece by piece; calls come whole, and the count of tokens last."""
+        """Yields the reply piece by piece; calls come whole, and the count of tokens last."""
         for piece in self._replying(messages, stop_sequences, response_format, tools_to_call_from, kwargs):
             if isinstance(piece, str):
                 yield ChatMessageStreamDelta(piece)
@@ -139,10 +139,10 @@ class LoraloopModel(Model):  # type: ignore[misc]
         tools: Sequence[Any] | None,
         options: dict[str, Any],
     ) -> Replying:
-        given = {**self.kwargs, **options}
-        _check(given)
+        settings = {**self.kwargs, **options}
+        _check(settings)
         talk = conversation_of(messages, calls=bool(tools))
-        policy = replace(self.policy, tool_choice=given.get("tool_choice", "required") if tools else "none")
+        policy = replace(self.policy, tool_choice=settings.get("tool_choice", "required") if tools else "none")
         writer = None if tools else self.skill
         coding = writer is not None and self.runtime.contract(writer) == "code"
         if coding and _STEP not in (stops or ()):
@@ -160,10 +160,10 @@ class LoraloopModel(Model):  # type: ignore[misc]
                 output=_output(response_format),
                 policy=policy,
                 guard=self.guard,
-                sampling=sampling_of(given, given.get("min_p")),
+                sampling=sampling_of(settings, settings.get("min_p")),
                 stops=() if coding and writer is not None else tuple(stops or ()),
-                max_tokens=given.get("max_tokens") or given.get("max_new_tokens") or _MAX_TOKENS,
-                timeout=given.get("timeout"),
+                max_tokens=settings.get("max_tokens") or settings.get("max_new_tokens") or _MAX_TOKENS,
+                timeout=settings.get("timeout"),
                 prompting=replace(self.runtime.base.prompting, after_result=""),  # the agent says what comes after it
             ),
         )

@@ -63,9 +63,9 @@ def _add_result(talk: ConversationBuilder, text: str, made: list[Call]) -> None:
     if failed := _FAILED.fullmatch(text.rstrip()):
         talk.result(made[0], error=failed[1].strip())
         return
-    said = text.removeprefix(_OBSERVED).strip()
-    lines = said.split("\n")
-    results = lines if len(lines) == len(made) else [said] * len(made)
+    content = text.removeprefix(_OBSERVED).strip()
+    lines = content.split("\n")
+    results = lines if len(lines) == len(made) else [content] * len(made)
     for call, result in zip(made, results, strict=True):
         talk.result(call, result)
 
@@ -88,14 +88,14 @@ def _text(content: Any) -> str:
     return "\n".join(part["text"] for part in content)
 
 
-def tools_of(given: Sequence[Any]) -> tuple[Tool, ...]:
+def tools_of(sources: Sequence[Any]) -> tuple[Tool, ...]:
     """Tools and managed agents of smolagents, as tools that it calls.
 
     Raises:
         SchemaError: The inputs of one cannot be enforced; with the JSON path.
     """
     tools = []
-    for each in given:
+    for each in sources:
         function = get_tool_json_schema(each)["function"]
         parameters = function["parameters"]
         parameters["properties"] = {name: _plain(schema) for name, schema in parameters["properties"].items()}

@@ -25,10 +25,10 @@ class BenchmarkReport:
     """The result of one benchmark.
 
     Attributes:
-        name: Of the benchmark; also of its file in `benchmarks/results`.
+        name: Name of the benchmark, and of its file in `benchmarks/results`.
         n: How many things were measured: steps, switches, examples.
         metrics: Ours, by name; the name ends in its unit (`total_ms`, `tokens_per_s`, `accuracy`).
-        peers: The same of each peer, measured in the same run.
+        peers: Metrics of each peer, measured in the same run.
         ratios: Peer over ours, or base against skill; above 1 is better for us.
         details: Anything else worth keeping; absent from the document if empty.
         command: How to run it again; by default this process's own command line, relative to the repository.

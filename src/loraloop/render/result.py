@@ -86,8 +86,8 @@ def show_explanation(console: Console, explanation: Mapping[str, Any]) -> None:
     table.add_column("said", ratio=1)
     table.add_column("source")
     for near in explanation["nearest"]:
-        said = shortened(near["text"], 90) or "(its licence keeps the text out)"
-        table.add_row(f"{near['similarity']:.3f}", skill_text(near["label"]), Text(said), near["source"])
+        shown = shortened(near["text"], 90) or "(its licence keeps the text out)"
+        table.add_row(f"{near['similarity']:.3f}", skill_text(near["label"]), Text(shown), near["source"])
     console.print(table)
 
 
@@ -125,10 +125,10 @@ def show_card(console: Console, card: Mapping[str, Any]) -> None:
     table.add_column()
     for name, value in card.items():
         if isinstance(value, list) and value and isinstance(value[0], Mapping):
-            said = "\n".join(", ".join(f"{k} {v}" for k, v in row.items()) for row in value)
+            shown = "\n".join(", ".join(f"{k} {v}" for k, v in row.items()) for row in value)
         elif isinstance(value, Mapping):
-            said = "\n".join(f"{key}: {_cell(item)}" for key, item in value.items())
+            shown = "\n".join(f"{key}: {_cell(item)}" for key, item in value.items())
         else:
-            said = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        table.add_row(name, said)
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        table.add_row(name, shown)
     console.print(table)

@@ -38,10 +38,10 @@ def scores_table(title: str, n: int, scores: Mapping[str, Mapping[str, float]]) 
 
 def show_errors(console: Console, wrong: Sequence[tuple[str, str, str, str, str]]) -> None:
     """Prints (title, request, said, wanted, reason) of errors."""
-    for title, request, said, wanted, reason in wrong:
+    for title, request, written, wanted, reason in wrong:
         console.rule(title)
         console.print(request[-LONGEST:], markup=False)
-        console.print(f"output: {said}", style="red", markup=False)
+        console.print(f"output: {written}", style="red", markup=False)
         console.print(f"wanted: {wanted}", style="green", markup=False)
         console.print(f"why:    {reason}", markup=False)
 

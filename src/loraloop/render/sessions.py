@@ -54,9 +54,9 @@ def _calls_table(calls: Sequence[SessionCall]) -> Table:
     for column in ("step", "call", "begun", "times", "state"):
         table.add_column(column, justify="right" if column in ("step", "times") else "left")
     for call in calls:
-        said = f"{call.name}({json.dumps(call.arguments, ensure_ascii=False)})"
+        written = f"{call.name}({json.dumps(call.arguments, ensure_ascii=False)})"
         state = Text(call_state(call), style="yellow" if call.at_least_once else "")
-        table.add_row(str(call.step + 1), shortened(said, 80), _local(call.begun), str(call.times), state)
+        table.add_row(str(call.step + 1), shortened(written, 80), _local(call.begun), str(call.times), state)
     return table
 
 

@@ -142,10 +142,10 @@ def _call_line(call: CallRecord, full: bool) -> Text:
         line.append(f" → {word}: {clip(call.error, full)}", style="yellow" if call.retry else "red")
     else:
         line.append(f" → {data_text(call.result, full)}")
-    said = "answered before" if call.repeated else f"{call.ms:.1f} ms"
+    note = "answered before" if call.repeated else f"{call.ms:.1f} ms"
     if call.left_out:
-        said += f", {call.left_out} tokens not shown to the model"
-    line.append(f"  {said}", style="dim")
+        note += f", {call.left_out} tokens not shown to the model"
+    line.append(f"  {note}", style="dim")
     return line
 
 

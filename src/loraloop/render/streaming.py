@@ -42,15 +42,15 @@ def _tell(event: Any) -> None:
                     sys.stdout.write(harmless(f"\n  nobody gave {value}"))
             sys.stdout.write("\n")
         case events.Ungrounded(values=values, ask=ask):
-            said = f"\nnobody gave {', '.join(map(str, values))}{'; it is asked for' if ask else ''}\n"
-            sys.stdout.write(harmless(said))
+            shown = f"\nnobody gave {', '.join(map(str, values))}{'; it is asked for' if ask else ''}\n"
+            sys.stdout.write(harmless(shown))
         case events.AnswerFlawed(flaws=flaws, again=again):
             then = "is written again" if again else "is what the records say"
-            said = f"\n{', '.join(map(str, flaws))}; the answer {then}\n"
-            sys.stdout.write(harmless(said))
+            shown = f"\n{', '.join(map(str, flaws))}; the answer {then}\n"
+            sys.stdout.write(harmless(shown))
         case events.ToolCallFinished(call=call):
-            said = call.error if call.error is not None else call.result
-            sys.stdout.write(harmless(f"\n→ {call.name}: {said}"))
+            shown = call.error if call.error is not None else call.result
+            sys.stdout.write(harmless(f"\n→ {call.name}: {shown}"))
         case events.Refused(text=text):
             sys.stdout.write(harmless(f"\n{text}"))
         case events.StepFinished():

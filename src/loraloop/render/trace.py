@@ -66,8 +66,8 @@ def _timeline(trace: Trace) -> Tree:
     listed = Tree(Text("what happened", style="dim"), guide_style="dim")
     for event in trace.events:
         step = "" if event.step is None else f" step {event.step + 1}"
-        said = ", ".join(f"{name} {data_text(_rounded(value), True)}" for name, value in event.data.items())
-        listed.add(Text(f"{event.at:8.1f} ms {event.type}{step} {said}".rstrip()))
+        details = ", ".join(f"{name} {data_text(_rounded(value), True)}" for name, value in event.data.items())
+        listed.add(Text(f"{event.at:8.1f} ms {event.type}{step} {details}".rstrip()))
     return listed
 
 

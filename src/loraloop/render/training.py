@@ -80,8 +80,8 @@ class Watch:
         """Yields what is called after each piece of some work; on a terminal one line says how far it is.
 
         Args:
-            what: What is done.
-            count: Of its pieces.
+            what: What is done, for the line.
+            count: Number of its pieces.
         """
         if not self.live:
             yield lambda: None
@@ -99,7 +99,7 @@ class TrainingPace:
     """Loss, speed and time left, from a trainer's progress.
 
     Attributes:
-        steps: Of the schedule.
+        steps: Steps of the schedule.
         at: The last step.
     """
 

@@ -58,8 +58,8 @@ class AgUiInput(Lenient):
         *before, last = self.messages
         if last.role != "user" or not last.text.strip():
             raise ApiError(400, "the last message has to be the user's", "invalid_value", "messages")
-        told = [{"role": each.role, "content": each.text} for each in before if each.role in ("user", "assistant")]
-        return last.text, [each for each in told if each["content"].strip()]
+        turns = [{"role": each.role, "content": each.text} for each in before if each.role in ("user", "assistant")]
+        return last.text, [each for each in turns if each["content"].strip()]
 
 
 async def translated(
@@ -70,7 +70,7 @@ async def translated(
     The text of a step is told as it comes if it is meant for a reader: not that of calls, verdicts or citations.
     """
     here = {"threadId": asked.thread_id, "runId": asked.run_id}
-    writing = said = ""
+    writing = written = ""
     talks, started = True, set[str]()
     async for event in events:
         step = f"step {event['step'] + 1}" if isinstance(event.get("step"), int) else ""
@@ -79,7 +79,7 @@ async def translated(
                 if not event["resumed"]:
                     yield {"type": "RUN_STARTED", **here}
             case "Routed":
-                said, choice = "", as_choice(dict(event["mixture"]) or event["skill"])
+                written, choice = "", as_choice(dict(event["mixture"]) or event["skill"])
                 talks = runtime.contract(choice) in ("text", "code")
                 yield {"type": "STEP_STARTED", "stepName": f"{step}: {event['skill']}"}
                 yield {"type": "CUSTOM", "name": "loraloop.routed", "value": dict(event)}
@@ -87,7 +87,7 @@ async def translated(
                 if not writing:
                     writing = f"{event['run_id']}-{event['step']}"
                     yield {"type": "TEXT_MESSAGE_START", "messageId": writing, "role": "assistant"}
-                said += event["text"]
+                written += event["text"]
                 yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": writing, "delta": event["text"]}
             case "ToolCallStarted":
                 started.add(event["id"])
@@ -110,7 +110,7 @@ async def translated(
                 yield {"type": "STEP_FINISHED", "stepName": f"step {index + 1}: {skill}"}
             case "RunFinished":
                 output = event["result"]["output"]
-                if output and output.strip() != said.strip() and event["result"]["stop_reason"] != "approval":
+                if output and output.strip() != written.strip() and event["result"]["stop_reason"] != "approval":
                     message = {"messageId": f"{event['run_id']}-output"}
                     yield {"type": "TEXT_MESSAGE_START", "role": "assistant", **message}
                     yield {"type": "TEXT_MESSAGE_CONTENT", "delta": output, **message}

@@ -84,9 +84,9 @@ def read_agents(file: Path, runtime: Runtime, resources: Resources) -> dict[str,
     if not isinstance(content, dict) or not isinstance(content.get("agents"), dict):
         raise InputError(f"{file}: write agents: with a name for each, see docs/serve.md")
     found = {}
-    for name, given in content["agents"].items():
+    for name, entry in content["agents"].items():
         try:
-            spec = AgentSpec.model_validate(given or {})
+            spec = AgentSpec.model_validate(entry or {})
         except ValidationError as error:
             raise InputError(explain(error, AgentSpec, Lines(str(file), {}), ("agents", name))) from None
         found[name] = HostedAgent(name, agent_of(name, spec, runtime, file.parent, resources), spec.description)
@@ -111,7 +111,9 @@ def agent_of(name: str, spec: AgentSpec, runtime: Runtime, folder: Path, resourc
         spec.instructions,
         python=spec.python,
         limits=Limits(**spec.limits.model_dump()),
-        policy=Policy(skills=tuple(spec.skills), ask=frozenset("*" if name == "all" else name for name in spec.ask)),
+        policy=Policy(
+            skills=tuple(spec.skills), needs_approval=frozenset("*" if name == "all" else name for name in spec.ask)
+        ),
         retriever=read_documents([folder / path for path in spec.documents]),
         hooks=[OpenTelemetry(agent=name)],
     )

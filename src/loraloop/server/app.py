@@ -63,12 +63,12 @@ class JsonLines(logging.Formatter):
     """Each record of the log on one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        said = {"at": self.formatTime(record), "level": record.levelname, "message": record.getMessage()}
+        line = {"at": self.formatTime(record), "level": record.levelname, "message": record.getMessage()}
         if hasattr(record, "request"):
-            said["request"] = record.request
+            line["request"] = record.request
         if record.exc_info:
-            said["error"] = self.formatException(record.exc_info)
-        return json.dumps(said, ensure_ascii=False)
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
 
 
 class Application(FastAPI):
@@ -220,8 +220,8 @@ def too_many(state: ServerState, request: Request) -> ApiError | None:
     seconds = 0 if request.method in ("GET", "HEAD") else state.rate.take(key_of(request))
     if not seconds:
         return None
-    said = f"rate limit: {state.settings.limits.per_minute} requests per minute; try again in {seconds} s"
-    return ApiError(429, said, "rate_limit_exceeded", retry_after=seconds)
+    message = f"rate limit: {state.settings.limits.per_minute} requests per minute; try again in {seconds} s"
+    return ApiError(429, message, "rate_limit_exceeded", retry_after=seconds)
 
 
 async def on_error(request: Request, error: Exception) -> JSONResponse:
@@ -248,8 +248,8 @@ async def on_invalid(request: Request, error: Exception) -> JSONResponse:
         return ApiError(400, f"unknown parameter {place!r}", "unknown_parameter", place).response()
     if first["type"] == "too_many_keys":
         place = place or "the body"
-    said = f"{place}: {first['msg']}" if place else "send a JSON object, with Content-Type: application/json"
-    return ApiError(400, said, "invalid_value", place).response()
+    message = f"{place}: {first['msg']}" if place else "send a JSON object, with Content-Type: application/json"
+    return ApiError(400, message, "invalid_value", place).response()
 
 
 class BodyLimit:

@@ -171,8 +171,8 @@ async def chunks(
                 yield event({"tool_calls": [{"index": index, **call}]})
             yield event({}, finish_of(piece.run), loraloop=facts_of(piece.run, piece.forced))
             if usage:
-                told = {**head, "choices": [], "usage": usage_of(piece)}
-                yield {"data": json.dumps(told)}
+                last = {**head, "choices": [], "usage": usage_of(piece)}
+                yield {"data": json.dumps(last)}
     except Exception as error:
         yield {"data": json.dumps(api_error(error).document())}
     yield {"data": "[DONE]"}
@@ -285,7 +285,7 @@ async def hosted_stream(state: ServerState, body: ChatRequest) -> RunStream[Any]
         raise ApiError(400, f"{body.model} is an agent with its own instructions: leave yours out", "agent", "messages")
     messages = talk.messages
     if not messages or messages[-1].role != "user":
-        raise ApiError(400, "an agent answers what the user says last", "invalid_value", "messages")
+        raise ApiError(400, "the last message must be the user's", "invalid_value", "messages")
     await asyncio.to_thread(check_texts, state, [message.content for message in messages])
     *history, last = messages
     return state.agents[body.model].agent.stream(last.content, messages=history)

@@ -23,7 +23,7 @@ from pydantic import Field, StrictBool, StrictStr
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.engine.sampler import Sampler, Sampling
-from loraloop.agent.engine.sequence import Claim, Interrupted
+from loraloop.agent.engine.sequence import Interrupted, RequestContext
 from loraloop.agent.engine.step import StepRequest, run_step, transcript
 from loraloop.agent.guard.guard import default_guard
 from loraloop.agent.guard.judge import Judge
@@ -170,27 +170,27 @@ async def create_decision(body: DecisionRequest, request: Request) -> JSONRespon
     state = state_of(request)
     decider: Decider = request.app.state.decider
     if body.model not in (known := decider.models()):
-        said = f"there is no decision model {body.model!r}; there are {', '.join(known)}"
-        raise ApiError(404, said, "model_not_found", "model")
+        message = f"there is no decision model {body.model!r}; there are {', '.join(known)}"
+        raise ApiError(404, message, "model_not_found", "model")
 
     limits, gone = state.settings.limits, Event()
 
     def decide() -> dict[str, Any]:
-        claim = Claim(deadline=monotonic() + limits.seconds, cancelled=gone.is_set)
-        return decider.decide(messages_of(body.input), body.questions, body.model, claim, limits.max_prompt)
+        request_context = RequestContext(deadline=monotonic() + limits.seconds, cancelled=gone.is_set)
+        return decider.decide(messages_of(body.input), body.questions, body.model, request_context, limits.max_prompt)
 
     with await turn_of(request):
         decided = await while_there(request, awaited(decide, gone.set))
     return JSONResponse({"model": body.model, **decided})
 
 
-def messages_of(given: str | list[DecisionItem]) -> list[Message]:
+def messages_of(source: str | list[DecisionItem]) -> list[Message]:
     """The input as messages.
 
     Raises:
         ApiError: 400, it holds an image, is empty, or an output has no call.
     """
-    items = [DecisionItem(role="user", content=given)] if isinstance(given, str) else given
+    items = [DecisionItem(role="user", content=source)] if isinstance(source, str) else source
     listed: list[ChatMessage] = []
     for place, item in enumerate(items):
         where = f"input.{place}"
@@ -221,17 +221,17 @@ def text_of(parts: Parts | None, where: str) -> str:
     """
     if isinstance(parts, str) or parts is None:
         return parts or ""
-    said = []
+    texts = []
     for part in parts:
         if isinstance(part, ImagePart):
             raise ApiError(400, "images cannot be read by this base: describe them in words", "unsupported", where)
         if isinstance(part, JsonPart):
             if levels(part.data) > DEEPEST_VALUE:
                 raise ApiError(400, f"data may have {DEEPEST_VALUE} levels: flatten it", "invalid_value", where)
-            said.append(json.dumps(part.data, ensure_ascii=False))
+            texts.append(json.dumps(part.data, ensure_ascii=False))
         else:
-            said.append(part.refusal if isinstance(part, RefusalPart) else part.text)
-    return "\n".join(said)
+            texts.append(part.refusal if isinstance(part, RefusalPart) else part.text)
+    return "\n".join(texts)
 
 
 class Decider:
@@ -254,7 +254,12 @@ class Decider:
         return (AUTO, BASE, self._runtime.base.name, ROUTER, *self._runtime.with_contract("text"))
 
     def decide(
-        self, messages: Sequence[Message], questions: Sequence[Question], model: str, claim: Claim, most: int = 0
+        self,
+        messages: Sequence[Message],
+        questions: Sequence[Question],
+        model: str,
+        request_context: RequestContext,
+        most: int = 0,
     ) -> dict[str, Any]:
         """Answers and usage.
 
@@ -262,7 +267,7 @@ class Decider:
             messages: The input.
             questions: About it.
             model: One of `models()`.
-            claim: Until when, and for whom, the input is read and questions are answered.
+            request_context: Until when, and for whom, the input is read and questions are answered.
             most: Tokens that the input may have; 0 for as many as the context holds.
 
         Raises:
@@ -273,12 +278,12 @@ class Decider:
         runtime = self._runtime
         skill = model if model in runtime.with_contract("text") else NONE
         trunk, reused = read(runtime, messages, routed=model == ROUTER)
-        trunk.claim = claim
+        trunk.request_context = request_context
         answers, written = [], 0
         try:
             check_prompt(len(trunk.ids), most)
             for number, question in enumerate(questions):
-                if claim.gone():
+                if request_context.gone():
                     raise TimeLimitError(
                         f"{number} of {len(questions)} questions were answered in time: ask fewer at once"
                     )
@@ -325,10 +330,10 @@ class Decider:
         judge = Judge(runtime)
 
         def judged() -> bool:
-            said = judge.read([Message("user", asked.text)])
-            if judge.screen(said).probability < DECLINED_FROM:
+            trunk = judge.read([Message("user", asked.text)])
+            if judge.screen(trunk).probability < DECLINED_FROM:
                 return False
-            return judge.judge(said).probability >= DECLINED_FROM
+            return judge.judge(trunk).probability >= DECLINED_FROM
 
         return bool(self._once(("declined", runtime.bank.identity(judge.skill), asked.text), judged))
 
@@ -369,9 +374,11 @@ class Labelled:
 
 def labelled(runtime: Runtime, question: Question) -> Labelled:
     """How a question is asked."""
-    said = text_of(question.instructions, "questions")
+    instructions = text_of(question.instructions, "questions")
     if isinstance(question, PredicateQuestion):
-        return Labelled(f"Is this statement about the text above true?\n{said}\nAnswer Yes or No.", yes_no(runtime))
+        return Labelled(
+            f"Is this statement about the text above true?\n{instructions}\nAnswer Yes or No.", yes_no(runtime)
+        )
     if isinstance(question, ChoiceQuestion):
         options = [(str(each.value).lower() if isinstance(each.value, bool) else each.value, each.description)
                    for each in question.choices]  # fmt: skip
@@ -385,7 +392,9 @@ def labelled(runtime: Runtime, question: Question) -> Labelled:
         for (name, _), (value, about) in zip(names, options, strict=True)
     ]
     listed = "\n".join(lines)
-    text = f"Question about the text above: {said}\n{listed}\nAnswer with the letter of the answer that fits best."
+    text = (
+        f"Question about the text above: {instructions}\n{listed}\nAnswer with the letter of the answer that fits best."
+    )
     return Labelled(text, tuple(token for _, token in names))
 
 
@@ -430,7 +439,9 @@ def weigh(runtime: Runtime, trunk: Transcript, asked: Labelled, skill: str = NON
     trunk.room(size + 1)
     run_step(runtime.engine, trunk, StepRequest(choice=skill, extra_prompt=[[question]], max_tokens=1, sampler=probe))
     if not probe.logits:
-        raise InputError("this runtime's engine gives no probabilities to decide by")
+        raise InputError(
+            "decisions need token probabilities, which this runtime's engine does not give: use a local base"
+        )
     return probe.logits, size
 
 

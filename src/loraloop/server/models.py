@@ -115,8 +115,8 @@ async def show_load(request: Request) -> JSONResponse:
     limits, owner = state.settings.limits, owner_of(key_of(request))
     return JSONResponse(
         {
-            "running": state.turnstile.running,
-            "waiting": state.turnstile.waiting,
+            "running": state.limiter.running,
+            "waiting": state.limiter.waiting,
             "concurrency": limits.concurrency,
             "queue": limits.queue,
             "runs": [run.load(run.owner == owner) for run in state.runs.here],

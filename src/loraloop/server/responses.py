@@ -104,7 +104,7 @@ class ResponseRequest(Strict):
 async def create_response(body: ResponseRequest, request: Request) -> Response:
     """Answers a conversation: text, or calls of the tools that are offered. Nothing of it is kept."""
     if body.store:
-        raise ApiError(400, "responses are not kept: send store: false", "unsupported", "store")
+        raise ApiError(400, "responses are not stored: send store: false", "unsupported", "store")
     state = state_of(request)
     options = options_of(body)
     turn = await turn_of(request)

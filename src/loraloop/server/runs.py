@@ -111,8 +111,8 @@ class HostedRun:
 
     def load(self, own: bool) -> dict[str, Any]:
         """What is told of a run while it goes on: to whom it does not belong, nothing of what was said."""
-        told = self.summary()
-        known = {name: told[name] for name in ("agent", "started", "skills")}
+        load = self.summary()
+        known = {name: load[name] for name in ("agent", "started", "skills")}
         return {**known, "seconds": time.time() - self.started, "prompt": self.prompt if own else ""}
 
     def document(self) -> dict[str, Any]:
@@ -196,8 +196,10 @@ class RunRegistry:
             statement = "SELECT count(*) FROM hosted_runs WHERE owner = ? AND state = 'waiting'"
             (count,) = database.execute(statement, (owner,)).fetchone()
         if count >= WAITING:
-            said = f"you already have {WAITING} runs that wait for approval: decide about their calls, or cancel them"
-            raise ApiError(429, said, "too_many_waiting", "", 2)
+            message = (
+                f"you already have {WAITING} runs that wait for approval: decide about their calls, or cancel them"
+            )
+            raise ApiError(429, message, "too_many_waiting", "", 2)
 
     def take(self, run: HostedRun) -> PendingRun:
         """Takes a run that waits for approval, so that nobody else decides about it: what it waits with.
@@ -263,8 +265,8 @@ class RunRegistry:
             ApiError: 503, the server is shutting down.
         """
         if self._stopping:
-            said = ": go on with the session and resume: true when it is back" if session else ""
-            raise ApiError(503, f"the server is shutting down{said}", "shutting_down")
+            advice = ": go on with the session and resume: true when it is back" if session else ""
+            raise ApiError(503, f"the server is shutting down{advice}", "shutting_down")
 
     async def events(
         self, run: HostedRun, stream: RunStream[Any], count: Callable[[Sequence[Step], str, bool], object]

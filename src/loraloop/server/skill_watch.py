@@ -26,7 +26,7 @@ class SkillWatch:
     """Replaces skills of a runtime by what their folders hold now. Runs go on: a step in progress ends on the old one.
 
     Args:
-        runtime: Whose skills.
+        runtime: The runtime whose skills are replaced.
         find: The folders of the skills that the runtime should have; asked at each look. Names that the runtime does
             not have are not added.
 

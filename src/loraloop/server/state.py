@@ -97,7 +97,9 @@ class RateLimit:
         if left < 1:
             return math.ceil((1 - left) * 60 / self._most)
         if len(self._buckets) > 10_000:
-            self._buckets = {each: kept for each, kept in self._buckets.items() if self._left(each, now) < self._most}
+            self._buckets = {
+                each: bucket for each, bucket in self._buckets.items() if self._left(each, now) < self._most
+            }
         self._buckets[key] = (left - 1, now)
         return 0
 
@@ -106,7 +108,7 @@ class RateLimit:
         return min(float(self._most), left + (now - at) * self._most / 60)
 
 
-class Turnstile:
+class ConcurrencyLimiter:
     """Lets so many requests run at the same time; so many more wait, in the order in which they came.
 
     Attributes:
@@ -124,7 +126,7 @@ class Turnstile:
         """Waits for a turn.
 
         Args:
-            key: Whose request it is.
+            key: The key or the address of the client that makes the request.
 
         Raises:
             ApiError: 429, where too many wait already.
@@ -162,8 +164,8 @@ class Turnstile:
 class RequestTurn:
     """A request's turn, given back once, however often it is left."""
 
-    def __init__(self, turnstile: Turnstile, key: str) -> None:
-        self._turnstile, self._key, self._over = turnstile, key, False
+    def __init__(self, limiter: ConcurrencyLimiter, key: str) -> None:
+        self._limiter, self._key, self._over = limiter, key, False
         self._following: list[Callable[[], object]] = []
 
     def __enter__(self) -> RequestTurn:
@@ -180,7 +182,7 @@ class RequestTurn:
         """Gives it back."""
         if not self._over:
             self._over = True
-            self._turnstile.leave(self._key)
+            self._limiter.leave(self._key)
             for function in self._following:
                 function()
 
@@ -190,7 +192,7 @@ class ServerState:
 
     Args:
         runtime: Base, skills and router.
-        settings: Of the server.
+        settings: The server's settings.
         agents: Hosted agents by name.
 
     Attributes:
@@ -205,7 +207,7 @@ class ServerState:
         self.runtime, self.settings, self.agents = runtime, settings, dict(agents)
         self.sessions = settings.open_sessions()
         self.runs = RunRegistry(self.sessions)
-        self.turnstile = Turnstile(settings.limits)
+        self.limiter = ConcurrencyLimiter(settings.limits)
         self.rate = RateLimit(settings.limits.per_minute)
         self.metrics = Metrics()
         self.pinned: set[str] = set()
@@ -213,8 +215,8 @@ class ServerState:
         self.ready = True
         self._talking: set[str] = set()
         bank = runtime.bank
-        self.metrics.watch("loraloop_running", "Requests that run.", lambda: self.turnstile.running)
-        self.metrics.watch("loraloop_waiting", "Requests that wait.", lambda: self.turnstile.waiting)
+        self.metrics.watch("loraloop_running", "Requests that run.", lambda: self.limiter.running)
+        self.metrics.watch("loraloop_waiting", "Requests that wait.", lambda: self.limiter.waiting)
         self.metrics.watch("loraloop_resident_skills", "Skills in slots.", lambda: len(bank.resident))
         self.recover()
 
@@ -232,9 +234,7 @@ class ServerState:
         self._talking.add(name)
         turn.afterwards(lambda: self._talking.discard(name))
         if self.sessions is None:
-            raise ApiError(
-                400, "sessions are kept where the server is started with --state or --sessions", "no_sessions"
-            )
+            raise ApiError(400, "this server stores no sessions: start it with --state or --sessions", "no_sessions")
         return self.sessions.session(name)
 
     def recover(self) -> None:
@@ -318,11 +318,11 @@ async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 async def turn_of(request: Request) -> RequestTurn:
     """A request's turn, for which it waits as long as its client does."""
-    return await while_there(request, state_of(request).turnstile.enter(key_of(request)))
+    return await while_there(request, state_of(request).limiter.enter(key_of(request)))
 
 
 async def begun(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """The same items, the first of which is there: what is wrong with a request is told before its stream begins."""
+    """Waits for the first item, then gives all: an error of a request is raised before its stream begins."""
     first = await anext(items)
 
     async def every() -> AsyncGenerator[T, None]:
@@ -344,7 +344,7 @@ def event_stream(state: ServerState, events: AsyncGenerator[dict[str, str], None
 
 
 def key_of(request: Request) -> str:
-    """Whose request it is: the key that it brings, or the address that it came from."""
+    """The owner of a request: the key that it brings, or the address that it came from."""
     brought = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
     known = brought in state_of(request).settings.keys
     return brought if known else (request.client.host if request.client else "")

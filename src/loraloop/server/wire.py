@@ -43,8 +43,8 @@ def few(value: Any) -> Any:
         PydanticCustomError: It is.
     """
     if isinstance(value, dict) and len(value) > MOST_KEYS:
-        told = {"most": MOST_KEYS, "found": len(value)}
-        raise PydanticCustomError("too_many_keys", "an object may have {most} keys here, not {found}", told)
+        facts = {"most": MOST_KEYS, "found": len(value)}
+        raise PydanticCustomError("too_many_keys", "an object may have {most} keys here, not {found}", facts)
     return value
 
 
@@ -260,8 +260,8 @@ def call_of(function: FunctionCall, where: str) -> Call:
     except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict) or levels(arguments) > DEEPEST_VALUE:
-        said = f"the arguments of {function.name} are no JSON object of at most {DEEPEST_VALUE} levels"
-        raise ApiError(400, said, "invalid_value", where)
+        message = f"the arguments of {function.name} are no JSON object of at most {DEEPEST_VALUE} levels"
+        raise ApiError(400, message, "invalid_value", where)
     return Call(function.name, arguments)
 
 
@@ -311,15 +311,15 @@ def reply_request(
     )
 
 
-def tools_of(given: Sequence[FunctionDefinition]) -> Iterator[Tool]:
+def tools_of(definitions: Sequence[FunctionDefinition]) -> Iterator[Tool]:
     """The tools of a request.
 
     Raises:
         SchemaError: The parameters of one cannot be enforced or checked.
         LimitError: There was not enough time for all of them, or the client went away.
     """
-    for number, each in enumerate(given):
-        check_going_on(f"{number} of {len(given)} tools were read in time: offer fewer, or simpler ones")
+    for number, each in enumerate(definitions):
+        check_going_on(f"{number} of {len(definitions)} tools were read in time: offer fewer, or simpler ones")
         yield tool_of(each.name, each.description or "", each.parameters or {"type": "object"})
 
 
@@ -336,5 +336,5 @@ def policy_of(runtime: Runtime, model: str) -> Policy:
     if model in runtime.skills:
         return Policy(skills=(model,))
     known = ", ".join((AUTO, BASE, *runtime.skills))
-    said = f"there is no model {model!r}; there are {known}, and the agents that /v1/models lists"
-    raise ApiError(404, said, "model_not_found", "model")
+    message = f"there is no model {model!r}; there are {known}, and the agents that /v1/models lists"
+    raise ApiError(404, message, "model_not_found", "model")

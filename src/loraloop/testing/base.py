@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.base.decoder.decoder import Attached, Row
 
 POSITIONS = 1 << 20
-"""Of its context. Its tokens are bytes, so this is a megabyte of text."""
+"""Positions of its context. Its tokens are bytes, so this is a megabyte of text."""
 
 
 class SilentDecoder(Decoder):

@@ -52,13 +52,13 @@ def _begin() -> None:
             "loraloop.testing.ScriptedRuntime, or take it out of the block"
         )
 
-    def guarded(self: Base, *given: Any, **named: Any) -> Any:
+    def guarded(self: Base, *arguments: Any, **named: Any) -> Any:
         if not scripted(self):
             raise RealModelError(
                 f"a test was about to run the model {self.name!r}, which forbid_real_model() does not allow: give it a "
                 "loraloop.testing.ScriptedRuntime, or take it out of the block"
             )
-        return forward(self, *given, **named)
+        return forward(self, *arguments, **named)
 
     setattr(Base, "load", classmethod(load))  # noqa: B010  (mypy refuses a plain assignment to a method)
     setattr(Base, "open", classmethod(load))  # noqa: B010

@@ -61,15 +61,15 @@ class RecordedTools(Sequence[Tool]):
         self._calls: list[RecordedCall] = []
         self._missing: list[Call] = []
         self._left: dict[str, list[RecordedCall]] | None = None
-        given = as_tools(tools)
+        offered = as_tools(tools)
         if replay is not None:
             known = loaded(replay) if isinstance(replay, str | os.PathLike) else tuple(replay)
             self._left = {}
             for each in known:
-                if each.name not in (names := [tool.name for tool in given]):
+                if each.name not in (names := [tool.name for tool in offered]):
                     raise unknown("tool", each.name, names)
                 self._left.setdefault(_key(each.name, each.arguments), []).append(each)
-        self._tools = tuple(self._noting(tool) for tool in given)
+        self._tools = tuple(self._noting(tool) for tool in offered)
 
     def __len__(self) -> int:
         return len(self._tools)
@@ -149,9 +149,9 @@ class RecordedTools(Sequence[Tool]):
     def _note(
         self, name: str, arguments: dict[str, Any], result: Any = None, error: BaseException | None = None
     ) -> None:
-        said = None if error is None else str(error) or type(error).__name__
+        problem = None if error is None else str(error) or type(error).__name__
         with self._lock:
-            self._calls.append(RecordedCall(name, arguments, result, said))
+            self._calls.append(RecordedCall(name, arguments, result, problem))
 
 
 def loaded(path: str | os.PathLike[str]) -> tuple[RecordedCall, ...]:

@@ -19,12 +19,12 @@ class ScriptedRouter:
     """Chooses the skills of a list in their order, then none; none too where a skill cannot be chosen.
 
     Args:
-        skills: What it chooses.
-        unsafe: What the screen says of one message after another; after them, that they are safe.
-        probability: Of what it chooses; the rest is the runner-up's, `none`.
+        skills: The skills that it chooses, one after the other.
+        unsafe: Whether the screen finds a message unsafe, one after the other; messages after them are safe.
+        probability: Probability of the chosen skill; the rest is that of the runner-up, `none`.
 
     Attributes:
-        states: What it was told at each choice.
+        states: The state that it was given at each choice.
         screened: Messages that were screened.
     """
 

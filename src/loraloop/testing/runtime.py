@@ -105,7 +105,7 @@ class ScriptedEngine(LocalEngine):
         turns: Gets what the model was given and wrote.
         base: Lays out the transcripts.
         bank: The skills.
-        layers: Of the router.
+        layers: Layers that the router reads.
         **options: Further ones of `LocalEngine`.
     """
 
@@ -119,8 +119,8 @@ class ScriptedEngine(LocalEngine):
         """Writes the script's next text through the real generation; the sampler is not asked."""
         place, step = self._script.place, self._script.take()
         skill = branch.author.skill or NONE
-        told = branch.tokenizer.decode(list(request.invocation), skip_special=False)
-        self._turns.append(Turn(skill, tuple(branch.messages), told, step.text))
+        invocation = branch.tokenizer.decode(list(request.invocation), skip_special=False)
+        self._turns.append(Turn(skill, tuple(branch.messages), invocation, step.text))
         if step.skill not in (None, skill):
             raise ScriptError(
                 f"{place} is for the skill {step.skill!r}, but this step of the run is on {skill!r}, which was to "
@@ -189,8 +189,8 @@ class Pen(Sampler):
     def _parting(self, done: bytes) -> str:
         """From where on what was written is something else."""
         same = common_prefix(list(self._bytes), list(done))
-        after, wanted, said = done[max(0, same - 40) : same], done[same:][:40], self._bytes[same:][:40]
-        return f"after {_shown(after)} the step's form has {_shown(wanted)} and not {_shown(said)}"
+        after, wanted, scripted = done[max(0, same - 40) : same], done[same:][:40], self._bytes[same:][:40]
+        return f"after {_shown(after)} the step's form has {_shown(wanted)} and not {_shown(scripted)}"
 
     def _differs(self, why: str) -> ScriptError:
         skill = self._branch.author.skill or NONE

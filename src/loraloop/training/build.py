@@ -84,16 +84,16 @@ class BuildReport:
     def to_dict(self) -> dict[str, Any]:
         parts = ("evaluation", "training", "threshold")
         skills = {name: {part: found[part] for part in parts} for name, found in self.skills.items()}
-        told = {"base": self.base, "skills": skills, "router": dict(self.router), "notes": list(self.notes)}
-        return {**told, "facts": dict(self.facts)}
+        document = {"base": self.base, "skills": skills, "router": dict(self.router), "notes": list(self.notes)}
+        return {**document, "facts": dict(self.facts)}
 
     def markdown(self) -> str:
         """The report as a page: each skill's main measure beside the bare base's, and the router."""
         from loraloop.adapters.training.recipe.report import interval
 
         rows = ["| skill | measure | n | bare base, same grammar | skill |", "| --- | --- | ---: | ---: | ---: |"]
-        for name, told in self.skills.items():
-            if not (found := told["evaluation"]):
+        for name, facts in self.skills.items():
+            if not (found := facts["evaluation"]):
                 continue
             main, scores = found["main"], found["scores"]
             cells = " | ".join(interval(scores[system], main) for system in ("base", "skill"))
@@ -255,8 +255,8 @@ def _skill(name: str, document: Mapping[str, Any], base: Base, order: BuildOrder
         draft = folder.with_name(f".{name}.part")
         shutil.rmtree(draft, ignore_errors=True)
         shutil.copytree(report.skill, draft)
-        told = json.dumps({**report.to_dict(), "recipe": asked}, default=str)
-        (draft / "report.json").write_text(told, encoding="utf-8")
+        serialised = json.dumps({**report.to_dict(), "recipe": asked}, default=str)
+        (draft / "report.json").write_text(serialised, encoding="utf-8")
         draft.rename(folder)
     card, found = (json.loads((folder / part).read_text(encoding="utf-8")) for part in ("card.json", "report.json"))
     if found["recipe"] != asked:

@@ -36,14 +36,14 @@ REACHED = 0.2
 
 @dataclass(frozen=True, slots=True)
 class PlannedPart:
-    """What one part of a build takes.
+    """The time, memory and disk space that one part of a build needs.
 
     Attributes:
         name: A skill, or `router`.
-        steps: Of its training; states to read for the router.
-        seconds: All of it but the evaluation.
-        memory_mb: Most memory.
-        disk_mb: While it is built.
+        steps: Steps of the skill's training; for the router, the states to read.
+        seconds: Seconds for everything but the evaluation.
+        memory_mb: Peak memory in MB.
+        disk_mb: Disk space in MB while it is built.
     """
 
     name: str

@@ -58,8 +58,8 @@ def run_recipe(
         f"{read.content.skill.name}: {len(gathered.train)} records to train on, {len(gathered.valid)} to validate, "
         f"{len(gathered.held_out)} to evaluate"
     )
-    with watch.trained(prepared.config.steps) as told:
-        trained = train(prepared, f"loraloop train {Path(read.where).name}", told)
+    with watch.trained(prepared.config.steps) as report_step:
+        trained = train(prepared, f"loraloop train {Path(read.where).name}", report_step)
     report = _report(prepared, trained)
     if not trained.first:  # another process writes
         return report
@@ -217,13 +217,13 @@ def _routable(messages: Sequence[Message]) -> bool:
     return messages[-1].role == "user"
 
 
-def _texts(recipe: Recipe, given: Sequence[str] | str) -> list[str]:
+def _texts(recipe: Recipe, source: Sequence[str] | str) -> list[str]:
     """Requests of a list, or of a file with one a line (a JSON Lines file: their `text`, `prompt` or `request`)."""
     from loraloop.tool_schemas.errors import InputError
 
-    if not isinstance(given, str):
-        return list(given)
-    path = recipe.path(given)
+    if not isinstance(source, str):
+        return list(source)
+    path = recipe.path(source)
     try:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

@@ -129,7 +129,7 @@ def from_traces(place: Path, contract: Literal["calls", "text"] = "calls", tools
     Args:
         place: A folder of traces, one trace, or a file of sessions.
         contract: What the records are for.
-        tools: Of sessions, which do not keep them: schemas of the tools that the agent had.
+        tools: Schemas of the tools that the agent had; needed for sessions, which do not store them.
 
     Raises:
         InputError: There is nothing to read, or a file is damaged.
@@ -252,9 +252,9 @@ class _Writer:
         written = [{"name": c.name, "arguments": c.arguments if c.wanted is None else c.wanted} for c in once]
         done = [{"name": call.name, "arguments": call.arguments} for call in once]
         if corrected and self.rating is not None:
-            said = step.text if step.outcome in ("calls", "no_call", "ask") else "[]"
+            completion = step.text if step.outcome in ("calls", "no_call", "ask") else "[]"
             self._record(context, "corrected", calls=self.rating.correct)
-            self._pair(context, self.rating.correct, said)
+            self._pair(context, self.rating.correct, completion)
             return
         if self.rating is not None and self.rating.rating == "bad":
             self.found.left_out["a run rated bad"] += 1
@@ -285,8 +285,8 @@ class _Writer:
         else:
             self.found.left_out["an answer that was not rated good"] += 1
 
-    def _record(self, context: Sequence[Message], why: str, **said: Any) -> None:
-        self.found.records.append({**shown(context, self.tools), **said, "origin": {"run": self.id, "why": why}})
+    def _record(self, context: Sequence[Message], why: str, **fields: Any) -> None:
+        self.found.records.append({**shown(context, self.tools), **fields, "origin": {"run": self.id, "why": why}})
 
     def _pair(self, context: Sequence[Message], chosen: Any, rejected: Any) -> None:
         texts = [value if isinstance(value, str) else dumps(value) for value in (chosen, rejected)]

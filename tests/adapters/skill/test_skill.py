@@ -196,7 +196,7 @@ def test_halves_and_ranks(tmp_path: Path) -> None:
         ({"rank": 0}, "rank"),
         ({"alpha": float("inf")}, "alpha"),
         ({"name": "Tools!"}, "name"),
-        ({"name": "none"}, "'none' means the bare base"),
+        ({"name": "none"}, "'none' is reserved for the bare base"),
         ({"targets": ["q_porj"]}, "'q_porj' is not one of q_proj"),
         ({"targets": ["q_proj", "q_proj"]}, "named twice"),
         ({"invocation": []}, "needs the token ids of the invocation"),

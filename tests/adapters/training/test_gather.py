@@ -129,7 +129,7 @@ def test_contradictions_of_a_recipe_are_refused(tmp_path: Path) -> None:
     source = rows(tmp_path, "a.jsonl", 40)
     with pytest.raises(InputError, match="two sources have the same name"):
         gathered(source, source)
-    with pytest.raises(InputError, match="there are sources, but nothing is measured"):
+    with pytest.raises(InputError, match="sources are given, but no metrics"):
         gathered(source, evaluation={"sources": [rows(tmp_path, "b.jsonl", 4)], "enabled": False})
     with pytest.raises(InputError, match="no record is left to train on"):
         gathered({**source, "file": str(tmp_path / "a.jsonl")}, data={"longest": 1})

@@ -32,7 +32,7 @@ from loraloop.agent.engine import (
     generate,
 )
 from loraloop.agent.engine.scheduler import CHUNK, Pace, Scheduler
-from loraloop.agent.engine.sequence import CachedSequence, Claim, Interrupted, Work
+from loraloop.agent.engine.sequence import CachedSequence, ComputeRequest, Interrupted, RequestContext
 from loraloop.tool_schemas.errors import BaseModelError, LimitError, SkillError
 
 TOLERANCE = {"atol": 2e-4, "rtol": 1e-4}
@@ -135,9 +135,9 @@ def test_a_row_depends_on_its_own_slot_alone_while_others_join_and_leave(
         name, prompt, steps = runs[at]
         held, who, out = begun(scheduler, at, prompt), author(small, small_bank, name), []
         for step in range(steps):
-            work = held.feed(who, tokens(1000 * at + step, 1 + (step % 3 == 1) * 5), logits=True)
-            assert work.scores is not None
-            out.append(work.scores.clone())
+            request = held.feed(who, tokens(1000 * at + step, 1 + (step % 3 == 1) * 5), logits=True)
+            assert request.scores is not None
+            out.append(request.scores.clone())
         scheduler.leave(held)
         return out
 
@@ -158,13 +158,15 @@ def test_at_one_batch_shape_the_bits_are_the_same(
 ) -> None:
     def scores(names: list[str], seed: int) -> torch.Tensor:
         scheduler = Scheduler(small, small_bank.attached)
-        works = [
-            Work(begun(scheduler, seed * at, 20), author(small, small_bank, name), tokens(seed * at, 2), logits=True)
+        requests = [
+            ComputeRequest(
+                begun(scheduler, seed * at, 20), author(small, small_bank, name), tokens(seed * at, 2), logits=True
+            )
             for at, name in enumerate([mine, *names])
         ]
-        scheduler.compute(works)
-        assert works[0].scores is not None
-        return works[0].scores
+        scheduler.compute(requests)
+        assert requests[0].scores is not None
+        return requests[0].scores
 
     assert torch.equal(scores(mates, 3), scores(other, 7))
 
@@ -213,16 +215,16 @@ def test_a_prompt_is_computed_in_chunks_beside_those_that_decode(watched: Watche
     with at_once(decode) as raised:
         until(lambda: len(watched.rows) > 20)
         before = len(watched.rows)
-        work = reading.feed(bare, prompt, keep=(1,), keep_from=100)
+        request = reading.feed(bare, prompt, keep=(1,), keep_from=100)
         stop.set()
         mixed = [rows for rows in watched.rows[before:] if len(rows) == 2]
         scheduler.leave(decoding)
     assert raised == [] and len(mixed) > 1 and max(map(max, mixed)) < 500
     alone = CachedSequence(Scheduler(watched.base)).feed(bare, prompt, keep=(1,), keep_from=100)
-    assert work.state is not None and alone.state is not None
-    torch.testing.assert_close(work.state, alone.state, **TOLERANCE)
-    torch.testing.assert_close(torch.cat(work.kept[1]), torch.cat(alone.kept[1]), **TOLERANCE)
-    assert len(torch.cat(work.kept[1])) == 400
+    assert request.state is not None and alone.state is not None
+    torch.testing.assert_close(request.state, alone.state, **TOLERANCE)
+    torch.testing.assert_close(torch.cat(request.kept[1]), torch.cat(alone.kept[1]), **TOLERANCE)
+    assert len(torch.cat(request.kept[1])) == 400
 
 
 @pytest.mark.parametrize(("decoding", "floor", "row", "token"), [
@@ -328,7 +330,7 @@ def test_a_full_queue_is_an_error_that_names_the_numbers(small: Base, watched: W
     jobs = [lambda: begun(scheduler, 1, 3) for _ in range(3)]
     with watched.closed(), at_once(*jobs) as raised:
         until(lambda: scheduler.stats.waiting == 2)
-        with pytest.raises(LimitError, match=r"2 works wait .* 1 more .* at most 2 may wait.*concurrency"):
+        with pytest.raises(LimitError, match=r"2 requests wait .* 1 more .* at most 2 may wait.*concurrency"):
             CachedSequence(scheduler).feed(bare, [5])
         watched.gate.set()
     assert raised == [] and scheduler.stats.waiting == 0 and scheduler.stats.most_waiting == 2
@@ -336,10 +338,10 @@ def test_a_full_queue_is_an_error_that_names_the_numbers(small: Base, watched: W
 
 def test_what_is_cancelled_or_late_leaves_the_queue(small: Base, watched: Watched, scheduler: Scheduler) -> None:
     bare, gone = Author(small.fingerprints.weights), threading.Event()
-    claims = [Claim(cancelled=gone.is_set), Claim(deadline=time.monotonic()), Claim()]
-    held = [CachedSequence(scheduler) for _ in claims]
-    for each, claim in zip(held, claims, strict=True):
-        each.claim = claim
+    contexts = [RequestContext(cancelled=gone.is_set), RequestContext(deadline=time.monotonic()), RequestContext()]
+    held = [CachedSequence(scheduler) for _ in contexts]
+    for each, request_context in zip(held, contexts, strict=True):
+        each.request_context = request_context
     with watched.closed(), at_once(lambda: begun(scheduler, 1, 3)) as first:
         until(lambda: bool(watched.rows))
         with at_once(*(lambda s=s: s.feed(bare, [5, 6]) for s in held)) as raised:
@@ -359,7 +361,7 @@ def test_a_cancelled_prompt_frees_the_base_between_two_chunks(
     decoding.feed(bare, [5], logits=True)
     if not beside:
         scheduler.leave(decoding)
-    reading.claim = Claim(cancelled=gone.is_set)
+    reading.request_context = RequestContext(cancelled=gone.is_set)
     begins = len(watched.rows)
     with watched.closed(), at_once(lambda: reading.feed(bare, tokens(1, 1100))) as raised:
         until(lambda: len(watched.rows) > begins)
@@ -402,7 +404,7 @@ def test_higher_priorities_go_first_where_not_all_fit(
 
     def run(priority: int) -> None:
         held = CachedSequence(scheduler)
-        held.claim = Claim(priority)
+        held.request_context = RequestContext(priority)
         held.feed(bare, [5] * (1 + priority), logits=True)
         scheduler.leave(held)
 
@@ -433,10 +435,10 @@ def test_a_bad_skill_is_an_error_that_names_it_and_its_mates_go_on(either: Base,
     scheduler = Scheduler(either, poisoned.attached)
     good, wrong = author(either, poisoned, "good"), author(either, poisoned, bad)
     mine, theirs = begun(scheduler, 1, 21), begun(scheduler, 2, 21)
-    works = [Work(mine, good, [5, 6], logits=True), Work(theirs, wrong, [5, 6], logits=True)]
+    requests = [ComputeRequest(mine, good, [5, 6], logits=True), ComputeRequest(theirs, wrong, [5, 6], logits=True)]
     with pytest.raises(SkillError, match=bad):
-        scheduler.compute(works)
-    assert works[0].error is None and works[0].scores is not None and bool(works[0].scores.isfinite().all())
+        scheduler.compute(requests)
+    assert requests[0].error is None and requests[0].scores is not None and bool(requests[0].scores.isfinite().all())
     assert (mine.length, theirs.length, theirs.cache.length) == (23, 21, 21) and theirs.broken and not mine.broken
     expected = begun(Scheduler(either, poisoned.attached), 2, 21).feed(good, [7, 8], logits=True).scores
     assert expected is not None

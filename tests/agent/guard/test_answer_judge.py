@@ -29,7 +29,7 @@ def order_pads(place: str) -> str:
 
 def agent(*steps: Any, denied: bool = True, **options: Any) -> tuple[ScriptedRuntime, Agent[Any, Any]]:
     runtime = ScriptedRuntime(*steps, skills={**SKILLS, "verdict": "agreement"})
-    deny = {"ask": "*", "approve": lambda call, context: Deny("too dear")} if denied else {}
+    deny = {"needs_approval": "*", "approve": lambda call, context: Deny("too dear")} if denied else {}
     return runtime, Agent(runtime, [order_pads], policy=Policy(**deny, **options))
 
 

@@ -238,7 +238,7 @@ def test_an_edited_result_is_screened_again() -> None:
         (lambda: Gate(fail="ajar"), "fail is 'ajar'"),
         (lambda: Gate(then="shout"), "then is 'shout'"),
         (lambda: Guard(input=0.5), "give a Gate"),
-        (lambda: Guard(output=Gate(then="withhold")), "only results of tools"),
+        (lambda: Guard(output=Gate(then="withhold")), "works for tools only"),
         (lambda: Guard(after_untrusted="plan"), "did you mean 'planned'"),
         (lambda: Guard(allow="look"), "give a list of names"),
         (lambda: Guard(refusal=" "), "refusal is empty"),
@@ -283,7 +283,7 @@ def test_passages_beside_the_users_words_are_not_judged_with_them() -> None:
 def test_the_runtimes_own_words_about_a_call_are_not_judged() -> None:
     router = Noting("denied")
     router.script.extend(["tools"])
-    policy = Policy(ask="send", approve=lambda call, context: Deny("no bomb"))
+    policy = Policy(needs_approval="send", approve=lambda call, context: Deny("no bomb"))
     runtime = ScriptedRuntime(calls(send={"to": "ann"}), "It was not sent.", router=router)
     result = Agent(runtime, [send], policy=policy).run_sync("Send it.")
     assert result.output == "It was not sent." and len(result.gates) == 1

@@ -80,7 +80,7 @@ def test_it_says_that_a_tool_failed() -> None:
 
 def test_it_says_that_a_call_was_denied() -> None:
     runtime = closing(CALL, calls(), text("You declined that.", "closer"))
-    result: RunResult[Any] = Agent(runtime, [PARK], policy=Policy(ask={"park_car"})).run_sync("Park in A7.")
+    result: RunResult[Any] = Agent(runtime, [PARK], policy=Policy(needs_approval={"park_car"})).run_sync("Park in A7.")
     assert result.pending is not None
     result = Agent(runtime, [PARK]).resume_sync(result.pending, {result.pending.written.calls[0].id: Deny("not now")})
     assert result.steps[0].calls[0].approval == "denied" and last(runtime, result) == ("closer", "loop", "")

@@ -210,7 +210,7 @@ def test_a_paused_run_goes_on_with_its_note(play: Play) -> None:
     from loraloop.agent import Approve, PendingRun, Policy
 
     runtime = play([calls(("book", {"day": "2026-03-19"})), "Booked."], "tools", "none")
-    agent = Agent(runtime, [book], TODAY, policy=Policy(ask=frozenset({"book"})))
+    agent = Agent(runtime, [book], TODAY, policy=Policy(needs_approval=frozenset({"book"})))
     paused = agent.run_sync("A room for tomorrow.")
     assert paused.pending is not None
     again = PendingRun.from_json(paused.pending.to_json())

@@ -205,7 +205,7 @@ def test_a_run_with_a_pause_equals_one_without_on_the_real_base(base: Base) -> N
         """
         return 12
 
-    limits, waits = Limits(step_tokens=24, max_steps=2), Policy(ask="get_stock")
+    limits, waits = Limits(step_tokens=24, max_steps=2), Policy(needs_approval="get_stock")
     asked = "How many pears are in stock?"
     here, elsewhere = Runtime.load(base), Runtime.load(base)
     plain = Agent(here, [get_stock], limits=limits).run_sync(asked, tool_choice="required")

@@ -78,7 +78,7 @@ def test_an_answer_that_is_checked_comes_when_it_has_passed() -> None:
         ([text("one", enforced=False), "[1]"], {"output_type": list[int]}, "[1]"),
         ([text("one", enforced=False)], {"output_type": list[int], "policy": Policy(repairs=0)}, ""),
         ([calls(wait={"word": "a"})], {"tools": [Tool("wait", "Waits.", WAITS)]}, ""),
-        ([LOOK], {"tools": [look], "policy": Policy(ask={"look"})}, ""),
+        ([LOOK], {"tools": [look], "policy": Policy(needs_approval={"look"})}, ""),
         ([LOOK], {"tools": [look], "limits": Limits(max_steps=1)}, ""),
         (["Twelve bytes"], {"limits": Limits(step_tokens=6)}, "Twelve"),
     ],

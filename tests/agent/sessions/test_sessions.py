@@ -125,7 +125,7 @@ def test_what_is_refused(store: Sessions) -> None:
     leave(agent, session)
     with pytest.raises(SessionError, match=r"was interrupted: resume it first.*give_up\(\)"):
         agent.run_sync("Another thing.", session=session)
-    with pytest.raises(InputError, match="goes on as it was asked: leave out messages, skill"):
+    with pytest.raises(InputError, match="keeps the options that it began with: leave out messages, skill"):
         agent.run_sync(session=session, skill="tools", messages=[Message("user", "x")])
     with pytest.raises(UnknownNameError, match="no session is called 't'; known: s"):
         store["t"]
@@ -142,7 +142,7 @@ def test_what_is_no_data_has_to_be_given_again(store: Sessions) -> None:
     options: dict[str, Any] = {"deps": "pears", "policy": Policy(repairs=1), "output_type": str}
     leave(agent_of(calls(shop={}), "x", tools=[shop]), session, **options)
     agent = agent_of("Pears.", tools=[shop])
-    with pytest.raises(SessionError, match="was given policy=…, deps=…, output_type=…: give that again"):
+    with pytest.raises(SessionError, match="was started with policy=…, deps=…, output_type=…: pass the same again"):
         session.resume(agent)
     assert session.resume(agent, **options).steps[0].calls[0].result == "pears"
 
@@ -373,7 +373,7 @@ def test_a_process_that_was_forked_goes_on_with_its_own_connection(store: Sessio
 
 
 def test_calls_that_wait_for_approval_are_decided_in_the_session(store: Sessions) -> None:
-    asked: dict[str, Any] = {"policy": Policy(ask=frozenset({"add"}))}
+    asked: dict[str, Any] = {"policy": Policy(needs_approval=frozenset({"add"}))}
     script = [ADD, ADD, "3."]
     session = store.session("s")
     waits = agent_of(*script, **asked).run_sync("Add 1 and 2.", session=session)
@@ -394,7 +394,7 @@ def test_calls_that_wait_for_approval_are_decided_in_the_session(store: Sessions
 
 
 def test_a_run_that_was_approved_is_resumed_like_any_other(store: Sessions) -> None:
-    asked: dict[str, Any] = {"policy": Policy(ask=frozenset({"add"}))}
+    asked: dict[str, Any] = {"policy": Policy(needs_approval=frozenset({"add"}))}
     session = store.session("s")
     waits = agent_of(ADD, **asked).run_sync("Add 1 and 2.", session=session)
     assert waits.pending is not None

@@ -47,7 +47,7 @@ def test_a_policys_threshold_takes_the_place_of_the_cards(tiny_base, make_skill)
     runtime = Runtime(tiny_base, bank, ScriptedRouter([], ()))
 
     def asked(ask: float | None) -> bool:
-        policy = Policy(skills=("tools",), thresholds=Thresholds(ask=ask))
+        policy = Policy(skills=("tools",), thresholds=Thresholds(ask_user=ask))
         agent = Agent(runtime, TOOLS, policy=policy, limits=Limits(max_steps=1, step_tokens=64))
         return agent.run_sync("Show my order.").steps[0].outcome == "ask"
 

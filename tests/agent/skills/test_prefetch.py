@@ -16,7 +16,7 @@ from loraloop.agent import Agent, Guard, Limits, Runtime
 from loraloop.agent.engine import StepOutput
 from loraloop.agent.events import Prefetched, StepFinished
 from loraloop.agent.loop.write import StepText, Writer
-from loraloop.agent.skills.prefetch import Ahead
+from loraloop.agent.skills.prefetch import SkillPrefetcher
 from loraloop.router.decision import Route
 from loraloop.tool_schemas.errors import SkillError
 
@@ -58,7 +58,7 @@ def bank(small: Base, make_skill: Callable[..., Skill], tmp_path: Path) -> Bank:
 
 def agent(small: Base, bank: Bank, *rankings: dict[str, float], spare: bool = True, **options: Any) -> Agent:
     runtime = Runtime(small, bank, Told(*rankings), **options)
-    runtime.ahead.spare = spare
+    runtime.prefetcher.spare = spare
     return Agent(runtime, [ping], limits=SHORT, guard=Guard(input=None, tools=None))
 
 
@@ -104,7 +104,7 @@ def test_while_a_tool_runs_what_usually_follows_is_made_ready(
     small: Base, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = agent(small, bank)
-    made.runtime.ahead.follows(("tools",), ("other",))
+    made.runtime.prefetcher.follows(("tools",), ("other",))
     seen: list[str] = []
 
     def ping() -> str:
@@ -123,16 +123,16 @@ def test_runs_teach_what_follows_what(small: Base, bank: Bank) -> None:
     made = agent(small, bank, {"tools": 1.0}, {"prose": 1.0}, {"none": 1.0})
     steps = [step.skill for step in made.run_sync("Hi").steps]
     assert steps[:2] == ["tools", "prose"]
-    assert made.runtime.ahead.likely(["tools"]) == "prose" and made.runtime.ahead.likely(["other"]) == "none"
+    assert made.runtime.prefetcher.likely(["tools"]) == "prose" and made.runtime.prefetcher.likely(["other"]) == "none"
 
 
 def test_the_most_frequent_follower_wins() -> None:
-    ahead = Ahead(None, torch.device("cpu"))  # type: ignore[arg-type]
+    prefetcher = SkillPrefetcher(None, torch.device("cpu"))  # type: ignore[arg-type]
     for after in ("a", "b", "b", "none"):
-        ahead.follows(("x",), (after,))
-    ahead.follows(("y",), ("a",))
-    ahead.follows(("y",), ("a",))
-    assert ahead.likely(["x"]) == "b" and ahead.likely(["x", "y"]) == "a" and ahead.likely([]) == "none"
+        prefetcher.follows(("x",), (after,))
+    prefetcher.follows(("y",), ("a",))
+    prefetcher.follows(("y",), ("a",))
+    assert prefetcher.likely(["x"]) == "b" and prefetcher.likely(["x", "y"]) == "a" and prefetcher.likely([]) == "none"
 
 
 def test_an_error_of_a_guess_is_told_when_the_skill_is_used(small: Base, bank: Bank, tmp_path: Path) -> None:

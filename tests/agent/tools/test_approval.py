@@ -159,7 +159,7 @@ def test_what_changed_since_the_pause_is_an_error_unless_it_does_not_matter() ->
         Agent(ScriptedRuntime(), [look]).resume_sync(pending, yes)
     with pytest.raises(SchemaError, match=r"\$.amount: call_0_0 cannot run any more.*schema of 'pay' has changed"):
         Agent(ScriptedRuntime(), [small, look]).resume_sync(pending, yes)
-    with pytest.raises(InputError, match="no implementation now"):
+    with pytest.raises(InputError, match="has no implementation"):
         Agent(ScriptedRuntime(), [replace(pay, function=None), look]).resume_sync(pending, yes)
     with pytest.raises(InputError, match="paused on another base"):
         Agent(ScriptedRuntime(), bank.tools).resume_sync(
@@ -321,7 +321,7 @@ def test_a_persons_time_is_none_of_the_runs() -> None:
         assert context.left.seconds is not None
         left.append(context.left.seconds)
 
-    policy = Policy(ask="act", approve=approve)
+    policy = Policy(needs_approval="act", approve=approve)
     runtime = ScriptedRuntime(calls(act={}), "Done.")
     result = Agent(runtime, [act], limits=Limits(deadline=60), policy=policy).run_sync("go")
     assert result.output == "Done." and 60 - left[0] < result.ms / 1e3 - 0.4
@@ -338,10 +338,10 @@ def test_rules_say_which_calls_wait(caplog: pytest.LogCaptureFixture) -> None:
     assert waits(lambda arguments, context: context.deps == "boss")
     assert waits(lambda arguments: arguments["nothing"])  # it cannot say, so somebody has to
     assert "requires_approval of the tool pay failed" in caplog.text
-    assert waits(False, policy=Policy(ask="pay")) and waits(False, policy=Policy(ask=["*"]))
-    assert not waits(False, policy=Policy(ask={"look"}))
+    assert waits(False, policy=Policy(needs_approval="pay")) and waits(False, policy=Policy(needs_approval=["*"]))
+    assert not waits(False, policy=Policy(needs_approval={"look"}))
     with pytest.raises(UnknownNameError, match="did you mean 'pay'"):
-        waits(False, policy=Policy(ask={"pai"}))
+        waits(False, policy=Policy(needs_approval={"pai"}))
 
 
 def test_rules_are_checked_when_the_tool_is_made() -> None:
@@ -351,7 +351,7 @@ def test_rules_are_checked_when_the_tool_is_made() -> None:
     for rule, says in (
         ("yes", "requires_approval is 'yes'"),
         (later, "async function"),
-        (lambda: True, "something else"),
+        (lambda: True, "takes other parameters"),
     ):
         with pytest.raises(SchemaError, match=says):
             Tool("act", requires_approval=rule)  # type: ignore[arg-type]
@@ -370,7 +370,7 @@ def test_rules_are_checked_when_the_tool_is_made() -> None:
 
 
 def test_programs_can_wait_as_well() -> None:
-    policy = Policy(ask="python")
+    policy = Policy(needs_approval="python")
     result = Agent(ScriptedRuntime(code("print(6 * 7)")), python=True, policy=policy).run_sync("go")
     pending = pending_of(result)
     assert pending.waiting[0].arguments == {"code": "print(6 * 7)\n"}
@@ -397,7 +397,7 @@ def test_a_tool_with_effects_may_say_that_its_calls_do_not_wait(rule: Any) -> No
     tool = Tool("send", "Sends.", form, lambda: done.append("sent"), effects=True, requires_approval=rule)
     result = Agent(ScriptedRuntime(calls(send={}), calls(), "Sent."), [tool]).run_sync("Send it.")
     assert (result.stop_reason, done) == ("answer", ["sent"])
-    asking = Agent(ScriptedRuntime(calls(send={})), [tool], policy=Policy(ask="send"))
+    asking = Agent(ScriptedRuntime(calls(send={})), [tool], policy=Policy(needs_approval="send"))
     assert asking.run_sync("Send it.").stop_reason == "approval", "the policy has the last word"
     given = {"name": "send", "description": "Sends.", "effects": True}
     assert Tool.from_schema({**given, "requires_approval": False}).requires_approval is False

@@ -252,7 +252,7 @@ def test_calls_that_run_together_are_told_apart() -> None:
 
 def test_a_step_that_waited_for_approval_has_its_span_when_the_run_goes_on() -> None:
     seen = Seen()
-    agent = Agent(ScriptedRuntime(*OSLO), [weather], policy=Policy(ask="weather"), hooks=[seen.hook])
+    agent = Agent(ScriptedRuntime(*OSLO), [weather], policy=Policy(needs_approval="weather"), hooks=[seen.hook])
     first = agent.run_sync("How is Oslo?")
     assert first.pending is not None
     stream = agent.resume_stream(first.pending, {call.id: Approve() for call in first.pending.calls})

@@ -173,7 +173,7 @@ def test_a_skill_that_is_not_there_or_no_contents_are_refused() -> None:
     policy = {**trace.settings.policy, "later": 1}
     with pytest.raises(UnknownNameError, match="no field of Policy is called 'later'"):
         replay(replace(trace, settings=replace(trace.settings, policy=policy)), agent.runtime)
-    with pytest.raises(InputError, match="without contents"):
+    with pytest.raises(InputError, match="has no contents"):
         replay(trace.without_contents(), agent.runtime)
     with pytest.raises(InputError, match="no contents"):
         diff(trace, trace.without_contents())
@@ -214,7 +214,7 @@ def test_a_difference_of_each_kind_is_found() -> None:
 
 @pytest.mark.parametrize("said", [Approve(), Approve({"city": "Rome"}), Deny("not today"), None])
 def test_what_was_said_of_calls_is_said_again(said: Approve | Deny | None) -> None:
-    policy = Policy(ask="weather", approve=lambda call, context: said)
+    policy = Policy(needs_approval="weather", approve=lambda call, context: said)
     guard = Guard(input=None, tools=None, after_untrusted="read_only", allow=lambda facts: None)
     trace, _ = traced(policy=policy, guard=guard)
     assert trace.end is not None and (trace.end.stop_reason == "approval") == (said is None)
@@ -224,11 +224,11 @@ def test_what_was_said_of_calls_is_said_again(said: Approve | Deny | None) -> No
 
 def test_a_run_that_went_on_has_no_beginning_to_run_again() -> None:
     tracer, runtime = Tracer(keep=1), ScriptedRuntime(*OSLO)
-    agent: Agent[Any] = Agent(runtime, [weather], policy=Policy(ask="weather"), hooks=[tracer])
+    agent: Agent[Any] = Agent(runtime, [weather], policy=Policy(needs_approval="weather"), hooks=[tracer])
     pending = agent.run_sync("How is Oslo?").pending
     assert pending is not None
     agent.resume_sync(pending, {"call_0_0": Approve()})
     trace = tracer.last
     assert [step.outcome for step in trace.steps] == ["calls", "text"]
-    with pytest.raises(InputError, match="after a pause"):
+    with pytest.raises(InputError, match="a paused run"):
         replay(trace, runtime)

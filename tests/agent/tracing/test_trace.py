@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.base.messages import ROLES, Message
-from loraloop.agent import Agent, Guard, Hook, Limits, Policy, Sampling
+from loraloop.agent import Agent, Guard, Hook, Limits, Policy, Sampling, Thresholds
 from loraloop.agent.events import EVENTS, StepFinished
 from loraloop.agent.skills.mixture import Mixture
 from loraloop.agent.step import Compaction, RouteRecord, Step, Tokens, Weighed
@@ -150,6 +150,16 @@ def test_a_trace_reads_back_as_it_was(
     FITS(json.loads(trace.to_json()))
 
 
+def test_the_fields_of_a_policy_of_0_2_have_their_new_names() -> None:
+    policy = Policy(needs_approval="weather", thresholds=Thresholds(ask_user=0.25))
+    data = traced("Hi.", policy=policy).to_dict()
+    old = data["settings"]["policy"]
+    old["ask"], old["thresholds"]["ask"] = old.pop("needs_approval"), old["thresholds"].pop("ask_user")
+    read = Trace.from_dict(data).settings.policy
+    assert read["needs_approval"] == ["weather"] and read["thresholds"]["ask_user"] == 0.25
+    assert "ask" not in read and "ask" not in read["thresholds"]
+
+
 def test_what_is_no_trace_is_refused_and_says_why(tmp_path: Path) -> None:
     data = MADE.to_dict()
     with pytest.raises(InputError, match=r"'loraloop.trace/3'.*reads 'loraloop.trace/2'"):
@@ -253,7 +263,7 @@ def test_the_events_of_refusals_and_of_steps_that_wait_are_in_a_trace() -> None:
             each.tell("hm")
     seen |= {event.type for event in tracer.last.events}
     runtime.say(calls(weather={"city": "Oslo"}), "I cannot say.")
-    agent.run_sync("How is Oslo?", guard=Guard(allow=["weather"]), policy=Policy(ask="weather"), passages=[])
+    agent.run_sync("How is Oslo?", guard=Guard(allow=["weather"]), policy=Policy(needs_approval="weather"), passages=[])
     seen |= {event.type for event in tracer.last.events}
     agent.run_sync("How is Oslo?", guard=Guard(allow=[]))
     seen |= {event.type for event in tracer.last.events}

@@ -319,7 +319,7 @@ def test_charsets_that_are_in_use(service: Any, make: Any) -> None:
 
 
 def test_an_address_has_a_longest_form(service: Any, make: Any) -> None:
-    with pytest.raises(ToolError, match="no usable address"):
+    with pytest.raises(ToolError, match="do not make a valid URL"):
         make().call({"q": "x" * 70_000})
 
 

@@ -106,7 +106,7 @@ def test_redirects_are_checked_and_counted(service: Any, serve: Any, make: Any) 
         "/file": ("file:///etc/passwd", "only http and https"),
         "/login": (service.url.replace("//", "//user:pw@"), "user name or password"),
         "/loop": ("/loop", "more than 5 redirects"),
-        "/odd": ("http://[::1", "not an address"),
+        "/odd": ("http://[::1", "an invalid URL"),
     }
     for path, (location, word) in cases.items():
         service.gives(path, status=302, Location=location)

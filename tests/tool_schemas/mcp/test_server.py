@@ -130,7 +130,7 @@ def test_a_changed_list_is_read_again(hand: Hand) -> None:
 
     def changed(tools: tuple[Tool, ...]) -> None:
         told.append(tools)
-        with pytest.raises(InputError, match="its own thread"):  # it would wait for itself
+        with pytest.raises(InputError, match="the MCP session's thread"):  # it would wait for itself
             server.call("echo", {"a": 1})
         came.set()
 

@@ -45,13 +45,13 @@ def chat(
 
     if agent.docs and passages is not None:
         raise InputError("--docs and --passages both say what to answer from: give one of them")
-    given, listed, index = tools.load(context), read_passages(passages), agent.index()
+    offered, listed, index = tools.load(context), read_passages(passages), agent.index()
     runtime = base.open(quiet)
     settings = agent.settings(runtime, index)
     names = settings["policy"].skills
     settings["policy"] = replace(settings["policy"], skills=names[1:])
     tracer = Tracer(f"{traces}{os.sep}", keep=1) if traces else None
-    talk = Conversation(runtime, given, settings, traces=tracer, approve=_asked if sys.stdin.isatty() else None)
+    talk = Conversation(runtime, offered, settings, traces=tracer, approve=_asked if sys.stdin.isatty() else None)
     talk.instructions = agent.instructions
     talk.skill = names[0] if names else None
     talk.passages = tuple(listed) or None

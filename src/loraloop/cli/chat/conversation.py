@@ -45,10 +45,10 @@ class Conversation:
         approve: Asked about a run's calls that wait for approval; where None, they are denied.
 
     Attributes:
-        messages: So far, without the system message.
-        turns: Those that `undo` can take back.
+        messages: The messages so far, without the system message.
+        turns: The turns that `undo` can take back.
         instructions: The system message, before the tools.
-        skill: Of each turn's first step; None: the router's choice.
+        skill: Skill of each turn's first step; None: the router's choice.
         passages: What the next questions may be answered from; None: what the retriever finds, if there is one.
         running: The turn that runs.
     """
@@ -99,8 +99,8 @@ class Conversation:
                 self.running = None
             if result.pending is None:
                 break
-            said = self._approve(result.pending, {tool.name: tool for tool in self.tools})
-            stream = agent.resume_stream(result.pending, said)
+            decisions = self._approve(result.pending, {tool.name: tool for tool in self.tools})
+            stream = agent.resume_stream(result.pending, decisions)
         from loraloop.agent.loop.transcript import without_system
 
         kept = without_system(result.messages)

@@ -48,10 +48,10 @@ class ChatScreen:
             case events.ToolCallStarted(name=name, arguments=arguments):
                 self._aside(f"  {name}({_arguments(arguments)})")
             case events.ToolCallFinished(call=call):
-                said = json.dumps(call.result, ensure_ascii=False) if call.error is None else call.error
+                shown = json.dumps(call.result, ensure_ascii=False) if call.error is None else call.error
                 mark = "→" if call.error is None else "→ try again:" if call.retry else "→ error:"
                 self._aside(
-                    f"  {mark} {call.name}: {shortened(said)}  {call.ms:.0f} ms", "" if not call.error else "red"
+                    f"  {mark} {call.name}: {shortened(shown)}  {call.ms:.0f} ms", "" if not call.error else "red"
                 )
             case events.StepFinished(step=step):
                 self._aside(route_line(step))

@@ -52,9 +52,9 @@ class Waiting:
     def check(self, prompt: str) -> None:
         """Raises InputError if the options do not go together."""
         if self.resume is None and (self.approve or self.deny):
-            raise InputError("--approve and --deny are about a run that waits: say which with --resume FILE")
+            raise InputError("--approve and --deny need a pending run: name its file with --resume FILE")
         if self.resume is not None and prompt:
-            raise InputError("--resume goes on with a run, which has its prompt: leave the prompt out")
+            raise InputError("--resume takes no prompt, since the pending run has one: leave the prompt out")
 
     @property
     def asks(self) -> bool:

@@ -65,9 +65,9 @@ def run(
     request = text_of(prompt) if paused is None else ""
     if agent.docs and passages is not None:
         raise InputError("--docs and --passages both say what to answer from: give one of them")
-    given, listed, index = tools.load(context), read_passages(passages), agent.index()
+    offered, listed, index = tools.load(context), read_passages(passages), agent.index()
     hooks = [] if trace is None else [Hook(Tracer(trace), fatal=True)]
-    made = agent.agent(base.open(as_json), given, index, hooks=hooks)
+    made = agent.agent(base.open(as_json), offered, index, hooks=hooks)
     kept = None if session is None else Sessions(sessions).session(session)
     if paused is not None:
         begun = made.resume_stream(paused, waiting.decisions(paused), session=kept)
@@ -88,7 +88,7 @@ def run_to_end(
     """Reads a run, asks about calls that wait where somebody can be asked, and shows what came of it.
 
     Args:
-        agent: Whose run it is.
+        agent: The agent that the run belongs to.
         run: It has not begun.
         waiting: Where a run that waits goes.
         stream: Show tokens, or with `as_json` events, as they come.
@@ -138,11 +138,11 @@ def route(
     from loraloop.cli.run.routing import first_route
     from loraloop.render.result import show_route
 
-    request, given, listed = text_of(prompt), tools.load(context), read_passages(passages)
+    request, offered, listed = text_of(prompt), tools.load(context), read_passages(passages)
     routed = first_route(
         base.open(as_json),
         request,
-        tools=given,
+        tools=offered,
         passages=listed,
         instructions=instructions,
         python=python,

@@ -57,11 +57,11 @@ def first_route(
     state = RouterState(bool(tools), bool(passages), python, absent, "user")
     explanation: Mapping[str, Any] | None = None
     if explain:
-        said = router.explain(features, state)  # type: ignore[attr-defined]
+        explained = router.explain(features, state)  # type: ignore[attr-defined]
         explanation = {
-            "threshold": said.threshold,
-            "distance": said.distance,
-            "distance_limit": said.distance_limit,
-            "nearest": [{"similarity": near, **plain(example)} for example, near in said.nearest],
+            "threshold": explained.threshold,
+            "distance": explained.distance,
+            "distance_limit": explained.distance_limit,
+            "nearest": [{"similarity": near, **plain(example)} for example, near in explained.nearest],
         }
     return FirstRoute(router.screen(features), router.choose(features, state), explanation)

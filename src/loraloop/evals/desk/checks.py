@@ -57,9 +57,9 @@ def judge(
     """Why a request came out wrong; empty if it is right.
 
     Args:
-        world: With the calls that were made.
+        world: The world, with the calls that were made.
         request: What was asked.
-        answers: Of its turns.
+        answers: The answers of its turns.
         runs: Runs a program; needed for requests of the kind `code`.
     """
     if len(answers) < len(request.turns):
@@ -168,13 +168,13 @@ def fits(world: World, wanted: WantedCall, call: DeskCall) -> bool:
         return False
     expected = {**world.defaults(call.name), **wanted.arguments}
     for name in {*expected, *call.arguments}:
-        given = call.arguments.get(name)
+        value = call.arguments.get(name)
         if name in wanted.free:
             pieces = wanted.holds.get(name, ())
-            text = "" if given is None else str(given)
+            text = "" if value is None else str(value)
             if not text.strip() or not all(any(holds(text, each) for each in _choices(piece)) for piece in pieces):
                 return False
-        elif _plain(given) not in [_plain(each) for each in (expected.get(name), *wanted.either.get(name, ()))]:
+        elif _plain(value) not in [_plain(each) for each in (expected.get(name), *wanted.either.get(name, ()))]:
             return False
     return True
 

@@ -147,5 +147,5 @@ def _of_function(world: World, request: DeskRequest, turn: DeskTurn, made: Seque
             return NextStep(ask=tuple(found["ask"]))
         return NextStep(tuple(WantedCall(**call) for call in found))
     except (KeyError, TypeError) as error:
-        told = 'return a list of {"name": …, "arguments": {…}}, or {"ask": […]}'
-        raise InputError(f"{turn.oracle} of {world.name}/tools.py returns {found!r} ({error!r}): {told}") from None
+        expected = 'return a list of {"name": …, "arguments": {…}}, or {"ask": […]}'
+        raise InputError(f"{turn.oracle} of {world.name}/tools.py returns {found!r} ({error!r}): {expected}") from None

@@ -16,7 +16,7 @@ class WantedCall:
     """A call that a turn has to make.
 
     Attributes:
-        name: Of the tool.
+        name: Name of the tool.
         arguments: What it is called with; left-out arguments have to be at their defaults. For a free argument, an
             example of a right text.
         free: Names of arguments that may be any text, such as the words of a message.
@@ -82,7 +82,7 @@ class DeskRequest:
         turns: Messages of the user, in order.
         tags: What else marks it.
         slots: The values that were drawn for it; empty for a plain request.
-        seed: Of the state that it is asked on; None for a state that is always the same.
+        seed: Seed of the state that it is asked on; None for a state that is always the same.
     """
 
     id: str

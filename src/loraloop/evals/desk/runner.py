@@ -198,9 +198,9 @@ def report(
     that of harmless requests which its screen had judged.
 
     Args:
-        rows: One for each request.
-        name: Of the report.
-        facts: What else the details hold.
+        rows: One row for each request.
+        name: Name of the report.
+        facts: Further details of the report.
         alone: Rows of requests that were asked one at a time, for the seconds; by default all rows.
         sealed: Whether nothing is written down that shows a single request.
     """

@@ -132,8 +132,8 @@ def _wrong_answers(world: World, turn: DeskTurn, answered: Callable[..., Outcome
         others = [_first(other) for other in facts if other is not fact]
         yield answered(f"without {_first(fact)}", text=f"{USELESS} {'; '.join(map(str, others))}.")
         if fact in turn.says and not re.match(r"no|nothing|out of", str(_first(fact))):
-            said = "; ".join(map(str, others))
-            yield answered(f"negates {_first(fact)}", text=f"{said}. It is not {_first(fact)}.")
+            answer = "; ".join(map(str, others))
+            yield answered(f"negates {_first(fact)}", text=f"{answer}. It is not {_first(fact)}.")
     if turn.cites:
         everything = tuple(document["id"] for document in world.documents)
         yield answered("cites nothing", cites=())

@@ -35,7 +35,7 @@ class Slot:
         name: What texts call it.
         values: A list of values; records are mappings.
         state: Path of a table or list in the world's state. An entry of a table is a record of its fields and `key`.
-        where: Of a state's records, the fields that have to have a value, or one of a list of values.
+        where: Fields that a record of the state has to have, each with its value or a list of values.
         days: First and last day (ISO). A day is a record: `iso`, `long` (`1 December 2026`), `us` (`December 1, 2026`),
             `short` (`1 December`), `weekday`.
         workdays: Whether Saturdays and Sundays are left out.

@@ -109,9 +109,9 @@ def draws(
     Args:
         templates: What is drawn from. For requests that are learnt from only those count that have other wordings for
             held-out requests.
-        toolbox: Of their world; it is forked.
-        count: How many; fewer where the templates have no more.
-        seed: Of the draws.
+        toolbox: Toolbox of their world; it is forked.
+        count: Number of requests; fewer where the templates have no more.
+        seed: Seed of the draws.
         held_out: Whether the requests are held out: drawn from other values and other wordings.
 
     Raises:
@@ -166,8 +166,8 @@ def _turn(turn: TurnTemplate, scope: dict[str, Any], toolbox: Toolbox, rng: rand
         try:
             result = toolbox.function(call.name)(**arguments)
         except Exception as error:
-            given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-            raise DrawError(f"its right call {call.name}({given}) raises {type(error).__name__}: {error}") from error
+            listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+            raise DrawError(f"its right call {call.name}({listed}) raises {type(error).__name__}: {error}") from error
         calls.append((call, arguments, needs))
         places[call.label], scope[call.label] = place, json.loads(json.dumps(result, default=str))
     wanted = tuple(

@@ -49,14 +49,14 @@ class Toolbox:
         return [function.__name__ for function in self.module.TOOLS]
 
     def fork(self) -> Toolbox:
-        """The same functions on a state of their own, for another thread."""
+        """A copy of the toolbox with a state of its own, for another thread."""
         return Toolbox(self.file)
 
     def fresh(self, seed: str | None = None) -> Any:
         """Rebuilds the state and returns it.
 
         Args:
-            seed: Of the state, where `fresh` takes a random generator.
+            seed: Seed of the state, where `fresh` takes a random generator.
         """
         self.state = self.module.fresh(random.Random(seed or "0")) if self._seeded else self.module.fresh()
         return self.state

@@ -45,9 +45,9 @@ class World:
     """A desk.
 
     Attributes:
-        name: Of its folder.
+        name: Name of its folder.
         instructions: For the assistant, with today's date.
-        documents: Each with `id`, `title` and `text`.
+        documents: Documents, each with `id`, `title` and `text`.
         changes: Names of the tools that change something or send something out.
         requests: What users ask: plain requests, and one held-out draw of each request with slots.
         toolbox: State and tools.
@@ -86,7 +86,7 @@ class World:
         self.calls, self.turn = [], 0
 
     def fork(self) -> World:
-        """The same world with a state of its own, so that several requests can be asked at once."""
+        """A copy of the world with a state of its own, so that several requests can be asked at once."""
         toolbox = self.toolbox.fork()
         toolbox.fresh()
         return replace(self, toolbox=toolbox, calls=[], turn=0)
@@ -102,7 +102,7 @@ class World:
         return draws([template], self.toolbox, count, seed=seed, held_out=held_out)
 
     def with_draws(self, count: int, seed: int = 0) -> World:
-        """The same world whose requests are the plain ones and so many held-out draws."""
+        """A copy of the world whose requests are the plain ones and so many held-out draws."""
         drawn = {template.id for template in self.templates}
         plain = tuple(request for request in self.requests if request.id.partition("~")[0] not in drawn)
         return replace(self, requests=(*plain, *self.draw(count, seed, held_out=True)))
@@ -115,11 +115,11 @@ class World:
         defaults = self.defaults(function.__name__)
 
         @functools.wraps(function)
-        def called(**given: Any) -> Any:
-            call = DeskCall(function.__name__, {**defaults, **given}, self.turn)
+        def called(**arguments: Any) -> Any:
+            call = DeskCall(function.__name__, {**defaults, **arguments}, self.turn)
             self.calls.append(call)
             try:
-                call.result = function(**given)
+                call.result = function(**arguments)
             except Exception as error:
                 call.error = f"{type(error).__name__}: {error}"
                 raise

@@ -41,8 +41,8 @@ class SlotPart(_Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _alone(cls, given: Any) -> Any:
-        return {"values": given} if isinstance(given, list) else given
+    def _alone(cls, value: Any) -> Any:
+        return {"values": value} if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _one_source(self) -> SlotPart:
@@ -107,11 +107,11 @@ class RequestPart(_Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_turn(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping) or "turns" in given:
-            return given
-        own = {name: value for name, value in given.items() if name in ("id", "kind", "tags", "slots")}
-        return {**own, "turns": [{name: value for name, value in given.items() if name not in own}]}
+    def _one_turn(cls, part: Any) -> Any:
+        if not isinstance(part, Mapping) or "turns" in part:
+            return part
+        own = {name: value for name, value in part.items() if name in ("id", "kind", "tags", "slots")}
+        return {**own, "turns": [{name: value for name, value in part.items() if name not in own}]}
 
     @field_validator("kind")
     @classmethod
@@ -204,13 +204,15 @@ def _problems(content: WorldPart, lines: Lines, toolbox: Toolbox) -> Iterator[st
             if varied and request.kind == "two_step" and turn.calls and not turn.oracle:
                 uses = set().union(*map(references_of, turn.calls)) & {call.label or call.name for call in turn.calls}
                 if not uses:
-                    told = (
+                    problem = (
                         "the second call of two_step uses a result of the first ({LABEL.field}), or names it with after"
                     )
-                    yield f"{at(*here, 'calls')}: {told}"
+                    yield f"{at(*here, 'calls')}: {problem}"
             if request.slots and len(turn.wordings) < 2:
-                told = "a request with slots needs at least two wordings, some of which are for held-out requests alone"
-                yield f"{at(*here, 'say')}: {told}"
+                problem = (
+                    "a request with slots needs at least two wordings, some of which are for held-out requests alone"
+                )
+                yield f"{at(*here, 'say')}: {problem}"
 
 
 def _slot_problems(request: RequestPart, shared: Mapping[str, SlotPart], toolbox: Toolbox, at: Any) -> Iterator[str]:
@@ -315,11 +317,11 @@ def _template(part: RequestPart, content: WorldPart, where: str) -> RequestTempl
 
 
 def _slot(name: str, part: SlotPart) -> Slot:
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in part.model_dump(exclude_none=True).items()
     }
-    return Slot(name, **given)
+    return Slot(name, **options)
 
 
 def _plain(part: RequestPart) -> DeskRequest:

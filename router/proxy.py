@@ -1,4 +1,4 @@
-"""The embedded base as the eyes of a router: it reads the transcript beside a base that has no router of its own."""
+"""A router for a base that has none of its own: the embedded base reads the same transcript."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Transcript:
     features: RouterFeatures
 
 
-class Eyes:
+class ProxyRouter:
     """A router for any base: the embedded base reads the same messages, and the router fitted on it decides.
 
     It stands wherever a `Router` does. The serving base keeps no hidden states for it (`layers` is empty), so that base
@@ -77,12 +77,12 @@ class Eyes:
         self._lock = Lock()
 
     @classmethod
-    def beside(cls, prompting: Prompting, base: Base | None = None) -> Eyes:
+    def beside(cls, prompting: Prompting, base: Base | None = None) -> ProxyRouter:
         """A base with the router that ships for it, beside a base that has none.
 
         Args:
-            prompting: Of the base that serves. What it says in its own words before a list of tools, the embedded base
-                reads in the words that its router knows.
+            prompting: Prompts of the base that serves. Its own words before a list of tools are read in the words that
+                the embedded base's router knows.
             base: The base that reads; the embedded one where None.
         """
         base = base or _embedded()
@@ -111,7 +111,7 @@ class Eyes:
             ValueError: There is no message.
         """
         if not messages:
-            raise ValueError("the eyes of a router read messages: pass the transcript up to the one to be routed")
+            raise ValueError("there is no message to route: pass the transcript up to the message to be routed")
         ids, last = self._ids(messages)
         with self._lock:
             known = self._take(ids)
@@ -229,8 +229,8 @@ def _shared(one: Sequence[int], other: Sequence[int]) -> int:
     return min(len(one), len(other))
 
 
-def router_for(base: Base) -> Router | Eyes:
-    """The router that ships for a base; where none does, the embedded base and its router as eyes.
+def router_for(base: Base) -> Router | ProxyRouter:
+    """The router that ships for a base; where none does, a `ProxyRouter` over the embedded base.
 
     Args:
         base: The base that serves.
@@ -243,4 +243,4 @@ def router_for(base: Base) -> Router | Eyes:
         router = Router.load(shipped[name])
         if router.card["fingerprints"]["architecture"] == base.fingerprints.architecture:
             return router
-    return Eyes.beside(base.prompting)
+    return ProxyRouter.beside(base.prompting)

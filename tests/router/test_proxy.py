@@ -11,8 +11,8 @@ from loraloop.adapters.base import Base, Message, Row
 from loraloop.adapters.base.prompting import READING
 from loraloop.router.card import shipped_routers
 from loraloop.router.decision import RouterState
-from loraloop.router.eyes import Eyes, _signatures
 from loraloop.router.features import RouterFeatures
+from loraloop.router.proxy import ProxyRouter, _signatures
 from loraloop.router.router import Router
 from loraloop.tool_schemas.errors import SkillError
 from loraloop.tool_schemas.tools.render import DEFINITIONS, render_tools
@@ -32,8 +32,8 @@ def router() -> Router:
 
 
 @pytest.fixture
-def eyes(base: Base, router: Router) -> Eyes:
-    return Eyes(base, router)
+def eyes(base: Base, router: Router) -> ProxyRouter:
+    return ProxyRouter(base, router)
 
 
 def recomputed(base: Base, router: Router, messages: list[Message]) -> RouterFeatures:
@@ -50,7 +50,7 @@ def close(one: RouterFeatures, other: RouterFeatures) -> bool:
     )
 
 
-def test_a_growing_transcript_is_read_on(eyes: Eyes, base: Base, router: Router) -> None:
+def test_a_growing_transcript_is_read_on(eyes: ProxyRouter, base: Base, router: Router) -> None:
     for end in (2, 4):
         found, wanted = eyes.features({}, TALK[:end]), recomputed(base, router, TALK[:end])
         assert close(found, wanted)
@@ -61,7 +61,7 @@ def test_a_growing_transcript_is_read_on(eyes: Eyes, base: Base, router: Router)
     assert eyes.kept == len(base.chat.render(TALK))
 
 
-def test_what_was_read_is_not_computed_again(eyes: Eyes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_read_is_not_computed_again(eyes: ProxyRouter, monkeypatch: pytest.MonkeyPatch) -> None:
     fed: list[int] = []
     forward = Base.forward
 
@@ -83,7 +83,7 @@ def test_what_was_read_is_not_computed_again(eyes: Eyes, monkeypatch: pytest.Mon
 
 
 def test_the_window_and_the_store_are_bounded(base: Base, router: Router) -> None:
-    eyes = Eyes(base, router, window=120, kept=200)
+    eyes = ProxyRouter(base, router, window=120, kept=200)
     talk = [TALK[0]]
     for number in range(12):
         talk.append(Message("user", f"Number {number}: " + "tell me more about the sea. " * (40 if number == 7 else 1)))
@@ -95,10 +95,10 @@ def test_the_window_and_the_store_are_bounded(base: Base, router: Router) -> Non
 
 
 def test_wording_is_the_serving_bases(base: Base, router: Router) -> None:
-    eyes = Eyes(base, router, wording={"# Tools": "Tools:"})
+    eyes = ProxyRouter(base, router, wording={"# Tools": "Tools:"})
     theirs = [Message("system", "# Tools\n[]"), TALK[1]]
     ours = [Message("system", "Tools:\n[]"), TALK[1]]
-    assert torch.equal(eyes.features({}, theirs).choice, Eyes(base, router).features({}, ours).choice)
+    assert torch.equal(eyes.features({}, theirs).choice, ProxyRouter(base, router).features({}, ours).choice)
 
 
 def test_eyes_beside_another_base_read_its_tools_in_the_words_that_the_router_knows(base: Base) -> None:
@@ -108,14 +108,14 @@ def test_eyes_beside_another_base_read_its_tools_in_the_words_that_the_router_kn
         [Message("system", render_tools(tools, header=prompting.tools_header)), TALK[1]]
         for prompting in (READING, base.prompting)
     )
-    eyes = Eyes.beside(READING)
+    eyes = ProxyRouter.beside(READING)
     as_json = render_tools(tools, DEFINITIONS)  # for a base that writes calls in its own format
-    assert Eyes.beside(replace(READING, tools_header=DEFINITIONS))._worded(f"Hi.\n\n{as_json}") == (
+    assert ProxyRouter.beside(replace(READING, tools_header=DEFINITIONS))._worded(f"Hi.\n\n{as_json}") == (
         f"Hi.\n\n{ours[0].content}"
     )
     assert eyes._worded("no tools") == "no tools" == _signatures("no tools", "x")
-    assert torch.equal(eyes.features({}, theirs).choice, Eyes(base, eyes.router).features({}, ours).choice)
-    assert Eyes.beside(READING).base is eyes.base
+    assert torch.equal(eyes.features({}, theirs).choice, ProxyRouter(base, eyes.router).features({}, ours).choice)
+    assert ProxyRouter.beside(READING).base is eyes.base
     assert eyes.choose(eyes.features({}, theirs), RouterState(tools=True)).skill == "tools"
 
 
@@ -131,6 +131,6 @@ def test_a_router_of_another_base_is_refused(base: Base, router: Router) -> None
         router.choice, router.screen_model, router.memory, {**router.card, "fingerprints": {"architecture": "x"}}
     )
     with pytest.raises(SkillError, match="reads the states of"):
-        Eyes(base, foreign)
-    with pytest.raises(ValueError, match="read messages"):
-        Eyes(base, router).features({}, [])
+        ProxyRouter(base, foreign)
+    with pytest.raises(ValueError, match="no message to route"):
+        ProxyRouter(base, router).features({}, [])

@@ -1,4 +1,4 @@
-"""What systems said, kept line by line, so that a killed evaluation goes on and its errors can be looked at."""
+"""The outputs of evaluated systems in a file, so that a killed evaluation goes on and its errors can be looked at."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from loraloop.tool_schemas.errors import InputError
 
 
-class Kept:
-    """Outputs by system and example, appended to a JSON Lines file; without a file they are kept in memory.
+class OutputCache:
+    """Outputs by system and example, appended to a JSON Lines file; without a file they stay in memory.
 
     Args:
         path: The file; what it holds already is read. A line that a kill cut short is dropped.
@@ -48,12 +48,12 @@ class Kept:
             path.write_text("".join(line + "\n" for line in [first, *whole]), encoding="utf-8")
 
     def get(self, system: str, identity: str) -> dict[str, Any] | None:
-        """What a system said to an example; None if it was not asked yet."""
+        """The row of a system's output for an example; None if there is none yet."""
         return self._found.get((system, identity))
 
-    def put(self, system: str, identity: str, **said: Any) -> dict[str, Any]:
-        """Keeps what a system said; JSON values by name, such as `output` and `seconds`."""
-        row = {"system": system, "id": identity, **said}
+    def put(self, system: str, identity: str, **values: Any) -> dict[str, Any]:
+        """Stores a system's output for an example; JSON values by name, such as `output` and `seconds`."""
+        row = {"system": system, "id": identity, **values}
         self._found[system, identity] = row
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:

@@ -379,7 +379,10 @@ def test_sealed_worlds_are_announced_and_not_shown(
     assert "does not" not in err and "no call" not in err, "why a request failed is not shown"
     document = json.loads(file.read_text())
     assert document["n"] == 1 and "failures" not in document["details"]
-    for options, line in ((("--show-errors", "1"), "shows no failures"), (("--worlds", "x"), "worlds of its own")):
+    for options, line in (
+        (("--show-errors", "1"), "has no effect with --sealed"),
+        (("--worlds", "x"), "worlds of its own"),
+    ):
         code, _, err = shown_by(capsys, "--sealed", *options)
         assert code != 0 and line in err
     monkeypatch.setattr("loraloop.evals.desk.world.SEALED", tmp_path / "none")

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from loraloop.adapters.base import Base, Message
-from loraloop.agent.engine.sequence import Claim
+from loraloop.agent.engine.sequence import RequestContext
 from loraloop.agent.runtime import Runtime
 from loraloop.server.decisions import Decider, PredicateQuestion, labelled, read, softmax, weigh
 from loraloop.tool_schemas.errors import LimitError
@@ -162,13 +162,13 @@ def test_a_runner_of_tools_by_decisions_takes_its_answers(client: openai.OpenAI)
 
 
 def test_probabilities_are_divided_by_those_without_an_input(runtime: Runtime) -> None:
-    decider, claim = Decider(runtime), Claim(deadline=time.monotonic() + 60)
+    decider, request_context = Decider(runtime), RequestContext(deadline=time.monotonic() + 60)
     question = PredicateQuestion(type="predicate", instructions="It is about money.")
     said, asked = [Message("user", "I lost my wallet.")], labelled(runtime, question)
     logits, prior = (weigh(runtime, read(runtime, [m])[0], asked)[0] for m in (said[0], Message("user", "N/A")))
     expected = softmax([own - without for own, without in zip(logits, prior, strict=True)])[0]
     for _ in range(2):  # the second time, what is known of the question is kept
-        (found,) = decider.decide(said, [question], "base", claim)["answers"]
+        (found,) = decider.decide(said, [question], "base", request_context)["answers"]
         assert found["probability"] == pytest.approx(expected, abs=1e-3)
     with pytest.raises(LimitError, match="0 of 1 questions"):
-        decider.decide(said, [question], "base", Claim(deadline=time.monotonic()))
+        decider.decide(said, [question], "base", RequestContext(deadline=time.monotonic()))

@@ -24,7 +24,7 @@ def test_findings_say_what_fits_and_what_to_do(
     run: Any, base: Base, on_random: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LORALOOP_SKILLS", str(tmp_path))
-    monkeypatch.setattr("loraloop.router.eyes._embedded", lambda: base)
+    monkeypatch.setattr("loraloop.router.proxy._embedded", lambda: base)
     register(library()["tools"], "mine")
     code, out, _ = run("doctor", "--json")
     told = json.loads(out)

@@ -141,7 +141,7 @@ def test_arguments_are_edited_until_they_fit(
 def test_options_that_do_not_go_together_are_refused(act: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("{}")
     for arguments, says in (
-        (("go", "--approve", "all"), "say which with --resume FILE"),
+        (("go", "--approve", "all"), "name its file with --resume FILE"),
         (("go", "--resume", "other.json"), "leave the prompt out"),
         (("--resume", "absent.json"), "cannot read the run in absent.json"),
         (("--resume", "other.json"), "other.json: not a pending run"),

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from loraloop.adapters.base import Base
 from loraloop.cli.main import app
-from loraloop.evals.kept import Kept
+from loraloop.evals.output_cache import OutputCache
 from loraloop.evals.router import RouterEvaluation, RouterOutput, ask_router, identity, median, sample, scores, timed
 from loraloop.router import Router
 from loraloop.router.states import LabelledState, file_states
@@ -95,11 +95,11 @@ def test_states_are_read_by_form_and_unknown_ones_refused(tmp_path: Path, file: 
 def test_what_was_said_is_kept_and_not_asked_again(file: Path, base: Base, tmp_path: Path) -> None:
     router, outputs = Router.load(), tmp_path / "outputs.jsonl"
     first = RouterEvaluation({"mine": file_states(file)})
-    ask_router(first, base, router, Kept(outputs, {}), lambda: None)
+    ask_router(first, base, router, OutputCache(outputs, {}), lambda: None)
     answers = first.outputs["mine"]
     assert sum(a.skill == s.label for a, s in zip(answers, first.states["mine"], strict=True)) >= 5
     again, steps = RouterEvaluation({"mine": file_states(file)}), []
-    ask_router(again, base, router, Kept(outputs, {}), lambda: steps.append(1))
+    ask_router(again, base, router, OutputCache(outputs, {}), lambda: steps.append(1))
     assert not steps and again.outputs == first.outputs
     timed(again, router, base, rounds=5)
     report = again.report("router", "loraloop eval router --data mine.jsonl")
