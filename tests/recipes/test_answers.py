@@ -112,10 +112,35 @@ def test_the_frozen_records_are_what_the_readme_says() -> None:
 def test_what_no_passage_answers_is_not_shown(makers: Any) -> None:
     import documents
 
-    made = documents.rows(60, 1)
+    made = documents.of_desks(60, 1)
     answers = {doc[2]: doc[1] for desk in makers.read_desks() for doc in desk.docs}
     for row in made:
         shown = [passage["text"] for passage in row["passages"]]
         question = next((q for q in answers if q in row["messages"][-1]["content"]), "")
         assert (answers.get(question) in shown) == row["completion"]["answerable"]
     assert sum(row["completion"]["answerable"] for row in made) == 30
+
+
+def test_questions_to_the_documents_of_worlds_cite_what_answers_them(makers: Any) -> None:
+    import documents
+
+    worlds = {world.name: world for world in documents.load_worlds(documents.WORLDS)}
+    held_back = {text["text"] for name in documents.HELD_BACK for text in worlds[name].documents}
+    cites = {
+        wording: next(each["text"] for each in world.documents if each["id"] == turn.cites)
+        for world in worlds.values()
+        for template in world.templates
+        if template.kind == "retrieval"
+        for request in world.draw_of(template, 40, 1)
+        for turn, wording in [(request.turns[0], request.turns[0].say)]
+        if turn.cites
+    }
+    made = documents.of_worlds(4, 1)
+    assert sum(row["completion"]["answerable"] for row in made) > 20
+    for row in made:
+        shown = {passage["id"]: passage["text"] for passage in row["passages"]}
+        wording = row["messages"][-1]["content"].rpartition("\n\n")[2]
+        assert not held_back & set(shown.values())
+        assert row["completion"]["answerable"] == (cites.get(wording) in shown.values())
+        if row["completion"]["answerable"]:
+            assert [shown[each] for each in row["completion"]["citations"]] == [cites[wording]]

@@ -36,6 +36,7 @@ def reads_first(slots, made):
     done = {call.name for call in made if not call.error}
     steps = [{"name": "look_up", "arguments": {"number": slots["room"]["key"]}}]
     return [step for step in steps if step["name"] not in done]
+def some_room(rng, slots): return {"key": rng.choice(["A1"] * rng.randrange(2))}
 TOOLS = [look_up, book]
 '''
 WORLD = """
@@ -167,6 +168,13 @@ def test_a_fork_has_a_state_of_its_own(tmp_path: Path) -> None:
     other.start()
     world.module.STATE["rooms"].clear()
     assert other.module.STATE["rooms"] and not other.calls
+
+
+def test_a_request_that_some_states_do_not_allow_is_drawn_from_the_others(tmp_path: Path) -> None:
+    world = made_world(tmp_path / "hostel", WORLD.replace("{state: rooms}", "{function: some_room}"))
+    for seed in range(6):
+        drawn = world.draw(60, seed)
+        assert 1 <= len(drawn) < 60 and {request.slots["room"]["key"] for request in drawn} == {"A1"}
 
 
 def test_an_oracle_can_be_a_function(tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ def _new(
 ) -> tuple[DeskRequest | None, int]:
     """A request that has not been drawn yet, or None; and the number of the next draw."""
     problem: DrawError | None = None
+    drawable = False
     for _ in range(TRIES):
         number += 1
         try:
@@ -143,12 +144,12 @@ def _new(
         except DrawError as error:
             problem = error
             continue
-        problem = None
+        drawable = True
         key = (template.id, *(turn.say for turn in drawn.turns))
         if key not in known:
             known.add(key)
             return drawn, number
-    if problem is not None:
+    if problem is not None and not drawable:
         raise InputError(f"{template.where}: request {template.id!r} cannot be drawn: {problem}")
     return None, number
 
