@@ -89,8 +89,8 @@ class OutputType(Generic[T]):
         _checked(term)
         return OutputType(term, lambda text: _value_of(text, term.schema))
 
-    def told(self) -> str:
-        """What the base is told about the form; empty where there is nothing short to say."""
+    def instruction(self) -> str:
+        """A sentence that tells the base the form of the answer; empty where no short one exists."""
         if isinstance(self.term, Choice):
             return f"Answer with one of: {', '.join(self.term.options)}"[:_SHOWN]
         if isinstance(self.term, JsonSchema):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -28,7 +29,7 @@ class StepPlan:
         route: The router's answer; None where it was not asked.
         form: Which tools it may call, and how many calls.
         open_tools: The tools that the guard allows; None where it allows all.
-        told: Extra prompt text of the caller, which only this step sees.
+        extra_prompt: Extra prompt text of the caller, which only this step sees.
     """
 
     index: int
@@ -36,7 +37,7 @@ class StepPlan:
     route: Route | None
     form: CallForm
     open_tools: tuple[str, ...] | None = None
-    told: str = ""
+    extra_prompt: str = ""
 
     @property
     def judging(self) -> bool:
@@ -77,9 +78,15 @@ class Pending:
         return self._plan.decision
 
     @property
-    def told(self) -> str:
+    def extra_prompt(self) -> str:
         """Extra prompt text that only this step sees; see `tell`."""
-        return self._plan.told
+        return self._plan.extra_prompt
+
+    @property
+    def told(self) -> str:
+        """The deprecated name of `extra_prompt`."""
+        warnings.warn("Pending.told is deprecated: use extra_prompt", DeprecationWarning, stacklevel=2)
+        return self.extra_prompt
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -129,13 +136,15 @@ class Pending:
             if name not in self.tools:
                 raise unknown("tool", str(name), self.tools)
         if self._runtime.contract(self.decision.choice) == "calls" and set(self.tools) <= set(names):
-            raise InputError(f"{self.skill!r} calls tools, and the guard left none: use another skill, or keep a tool")
+            raise InputError(
+                f"{self.skill!r} calls tools, and every tool would be masked: use another skill first, or keep one"
+            )
         self._plan.form = self._plan.form.without(names)
 
     def tell(self, text: str) -> None:
         """Adds prompt text that only this step sees; it never enters the transcript."""
         _check_text(text)
-        self._plan.told = text
+        self._plan.extra_prompt = text
 
     def edit(self, content: str) -> None:
         """Puts another content in the place of the last message, which is a tool's result or the user's.

@@ -30,20 +30,20 @@ class StepPrompt:
     """The extra prompt text of one step.
 
     Attributes:
-        told: Text of the caller of `Agent.iter`, or of the guard.
+        extra_prompt: Text of the caller of `Agent.iter`, or of the guard.
         cue: Text of the base's `Prompting`.
         form: The form that the answer must have.
         error: What was wrong with the text that is written again.
     """
 
-    told: str = ""
+    extra_prompt: str = ""
     cue: str = ""
     form: str = ""
     error: str = ""
 
     def messages(self) -> list[list[Message]]:
         """The messages that hold it, the longest version first; a step uses the first one that fits."""
-        asked = [text for text in (self.told, self.cue, self.form) if text]
+        asked = [text for text in (self.extra_prompt, self.cue, self.form) if text]
         first = [Message("user", "\n".join(asked))] if asked else []
         if not self.error:
             return [first] if first else []
@@ -117,7 +117,7 @@ def titles_of(passages: Sequence[Passage]) -> list[str]:
 
 def form_of(prompting: Prompting, output: OutputType[Any]) -> str:
     """The extra prompt text about the form of a typed answer; empty where the base gets none."""
-    return output.told() if prompting.answer_form else ""
+    return output.instruction() if prompting.answer_form else ""
 
 
 def describe_argument(name: str, tools: Sequence[Tool]) -> str:

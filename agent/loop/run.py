@@ -367,7 +367,7 @@ class Run:
             deadline=self._deadline,
             threshold=thresholds.get(contract),
             judging=plan.judging,
-            told="\n".join(filter(None, (plan.told, reminder))),
+            extra_prompt="\n".join(filter(None, (plan.extra_prompt, reminder))),
             repair=None if plan.judging else next.repair,
             ask=() if plan.judging else next.ask,
             steps=self.steps,

@@ -37,7 +37,7 @@ class StepText:
         deadline: When the run must end, as a time of `time.monotonic()`.
         threshold: The threshold of the contract's two openings; the one on the skill's card where None.
         judging: Whether a gate of the guard asks for a verdict.
-        told: Extra prompt text of the caller or the guard, which only this step sees.
+        extra_prompt: Extra prompt text of the caller or the guard, which only this step sees.
         repair: What was wrong with the last text, if the step is written again.
         ask: Arguments for which the base asks the user.
         steps: The run's steps so far.
@@ -53,7 +53,7 @@ class StepText:
     deadline: float | None = None
     threshold: float | None = None
     judging: bool = False
-    told: str = ""
+    extra_prompt: str = ""
     repair: Retry | None = None
     ask: tuple[str, ...] = ()
     steps: Sequence[Step] = ()
@@ -148,7 +148,7 @@ class Writer:
             cue = self._runtime.call_form(step.decision.skill)
         form = form_of(prompting, self._job.output) if step.contract == "text" else ""
         error = step.repair.error if step.repair else ""
-        return list(StepPrompt(step.told, cue, form, error).messages())
+        return list(StepPrompt(step.extra_prompt, cue, form, error).messages())
 
 
 def _cut(step: OpenStep) -> StopReason:

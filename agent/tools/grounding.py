@@ -152,7 +152,7 @@ class Grounding:
         self._sources = sources
 
     @cached_property
-    def said(self) -> Evidence:
+    def user_words(self) -> Evidence:
         """What stands in the user's words."""
         return Evidence.of(self._sources.user, bare=True)
 
@@ -164,7 +164,7 @@ class Grounding:
     @cached_property
     def all(self) -> Evidence:
         """What stands anywhere but in the assistant's words."""
-        return self.said | self.results | Evidence.of(self._sources.other)
+        return self.user_words | self.results | Evidence.of(self._sources.other)
 
     @cached_property
     def agreed(self) -> Evidence:
@@ -224,7 +224,7 @@ class Grounding:
             return True
         if value in _lengths(arguments) or value in self._listed:
             return True
-        own = {each for each in self.said.plain if each < 10**15}
+        own = {each for each in self.user_words.plain if each < 10**15}
         known = own | {each for each in self.results.plain if each < 10**15}
         wanted = value.copy_abs()
         if any(wanted in (factor, Decimal(factor) / 2, Decimal(factor) * 3 / 2) for factor in self._units):
@@ -243,7 +243,7 @@ class Grounding:
     @cached_property
     def _units(self) -> list[int]:
         """Factors of the units that the user names."""
-        words = self.said.words
+        words = self.user_words.words
         return [factor for factor, names in _UNITS.items() if any(word.startswith(names) for word in words)]
 
     @cached_property
@@ -288,8 +288,8 @@ class Grounding:
         when = value.as_date
         if self.all.has_day(when):
             return True
-        steps = {1, *(int(each) for each in self.said.plain if each == int(each) and each < 1000)}
-        weekday = day_name[when.weekday()].casefold() in self.said.words
+        steps = {1, *(int(each) for each in self.user_words.plain if each == int(each) and each < 1000)}
+        weekday = day_name[when.weekday()].casefold() in self.user_words.words
         for base in self.all.dates | set(dates):
             apart, months = abs((when - base).days), abs((when.year - base.year) * 12 + when.month - base.month)
             if apart in steps or (apart % 7 == 0 and apart // 7 in steps) or (weekday and apart <= 14):
@@ -307,10 +307,10 @@ class Grounding:
         if value in self.all.times:
             return True
         hour, minute = value
-        hours = {each for each, beyond in self.said.times if not beyond}
+        hours = {each for each, beyond in self.user_words.times if not beyond}
         if minute in (15, 30, 45) and {hour, (hour + 1) % 24} & hours:
             return True
-        steps = {int(each) * unit for each in self.said.plain if each == int(each) < 600 for unit in (1, 60)}
+        steps = {int(each) * unit for each in self.user_words.plain if each == int(each) < 600 for unit in (1, 60)}
         apart = {(hour * 60 + minute) - (one * 60 + two) for one, two in self.all.times}
         return 60 in apart or any(abs(each) in steps for each in apart)
 

@@ -165,8 +165,8 @@ def test_the_base_can_be_told_the_form_in_its_branch_alone(
     trunk = runtime.engine.store._trunks[-1]
     trunk.flush()
     assert "schema" not in runtime.base.tokenizer.decode(trunk.sequence.ids)
-    assert OutputType.of(Colour).told() == "Answer with one of: red, green"
-    assert '"maxLength":12' in OutputType.of(City).told() and OutputType.of(Regex("a")).told() == ""
+    assert OutputType.of(Colour).instruction() == "Answer with one of: red, green"
+    assert '"maxLength":12' in OutputType.of(City).instruction() and OutputType.of(Regex("a")).instruction() == ""
 
 
 def test_what_cannot_be_enforced_is_refused_before_the_run(make_runtime: MakeRuntime) -> None:

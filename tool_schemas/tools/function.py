@@ -53,7 +53,7 @@ def read_function(function: Callable[..., Any], name: str | None = None) -> Func
     context, parameters = _without_context(read.parameters, called)
     fields: dict[str, Any] = {}
     for index, (parameter, annotation) in enumerate(parameters):
-        fields[f"p{index}"] = _field(parameter, annotation, read.told.get(parameter.name, ""))
+        fields[f"p{index}"] = _field(parameter, annotation, read.descriptions.get(parameter.name, ""))
     try:
         model = pydantic.create_model(
             called, __config__=pydantic.ConfigDict(extra="forbid", protected_namespaces=()), **fields

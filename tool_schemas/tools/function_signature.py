@@ -27,13 +27,13 @@ class Signature:
         name: What it is called.
         description: Its docstring without the parts about parameters, results and errors.
         parameters: Each parameter with its resolved annotation; not those that a `functools.partial` has filled in.
-        told: What the docstring says of each parameter, by name.
+        descriptions: What the docstring says of each parameter, by name.
     """
 
     name: str
     description: str
     parameters: tuple[tuple[inspect.Parameter, Any], ...]
-    told: dict[str, str]
+    descriptions: dict[str, str]
 
 
 def read_signature(function: Callable[..., Any], name: str | None = None) -> Signature:

@@ -125,10 +125,10 @@ class Checker:
         """The records whose request no evaluation record nearly holds (n-grams; see `overlap`)."""
         if not held_out:
             return list(records)
-        overlap = Overlap(record.said for record in held_out)
+        overlap = Overlap(record.user_text for record in held_out)
         kept = []
         for record in records:
-            near = overlap.near(record.said)
+            near = overlap.near(record.user_text)
             if near is None:
                 kept.append(record)
                 continue
@@ -200,7 +200,7 @@ class Checker:
 
     def _nearest(self, record: Record) -> tuple[RecordPlace, float] | None:
         """The earlier record of another line that holds most of this one's request, and how much of it."""
-        words = normal(record.said)
+        words = normal(record.user_text)
         grams = {tuple(words[i : i + WORDS]) for i in range(len(words) - WORDS + 1)}
         shared: Counter[int] = Counter()
         for gram in grams:

@@ -80,7 +80,7 @@ class Record:
         return next((m.content for m in reversed(self.messages) if m.role == "user"), self.messages[-1].content)
 
     @property
-    def said(self) -> str:
+    def user_text(self) -> str:
         """Everything the user said, for comparing requests."""
         return "\n".join(m.content for m in self.messages if m.role == "user") or self.messages[-1].content
 

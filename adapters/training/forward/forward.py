@@ -107,7 +107,7 @@ class BranchForward:
         if prompt is None:
             return h
         embeddings = prompt.to(h.device, h.dtype) * self.decoder.config.scales.embedding
-        parts = [part for row in torch.split(h, self.plan.given) for part in (embeddings, row)]
+        parts = [part for row in torch.split(h, self.plan.lengths) for part in (embeddings, row)]
         return torch.cat(parts)
 
     def _layer(self, index: int, h: Tensor, wanted: Tensor | None) -> Tensor:

@@ -17,7 +17,7 @@ class Plan:
 
     Attributes:
         tokens: `[N - rows · prompt]` ids of all rows.
-        given: how many ids each row has.
+        lengths: how many ids each row has.
         counts: how many states each row has: a prompt's virtual tokens and its ids.
         past: positions of each row's trunk.
         prefix: keys that a payload puts between trunk and row.
@@ -26,7 +26,7 @@ class Plan:
     """
 
     tokens: Tensor
-    given: list[int]
+    lengths: list[int]
     counts: list[int]
     past: list[int]
     prefix: int
@@ -67,7 +67,7 @@ class Plan:
         flat = [token for row in rows for token in row]
         return cls(
             tokens=torch.tensor(flat, dtype=torch.long, device=device),
-            given=lengths,
+            lengths=lengths,
             counts=counts,
             past=list(past) if past is not None else [0] * len(counts),
             prefix=prefix,

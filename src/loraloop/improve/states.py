@@ -66,7 +66,7 @@ def states_of(
         start = next((at for at in range(start, len(result.messages)) if result.messages[at].role == "user"), start) + 1
         follower = _Follower(world, request, turn, number, contract_of)
         for state in follower.states(result, start, right):
-            record = {**shown(state.context, tools), **state.said, "kind": request.kind}
+            record = {**shown(state.context, tools), **state.fields, "kind": request.kind}
             origin = {"run": f"{world.name}/{request.id}", "why": state.why}
             found.append(State(state.contract, state.why, {**record, "origin": origin}))
         if follower.over:
@@ -78,7 +78,7 @@ def states_of(
 @dataclass(frozen=True, slots=True)
 class _Found:
     context: Sequence[Message]
-    said: dict[str, Any]
+    fields: dict[str, Any]
     contract: str
     why: str
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -36,14 +37,20 @@ class Turn:
     Attributes:
         skill: Which one the step ran on.
         messages: The transcript.
-        told: What it was told besides in its branch alone, up to and with the opening of its own message.
+        extra_prompt: Text that only the step's branch had, up to and with the opening of the model's own message.
         text: What it wrote.
     """
 
     skill: str
     messages: tuple[Message, ...]
-    told: str
+    extra_prompt: str
     text: str
+
+    @property
+    def told(self) -> str:
+        """The deprecated name of `extra_prompt`."""
+        warnings.warn("Turn.told is deprecated: use extra_prompt", DeprecationWarning, stacklevel=2)
+        return self.extra_prompt
 
 
 class ScriptedRuntime(Runtime):

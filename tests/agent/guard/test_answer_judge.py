@@ -42,8 +42,8 @@ def test_a_false_sentence_after_a_denial_is_written_once_more_with_the_receipts_
     wrong = next(step for step in result.steps if step.outcome == "flawed")
     assert [(flaw.kind, flaw.text) for flaw in wrong.flaws] == [("contradiction", ORDERED)]
     assert not wrong.kept
-    assert "This contradicts what happened." in runtime.turns[4].told
-    assert "Not done, because it was denied: order pads (place: Bonn)." in runtime.turns[4].told
+    assert "This contradicts what happened." in runtime.turns[4].extra_prompt
+    assert "Not done, because it was denied: order pads (place: Bonn)." in runtime.turns[4].extra_prompt
 
 
 def test_the_skill_reads_the_records_and_then_the_answer_in_its_branch() -> None:
@@ -51,7 +51,7 @@ def test_the_skill_reads_the_records_and_then_the_answer_in_its_branch() -> None
     made.run_sync("Order pads for Bonn.")
     judged = runtime.turns[-1]
     assert judged.skill == "verdict"
-    assert agreement_prompt(DENIED) in judged.told
+    assert agreement_prompt(DENIED) in judged.extra_prompt
     assert judged.messages[-1].role == "tool"
     assert "denied by the user" in judged.messages[-1].content
 

@@ -177,7 +177,10 @@ def test_repairs_and_retries_stay_inside() -> None:
 def test_a_step_that_calls_is_reminded_in_its_branch_alone() -> None:
     runtime = ScriptedRuntime(LOOKED, calls(), "Done.")
     result = Agent(runtime, TOOLS, guard=guard(remind=True)).run_sync("What is a?")
-    assert REMINDER in runtime.turns[1].told and REMINDER not in runtime.turns[0].told + runtime.turns[2].told
+    assert (
+        REMINDER in runtime.turns[1].extra_prompt
+        and REMINDER not in runtime.turns[0].extra_prompt + runtime.turns[2].extra_prompt
+    )
     assert all(REMINDER not in message.content for message in result.messages)
 
 

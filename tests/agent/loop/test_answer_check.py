@@ -84,8 +84,8 @@ def test_a_flawed_answer_is_written_again_with_the_receipts_beside_it() -> None:
     result: RunResult[Any] = stream.result
     assert result.output == "There are 17 pears." and result.stop_reason == "answer"
     assert [step.outcome for step in result.steps] == ["calls", "no_call", "flawed", "text"]
-    assert 'Nothing that was said or found has "71"' in runtime.turns[-1].told
-    assert "Done: get stock (item: pears)." in runtime.turns[-1].told
+    assert 'Nothing that was said or found has "71"' in runtime.turns[-1].extra_prompt
+    assert "Done: get stock (item: pears)." in runtime.turns[-1].extra_prompt
     shown = "".join(event.text for event in seen if isinstance(event, events.TokenGenerated))
     assert "71" not in shown and shown.endswith("There are 17 pears."), "nobody has seen the flawed one"
     (told,) = [event for event in seen if isinstance(event, events.AnswerFlawed)]

@@ -48,7 +48,7 @@ def test_the_base_asks_for_what_nobody_said() -> None:
     assert (asked.outcome, asked.kept, asked.asked) == ("ask", False, ("parking_zone", "hours"))
     assert (answered.skill, answered.decided_by, answered.outcome) == ("none", "ask", "text")
     assert (result.stop_reason, result.output, result.complete) == ("answer", "Where, and for how long?", True)
-    told = runtime.turns[-1].told
+    told = runtime.turns[-1].extra_prompt
     assert "the parking zone (Where to park, as the signs say it) and the hours" in told
     assert [message.role for message in result.messages] == ["system", "user", "assistant"]
     assert not any("ask" in message.content or "missing" in message.content for message in result.messages)
@@ -61,7 +61,7 @@ def test_words_of_the_prompting_are_the_bases() -> None:
     runtime = asking(ASK, "Where?")
     runtime.base.prompting = type(READING)(ask="Frag nach {arguments}.")
     Agent(runtime, [PARK]).run_sync("Park the car.")
-    assert "Frag nach the parking zone" in runtime.turns[-1].told
+    assert "Frag nach the parking zone" in runtime.turns[-1].extra_prompt
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,13 @@ def last(runtime: ScriptedRuntime, result: RunResult[Any]) -> tuple[str, str, st
     """The skill of a run's last step, who decided it, and what it was shown in its branch alone."""
     step = result.steps[-1]
     assert result.output == step.text and result.stop_reason == "answer"
-    assert not any(turn.told in message.content for turn in runtime.turns for message in result.messages if turn.told)
-    said = runtime.turns[-1].told.split("<|im_start|>")[1:-1]
+    assert not any(
+        turn.extra_prompt in message.content
+        for turn in runtime.turns
+        for message in result.messages
+        if turn.extra_prompt
+    )
+    said = runtime.turns[-1].extra_prompt.split("<|im_start|>")[1:-1]
     return step.skill, step.decided_by, "".join(said).removeprefix("user\n").removesuffix("<|im_end|>\n")
 
 
@@ -136,7 +141,7 @@ def test_the_caller_may_keep_it_out() -> None:
         runtime = closing(CALL, calls(), "Parked.") if policy.forbid else closing(CALL, "Parked.")
         result: RunResult[Any] = Agent(runtime, [PARK], policy=policy).run_sync("Park in A7.")
         assert result.steps[-1].skill == "none" and result.output == "Parked."
-        assert "user" in runtime.turns[-1].told, "the base is told to answer"
+        assert "user" in runtime.turns[-1].extra_prompt, "the base is told to answer"
 
 
 def test_a_text_skill_that_does_not_say_so_closes_nothing() -> None:

@@ -155,7 +155,7 @@ def test_the_base_is_told_in_its_branch_that_the_passages_hold_no_answer(play: P
     runtime = play(['{"answerable":false}', "The passages do not say."], "retrieval", "retrieval")
     runtime.base.prompting = prompting
     result = Agent(runtime).run_sync("Who?", passages=["Nothing."])
-    searched, answered = (turn.told for turn in runtime.turns)
+    searched, answered = (turn.extra_prompt for turn in runtime.turns)
     assert "user" not in searched and ("user" in answered) == bool(prompting.no_answer)
     assert prompting.no_answer.replace("{titles}", "the documents") in answered
     assert roles(result.messages) == ["user", "assistant"], "the transcript does not hold it"
@@ -166,7 +166,9 @@ def test_after_a_result_the_base_is_told_to_use_it_instead(play: Play) -> None:
     runtime = play(['{"answerable":false}', CALL, "It is 3."], "retrieval", "tools")
     runtime.base.prompting = SMALL
     Agent(runtime, [add]).run_sync("Who?", passages=["Nothing."])
-    assert SMALL.after_result in runtime.turns[-1].told and SMALL.no_answer not in runtime.turns[-1].told
+    assert (
+        SMALL.after_result in runtime.turns[-1].extra_prompt and SMALL.no_answer not in runtime.turns[-1].extra_prompt
+    )
 
 
 @pytest.mark.parametrize(
@@ -177,19 +179,22 @@ def test_the_base_is_told_in_its_branch_what_the_calls_gave(play: Play, promptin
     runtime.base.prompting = prompting
     result = Agent(runtime, [add]).run_sync("What is 1 and 2?")
     told = bool(prompting.after_result and prompting.name_results)
-    assert (f"{prompting.after_result} The result is 3." in runtime.turns[-1].told) == told
-    assert prompting.after_result in runtime.turns[-1].told and "The result is" not in runtime.turns[0].told
+    assert (f"{prompting.after_result} The result is 3." in runtime.turns[-1].extra_prompt) == told
+    assert (
+        prompting.after_result in runtime.turns[-1].extra_prompt
+        and "The result is" not in runtime.turns[0].extra_prompt
+    )
     assert not any("The result is" in message.content for message in result.messages)
 
 
 def test_a_base_that_answers_where_nothing_was_called_is_told_so(play: Play) -> None:
     runtime = play(["[]", "Which order?"], "tools", "tools")
     result = Agent(runtime, [add]).run_sync("Cancel my order.")
-    assert runtime.base.prompting.no_call in runtime.turns[-1].told and result.output == "Which order?"
+    assert runtime.base.prompting.no_call in runtime.turns[-1].extra_prompt and result.output == "Which order?"
     assert roles(result.messages) == ["system", "user", "assistant"], "the transcript does not hold it"
     runtime = play([CALL, "[]", "It is 3."], "tools", "tools")
     Agent(runtime, [add]).run_sync("What is 1 and 2?")
-    assert runtime.base.prompting.no_call not in runtime.turns[-1].told, "there is a result to answer from"
+    assert runtime.base.prompting.no_call not in runtime.turns[-1].extra_prompt, "there is a result to answer from"
 
 
 def test_a_base_that_would_answer_with_a_call_is_told_to_use_words(

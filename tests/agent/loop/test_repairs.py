@@ -51,7 +51,7 @@ class Even(BaseModel):
 def heard(runtime: ScriptedRuntime) -> list[str]:
     """What each step was told in its branch alone."""
     opening = runtime.base.tokenizer.decode(list(runtime.base.chat.generation_prompt), skip_special=False)
-    return [turn.told.removesuffix(opening) for turn in runtime.turns]
+    return [turn.extra_prompt.removesuffix(opening) for turn in runtime.turns]
 
 
 def loose(*texts: str) -> list[Written]:

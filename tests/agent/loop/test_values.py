@@ -40,9 +40,9 @@ def test_a_value_from_nowhere_is_written_again_and_then_asked_for() -> None:
     assert [step.outcome for step in result.steps] == ["ungrounded", "ungrounded", "text"]
     assert first.error == 'Nobody gave order_id "A-12": look it up, or ask for it.'
     assert not first.kept and not second.kept and second.decided_by == "repair"
-    assert 'Nobody gave order_id "A-12"' in runtime.turns[1].told
+    assert 'Nobody gave order_id "A-12"' in runtime.turns[1].extra_prompt
     assert second.asked == ("order_id",) and asked.decided_by == "ask"
-    assert "the order id (Which order, such as A-12)" in runtime.turns[2].told
+    assert "the order id (Which order, such as A-12)" in runtime.turns[2].extra_prompt
     assert result.output == "Which order?" and result.stop_reason == "answer"
     assert [(event.values[0].value, event.ask) for event in told] == [("A-12", ()), ("A-13", ("order_id",))]
     assert [message.role for message in result.messages] == ["system", "user", "assistant"]

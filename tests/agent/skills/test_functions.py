@@ -79,7 +79,12 @@ def test_a_skill_reads_what_it_reads_in_a_run() -> None:
     alone.skills.retrieval("When?", passages)
     alone.skills.tools("Add 1 and 2.", [add], instructions="Be brief.")
     for one, other in zip(alone.turns, of_runs.turns, strict=False):
-        assert (one.skill, one.messages, one.told, one.text) == (other.skill, other.messages, other.told, other.text)
+        assert (one.skill, one.messages, one.extra_prompt, one.text) == (
+            other.skill,
+            other.messages,
+            other.extra_prompt,
+            other.text,
+        )
 
 
 def test_a_conversation_and_values() -> None:

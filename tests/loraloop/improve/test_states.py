@@ -149,7 +149,7 @@ def test_a_step_that_was_written_again_has_what_it_saw() -> None:
     assert [state.why for state in states] == [CORRECTED, RIGHT, RIGHT]
     extra = [state.record.get("extra_prompt", "") for state in states]
     assert extra[0] == extra[2] == "" and extra[1].startswith("That is not valid: ")
-    assert extra[1] in made.turns[1].told, "word for word as the step saw it"
+    assert extra[1] in made.turns[1].extra_prompt, "word for word as the step saw it"
 
 
 def test_the_words_of_a_wrong_answer_are_corrected() -> None:

@@ -79,7 +79,7 @@ def test_without_its_grammar_an_invalid_text_is_repaired() -> None:
     runtime = ScriptedRuntime(text("nonsense", "tools", enforced=False), calls(add={"a": 1, "b": 2}), "Three.")
     result = Agent(runtime, [add]).run_sync("Go.")
     assert [step.outcome for step in result.steps] == ["invalid", "calls", "text"]
-    assert "not valid JSON" in runtime.turns[1].told and runtime.turns[0].messages[-1].content == "Go."
+    assert "not valid JSON" in runtime.turns[1].extra_prompt and runtime.turns[0].messages[-1].content == "Go."
 
 
 def test_limits_and_events_are_the_real_ones() -> None:
