@@ -105,7 +105,7 @@ class Agent(Generic[T, D]):
         instructions: What the system message says, before the tools.
         limits: Bounds of each run.
         policy: What is decided here instead of by the router.
-        sampling: How tokens are drawn; greedy by default.
+        sampling: Sampling of tokens; greedy by default.
         python: Whether the programs that the code skill writes are run, in a sandbox; a `Sandbox` also says its limits.
         retriever: Where requests without passages of their own get them from, such as a `PassageIndex`.
         output_type: What the base's final answer has to be: a pydantic model, a dataclass, ``Literal``, an enum,
@@ -257,11 +257,12 @@ class Agent(Generic[T, D]):
                 finds, and `[]` for none.
             messages: The transcript so far, usually an earlier result's `messages`.
             skill: Forces the first choice; `"none"` is the bare base, `{"code": 0.7, "tools": 0.3}` a mixture.
-            policy: Instead of the agent's own.
-            tool_choice: Instead of the policy's: `auto`, `required`, `none`, or a tool's name; see `Policy`.
-            output_type: Instead of the agent's; ``str`` is any text. See `Agent`.
+            policy: A policy that replaces the agent's own.
+            tool_choice: A tool choice that replaces the policy's: `auto`, `required`, `none`, or a tool's name; see
+                `Policy`.
+            output_type: An output type that replaces the agent's; ``str`` is any text. See `Agent`.
             deps: What tools with a `Context` find in it.
-            guard: Instead of the agent's own.
+            guard: A guard that replaces the agent's own.
             session: A conversation that is kept, or its id: the run goes on from its transcript, to which `messages`
                 are added, and what it does is committed step by step. Without a prompt, the run of it that was
                 interrupted is resumed; see `Sessions`.
@@ -388,11 +389,11 @@ class Agent(Generic[T, D]):
         Args:
             pending: `RunResult.pending` of the part before, or what `PendingRun.from_json` read.
             decisions: `Approve()`, `Approve(arguments=…)` or `Deny("why")` for each call in `pending.waiting`, by id.
-            output_type: Instead of the agent's; give what the run was given.
+            output_type: An output type that replaces the agent's; give what the run was given.
             policy: Instead of the agent's own. Of either, `skills` and `tool_choice` are not looked at: the run has
                 those that it began with.
             deps: What tools with a `Context` find in it.
-            guard: Instead of the agent's own.
+            guard: A guard that replaces the agent's own.
             session: Where the run waited, if it did so in a session: what follows is kept there.
 
         Raises:

@@ -29,7 +29,7 @@ class OutputType(Generic[T]):
 
     Attributes:
         term: What the text may be; None for any text.
-        read: From the text to the value.
+        read: Function that reads the value from the text.
     """
 
     term: Term | None

@@ -124,7 +124,7 @@ class Runtime:
         Args:
             base: What `Base.load` takes, or a loaded base.
             quantize: `int4`, `int8`, `bf16`, `fp32` or `nf4`; by default int4 on a CPU and nf4 on a GPU.
-            device: By default the first CUDA device, else the CPU.
+            device: Device of the base; by default the first CUDA device, else the CPU.
             skills: Skill folders, or names of shipped skills or of the user's; all shipped ones where None. A folder
                 alone, such as `loraloop skills build` writes: all skills in it, and its router. Where none of the
                 skills calls tools, the base itself does, as the skill `tools`.

@@ -167,7 +167,7 @@ class Step:
     """One branch with what it led to.
 
     Attributes:
-        index: From 0.
+        index: Number of the step in its run, from 0.
         skill: Which skill ran; see `Decision`.
         decided_by: Who chose it; see `Decision`.
         route: What the router said.

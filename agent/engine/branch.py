@@ -87,7 +87,7 @@ class Branch:
 
         Args:
             ids: At least one token.
-            clock: Told how long that waited for other runs.
+            clock: Clock that notes how long that waited for other runs.
         """
         scores = self.sequence.feed(self.author, ids, logits=True, clock=clock).scores
         assert scores is not None  # the scheduler raises where there are none

@@ -71,7 +71,7 @@ class GrammarGuide:
         limit: The most tokens.
         tokenizer: The tokenizer of the base.
         two_way: Weighs two openings of the text, and may take one.
-        stop: Asked while an end is looked for, which may take seconds; true ends the search.
+        stop: Function that is asked while an end is looked for, which may take seconds; true ends the search.
 
     Raises:
         LimitError: If not even the shortest completion fits the limit.

@@ -137,7 +137,7 @@ class GenerateRequest:
         not_first: Ids of tokens with which free text must not begin.
         other_invocation: Takes the place of `invocation` where the most probable first token is one of `not_first`.
         two_way: Weighs the two openings of a constrained text, and may choose one by its threshold.
-        clock: Gets the time that each phase took.
+        clock: Clock that measures each phase.
     """
 
     invocation: Sequence[int]

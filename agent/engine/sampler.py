@@ -51,7 +51,7 @@ class Sampler:
     """Draws tokens for one run; its generator goes on from step to step.
 
     Attributes:
-        sampling: How.
+        sampling: The sampling settings.
         seed: What the generator began with, given or drawn; None where it is greedy.
     """
 
@@ -122,8 +122,8 @@ class TwoWayChoice:
     so a lower threshold never takes the first way less often.
 
     Args:
-        first: How a text begins on the first way.
-        second: How it begins on the second; neither text begins with the other.
+        first: Beginning of the first text.
+        second: Beginning of the second text; neither text begins with the other.
         piece: The bytes of a token.
         threshold: Probability of the first way from which it is taken, otherwise the second is; None: the sampler
             chooses among the tokens of both.

@@ -41,7 +41,7 @@ class RequestContext:
         priority: Where not all fit into one forward, higher ones come first; 0 for most, 1 for runs with a person
             waiting.
         deadline: Time of `time.monotonic()` after which nothing more is computed.
-        cancelled: Asked between forwards; true ends the waiting.
+        cancelled: Function that is asked between forwards; true ends the waiting.
     """
 
     priority: int = 0
@@ -194,9 +194,9 @@ class ComputeRequest:
         keep: Layers whose output is kept.
         keep_from: The first of the tokens whose outputs are kept.
         logits: Whether the logits after the last token are wanted, as a run does that goes on from token to token.
-        clock: Told how long the request waited, and with how many it shared its forwards.
+        clock: Clock that notes how long the request waited, and with how many it shared its forwards.
         state: [H] The final state of the last token, once all are computed.
-        kept: By layer [T, H] of the tokens from `keep_from` on.
+        kept: Hidden states [T, H] of the tokens from `keep_from` on, by layer.
         scores: [V] The logits, in fp32.
         error: Why there is none of that.
         done: Tokens that are computed.

@@ -35,8 +35,8 @@ class Openings:
     """Two ways in which a constrained text may begin, and the thresholds that choose between them.
 
     Attributes:
-        first: How the text begins on the first way.
-        second: How it begins on the second.
+        first: Beginning of the first text.
+        second: Beginning of the second text.
         threshold: Probability of the first way from which it is taken; None: the sampler chooses.
         ask: Probability from which a step for calls asks for arguments instead; None: the sampler chooses.
     """
@@ -59,14 +59,14 @@ class StepRequest:
         max_tokens: Tokens that the step may generate; less where the context has no room for them.
         sampler: Draws the tokens.
         deadline: When the step must end, as a time of `time.monotonic()`; None for no bound.
-        cancelled: Asked before every token; true ends the step.
+        cancelled: Function that is asked before every token; true ends the step.
         stops: Strings that end free text.
         openings: Openings of the text that are weighed; None for none.
         call_format: The base's own format of calls, if `grammar` is of that; the output has the runtime's form.
         not_first: Free text does not begin with one of these characters.
         plain_words: What the step sees besides, where the base would begin with one of `not_first`.
         stays: Whether the text may stay in the transcript, so that there is room left for the end of its message.
-        clock: Gets the time of each phase.
+        clock: Clock that measures each phase.
     """
 
     choice: str | Mixture = NONE

@@ -30,7 +30,7 @@ class Clock:
     Time in the scheduler's queue counts as `queue`, and not for the phase whose forward waited.
 
     Attributes:
-        seconds: By phase.
+        seconds: Seconds by phase.
         forwards: Forwards that computed something for this step.
         rows: Rows in them, those of other runs included.
     """

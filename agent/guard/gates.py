@@ -156,7 +156,7 @@ class Gates:
             skill: The skill that wrote it.
             outcome: What the text means.
             out: The text.
-            clock: Gets the time that judging takes.
+            clock: Clock that measures how long judging takes.
 
         Returns:
             The outcome; `stopped` if the text has to leave the transcript.

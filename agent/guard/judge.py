@@ -44,7 +44,7 @@ class Judge:
     """Screens and judges messages on one runtime.
 
     Args:
-        runtime: With a router, and a skill that writes verdicts.
+        runtime: A runtime with a router and a skill that writes verdicts.
         skill: That skill; by default the first one that does. `none` is the bare base under the same grammar.
         unsafe_from: Threshold of the verdict; the one on the skill's card where None.
 

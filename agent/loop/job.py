@@ -37,7 +37,7 @@ class Job:
         tools: Tools that may be called.
         limits: Bounds of the run.
         policy: Decisions that the caller made instead of the router.
-        sampling: How tokens are drawn.
+        sampling: Sampling of tokens.
         python: The tool that runs the programs of code steps; None where they are not run.
         output: The type of the final answer.
         deps: The object that tools find in their `Context`.

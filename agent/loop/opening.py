@@ -22,7 +22,7 @@ class Opening:
         trunk: The transcript; what is new in it is not computed yet.
         reused: Tokens that an earlier run has computed.
         fresh: Index of the first message that the guard has not screened.
-        compaction: How the messages were shortened to fit; None where they were not.
+        compaction: Record of how the messages were shortened to fit; None where they were not.
     """
 
     trunk: Transcript

@@ -230,7 +230,7 @@ class Run:
         Args:
             plan: The step.
             prefilled: Tokens of the trunk that were computed for this step.
-            clock: Gets the time of each phase.
+            clock: Clock that measures each phase.
         """
         decision, start, before = plan.decision, perf_counter(), len(self._trunk.ids)
         contract, reused = self._runtime.contract(decision.choice), before - prefilled
@@ -430,7 +430,7 @@ class Run:
             contract: The form of its text.
             outcome: What the text means.
             before: Tokens of the trunk before the answer, to which a contradiction cuts it back.
-            clock: Gets the time that it takes.
+            clock: Clock that measures how long it takes.
         """
         judged = contract == "text" and self._runtime.answer_judge is not None and self._is_checked(plan, contract)
         if not judged or not outcome.output or outcome.flaws:

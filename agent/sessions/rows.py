@@ -33,7 +33,7 @@ class SessionCall:
 
     Attributes:
         step: Number of the step in its run.
-        number: Within the step, from 0.
+        number: Number of the call in its step, from 0.
         name: The tool.
         arguments: JSON data.
         begun: When it was begun; the last time, if that was more than once.
@@ -62,11 +62,11 @@ class SessionTurn:
     """One run of a session.
 
     Attributes:
-        number: From 0.
+        number: Number of the run in its session, from 0.
         run_id: Id of the run.
         prompt: What the user said.
-        started: When.
-        ended: When; None if it has not.
+        started: Time of its start.
+        ended: Time of its end; None if it has not ended.
         stop_reason: Why it ended; empty if it has not.
         steps: The completed ones.
         calls: Calls of the completed steps, and of a step that is not complete.
@@ -91,7 +91,7 @@ class SessionInfo:
     Attributes:
         id: Its name.
         title: What it is about; the beginning of its first prompt, if nobody said.
-        created: When.
+        created: Time of its first run.
         updated: When something was last written.
         state: See `SessionState`.
         turns: Runs.

@@ -38,12 +38,12 @@ class StepOptions(TypedDict, total=False):
         instructions: What the system message says.
         max_tokens: Most tokens that the step may generate; 512 by default. Where its form does not fit, that is an
             error.
-        sampling: How tokens are drawn; greedy by default.
+        sampling: Sampling of tokens; greedy by default.
         threshold: Threshold of the probability that the skill weighs (unsafe, no call, no answer), instead of the one
             on its card.
         timeout: Seconds for the step.
-        cancelled: Asked before every token; true ends the step with an error.
-        progress: Told the number of tokens written so far.
+        cancelled: Function that is asked before every token; true ends the step with an error.
+        progress: Function that receives the number of tokens written so far.
     """
 
     messages: Sequence[Message]

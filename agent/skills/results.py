@@ -115,7 +115,7 @@ class VerdictResult(SkillResult):
 
     Attributes:
         unsafe: The verdict.
-        category: Why; empty where it is safe.
+        category: Category of an unsafe text; empty where it is safe.
         probability: The skill's probability that the text is unsafe.
         threshold: Threshold of `probability` from which the text is judged unsafe; None where the likelier verdict
             counted.

@@ -26,11 +26,11 @@ class Approver:
     """Finds the calls of one run that wait for approval, and asks the policy's `approve` about them.
 
     Args:
-        run_id: For events.
+        run_id: Id of the run, for events.
         policy: Says which calls wait besides those whose tools say so, and who is asked.
         runner: Waits for the caller's function.
-        tools: By name.
-        context: What a tool is told in a step.
+        tools: The agent's tools by name.
+        context: Makes the context of a tool in a step.
     """
 
     def __init__(

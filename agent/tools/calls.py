@@ -71,7 +71,7 @@ class Deny:
     """The call does not run.
 
     Attributes:
-        reason: Why; the model is told.
+        reason: The reason, which the model sees.
     """
 
     reason: str = ""

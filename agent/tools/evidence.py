@@ -52,8 +52,8 @@ class Day:
     """A day as a text has it: *19 March* has no year.
 
     Attributes:
-        month: From 1.
-        day: From 1.
+        month: Month, from 1.
+        day: Day of the month, from 1.
         year: None where the text has none.
     """
 

@@ -38,8 +38,8 @@ class ToolRunner:
     Args:
         loop: Where async tools are awaited; a fresh loop for each call where None, and where it is the loop of the
             thread that waits for the call, which cannot run it meanwhile.
-        cancelled: Asked while a tool runs.
-        calling: Told the id of each call where it is about to run: in its thread and its context.
+        cancelled: Function that is asked while a tool runs; true ends the waiting.
+        calling: Function that receives the id of each call where it is about to run: in its thread and its context.
     """
 
     def __init__(
@@ -193,8 +193,8 @@ class _Thread:
     Args:
         function: Sync or async.
         loop: Where it is awaited; a fresh loop where None.
-        checked: Told the value; raises if it is none.
-        over: Told the value and the error, whichever comes; by default they go into `done`.
+        checked: Function that checks the value; it raises if the value is unusable.
+        over: Function that receives the value and the error, whichever comes; by default they go into `done`.
     """
 
     def __init__(

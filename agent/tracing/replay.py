@@ -53,10 +53,11 @@ def replay(
     """Runs a trace's request again and compares step by step.
 
     Args:
-        trace: With its contents.
+        trace: The trace, with its contents.
         on: A runtime, for the settings of the trace, or an agent, for its own: instructions, tools, policy, limits. Its
             hooks are not told.
-        tools: Instead of the trace's or the agent's. Where there is no function, what was recorded is given.
+        tools: Tools that replace those of the trace or the agent. Where there is no function, the recorded result is
+            given.
         live: Whether tools run. If not, each call gives what it gave: an error again as an error, and a call that the
             trace has not, or not once more, an error that says so.
         deps: For live tools with a `Context`.

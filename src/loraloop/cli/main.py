@@ -94,7 +94,7 @@ def run_command(arguments: list[str]) -> int:
     """Runs one command.
 
     Args:
-        arguments: Without the program's name. ``--debug`` may stand anywhere.
+        arguments: The arguments without the program's name. ``--debug`` may stand anywhere.
 
     Returns:
         The exit code.

@@ -139,7 +139,7 @@ class Measured:
         contract: What is written.
         n: Records.
         main: The measure that stands for the contract.
-        scores: By system (`base`, `base_told`, `skill`, `skill_free`), `x` with `x_n`, `x_low`, `x_high`.
+        scores: Scores by system (`base`, `base_told`, `skill`, `skill_free`), `x` with `x_n`, `x_low`, `x_high`.
         step_ms: Mean time of a step, by system.
         samples: A few records with what was wanted and what each system wrote.
     """

@@ -71,7 +71,7 @@ def ask_all(
     Args:
         runtime: Base, skills and router.
         requests: Worlds and requests.
-        sampling: How tokens are drawn; greedy where None.
+        sampling: Sampling of tokens; greedy where None.
         documents: Whether the assistant has the worlds' documents.
         together: Runs at a time.
         each: Called with each run that ended, by one thread at a time.

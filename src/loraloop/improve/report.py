@@ -21,7 +21,7 @@ class ImproveReport:
         skill: The skill's name.
         base: The base's name and form.
         folder: Where everything lies.
-        began: How the skill did before the first round: by case, whether it came right.
+        began: Whether each case came right before the first round.
         rounds: The finished rounds, with changes, counts, training, and whether the round's skill was kept.
         kept: The folder of the last skill that was kept; empty where none was.
         registered: Whether it is the user's skill of that name now.

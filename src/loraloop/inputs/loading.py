@@ -56,7 +56,7 @@ def open_runtime(
         base: A name of the catalog, a folder, a GGUF file or a hub id.
         quantize: The form that it is served in.
         quiet: Show no progress.
-        bare: Without trained skills and router.
+        bare: Whether trained skills and the router are left out.
         skills: Folder of its skills and router; where None, the shipped ones and the user's own.
         keep_prefixes: Keep what is computed of instructions and tools for the next process.
 

@@ -20,7 +20,7 @@ async def in_thread(items: Iterator[T], cancel: Callable[[], object]) -> AsyncGe
 
     Args:
         items: Has an end that comes soon after `cancel`.
-        cancel: Told once, unless the items came to their end.
+        cancel: Function that is called once, unless the items came to their end.
     """
     loop = asyncio.get_running_loop()
     made: asyncio.Queue[object] = asyncio.Queue()

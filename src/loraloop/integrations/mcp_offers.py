@@ -43,7 +43,7 @@ class Offer:
     Attributes:
         tool: Its name, description and schemas.
         hints: What MCP's annotations say of it.
-        call: From validated arguments to the result and what is said about it.
+        call: Function from validated arguments to the result and a text about it.
     """
 
     tool: Tool

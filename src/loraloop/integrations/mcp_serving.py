@@ -94,7 +94,7 @@ async def serve_http(app: ASGIApp, host: str, port: int, ready: Callable[[str], 
         app: See `http_app`.
         host: The address.
         port: The port; 0 for a free one.
-        ready: Told the URL once it is listened on.
+        ready: Function that receives the URL once it is listened on.
 
     Raises:
         InputError: The address or the port cannot be had.

@@ -48,7 +48,7 @@ class ReplyRequest:
         output: What text has to be.
         policy: What is decided instead of by the router; the tool choice is here too.
         guard: What stands between the run and texts from outside.
-        sampling: How tokens are drawn.
+        sampling: Sampling of tokens.
         stops: Strings that end text.
         max_tokens: Most tokens of the calls or the text.
         timeout: Seconds; None for no bound.

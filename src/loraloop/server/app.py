@@ -325,7 +325,7 @@ def serve(
         runtime: Base, skills and router.
         settings: Where and for whom.
         agents: Hosted agents by name.
-        ready: Told the URL once it is listened on.
+        ready: Function that receives the URL once it is listened on.
 
     Raises:
         InputError: The address or the port cannot be had.

@@ -257,7 +257,7 @@ class ServerState:
         """Takes up a run again that failed, or is not known, where its session still waits for the decision.
 
         Args:
-            run: With an id, that of the run; without one, any run of the session.
+            run: The run, if it has an id; without one, any run of the session.
 
         Raises:
             SessionError: The session cannot be read.

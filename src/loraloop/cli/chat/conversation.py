@@ -42,7 +42,7 @@ class Conversation:
         tools: What the agent may call.
         settings: What else an `Agent` takes: limits, policy, sampling, python, retriever.
         traces: Makes the turns' traces; one in memory where None.
-        approve: Asked about a run's calls that wait for approval; where None, they are denied.
+        approve: Function that is asked about a run's calls that wait for approval; where None, they are denied.
 
     Attributes:
         messages: The messages so far, without the system message.

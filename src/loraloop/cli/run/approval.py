@@ -126,7 +126,7 @@ def decisions_at_terminal(pending: PendingRun, tools: Mapping[str, Tool]) -> dic
 
     Args:
         pending: The run.
-        tools: By name; edited arguments have to fit their schemas.
+        tools: Tools by name; edited arguments have to fit their schemas.
 
     Raises:
         typer.Abort: They have had enough.

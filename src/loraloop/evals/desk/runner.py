@@ -49,7 +49,7 @@ def agent_of(
         world: The desk.
         documents: Whether it has the documents.
         skills: Forced skills of the first steps, for a base without a router.
-        sampling: How tokens are drawn; greedy where None.
+        sampling: Sampling of tokens; greedy where None.
         seconds: Most seconds of one turn.
     """
     from loraloop.agent import Agent, Approve, Limits, Policy

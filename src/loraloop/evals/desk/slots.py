@@ -40,7 +40,7 @@ class Slot:
             `short` (`1 December`), `weekday`.
         workdays: Whether Saturdays and Sundays are left out.
         number: Lowest and highest number.
-        step: From one number to the next.
+        step: Difference from one number to the next.
         pattern: A text in which `#` stands for a digit and `@` for a capital letter.
         function: A function of `tools.py` that takes a random generator and the values drawn so far.
         differs_from: Another slot of the same source, whose value this one must not have.
