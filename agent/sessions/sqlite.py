@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Collection, Iterable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from loraloop.agent.sessions import file_lock
 from loraloop.agent.sessions.file_lock import FileLease
-from loraloop.agent.sessions.migration import migrate
 from loraloop.agent.sessions.schema import VERSION, changes
 from loraloop.agent.sessions.store import INTERRUPTED, Runner
 from loraloop.agent.sqlite_file import SqliteFile, create, is_ours
@@ -108,6 +107,10 @@ class SessionFile(SqliteFile):
                 f"{self.path} has sessions of format {version}, and this loraloop reads formats up to {VERSION}: "
                 "name another file, or use the loraloop that wrote it"
             )
+        if version == 1:
+            raise SessionError(
+                f"{self.path} has sessions of loraloop 0.1: open it once with loraloop 0.2, which converts it"
+            )
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA foreign_keys = ON")
@@ -118,18 +121,9 @@ class SessionFile(SqliteFile):
             self._migrate(database)
 
     def _migrate(self, database: sqlite3.Connection) -> None:
-        """Brings the file to this format. One of 0.1 is copied before, as it is: `FILE.format-1`."""
+        """Brings the file to this format."""
         database.execute("BEGIN IMMEDIATE")
         version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version == 1:
-            kept = self.path.with_name(f"{self.path.name}.format-1")
-            part = kept.with_name(f".{kept.name}.{os.getpid()}")
-            os.close(os.open(part, os.O_CREAT, 0o600))
-            with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(part)) as target:
-                source.backup(target)
-            part.replace(kept)
-            migrate(database)
-            version = 2
         for statement in changes(version, _KEY):
             database.execute(statement)
         database.execute(f"PRAGMA user_version = {VERSION}")

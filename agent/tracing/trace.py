@@ -15,7 +15,6 @@ from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.step import Compaction, GateRecord, Step, StopReason, plain
 from loraloop.agent.tools.receipts import Receipt
 from loraloop.agent.tracing import redact
-from loraloop.agent.tracing.format_1 import trace_of
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps, levels
 from loraloop.tool_schemas.schema.untitled import first_problem
@@ -256,22 +255,20 @@ class Trace:
 
     @classmethod
     def from_dict(cls, data: Any) -> Trace:
-        """Reads a document. Documents of version 1 are read too.
+        """Reads a document.
 
         Raises:
-            InputError: It is no trace, or is of a newer version.
+            InputError: It is no trace, or is of another version.
         """
         import pydantic
 
         schema = data.get("schema") if isinstance(data, dict) else None
-        if schema == "loraloop.trace/1":
-            try:
-                data = trace_of({**data, "schema": SCHEMA})
-            except (KeyError, TypeError, AttributeError) as error:
-                raise InputError(f"the trace is damaged: not a trace of version 1 ({error!r})") from None
-        elif schema != SCHEMA:
+        if schema != SCHEMA:
             if isinstance(schema, str) and schema.startswith(SCHEMA.rpartition("/")[0] + "/"):
-                raise InputError(f"the trace says {schema!r}, and this version of loraloop reads {SCHEMA!r}: update it")
+                raise InputError(
+                    f"the trace has the format {schema!r}, and this loraloop reads {SCHEMA!r}: use the loraloop that "
+                    "wrote it"
+                )
             raise InputError(f"not a trace: its schema is {schema!r}, not {SCHEMA!r}")
         if levels(data) > DEEPEST:
             raise InputError(f"the trace is nested more than {DEEPEST} levels deep: loraloop writes no such trace")

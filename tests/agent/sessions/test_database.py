@@ -46,6 +46,10 @@ def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         newer.execute("PRAGMA user_version = 7")
     with pytest.raises(SessionError, match="format 7, and this loraloop reads formats up to 3"):
         Sessions(tmp_path / "new.db")
+    with sqlite3.connect(tmp_path / "new.db") as older:
+        older.execute("PRAGMA user_version = 1")
+    with pytest.raises(SessionError, match=r"sessions of loraloop 0\.1: open it once with loraloop 0\.2"):
+        Sessions(tmp_path / "new.db")
     monkeypatch.setattr(SessionFile, "wait", 0.1)
     with Sessions(tmp_path / "s.db") as store:
         session = store.session("s")

@@ -107,11 +107,9 @@ def test_two_traces_are_compared(open_page: Callable[..., Any], tmp_path: Path) 
     with pytest.raises(ScriptError):
         agent.run_sync("More.")
     first, second, waits, limited, failed = tracer.traces
-    old = {**first.to_dict(), **first.to_dict()["runtime"], "schema": "loraloop.trace/1", "prompt": "of version 1"}
-    old["steps"] = [{**step, **step.pop("route")} for step in old["steps"]]
     documents = {"a": first, "b": second, "waits": waits, "limited": limited, "failed": failed}
     documents["bare"] = first.without_contents()
-    texts = {name: trace.to_json() for name, trace in documents.items()} | {"old": json.dumps(old)}
+    texts = {name: trace.to_json() for name, trace in documents.items()}
     texts["new"] = first.to_json().replace("loraloop.trace/2", "loraloop.trace/3")
     files = {name: tmp_path / f"{name}.json" for name in texts}
     for name, file in files.items():
@@ -128,7 +126,6 @@ def test_two_traces_are_compared(open_page: Callable[..., Any], tmp_path: Path) 
     assert "Ada wrote it." in page.locator("#run-view .cited[open] p").first.inner_text()
     shown = {
         "waits": "pay: approval was awaited",
-        "old": "of version 1",
         "bare": "retrieval",
         "limited": "the guard leaves these tools: none",
         "failed": "ScriptError",
