@@ -133,7 +133,7 @@ def test_a_run_that_is_left_gives_its_trunk_back(make_runtime: MakeRuntime) -> N
     with Agent(runtime, limits=SHORT).iter("go") as steps:
         for _ in steps:
             break
-    with pytest.raises(InputError, match="not over"):
+    with pytest.raises(InputError, match="has not ended"):
         _ = steps.result
     assert len(runtime.engine.store._trunks) == 1
 
@@ -150,7 +150,7 @@ def test_a_stream_and_steps_are_context_managers_in_a_loop_too(make_runtime: Mak
     agent = Agent(runtime, limits=SHORT)
     with agent.stream("go") as stream:
         next(iter(stream))
-    with pytest.raises(InputError, match="not over"):
+    with pytest.raises(InputError, match="has not ended"):
         _ = stream.result
     assert list(stream) == []
 

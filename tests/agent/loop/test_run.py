@@ -78,7 +78,7 @@ def test_unusable_options_are_refused(make_runtime: MakeRuntime) -> None:
         Policy(skills=("code",), forbid=frozenset({"code"}))
     with pytest.raises(InputError, match="none cannot be forbidden"):
         Agent(make_runtime(), policy=Policy(forbid=frozenset({"none"})))
-    with pytest.raises(InputError, match="rename it"):
+    with pytest.raises(InputError, match="rename the tool"):
         Agent(make_runtime(), [Tool("python", "Mine.")], python=True)
     with pytest.raises(SchemaError, match="two tools"):
         Agent(make_runtime(), [pick, pick])
@@ -354,7 +354,7 @@ def test_a_first_step_that_cannot_fit_is_an_error(make_runtime: MakeRuntime) -> 
 
 def test_events_are_frozen_json_and_end_with_the_result(make_runtime: MakeRuntime) -> None:
     stream = Agent(make_runtime("tools"), [pick], limits=SHORT).stream("go")
-    with pytest.raises(InputError, match="not over"):
+    with pytest.raises(InputError, match="has not ended"):
         _ = stream.result
     events = list(stream)
     for event in events:

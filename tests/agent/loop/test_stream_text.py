@@ -47,7 +47,7 @@ def test_the_answer_alone_comes_and_nothing_of_the_calls_before_it() -> None:
 def test_the_text_comes_while_it_is_written() -> None:
     stream = Agent(ScriptedRuntime("It is the first letter.")).stream_text("What is a?")
     first = next(iter(stream))
-    with pytest.raises(InputError, match="not over"):
+    with pytest.raises(InputError, match="has not ended"):
         _ = stream.result
     pieces = [first, *stream]
     assert len(pieces) > 3 and "".join(pieces) == stream.result.output == "It is the first letter."

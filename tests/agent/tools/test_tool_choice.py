@@ -135,7 +135,7 @@ def test_a_choice_that_cannot_be_kept_is_refused(make_runtime: MakeRuntime, smal
 
 def test_a_tool_cannot_take_a_word_of_the_choice(make_runtime: MakeRuntime) -> None:
     for word in ("auto", "required", "none"):
-        with pytest.raises(InputError, match="rename it"):
+        with pytest.raises(InputError, match="rename the tool"):
             Agent(make_runtime(), [Tool(word)])
 
 
