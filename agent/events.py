@@ -113,15 +113,6 @@ class SkillActivated(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Prefetched(Event):
-    """Skills that are being read in the background: a `runner_up`, or what usually follows, while a `tool` runs."""
-
-    step: int
-    skills: tuple[str, ...]
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class TokenGenerated(Event):
     """A piece of text, made of `tokens` tokens; text of a constrained step comes in pieces that are sure to stay.
 
@@ -235,7 +226,6 @@ EVENTS: tuple[type[Event], ...] = (
     Planned,
     Routed,
     SkillActivated,
-    Prefetched,
     TokenGenerated,
     ApprovalRequested,
     ToolCallStarted,

@@ -15,7 +15,6 @@ from loraloop.agent.engine.scheduler import QUEUE
 from loraloop.agent.engine.step import Engine, Openings, transcript
 from loraloop.agent.limits import check_messages, check_number
 from loraloop.agent.skills.mixture import Mixture, check_choice, contract_of, names_of
-from loraloop.agent.skills.prefetch import SkillPrefetcher
 from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -65,7 +64,6 @@ class Runtime:
         router: Decides which of them a step gets.
         context: Positions that a transcript may use; the base's own number where None.
         reuse: Positions that the kept caches of past transcripts take, for conversations that go on; see `memory`.
-        prefetch: Whether skills that may be next are read in the background.
         full_reuse: Positions that contexts kept under full-activation skills take, over all of them.
         queue: Rows of runs that wait for the base at most; one more is a LimitError.
         engine: Keeps transcripts and writes steps; by default the base in this process.
@@ -80,7 +78,6 @@ class Runtime:
         *,
         context: int | None = None,
         reuse: int = 16_384,
-        prefetch: bool = True,
         full_reuse: int = 16_384,
         queue: int = QUEUE,
         engine: Engine | None = None,
@@ -98,7 +95,6 @@ class Runtime:
         self.engine = engine or self._local_engine(
             context=self.context, reuse=reuse, full_reuse=full_reuse, queue=queue, prefix_folder=prefix_folder
         )
-        self.prefetcher = SkillPrefetcher(bank, base.device, prefetch)
         self._adding = Lock()
 
     def _local_engine(self, **options: Any) -> LocalEngine:
@@ -229,7 +225,7 @@ class Runtime:
         model, bank, router, made = connected(
             url, base=base, eyes=eyes, engine=engine, skills=skills, context=context, **options
         )
-        return cls(model, bank, router, prefetch=False, engine=made)
+        return cls(model, bank, router, engine=made)
 
     def __reduce__(self) -> str:
         raise TypeError("a Runtime cannot be pickled or copied: load it in each process, with Runtime.load(…)")

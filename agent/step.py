@@ -183,7 +183,6 @@ class Step:
         weighed: The openings that it weighed; None for none.
         asked: Required arguments that the user did not provide, where the outcome is `ask`.
         open_tools: Tools that it could call, where the guard left it some only; None where it left all.
-        prefetched: Skills that the bank began to read in the background during the step.
         ungrounded: Argument values of an `ungrounded` step that nobody gave.
         flaws: What is wrong with a `flawed` answer.
     """
@@ -202,7 +201,6 @@ class Step:
     weighed: Weighed | None = None
     asked: tuple[str, ...] = ()
     open_tools: tuple[str, ...] | None = None
-    prefetched: tuple[str, ...] = ()
     ungrounded: tuple[UngroundedValue, ...] = ()
     flaws: tuple[AnswerFlaw, ...] = ()
 

@@ -40,7 +40,6 @@ from loraloop.agent.events import (
     Event,
     Gated,
     Planned,
-    Prefetched,
     Refused,
     Routed,
     RunFinished,
@@ -67,7 +66,6 @@ from loraloop.agent.loop.values import ValueCheck
 from loraloop.agent.loop.write import UNENFORCED, StepText, Writer
 from loraloop.agent.result import RunResult
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.skills.prefetch import RunPrefetcher
 from loraloop.agent.skills.threads import exit_waits, until_exit
 from loraloop.agent.step import CONTRADICTION, AnswerFlaw, Decision, Step, StopReason, Weighed
 from loraloop.agent.tools.approval import Approver
@@ -159,7 +157,6 @@ class Run:
         self._gates = Gates(runtime, job.guard, guard, self.id)
         self._filter = ToolFilter(runtime, job.guard, guard, tools, choice_of(job.policy.tool_choice))
         self._compactor = Compactor(self._chat, runtime.context, job.limits.free(runtime.context))
-        self._prefetcher = RunPrefetcher(runtime.prefetcher)
 
     def cancel(self) -> None:
         """Ends the run at its next token, or while a tool runs."""
@@ -241,8 +238,6 @@ class Run:
             yield SkillActivated(
                 self.id, plan.index, decision.skill, author.slot, activation=author.activation, microseconds=took
             )
-            begun = self._prefetcher.routed(decision.names, decision.route.runners_up)
-            yield from self._prefetch_event(plan.index, "runner_up", begun)
             limit = yield from self._writer.write(written, text)
             out = written.output
             outcome = self._judge(plan, contract, out, limit)
@@ -541,7 +536,6 @@ class Run:
             self._pause(now)
             return None
         self._journal.written(now)
-        yield from self._prefetch_event(step.index, "tool", self._prefetcher.acting())
         self._executor.deadline = self._deadline
         return (yield from self._executor.run(self._trunk, step.index, calls, clock))
 
@@ -569,8 +563,7 @@ class Run:
             next.retry = Retry(step.decision) if any(record.retry for record in records) else None
             next.repair, next.ask = draft.repair, outcome.ask
             next.first = next.first and outcome.again
-        begun = dict.fromkeys((*step.prefetched, *self._prefetcher.begun))
-        step = replace(step, calls=tuple(records), ms=draft.clock.added(step.ms), prefetched=tuple(begun))
+        step = replace(step, calls=tuple(records), ms=draft.clock.added(step.ms))
         self.steps.append(step)
         self._journal.stepped(self.checkpoint())
         yield StepFinished(self.id, step)
@@ -680,11 +673,6 @@ class Run:
         """When the run must end, as a time of `time.monotonic()`; None for no deadline."""
         deadline = self._job.limits.deadline
         return None if deadline is None else self._began + deadline
-
-    def _prefetch_event(self, index: int, reason: str, begun: tuple[str, ...]) -> Iterator[Event]:
-        """An event for the skills that are being loaded ahead, if there are any."""
-        if begun:
-            yield Prefetched(self.id, index, begun, reason)
 
     def _value_of(self, ending: Ending) -> Any:
         """The value of the output under the run's output type; None where it has none."""

@@ -16,7 +16,7 @@ ABSENT = "(absent)"
 """Stands for a step, a call or a setting that one of the two traces does not have."""
 
 _SETTINGS = ("limits", "policy", "sampling", "guard", "output", "python")
-_NOT_OF_STEPS = ("index", "calls", "tokens", "ms", "prefetched")
+_NOT_OF_STEPS = ("index", "calls", "tokens", "ms")
 _NOT_OF_CALLS = ("ms", "id", "source", "approval", "at_least_once")
 _NOT_OF_END = ("messages", "value", "receipts", "compactions", "ms", "gates", "planned")
 

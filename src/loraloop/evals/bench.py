@@ -65,7 +65,7 @@ class Bench:
         bank = Bank(base, slots=1, rank=rank)
         if loaded is not None:
             self.name = bank.add(loaded)
-        self.runtime = Runtime(base, bank, Unrouted(), prefetch=False)
+        self.runtime = Runtime(base, bank, Unrouted())
         self._max_tokens = max_tokens
 
     def read(self, messages: Sequence[Message]) -> float | None:

@@ -59,7 +59,6 @@ def timeless(steps: tuple[Step, ...]) -> list[Step]:
             step,
             ms={},
             tokens=replace(step.tokens, prefilled=0, reused=0),
-            prefetched=(),
             calls=tuple(replace(call, ms=0.0, approval="") for call in step.calls),
         )
         for step in steps

@@ -125,7 +125,6 @@ def bare(result: RunResult[Any]) -> RunResult[Any]:
         replace(
             step,
             ms={},
-            prefetched=(),
             tokens=replace(step.tokens, prefilled=0, reused=0),
             weighed=step.weighed and replace(step.weighed, probability=round(step.weighed.probability, 4)),
             calls=tuple(replace(call, ms=0.0) for call in step.calls),

@@ -268,6 +268,6 @@ def test_the_events_of_refusals_and_of_steps_that_wait_are_in_a_trace() -> None:
     agent.run_sync("How is Oslo?", guard=Guard(allow=[]))
     seen |= {event.type for event in tracer.last.events}
     assert seen == {event.__name__ for event in EVENTS} - {
-        "TokenGenerated", "HookFailed", "Compacted", "Prefetched", "ToolCallStarted", "ToolCallFinished", "Ungrounded",
+        "TokenGenerated", "HookFailed", "Compacted", "ToolCallStarted", "ToolCallFinished", "Ungrounded",
         "AnswerFlawed",
     }  # fmt: skip
