@@ -30,14 +30,14 @@ Line = tuple[Message, list[int] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a run was asked, as far as that is data.
+class RunRequest:
+    """The request of a run, as far as it is data.
 
     Attributes:
         prompt: What the user said.
         passages: The passages that the request came with, found ones too.
         skill: The forced first choice.
-        tool_choice: Given instead of the policy's.
+        tool_choice: The tool choice that replaces the policy's.
         objects: Names of the options that are no data: whoever resumes the run gives them again.
         architecture: Fingerprint of the base, in whose tokens the transcript is.
     """
@@ -209,7 +209,7 @@ class Checkpoint:
     """
 
     run_id: str
-    asked: Asked
+    asked: RunRequest
     lines: tuple[Line, ...]
     steps: tuple[Step, ...]
     state: RunState

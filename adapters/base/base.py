@@ -37,7 +37,7 @@ from loraloop.adapters.base.loading.folders import cache_folder
 from loraloop.adapters.base.loading.gguf_source import GGUFSource
 from loraloop.adapters.base.loading.hf_source import HFSource
 from loraloop.adapters.base.loading.quantize import TILED, check_form, default_form
-from loraloop.adapters.base.loading.source import BaseSource, damage_told
+from loraloop.adapters.base.loading.source import BaseSource, damage_explained
 from loraloop.adapters.base.prompting import READING, Prompting
 from loraloop.adapters.base.tokenizer import Tokenizer
 from loraloop.kernels.cpu import native
@@ -117,7 +117,7 @@ class Base:
         if _made(plain) and not (library is not None and serves(read_card(plain).config)):
             return cls.open(plain, where)
         path = path or fetch(CATALOG[name], root, progress)
-        with damage_told(path):
+        with damage_explained(path):
             source: BaseSource = GGUFSource(path) if path.is_file() else HFSource(path)
             check_form(form, source.config, where)
             tiled = library is not None and serves(source.config)

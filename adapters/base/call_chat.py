@@ -70,7 +70,7 @@ class CallChat(Chat):
         calls = self._read_off(head, tail)
         special = tuple(sorted((name, id) for name, id in tokenizer.special.items() if name in calls.parts))
         self.calls: CallFormat = replace(calls, special=special)
-        shown = self._render([_said("user", _MARK), _asked(1), _result(_OTHER)], False)
+        shown = self._render([_message("user", _MARK), _calls_message(1), _result(_OTHER)], False)
         before, _, after = shown.partition(_OTHER)
         before = before.rpartition(calls.end + tail)[2]
         if before and after and _NAME not in before + after:
@@ -98,8 +98,8 @@ class CallChat(Chat):
 
     def _listing(self, instructions: str, tools: Sequence[dict[str, Any]]) -> tuple[str, str]:
         """What stands around the instructions where a transcript begins with tools."""
-        user = [_said("user", _OTHER)]
-        begins = [[_said("system", _MARK), *user], user] if instructions else [user]
+        user = [_message("user", _OTHER)]
+        begins = [[_message("system", _MARK), *user], user] if instructions else [user]
         for messages in begins:
             try:
                 shown = self._render(messages, False, tools)
@@ -117,11 +117,11 @@ class CallChat(Chat):
 
     def _read_off(self, head: str, tail: str) -> CallFormat:
         """The format of calls, which stand between an assistant's head and tail."""
-        user = _said("user", _MARK)
+        user = _message("user", _MARK)
         texts = []
         for count in (1, 2):
             try:
-                whole = self._render([user, _asked(count)], False)
+                whole = self._render([user, _calls_message(count)], False)
             except BaseModelError:
                 break  # some write one call at a time
             _, opened, text = whole.rpartition(head)
@@ -140,11 +140,11 @@ class CallChat(Chat):
         return CallFormat(begin, only["middle"], end, between, f",{only['item']}", f":{only['key']}")
 
 
-def _said(role: str, content: str) -> dict[str, Any]:
+def _message(role: str, content: str) -> dict[str, Any]:
     return {"role": role, "content": content}
 
 
-def _asked(count: int) -> dict[str, Any]:
+def _calls_message(count: int) -> dict[str, Any]:
     """An assistant's message of so many calls."""
     function = {"name": _NAME, "arguments": {"k1": 1, "k2": 2}}
     calls = [{"id": CALL_ID, "type": "function", "function": function} for _ in range(count)]

@@ -33,7 +33,7 @@ from typing import Any
 from loraloop.adapters.skill.contracts import answer_of, code_of, verdict_of
 from loraloop.agent.step import AnswerFlaw, StopReason
 from loraloop.agent.tools.calls import PYTHON, UngroundedValue, call_key, clip
-from loraloop.agent.tools.grounding import said_by
+from loraloop.agent.tools.grounding import ungrounded_error
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.tools.calls import MOST_ASKED, Ask, Call, parse_step
 from loraloop.tool_schemas.tools.tool import Tool
@@ -199,11 +199,13 @@ def _calls(text: str, facts: Facts) -> Outcome:
 def _ungrounded(text: str, values: tuple[UngroundedValue, ...], facts: Facts) -> Outcome:
     """Calls on values that nobody gave: the step is written again once, then the user is asked for the values."""
     if not facts.rewritten and facts.repairs:
-        return Outcome("ungrounded", keep=False, again=True, error=said_by(values), ungrounded=values)
+        return Outcome("ungrounded", keep=False, again=True, error=ungrounded_error(values), ungrounded=values)
     if facts.asks:
         names = tuple(dict.fromkeys(value.argument for value in values))[:MOST_ASKED]
-        return Outcome("ungrounded", keep=False, mask=True, ask=names, error=said_by(values), ungrounded=values)
-    dropped = _invalid(text, clip(said_by(values)), replace(facts, repairs=0), facts.required)
+        return Outcome(
+            "ungrounded", keep=False, mask=True, ask=names, error=ungrounded_error(values), ungrounded=values
+        )
+    dropped = _invalid(text, clip(ungrounded_error(values)), replace(facts, repairs=0), facts.required)
     return replace(dropped, name="ungrounded", ungrounded=values)
 
 

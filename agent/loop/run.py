@@ -21,13 +21,13 @@ from typing import Any, Literal
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
 from loraloop.agent.checkpoint import (
-    Asked,
     Checkpoint,
     Ending,
     GuardState,
     NextStep,
     PendingStep,
     Retry,
+    RunRequest,
     RunState,
     Spent,
 )
@@ -601,7 +601,7 @@ class Run:
         architecture = self._runtime.base.fingerprints.architecture
         return Checkpoint(
             run_id=self.id,
-            asked=Asked(self._job.prompt, self._job.passages, architecture=architecture),
+            asked=RunRequest(self._job.prompt, self._job.passages, architecture=architecture),
             lines=tuple((span.message, trunk.ids[span.start : span.end]) for span in trunk.messages),
             steps=tuple(self.steps),
             state=self.state,

@@ -10,7 +10,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.checkpoint import Asked
+from loraloop.agent.checkpoint import RunRequest
 from loraloop.agent.loop.job import Journal
 from loraloop.agent.sessions.rows import (
     Place,
@@ -79,7 +79,7 @@ class SessionJournal(Journal):
         lease: Lease | None = None,
     ) -> None:
         self.interrupted = interrupted
-        self.asked = Asked("")
+        self.asked = RunRequest("")
         self._store = store
         self._lease = lease
         self._session = session

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.checkpoint import Asked, Checkpoint, Line, PendingStep, RunState
+from loraloop.agent.checkpoint import Checkpoint, Line, PendingStep, RunRequest, RunState
 from loraloop.agent.result import RunResult
 from loraloop.agent.sessions.store import Transaction
 from loraloop.agent.step import Step
@@ -187,7 +187,7 @@ def last_run(database: Transaction, session: str) -> tuple[int, str, str]:
     if row is None:
         return 0, "", ""
     try:
-        architecture: str = loaded(Asked, row[1], "what the last run was asked").architecture
+        architecture: str = loaded(RunRequest, row[1], "what the last run was asked").architecture
     except SessionError:  # the tokens of the transcript are made anew
         architecture = ""
     return row[0], architecture, row[2] or ""
@@ -232,7 +232,7 @@ def turns_of(database: Transaction, session: str) -> tuple[SessionTurn, ...]:
             read = loaded(RunResult, result, f"the result of run {run} of session {session!r}")
             done = replace(read, messages=final, steps=steps)
         over = None if ended is None else moment(ended)
-        prompt = loaded(Asked, asked, f"the request of run {run} of session {session!r}").prompt
+        prompt = loaded(RunRequest, asked, f"the request of run {run} of session {session!r}").prompt
         calls = calls_of(database, session, run)
         turns.append(
             SessionTurn(
@@ -298,7 +298,7 @@ def interrupted_of(database: Transaction, session: str) -> Checkpoint | None:
         lines = (*lines, line)
     return Checkpoint(
         run_id=run_id,
-        asked=loaded(Asked, asked, f"the request {where}"),
+        asked=loaded(RunRequest, asked, f"the request {where}"),
         lines=lines,
         steps=steps_of(database, session, run),
         state=loaded(RunState, state, f"the state {where}"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from loraloop.agent.checkpoint import Asked
+from loraloop.agent.checkpoint import RunRequest
 from loraloop.agent.loop.job import NO_JOURNAL, Journal
 from loraloop.tool_schemas.errors import InputError, SessionError
 
@@ -59,13 +59,13 @@ def in_session(
     if not prompt.strip() and not added:
         raise SessionError(f"session {session.id!r} has no interrupted run to go on with: give a prompt")
     skill, tool_choice = options.get("skill"), options.get("tool_choice")
-    journal.asked = Asked(
+    journal.asked = RunRequest(
         "", skill=_plain(skill), tool_choice=_plain(tool_choice), objects=objects, architecture=architecture
     )
     return journal, prompt, {**options, "messages": (*journal.history, *added)}
 
 
-def _filled(asked: Asked, architecture: str, objects: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+def _filled(asked: RunRequest, architecture: str, objects: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
     """The options of a run that is resumed: what it was asked, and what was given again."""
     if asked.architecture != architecture:
         raise SessionError(
@@ -99,7 +99,7 @@ def after_approval(
         return NO_JOURNAL
     journal = _found(store, session).journal("", approval=True)
     objects = tuple(name for name in _OBJECTS if options.get(name) is not None)
-    journal.asked = Asked("", objects=objects, architecture=architecture)
+    journal.asked = RunRequest("", objects=objects, architecture=architecture)
     return journal
 
 

@@ -57,8 +57,8 @@ class StepOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked(Generic[R]):
-    """What a step is asked: the user's words and what they are about, what may be written, and how that is read."""
+class SkillCall(Generic[R]):
+    """One call of a skill: its input, the form of its output, and the function that reads the output."""
 
     prompt: str
     term: Term | None
@@ -113,7 +113,7 @@ class SkillFunction(Generic[R]):
 
     def from_json(self, arguments: Mapping[str, Any], **how: Unpack[StepOptions]) -> R:
         """Runs the skill on arguments as JSON data, as the tool's schema says; fields are named like the parameters."""
-        return self._run(self._asked(**arguments), how)
+        return self._run(self._call(**arguments), how)
 
     async def arun(self, *arguments: Any, **options: Any) -> R:
         """Runs the skill without blocking the event loop, with the arguments of a call. Cancelling it ends the step."""
@@ -125,7 +125,7 @@ class SkillFunction(Generic[R]):
 
         def run() -> R:
             how["cancelled"] = cancelled
-            return self._run(self._asked(*arguments, **options), how)
+            return self._run(self._call(*arguments, **options), how)
 
         return await awaited(run, gone.set)
 
@@ -154,10 +154,10 @@ class SkillFunction(Generic[R]):
         """The fields that all results have."""
         return {"skill": self.name, "text": wrote.text, "tokens": wrote.tokens, "ms": wrote.ms}
 
-    def _asked(self, *arguments: Any, **named: Any) -> Asked[R]:
+    def _call(self, *arguments: Any, **named: Any) -> SkillCall[R]:
         raise NotImplementedError
 
-    def _run(self, asked: Asked[R], how: StepOptions) -> R:
+    def _run(self, asked: SkillCall[R], how: StepOptions) -> R:
         if not isinstance(asked.prompt, str):
             raise InputError(f"{type(asked.prompt).__name__} is not text: give the skill {self.name!r} a str")
         timeout, threshold = how.get("timeout"), how.get("threshold")
@@ -191,7 +191,7 @@ class SkillFunction(Generic[R]):
                 progress(written)
         raise AssertionError("a step must end with its output")
 
-    def _read(self, asked: Asked[R], wrote: StepOutput, max_tokens: int, timeout: float | None) -> R:
+    def _read(self, asked: SkillCall[R], wrote: StepOutput, max_tokens: int, timeout: float | None) -> R:
         if wrote.reason == "cancelled":
             raise LimitError(f"the step of skill {self.name!r} was cancelled")
         if wrote.reason == "deadline":

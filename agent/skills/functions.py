@@ -18,7 +18,7 @@ from loraloop.adapters.skill.contracts import (
 from loraloop.agent.engine.step import StepOutput
 from loraloop.agent.loop.transcript import as_passages, as_tools
 from loraloop.agent.output_type import OutputType
-from loraloop.agent.skills.function import Asked, SkillFunction, StepOptions
+from loraloop.agent.skills.function import SkillCall, SkillFunction, StepOptions
 from loraloop.agent.skills.results import AnswerResult, CallsResult, CodeResult, TextResult, VerdictResult
 from loraloop.agent.tools.tool_choice import check_names_free, choice_of, forms_of, strict_form
 from loraloop.router.decision import NONE
@@ -46,9 +46,9 @@ class AnswerFunction(SkillFunction[AnswerResult]):
             ContextLengthError: They do not fit.
             LimitError: The answer does not fit into `max_tokens`, or took longer than `timeout`.
         """
-        return self._run(self._asked(question, passages), how)
+        return self._run(self._call(question, passages), how)
 
-    def _asked(self, question: str, passages: Sequence[AnyPassage]) -> Asked[AnswerResult]:
+    def _call(self, question: str, passages: Sequence[AnyPassage]) -> SkillCall[AnswerResult]:
         if isinstance(passages, str | Mapping | Passage):
             raise InputError("passages is one passage: give a list of them")
         documents = as_passages(passages)
@@ -68,7 +68,7 @@ class AnswerFunction(SkillFunction[AnswerResult]):
                 no_answer_from=wrote.threshold,
             )
 
-        return Asked(question, JsonSchema(answer_schema(known)), read, documents)
+        return SkillCall(question, JsonSchema(answer_schema(known)), read, documents)
 
 
 class CallsFunction(SkillFunction[CallsResult]):
@@ -100,15 +100,15 @@ class CallsFunction(SkillFunction[CallsResult]):
             ContextLengthError: They do not fit.
             LimitError: The calls do not fit into `max_tokens`, or took longer than `timeout`.
         """
-        return self._run(self._asked(request, tools, tool_choice, max_calls), how)
+        return self._run(self._call(request, tools, tool_choice, max_calls), how)
 
-    def _asked(
+    def _call(
         self,
         request: str,
         tools: Sequence[AnyTool],
         tool_choice: str | Mapping[str, Any] = "auto",
         max_calls: int = 8,
-    ) -> Asked[CallsResult]:
+    ) -> SkillCall[CallsResult]:
         offered, choice = as_tools(tools), choice_of(tool_choice)
         if not offered:
             raise InputError(f"skill {self.name!r} calls tools, and there are none: give tools=[…]")
@@ -127,7 +127,7 @@ class CallsFunction(SkillFunction[CallsResult]):
             common = self._common(wrote)
             return CallsResult(**common, calls=calls, no_call=wrote.weighed, no_call_from=wrote.threshold)
 
-        return Asked(request, form.term, read, tools=offered)
+        return SkillCall(request, form.term, read, tools=offered)
 
 
 class CodeFunction(SkillFunction[CodeResult]):
@@ -143,11 +143,11 @@ class CodeFunction(SkillFunction[CodeResult]):
             SchemaError: No program that parses was found.
             LimitError: It does not fit into `max_tokens`, or took longer than `timeout`.
         """
-        return self._run(self._asked(request), how)
+        return self._run(self._call(request), how)
 
-    def _asked(self, request: str) -> Asked[CodeResult]:
+    def _call(self, request: str) -> SkillCall[CodeResult]:
         term = Lark(code_grammar(self._runtime.base.tokenizer.joins_fences), python=True)
-        return Asked(request, term, lambda wrote: CodeResult(**self._common(wrote), code=code_of(wrote.text)))
+        return SkillCall(request, term, lambda wrote: CodeResult(**self._common(wrote), code=code_of(wrote.text)))
 
 
 class VerdictFunction(SkillFunction[VerdictResult]):
@@ -162,9 +162,9 @@ class VerdictFunction(SkillFunction[VerdictResult]):
             InputError: An empty text.
             ContextLengthError: It does not fit.
         """
-        return self._run(self._asked(text), how)
+        return self._run(self._call(text), how)
 
-    def _asked(self, text: str) -> Asked[VerdictResult]:
+    def _call(self, text: str) -> SkillCall[VerdictResult]:
         def read(wrote: StepOutput) -> VerdictResult:
             verdict = verdict_of(wrote.text)
             chance = float(verdict.unsafe) if wrote.weighed is None else wrote.weighed
@@ -176,7 +176,7 @@ class VerdictFunction(SkillFunction[VerdictResult]):
                 threshold=wrote.threshold,
             )
 
-        return Asked(text, JsonSchema(verdict_schema()), read)
+        return SkillCall(text, JsonSchema(verdict_schema()), read)
 
 
 class TextFunction(SkillFunction[TextResult[Any]]):
@@ -206,9 +206,9 @@ class TextFunction(SkillFunction[TextResult[Any]]):
             SchemaError: The type cannot be enforced, or no value of it was found.
             LimitError: A value does not fit into `max_tokens`. Text that does not is returned as it is, not `complete`.
         """
-        return self._run(self._asked(prompt, output_type), how)
+        return self._run(self._call(prompt, output_type), how)
 
-    def _asked(self, prompt: str, output_type: Any = None) -> Asked[TextResult[Any]]:
+    def _call(self, prompt: str, output_type: Any = None) -> SkillCall[TextResult[Any]]:
         if output_type is None and self.name != NONE:
             output_type = self._runtime.text_schema(self.name)
         output = OutputType.of(output_type)
@@ -216,7 +216,7 @@ class TextFunction(SkillFunction[TextResult[Any]]):
         def read(wrote: StepOutput) -> TextResult[Any]:
             return TextResult(**self._common(wrote), value=output.read(wrote.text), complete=wrote.whole)
 
-        return Asked(prompt, output.term, read)
+        return SkillCall(prompt, output.term, read)
 
 
 FUNCTIONS: dict[str, type[SkillFunction[Any]]] = {

@@ -18,7 +18,7 @@ def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
     }
 
 
-def _said(description: str) -> dict[str, Any]:
+def _text(description: str) -> dict[str, Any]:
     return {**_TEXT, "description": description}
 
 
@@ -42,7 +42,7 @@ _TOOL = _object(
 PARAMETERS: dict[str, dict[str, Any]] = {
     "answer": _object(
         {
-            "question": _said("The question"),
+            "question": _text("The question"),
             "passages": {
                 "type": "array",
                 "items": _PASSAGE,
@@ -53,13 +53,13 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     ),
     "calls": _object(
         {
-            "request": _said("What the user wants"),
+            "request": _text("What the user wants"),
             "tools": {"type": "array", "items": _TOOL, "minItems": 1, "description": "Tools that may be called"},
         }
     ),
-    "code": _object({"request": _said("What the program has to do")}),
-    "verdict": _object({"text": _said("The text to judge")}),
-    "text": _object({"prompt": _said("What is asked")}),
+    "code": _object({"request": _text("What the program has to do")}),
+    "verdict": _object({"text": _text("The text to judge")}),
+    "text": _object({"prompt": _text("What is asked")}),
 }
 """What the tool of each contract takes."""
 RETURNS: dict[str, dict[str, Any]] = {

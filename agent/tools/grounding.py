@@ -83,7 +83,7 @@ def ungrounded(call: Call, tool: Tool, sources: Sources) -> tuple[UngroundedValu
     return Grounding(sources).ungrounded(call, tool)
 
 
-def said_by(values: Sequence[UngroundedValue]) -> str:
+def ungrounded_error(values: Sequence[UngroundedValue]) -> str:
     """One sentence for the model about values from nowhere."""
     named = list(dict.fromkeys(map(str, values)))
     it, them = ("it", "it") if len(named) == 1 else ("them", "them")

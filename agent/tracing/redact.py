@@ -61,11 +61,12 @@ def _changed(trace: dict[str, Any], over: Callable[[Any], Any], error: Callable[
             return {name: walk(item, name) for name, item in value.items()}
         return [walk(item) for item in value] if isinstance(value, list) else value
 
-    def said(name: str, value: Any) -> Any:
+    def changed(name: str, value: Any) -> Any:
         known = name in _NAMES or isinstance(value, int | float | None)
         return value if known else over(value)
 
     events = [
-        {**each, "data": {name: said(name, value) for name, value in each["data"].items()}} for each in trace["events"]
+        {**each, "data": {name: changed(name, value) for name, value in each["data"].items()}}
+        for each in trace["events"]
     ]
     return {**trace, **{name: walk(trace[name], name) for name in _PARTS}, "events": events}

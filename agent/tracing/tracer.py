@@ -199,15 +199,15 @@ def settings_used(job: Job, seed: int | None) -> SettingsUsed:
     sampling = {**asdict(job.sampling), "seed": seed if job.sampling.seed is None else job.sampling.seed}
     return SettingsUsed(
         limits=dict(plain(job.limits)),
-        policy=_said(job.policy),
+        policy=_settings(job.policy),
         sampling=sampling,
-        guard=_said(job.guard),
+        guard=_settings(job.guard),
         output=_output(job.output),
         python=job.python is not None,
     )
 
 
-def _said(settings: Policy | Guard) -> dict[str, Any]:
+def _settings(settings: Policy | Guard) -> dict[str, Any]:
     values = {each.name: getattr(settings, each.name) for each in fields(settings)}
     return {name: _function(value) if callable(value) else as_data(value) for name, value in values.items()}
 

@@ -53,7 +53,7 @@ class McpOptions:
             raise InputError("timeout and start_timeout are seconds above 0, max_bytes is a number of bytes above 0")
 
 
-class McpOptionsGiven(TypedDict, total=False):
+class McpOptionsDict(TypedDict, total=False):
     """The options as keyword arguments."""
 
     name: str
@@ -68,7 +68,7 @@ class McpOptionsGiven(TypedDict, total=False):
     trusted: bool
 
 
-def options_of(options: McpOptionsGiven) -> McpOptions:
+def options_of(options: McpOptionsDict) -> McpOptions:
     """Options from keywords.
 
     Raises:

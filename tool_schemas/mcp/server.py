@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError, ToolError, unknown
 from loraloop.tool_schemas.jsontext import dumps
-from loraloop.tool_schemas.mcp.options import McpOptions, McpOptionsGiven, options_of
+from loraloop.tool_schemas.mcp.options import McpOptions, McpOptionsDict, options_of
 from loraloop.tool_schemas.mcp.session import McpSession
 from loraloop.tool_schemas.mcp.transport import Http, Stdio
 from loraloop.tool_schemas.tools.tool import Tool, check_names
@@ -76,7 +76,7 @@ class McpServer:
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
-        **options: Unpack[McpOptionsGiven],
+        **options: Unpack[McpOptionsDict],
     ) -> McpServer:
         """A server that runs as a child process.
 
@@ -94,7 +94,7 @@ class McpServer:
         return cls(Stdio(command, tuple(args), dict(env or {}), cwd), options_of(options))
 
     @classmethod
-    def http(cls, url: str, headers: Mapping[str, str] | None = None, **options: Unpack[McpOptionsGiven]) -> McpServer:
+    def http(cls, url: str, headers: Mapping[str, str] | None = None, **options: Unpack[McpOptionsDict]) -> McpServer:
         """A server at a URL, over streamable HTTP.
 
         Args:
@@ -186,7 +186,7 @@ class McpServer:
         session = self._connected()
         if session.inside:
             raise InputError("on_change runs in the MCP session's thread and must not wait for a call of that server")
-        future = session.submit(lambda client: self._asked(client, name, arguments, timeout))
+        future = session.submit(lambda client: self._answer(client, name, arguments, timeout))
         try:
             return future.result()
         except BaseException:
@@ -197,10 +197,10 @@ class McpServer:
         self, name: str, arguments: Mapping[str, Any] | None = None, timeout: float | None = None
     ) -> Any:
         """Calls a tool from an event loop; cancelling the task cancels the call at the server."""
-        future = self._connected().submit(lambda client: self._asked(client, name, arguments, timeout))
+        future = self._connected().submit(lambda client: self._answer(client, name, arguments, timeout))
         return await asyncio.wrap_future(future)
 
-    async def _asked(
+    async def _answer(
         self, client: Client, name: str, arguments: Mapping[str, Any] | None, timeout: float | None
     ) -> Any:
         import anyio

@@ -108,7 +108,7 @@ class McpSession:
             except asyncio.CancelledError:
                 raise
             except Exception as error:
-                _settle(out, self._told(error))
+                _settle(out, self._explained(error))
             else:
                 with suppress(InvalidStateError):
                     out.set_result(result)
@@ -132,7 +132,7 @@ class McpSession:
             asyncio.run(self._main())
             problem = self._over()
         except BaseException as error:
-            problem = self._told(error)
+            problem = self._explained(error)
         with self._lock:
             self._client = self._loop = None
             self._why = str(problem)
@@ -151,7 +151,7 @@ class McpSession:
             "see that it speaks MCP, or give it a longer start_timeout"
         )
 
-    def _told(self, error: BaseException) -> LoraloopError:
+    def _explained(self, error: BaseException) -> LoraloopError:
         """What went wrong, in a line."""
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
@@ -236,7 +236,9 @@ class McpSession:
                 with anyio.fail_after(self._start_timeout):
                     self._listed(await self._list(client), self.label)
             except Exception as error:
-                _log.warning("MCP server %r: its tools could not be listed again: %s", self.label, self._told(error))
+                _log.warning(
+                    "MCP server %r: its tools could not be listed again: %s", self.label, self._explained(error)
+                )
 
     async def _list(self, client: Client) -> list[mcp_types.Tool]:
         """Every page of the tool list."""

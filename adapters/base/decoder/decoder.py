@@ -159,7 +159,7 @@ class Decoder:
         attend = self.attention(plan)
         h = self.embed(flat)
         if any(row.before is not None for row in rows):
-            h = self._with_given(rows, h)
+            h = self._with_embeddings(rows, h)
         kept = {0: h} if 0 in keep else {}
 
         def product(index: int, group: str, x: Tensor) -> Tensor:
@@ -204,7 +204,7 @@ class Decoder:
         logits = self.head(hidden).float()
         return logits if self.config.scales.logits == 1.0 else logits / self.config.scales.logits
 
-    def _with_given(self, rows: Sequence[Row], h: Tensor) -> Tensor:
+    def _with_embeddings(self, rows: Sequence[Row], h: Tensor) -> Tensor:
         """Embeddings h of all rows' tokens, with those that rows bring themselves before them."""
         parts: list[Tensor] = []
         start = 0

@@ -70,7 +70,7 @@ class BaseSource(Protocol):
 
 
 @contextmanager
-def damage_told(path: Path) -> Iterator[None]:
+def damage_explained(path: Path) -> Iterator[None]:
     """Whatever a damaged file makes its readers raise becomes an error that says so.
 
     Raises:

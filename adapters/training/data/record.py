@@ -135,7 +135,7 @@ def completed(
     """
     if text is None or (isinstance(text, str) and not text.strip()):
         raise RecordError("empty completion", "the completion is empty: give the text that the skill should write")
-    if contract == "calls" and (asked := _asked(text)):
+    if contract == "calls" and (asked := _names_asked(text)):
         return dumps({"ask": asked}), {"calls": [], "ask": asked}
     if contract == "calls":
         calls = calls_of(text if isinstance(text, str) else json.dumps(text))
@@ -175,7 +175,7 @@ def ordered(value: Any, schema: Mapping[str, Any]) -> Any:
     return value
 
 
-def _asked(value: Any) -> list[str] | None:
+def _names_asked(value: Any) -> list[str] | None:
     """The arguments that a step asks for, where it asks in place of calling."""
     if isinstance(value, str):
         try:

@@ -15,8 +15,8 @@ import numpy as np
 from loraloop.adapters.skill import contracts
 from loraloop.adapters.skill.contracts import calls_of
 from loraloop.adapters.training.data.example import Example
-from loraloop.adapters.training.scoring.asked import asked_names, defines, parsed
 from loraloop.adapters.training.scoring.call_match import mistake
+from loraloop.adapters.training.scoring.requested_names import defines, parsed, requested_names
 from loraloop.tool_schemas.errors import InputError, SchemaError
 
 Runs = Callable[[str], bool]
@@ -159,7 +159,7 @@ def _code(pairs: Pairs, runs: Runs | None) -> dict[str, float]:
     for example, output in pairs:
         code = parsed(output)
         valid.append(code is not None)
-        if names := asked_names(example):
+        if names := requested_names(example):
             defining.append((defines(output, names), code is not None))
         if tests := example.gold.get("tests", ""):
             passed.append(bool(runs and code is not None and runs(f"{code}\n\n{tests}\n")))

@@ -96,11 +96,11 @@ class Endpoint:
         path = self.folder / f"{hashlib.sha256(asked.encode()).hexdigest()[:40]}.json"
         if path.is_file():
             return str(json.loads(path.read_text(encoding="utf-8"))["completion"])
-        text = self._asked(client, body)
+        text = self._completion(client, body)
         write_text(path, json.dumps({"request": body, "completion": text}, ensure_ascii=False))
         return text
 
-    def _asked(self, client: Any, body: Mapping[str, Any]) -> str:
+    def _completion(self, client: Any, body: Mapping[str, Any]) -> str:
         import openai
 
         self._wait()

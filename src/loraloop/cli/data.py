@@ -217,7 +217,7 @@ def from_worlds(
     A step that was right is a record as it is; where one was wrong, the record says what is right there. Records are
     written while the runs go on: an interrupted command keeps what it had. The worlds' `tools.py` are run.
     """
-    from loraloop.improve.agents import AskedRun, ask_all, requests_of
+    from loraloop.improve.agents import WorldRun, ask_all, requests_of
     from loraloop.improve.worlds import open_worlds
 
     found = open_worlds(worlds)
@@ -231,7 +231,7 @@ def from_worlds(
     written = RecordFile(out, "text" if texts else "calls")
     done = 0
 
-    def each(run: AskedRun) -> None:
+    def each(run: WorldRun) -> None:
         nonlocal done
         done += 1
         written.add(run.states)

@@ -194,7 +194,7 @@ def measure(
         bench.read(record.messages)
         asked = {"base": (record.messages, term, False)}
         if told:
-            asked["base_told"] = (with_told(record.messages, told), term, False)
+            asked["base_told"] = (with_instruction(record.messages, told), term, False)
         asked["skill"] = (record.messages, term, True)
         if contract == "text" and term is not None:
             asked["skill_free"] = (record.messages, None, True)
@@ -251,7 +251,7 @@ def term_of(
     return Choice(tuple(choices)) if choices else None
 
 
-def with_told(messages: Sequence[Message], sentence: str) -> tuple[Message, ...]:
+def with_instruction(messages: Sequence[Message], sentence: str) -> tuple[Message, ...]:
     """The messages with a sentence in front of the system message's content."""
     from loraloop.adapters.base import Message
 

@@ -44,7 +44,7 @@ def counted(examples: Sequence[Example], outputs: Sequence[str], runs: Runs | No
 
 def _code(example: Example, output: str, runs: Runs | None) -> str:
     from loraloop.adapters.skill.contracts import code_of
-    from loraloop.adapters.training.scoring.asked import asked_names, defines, parsed
+    from loraloop.adapters.training.scoring.requested_names import defines, parsed, requested_names
 
     try:
         code_of(output)
@@ -53,7 +53,7 @@ def _code(example: Example, output: str, runs: Runs | None) -> str:
     code = parsed(output)
     if code is None:
         return "no Python"
-    if not defines(output, asked_names(example)):
+    if not defines(output, requested_names(example)):
         return "another definition"
     tests = example.gold.get("tests", "")
     return "" if runs is None or not tests or runs(f"{code}\n\n{tests}\n") else "fails its tests"

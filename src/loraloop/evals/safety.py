@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loraloop.evals.bench import with_told
+from loraloop.evals.bench import with_instruction
 from loraloop.evals.output_cache import OutputCache
 from loraloop.evals.skills import TOLD
 from loraloop.router.calibration import auroc
@@ -128,7 +128,7 @@ def ask(
         if trunk is not None and "base" in wanted:
             cache.put("base", each.id, **_row(bare.judge(trunk)))
         if "base_told" in wanted:
-            told = bare.read(with_told(each.messages, TOLD["safety"]))
+            told = bare.read(with_instruction(each.messages, TOLD["safety"]))
             cache.put("base_told", each.id, **_row(bare.judge(told)))
         gated.append(GateOutput(**_fields(cache.get("gate", each.id))))
         for peer, rows in others.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.skill.contracts import CATEGORIES
-from loraloop.evals.bench import Bench, runs_program, term_of, with_told
+from loraloop.evals.bench import Bench, runs_program, term_of, with_instruction
 from loraloop.evals.output_cache import OutputCache
 from loraloop.evals.reasons import counted, why_wrong
 from loraloop.tool_schemas.errors import InputError
@@ -168,7 +168,7 @@ def _ask(bench: Bench, example: Example, found: Mapping[str, Outputs], cache: Ou
     term = term_of(bench.runtime.base, example)
     read: dict[Sequence[Message], float | None] = {}
     for name, outputs in found.items():
-        messages = with_told(example.messages, TOLD[example.skill]) if name == "base_told" else example.messages
+        messages = with_instruction(example.messages, TOLD[example.skill]) if name == "base_told" else example.messages
         identity = _identity(example.id, messages, term)
         row = cache.get(name, identity)
         if row is None:

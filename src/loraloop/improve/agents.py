@@ -22,12 +22,12 @@ TOGETHER = 8
 SECONDS = 900.0
 """Most seconds of one turn: those of a batch wait for one another."""
 
-Asked = tuple[World, DeskRequest]
+RequestInWorld = tuple[World, DeskRequest]
 
 
 @dataclass(frozen=True, slots=True)
-class AskedRun:
-    """What came of a request.
+class WorldRun:
+    """The run of a request in a world.
 
     Attributes:
         row: See `evals.desk.runner.ask`: whether it is right, why not, and its transcript.
@@ -42,7 +42,7 @@ class AskedRun:
         return bool(self.row["right"])
 
 
-def requests_of(worlds: Sequence[World], count: int, seed: int, held_out: bool = False) -> list[Asked]:
+def requests_of(worlds: Sequence[World], count: int, seed: int, held_out: bool = False) -> list[RequestInWorld]:
     """So many requests of all worlds, each world's in turn; fewer where the worlds have no more.
 
     Args:
@@ -59,13 +59,13 @@ def requests_of(worlds: Sequence[World], count: int, seed: int, held_out: bool =
 
 def ask_all(
     runtime: Runtime,
-    requests: Sequence[Asked],
+    requests: Sequence[RequestInWorld],
     *,
     sampling: Sampling | None = None,
     documents: bool = True,
     together: int = TOGETHER,
-    each: Callable[[AskedRun], None] = lambda run: None,
-) -> list[AskedRun]:
+    each: Callable[[WorldRun], None] = lambda run: None,
+) -> list[WorldRun]:
     """Asks requests, each on a fresh state of its world; results are in their order.
 
     Args:
@@ -89,12 +89,12 @@ def ask_all(
             known[id(world)] = copy, made
         return known[id(world)]
 
-    def one(world: World, request: DeskRequest) -> AskedRun:
+    def one(world: World, request: DeskRequest) -> WorldRun:
         copy, agent = assistant(world)
         row, results = ask_results(agent, copy, request)
         shown = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in agent.tools]
         found = states_of(copy, request, results, shown, runtime.contract, row["right"])
-        run = AskedRun(row, tuple(found))
+        run = WorldRun(row, tuple(found))
         with lock:
             each(run)
         return run

@@ -26,7 +26,7 @@ from loraloop.adapters.skill.skill import Skill, SkillFolder
 from loraloop.adapters.training.improve.document import LONGEST, continued, inherited
 from loraloop.adapters.training.improve.journal import ImproveJournal, Lines
 from loraloop.adapters.training.improve.keep import Change, verdict
-from loraloop.improve.agents import Asked, AskedRun, ask_all, requests_of
+from loraloop.improve.agents import RequestInWorld, WorldRun, ask_all, requests_of
 from loraloop.improve.measures import Measured, frozen_records, measure_records, measure_requests
 from loraloop.improve.report import ImproveReport
 from loraloop.improve.worlds import open_worlds
@@ -154,7 +154,7 @@ class _Improvement:
         self.others = frozen_records(self.recipe, self.card.contract, order.others, header)
         self.own: list[dict[str, Any]] = []
         self.valid: list[Record] = []
-        self.held_out: list[Asked] = []
+        self.held_out: list[RequestInWorld] = []
         if order.traces is not None:
             self.own, self.valid = _traces(order, header)
         else:
@@ -232,7 +232,7 @@ class _Improvement:
             sampling = Sampling(temperature=self.order.temperature, seed=self.order.seed * 1000 + number)
             with self._work(f"round {number}: running {len(asked)} requests", len(left)) as step:
 
-                def keep(run: AskedRun) -> None:
+                def keep(run: WorldRun) -> None:
                     states = [state.record for state in run.states if state.contract == "calls"]
                     row = {name: run.row[name] for name in ("id", "kind", "right", "why", "seconds")}
                     done.put({**row, "records": states})

@@ -13,7 +13,7 @@ from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.adapters.training.improve.document import replay
 from loraloop.adapters.training.improve.journal import Lines
 from loraloop.adapters.training.recipe.gather import generator
-from loraloop.improve.agents import Asked, AskedRun, ask_all
+from loraloop.improve.agents import RequestInWorld, WorldRun, ask_all
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -69,12 +69,12 @@ def frozen_records(recipe: Mapping[str, Any], contract: str, count: int, header:
 
 
 def measure_requests(
-    runtime: Runtime, requests: Sequence[Asked], done: Lines, *, documents: bool, each: Callable[[], None]
+    runtime: Runtime, requests: Sequence[RequestInWorld], done: Lines, *, documents: bool, each: Callable[[], None]
 ) -> dict[str, dict[str, Any]]:
     """Asks requests greedily, but for those that were asked before; rows by id."""
     left = [(world, request) for world, request in requests if f"{world.name}/{request.id}" not in done]
 
-    def keep(run: AskedRun) -> None:
+    def keep(run: WorldRun) -> None:
         done.put({name: run.row[name] for name in ("id", "kind", "right", "why", "seconds")})
         each()
 

@@ -151,8 +151,8 @@ class Replying:
         if not request.messages or request.messages[-1].role not in ("user", "tool"):
             raise InputError("there is nothing to reply to: end with a user's message or a tool's result")
         self._runtime, self.request, self._hooks = runtime, request, hooks
-        self._policy = self._kept(request.policy)
-        self._job = self._asked(request.tools, self._policy)
+        self._policy = self._adjusted(request.policy)
+        self._job = self._job(request.tools, self._policy)
         self._run: Run | None = None
         self._cancelled = False
 
@@ -183,9 +183,9 @@ class Replying:
             else:
                 yield reply  # it is just this call that is wanted
                 return
-            job = self._asked(tools, policy)
+            job = self._job(tools, policy)
 
-    def _asked(self, tools: tuple[Tool, ...], policy: Policy) -> Job:
+    def _job(self, tools: tuple[Tool, ...], policy: Policy) -> Job:
         """What an agent with these tools is asked to do."""
         request, (*before, last) = self.request, self.request.messages
         limits = Limits(
@@ -241,7 +241,7 @@ class Replying:
             yield text  # a refusal
         return Reply(text=text, calls=result.calls, run=result, read=read, reused=reused)
 
-    def _kept(self, policy: Policy) -> Policy:
+    def _adjusted(self, policy: Policy) -> Policy:
         """The policy without what would leave the form that is asked for, or be done twice."""
         policy = replace(policy, repairs=0, thresholds=replace(policy.thresholds, mix=None))
         if self.request.retry and self.request.tools and policy.tool_choice == "auto" and not policy.skills:

@@ -36,13 +36,13 @@ def trace_tree(trace: Trace, full: bool = False) -> Tree:
     tree = Tree(Text.assemble(("run ", "bold"), (trace.run_id, "bold"), (f"  {facts}", "dim")), guide_style="dim")
     if full:
         for message in trace.messages:
-            tree.add(_said(message.role, message.content, full))
+            tree.add(_quoted(message.role, message.content, full))
         for passage in trace.passages:
-            tree.add(_said(f"[{passage.id}]", f"{passage.title}\n{passage.text}".strip(), full))
+            tree.add(_quoted(f"[{passage.id}]", f"{passage.title}\n{passage.text}".strip(), full))
     elif trace.prompt:
         for note in filter(is_date_note, trace.messages[-2:-1]):
-            tree.add(_said("note", note.content, full))
-        tree.add(_said("user", trace.prompt, full))
+            tree.add(_quoted("note", note.content, full))
+        tree.add(_quoted("user", trace.prompt, full))
     screens = {each.step: each.data for each in trace.events if each.type == "Screened"}
     add_steps(tree, trace.steps, screens, full)
     for event in trace.events:
@@ -77,7 +77,7 @@ def _rounded(value: Any) -> Any:
     return round(value, 4) if isinstance(value, float) else value
 
 
-def _said(who: str, text: str, full: bool) -> Text:
+def _quoted(who: str, text: str, full: bool) -> Text:
     return Text.assemble((f"{who}: ", "dim"), clip(text, full))
 
 

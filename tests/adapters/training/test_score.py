@@ -9,9 +9,9 @@ import pytest
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage, calls_of
 from loraloop.adapters.training.data.example import Example
-from loraloop.adapters.training.scoring.asked import asked_names, defines
 from loraloop.adapters.training.scoring.call_match import mistake, same_calls
 from loraloop.adapters.training.scoring.leaderboard import unaccepted
+from loraloop.adapters.training.scoring.requested_names import defines, requested_names
 from loraloop.adapters.training.scoring.score import bootstrap, rate, right, score, summary, token_f1
 from loraloop.tool_schemas.errors import InputError
 
@@ -202,10 +202,10 @@ def test_code_scores():
 def test_code_that_defines_what_is_asked():
     tests = "import math\nassert set(pairs(1)) == {math.sqrt(one(2))}"
     made = example("code", {"tests": tests}, completion="```python\ndef pairs(n):\n    return 1\n```")
-    assert asked_names(made) == {"pairs"}, "what the reference defines"
-    assert asked_names(example("code", {"tests": tests})) == {"pairs", "one"}, "no builtins, no attributes"
-    assert asked_names(example("code", {"tests": "from m import f\ndef g(): ...\nf(g())"})) == set()
-    assert asked_names(example("code", {"tests": "assert ("})) == set()
+    assert requested_names(made) == {"pairs"}, "what the reference defines"
+    assert requested_names(example("code", {"tests": tests})) == {"pairs", "one"}, "no builtins, no attributes"
+    assert requested_names(example("code", {"tests": "from m import f\ndef g(): ...\nf(g())"})) == set()
+    assert requested_names(example("code", {"tests": "assert ("})) == set()
     outputs = ["```python\ndef pairs(n:\n```", "x = pairs(1)", "```python\nclass pairs: ...\n```", "def pairs2(): ..."]
     assert [defines(output, ["pairs"]) for output in outputs] == [True, False, True, False]
     found = score("code", [made] * 4, outputs)

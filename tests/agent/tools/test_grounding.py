@@ -14,7 +14,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.loop.transcript import user_message
-from loraloop.agent.tools.grounding import Sources, UngroundedValue, said_by, sources_of, ungrounded
+from loraloop.agent.tools.grounding import Sources, UngroundedValue, sources_of, ungrounded, ungrounded_error
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool
 
@@ -194,9 +194,11 @@ def test_values_are_computed_by_the_stated_rules() -> None:
 def test_the_sentence_for_the_model() -> None:
     order = UngroundedValue("order_id", "$.order_id", "A-12", "identifier")
     limit = UngroundedValue("limit", "$.limit", 10, "number", required=False)
-    assert said_by([order]) == 'Nobody gave order_id "A-12": look it up, or ask for it.'
-    assert said_by([order, limit]) == 'Nobody gave order_id "A-12" and limit 10: look them up, or ask for them.'
-    assert said_by([limit]) == "Nobody gave limit 10: leave it out, look it up, or ask for it."
+    assert ungrounded_error([order]) == 'Nobody gave order_id "A-12": look it up, or ask for it.'
+    assert (
+        ungrounded_error([order, limit]) == 'Nobody gave order_id "A-12" and limit 10: look them up, or ask for them.'
+    )
+    assert ungrounded_error([limit]) == "Nobody gave limit 10: leave it out, look it up, or ask for it."
 
 
 CODES = st.from_regex(r"[A-Z]{1,3}-[0-9]{1,5}", fullmatch=True)

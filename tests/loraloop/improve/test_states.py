@@ -16,7 +16,7 @@ from loraloop.evals.desk.oracle import NextStep, next_step
 from loraloop.evals.desk.request import DeskRequest
 from loraloop.evals.desk.runner import agent_of, ask_results
 from loraloop.evals.desk.world import World, load_worlds
-from loraloop.improve.agents import AskedRun, ask_all, requests_of
+from loraloop.improve.agents import WorldRun, ask_all, requests_of
 from loraloop.improve.records import RecordFile
 from loraloop.improve.states import CORRECTED, NOT_ASKED, RIGHT, State, states_of
 from loraloop.testing import ScriptedRuntime, calls, text
@@ -69,13 +69,13 @@ def script(world: World, request: DeskRequest) -> list[Any]:
     return found
 
 
-def run(request: DeskRequest, *steps: Any, asks: bool = True) -> tuple[AskedRun, list[State]]:
+def run(request: DeskRequest, *steps: Any, asks: bool = True) -> tuple[WorldRun, list[State]]:
     made = runtime(*steps) if asks else ScriptedRuntime(*steps)
     world = BIKES.fork()
     agent = agent_of(made, world, documents=False)
     row, results = ask_results(agent, world, request)
     shown = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in agent.tools]
-    return AskedRun(row), states_of(world, request, results, shown, made.contract, row["right"])
+    return WorldRun(row), states_of(world, request, results, shown, made.contract, row["right"])
 
 
 @given(st.sampled_from(CALLING), st.integers(0, 10**6))

@@ -18,7 +18,7 @@ import pytest
 
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import InputError, LimitError, LoraloopError, SchemaError, ToolError, UnknownNameError
-from loraloop.tool_schemas.mcp.options import McpOptions, McpOptionsGiven
+from loraloop.tool_schemas.mcp.options import McpOptions, McpOptionsDict
 from loraloop.tool_schemas.mcp.server import McpServer, McpWarning, mcp_tools
 
 pytestmark = pytest.mark.filterwarnings("ignore::loraloop.tool_schemas.mcp.server.McpWarning")
@@ -333,7 +333,7 @@ def test_what_cannot_be_a_server() -> None:
     for url in ("ftp://example.com", "example.com/mcp", "http://", "http://["):
         with pytest.raises(InputError, match="URL"):
             McpServer.http(url)
-    assert McpOptionsGiven.__annotations__.keys() == McpOptions.__dataclass_fields__.keys()
+    assert McpOptionsDict.__annotations__.keys() == McpOptions.__dataclass_fields__.keys()
     with pytest.raises(UnknownNameError, match="'prefix'"):
         McpServer.http("http://localhost/mcp", prefx="a")  # type: ignore[call-arg]
     for wrong in ({"timeout": 0}, {"include": "echo"}, {"on_refused": "skip"}, {"max_bytes": -1}):

@@ -51,7 +51,7 @@ def chat(
     names = settings["policy"].skills
     settings["policy"] = replace(settings["policy"], skills=names[1:])
     tracer = Tracer(f"{traces}{os.sep}", keep=1) if traces else None
-    talk = Conversation(runtime, offered, settings, traces=tracer, approve=_asked if sys.stdin.isatty() else None)
+    talk = Conversation(runtime, offered, settings, traces=tracer, approve=_decisions if sys.stdin.isatty() else None)
     talk.instructions = agent.instructions
     talk.skill = names[0] if names else None
     talk.passages = tuple(listed) or None
@@ -64,7 +64,7 @@ def chat(
         raise typer.Exit(code)
 
 
-def _asked(pending: PendingRun, tools: Mapping[str, Tool]) -> Decisions:
+def _decisions(pending: PendingRun, tools: Mapping[str, Tool]) -> Decisions:
     """What somebody at the terminal says of calls that wait; Ctrl-C denies them."""
     try:
         return decisions_at_terminal(pending, tools)

@@ -22,7 +22,7 @@ def parsed(output: str) -> str | None:
     return code
 
 
-def asked_names(example: Example) -> frozenset[str]:
+def requested_names(example: Example) -> frozenset[str]:
     """Functions and classes that the tests call and the reference defines; empty if there are none.
 
     Where the reference defines none of them, those that the tests call without defining or importing them.
