@@ -152,7 +152,7 @@ class Replying:
             raise InputError("there is nothing to reply to: end with a user's message or a tool's result")
         self._runtime, self.request, self._hooks = runtime, request, hooks
         self._policy = self._adjusted(request.policy)
-        self._job = self._job(request.tools, self._policy)
+        self._job = self._job_of(request.tools, self._policy)
         self._run: Run | None = None
         self._cancelled = False
 
@@ -183,9 +183,9 @@ class Replying:
             else:
                 yield reply  # it is just this call that is wanted
                 return
-            job = self._job(tools, policy)
+            job = self._job_of(tools, policy)
 
-    def _job(self, tools: tuple[Tool, ...], policy: Policy) -> Job:
+    def _job_of(self, tools: tuple[Tool, ...], policy: Policy) -> Job:
         """What an agent with these tools is asked to do."""
         request, (*before, last) = self.request, self.request.messages
         limits = Limits(
