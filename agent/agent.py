@@ -52,7 +52,7 @@ R = TypeVar("R")
 
 
 class Options(TypedDict, Generic[D], total=False):
-    """What a run can be given besides its prompt and its output type; see `Agent.run_sync`."""
+    """Options of a run besides its prompt and its output type; see `Agent.run_sync`."""
 
     passages: Sequence[Passage | Mapping[str, Any] | str] | None
     messages: Sequence[Message]
@@ -66,7 +66,7 @@ class Options(TypedDict, Generic[D], total=False):
 
 
 class Settings(TypedDict, Generic[D], total=False):
-    """What an agent can be given besides tools, instructions and output type; see `Agent`."""
+    """Options of an agent besides tools, instructions and output type; see `Agent`."""
 
     limits: Limits | None
     policy: Policy | None
@@ -82,11 +82,11 @@ class Settings(TypedDict, Generic[D], total=False):
 
 
 Decisions = Mapping[str, Approve | Deny]
-"""What was said of calls that wait, by their ids."""
+"""Decisions about calls that wait, by their ids."""
 
 
 class ResumeOptions(TypedDict, Generic[D], total=False):
-    """What a run that goes on can be given besides what it keeps; see `Agent.resume_sync`."""
+    """Options of a resumed run besides those that it keeps; see `Agent.resume_sync`."""
 
     policy: Policy | None
     deps: D
@@ -546,7 +546,7 @@ class Agent(Generic[T, D]):
         return Run(self.runtime, job, checkpoint=known, journal=journal, hooks=self.hooks, loop=loop)
 
     def _job(self, *, output_type: Any, **asked: Any) -> Job:
-        """What a run is asked to do, with all that is the agent's."""
+        """The job of a run, with all that is the agent's."""
         return Job(
             tools=self.tools,
             limits=self.limits,
@@ -583,7 +583,7 @@ class Agent(Generic[T, D]):
         return guard
 
     def _output(self, output_type: Any) -> OutputType[Any]:
-        """What a caller wants the answer to be; a grammar is compiled here if only that tells whether it is one."""
+        """The output type that a caller asks for; a grammar is compiled here if only that tells whether it is one."""
         output = OutputType.of(output_type)
         if isinstance(output.term, Regex | Choice | Lark):
             self.runtime.grammar(output.term)

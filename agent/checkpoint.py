@@ -219,12 +219,12 @@ class Checkpoint:
 
     @property
     def prompt(self) -> str:
-        """What the user said."""
+        """The user's prompt."""
         return self.asked.prompt
 
     @property
     def passages(self) -> tuple[Passage, ...]:
-        """What the run may be answered from."""
+        """The passages that the run may be answered from."""
         return self.asked.passages
 
     @property

@@ -23,11 +23,11 @@ class Event:
         return type(self).__name__
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it, with its type."""
+        """The event as JSON data, with its type."""
         return {"type": self.type, **plain(self)}
 
     def to_json(self) -> str:
-        """On one line."""
+        """The event as JSON on one line."""
         return dumps(self.to_dict())
 
 

@@ -27,7 +27,7 @@ log = logging.getLogger("loraloop.agent")
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What a `RunHook` is told of a run that begins.
+    """The facts about a run that begins, for a `RunHook`.
 
     Attributes:
         run_id: The run.
@@ -100,7 +100,7 @@ class Hook:
         return str(getattr(self.function, "__qualname__", type(self.function).__qualname__))
 
     def wants(self, event: Event) -> bool:
-        """Whether it is told this event."""
+        """Whether the hook receives this event."""
         return not self.events or isinstance(event, self.events)
 
 

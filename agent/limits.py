@@ -1,4 +1,4 @@
-"""What a run may use."""
+"""The limits of a run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Limits:
     priority: int = 0
 
     def left(self, index: int, calls: int, tokens: int, deadline: float | None) -> Left:
-        """What is left in step `index`, after so many calls and tokens, until a time of `time.monotonic()`."""
+        """The limits left in step `index`, after so many calls and tokens, until a time of `time.monotonic()`."""
         seconds = None if deadline is None else max(deadline - monotonic(), 0.0)
         return Left(self.max_steps - index - 1, self.max_tool_calls - calls, self.run_tokens - tokens, seconds)
 

@@ -72,7 +72,7 @@ class RunResult(Generic[T]):
         return self.stop_reason in ("answer", "code", "refused", "tool_call", "approval")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """The result as JSON data."""
         return dict(plain(self))
 
     def to_json(self) -> str:

@@ -48,7 +48,7 @@ def plain(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class RouteRecord:
-    """What the router said when a step's skill was decided, and the mixture that took part.
+    """The router's answer when a step's skill was decided, and the mixture that took part.
 
     Attributes:
         probability: Probability of the skill that runs, or the screen's probability where a verdict is written.
@@ -220,7 +220,7 @@ class Step:
         return Decision(self.skill, self.decided_by, self.route)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """The step as JSON data."""
         return dict(plain(self))
 
 

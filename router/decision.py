@@ -81,5 +81,5 @@ class Route:
 
     @property
     def probabilities(self) -> Mapping[str, float]:
-        """By skill."""
+        """Probabilities by skill."""
         return {self.skill: self.probability, **dict(self.runners_up)}

@@ -81,7 +81,7 @@ class LimitError(LoraloopError):
 
 
 class TimeLimitError(LimitError):
-    """It takes longer than it may."""
+    """The time limit is over."""
 
 
 class SandboxError(LoraloopError):

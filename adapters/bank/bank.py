@@ -360,7 +360,7 @@ class Bank:
                 self._changed.notify_all()
 
     def _prepared(self, name: str, entry: BankEntry) -> HostPayload:
-        """From memory, or read; one thread reads, others that want the same skill wait for it."""
+        """Takes a skill from memory, or reads it; one thread reads, others that want the same skill wait for it."""
         with self._changed:
             while True:
                 held = self._host.get(name)

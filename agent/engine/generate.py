@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a branch may use: tokens, a moment of `time.monotonic()`, and a question asked at every token."""
+    """The budget of a branch: tokens, a moment of `time.monotonic()`, and a function that is asked at every token."""
 
     tokens: int
     deadline: float | None = None
     cancelled: Callable[[], bool] | None = None
 
     def spent(self) -> str:
-        """Why generation must end now; empty if it need not."""
+        """The reason why generation must end now; empty if it need not."""
         if self.deadline is not None and monotonic() >= self.deadline:
             return "deadline"
         return "cancelled" if self.cancelled is not None and self.cancelled() else ""

@@ -69,7 +69,7 @@ class Memory:
         return self.trunks.bytes + self.prefixes.bytes + self.contexts.bytes + self.bank.device + self.bank.host
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """The counts as JSON data."""
         return {**asdict(self), "bytes": self.bytes}
 
 
@@ -194,7 +194,7 @@ class PrefixCache:
         return best, count
 
     def _in_progress(self, ids: Sequence[int], known: int) -> PrefixInProgress | None:
-        """What another is computing of `ids`, if that is worth waiting for."""
+        """The sequence that another run is computing for a beginning of `ids`, if it is worth waiting for."""
         best = max(self._best(ids)[1], known)
         found = ((common_prefix(each.ids, ids), each) for each in self._reading)
         shared, reading = max(found, key=lambda pair: pair[0], default=(0, None))

@@ -46,7 +46,7 @@ ROWS = 64
 CHUNK = 512
 """Tokens of a prompt in one forward, where no run generates."""
 STRETCH = 1.0
-"""By how many times its own duration a tick of runs that generate may be prolonged by a prompt's chunk."""
+"""Factor of its own duration by which a prompt's chunk may prolong a tick of runs that generate."""
 FRESH = 15
 """Ticks with a prompt's chunk after which one goes without, to be measured anew."""
 AWAY = 0.1
@@ -305,7 +305,7 @@ class Scheduler:
                 request.gate.release()
 
     def _gone(self, request: ComputeRequest) -> bool:
-        """Whether nobody wants a request any more; its error says why then."""
+        """Whether the run of a request has ended; the request's error then says why."""
         try:
             if reason := request.sequence.request_context.gone():
                 request.error = Interrupted(reason)

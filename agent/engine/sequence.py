@@ -49,7 +49,7 @@ class RequestContext:
     cancelled: Callable[[], bool] | None = None
 
     def gone(self) -> Reason | None:
-        """Why nothing more is wanted; None while something is."""
+        """The reason why nothing more is wanted; None while something is."""
         if self.deadline is not None and monotonic() >= self.deadline:
             return "deadline"
         return "cancelled" if self.cancelled is not None and self.cancelled() else None

@@ -41,7 +41,7 @@ class FreeText:
         return len(self.ids)
 
     def advance(self, shown: int, sampled: int) -> str:
-        """Why the text ends here: `tokens` or `repetition`; empty if it may go on."""
+        """The reason why the text ends here: `tokens` or `repetition`; empty if it may go on."""
         if len(self.ids) >= self._limit:
             return "tokens"
         return "repetition" if repeats(self.ids) else ""
@@ -62,7 +62,7 @@ class FreeText:
 
 
 def repeats(ids: Sequence[int]) -> bool:
-    """Whether the end of a text says the same over and over; looked at every few tokens only."""
+    """Whether the end of a text repeats itself over and over; looked at every few tokens only."""
     if len(ids) < REPEATED or len(ids) % _EVERY:
         return False
     for period in range(1, PERIOD + 1):

@@ -67,7 +67,7 @@ class Trunk(Transcript):
 
     @property
     def request_context(self) -> RequestContext:
-        """On whose behalf it is computed."""
+        """Priority, deadline and cancellation of the run that it is computed for."""
         return self.sequence.request_context
 
     @request_context.setter

@@ -91,7 +91,7 @@ class DocumentGate:
         return record
 
     def _judged(self, text: str, gate: Gate) -> GateRecord:
-        """What the screen and, where that is positive, the safety skill say of a text."""
+        """The judgement of a text by the screen and, where that is positive, by the safety skill."""
         judge, record = Judge(self._runtime, unsafe_from=gate.unsafe_from), GateRecord(0, "documents", "passed")
         found = Message("tool", observation(CallRecord("search", {}, text)))
         try:

@@ -214,7 +214,7 @@ class Gates:
         return gate
 
     def _screen(self, trunk: Transcript, at: int) -> ScreenResult:
-        """What the router's screen says of a message."""
+        """The screen's result for a message."""
         message, router = trunk.messages[at].message, self._runtime.router
         before, judged = [span.message for span in trunk.messages[:at]], _own_words(message)
         kept = {}

@@ -52,7 +52,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class GuardFacts:
-    """What a guard's `allow` is told about a step that is about to be chosen.
+    """The facts about a step that a guard's `allow` gets before the step's skill is chosen.
 
     Attributes:
         index: The step, from 0.
@@ -74,7 +74,7 @@ Allow = Collection[str] | Callable[[GuardFacts], Collection[str] | None]
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What stands between an agent and texts from outside. It lowers risks; no setting makes an agent immune.
+    """The gates between an agent and texts from outside. They lower risks; no setting makes an agent immune.
 
     Attributes:
         input: The gate before the user's message; None for none.

@@ -70,7 +70,7 @@ class Judge:
         return transcript(self._runtime.engine, self._runtime.base.chat.complete(messages), known=0)
 
     def screen(self, trunk: Transcript) -> ScreenResult:
-        """What the router's screen says."""
+        """The router's screen's result."""
         router = self._runtime.router
         return router.screen(router.features(trunk.features(), [span.message for span in trunk.messages]))
 

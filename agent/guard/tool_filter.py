@@ -67,11 +67,11 @@ class ToolFilter:
         return set(allowed)
 
     def reminder(self, contract: str, trusted: bool) -> str:
-        """What a step that calls tools is told of the untrusted text before it, if the guard says so."""
+        """The reminder about untrusted text for a step that calls tools, if the guard has one."""
         return REMINDER if self._guard.remind and contract == "calls" and not trusted else ""
 
     def _reach(self, messages: Sequence[Message]) -> set[str]:
-        """What untrusted text leaves. A tool of which nobody said whether it has effects counts as one that has."""
+        """The tools that untrusted text leaves. A tool of unknown effects counts as one that has effects."""
         reach, state = self._guard.after_untrusted, self._state
         if reach == "none":
             return set()

@@ -150,7 +150,7 @@ def columns_of(result: Any) -> Iterator[list[Decimal]]:
 
 
 def correction(flaws: Sequence[AnswerFlaw], records: Sequence[CallRecord]) -> str:
-    """What the model is told about a flawed answer, with the receipts beside it."""
+    """The error about a flawed answer that the model sees, with the receipts beside it."""
     named = " and ".join(f'"{flaw.text}"' for flaw in flaws[:4])
     wrong = f"Nothing that was said or found has {named}."
     if flaws[0].kind == CONTRADICTION:
@@ -162,7 +162,7 @@ def correction(flaws: Sequence[AnswerFlaw], records: Sequence[CallRecord]) -> st
 def answer_from_records(
     records: Sequence[CallRecord], passages: Sequence[Passage] = (), citations: Sequence[str] = ()
 ) -> str:
-    """What stands in the place of an answer that is still flawed: the receipts, and the passages that it cites."""
+    """The answer that replaces one that is still flawed: the receipts, and the passages that it cites."""
     lines = [receipt.text for receipt in receipts_of(records)]
     lines += [f"{each.title or each.id}: {each.text}" for each in passages if each.id in citations]
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from loraloop.tool_schemas.grammar.grammar import Grammar, JsonSchema, Lark, Ter
 
 
 class StepGrammars:
-    """What the steps of one run may write.
+    """The grammars of one run's steps.
 
     Args:
         runtime: Compiles grammars and caches them.
@@ -33,7 +33,7 @@ class StepGrammars:
         self._grammars: dict[tuple[object, ...], Grammar] = {}
 
     def calls(self, first: bool) -> CallForm:
-        """What a step may call. The tool choice holds for the run's first choice; later steps are free."""
+        """The form of a step's calls. The tool choice holds for the run's first choice; later steps are free."""
         return self._first if first else self._later
 
     def with_asking(self, form: CallForm, skill: str) -> CallForm:

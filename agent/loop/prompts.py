@@ -85,7 +85,7 @@ def cue_of(
 def closing_fact(
     messages: Sequence[Message], ask: Sequence[str], steps: Sequence[Step], passages: Sequence[Passage] = ()
 ) -> str | None:
-    """What a skill that closes runs is told in its branch beyond the transcript, in one fixed form for each case.
+    """Extra prompt text for a skill that closes runs, in one fixed form for each case.
 
     Args:
         messages: The transcript; only the last message counts.

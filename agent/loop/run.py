@@ -670,7 +670,7 @@ class Run:
 
     @property
     def _deadline(self) -> float | None:
-        """When the run must end, as a time of `time.monotonic()`; None for no deadline."""
+        """Time of `time.monotonic()` at which the run must end; None for no deadline."""
         deadline = self._job.limits.deadline
         return None if deadline is None else self._began + deadline
 

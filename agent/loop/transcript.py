@@ -53,7 +53,7 @@ def as_tools(sources: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]) -
 
 
 def _shown(value: object) -> str:
-    """What a message shows of something that is no tool: a text, else its kind."""
+    """A short form for an error message of something that is no tool: a text, else its kind."""
     return repr(value) if isinstance(value, str) else f"a {type(value).__name__}"
 
 
@@ -102,13 +102,13 @@ def passage_spans(content: str, passages: Sequence[Passage], trusted: bool) -> t
 
 
 def user_message(prompt: str, passages: Sequence[Passage], trusted: bool) -> Message:
-    """What the user says, with its passages, which may be followed where they are trusted."""
+    """The user's prompt, with its passages, which may be followed where they are trusted."""
     content = user_content(prompt, passages)
     return Message("user", content, Origin("user", passages=passage_spans(content, passages, trusted)))
 
 
 def is_date_note(message: Message) -> bool:
-    """Whether a message says what the next one's calendar words mean, also where its origin was lost on the way."""
+    """Whether a message is a note on the next one's calendar words, also where its origin was lost on the way."""
     return message.role == "system" and message.content.startswith(PREFIX) and "\n" not in message.content
 
 
@@ -119,7 +119,7 @@ def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:
 
 
 def words_of(message: Message) -> str:
-    """What somebody said in a message: no passages, and no note of what was left out before it."""
+    """The words of a message: no passages, and no note of what was left out before it."""
     if message.role != "user":
         return message.content
     spans = message.origin.passages if message.origin is not None else ()

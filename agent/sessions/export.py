@@ -25,7 +25,7 @@ def message_lines(session: Session) -> str:
 
 
 def markdown(session: Session) -> str:
-    """What was said and done, to be read."""
+    """The conversation and the calls of a session as Markdown."""
     info = session.info
     lines = [f"# {info.title or info.id}", "", f"Session `{info.id}`, {info.created:%Y-%m-%d %H:%M} UTC, {info.state}."]
     for turn in session.turns:
@@ -35,7 +35,7 @@ def markdown(session: Session) -> str:
 
 
 def call_state(call: SessionCall) -> str:
-    """How a call stands, in a word or two."""
+    """The state of a call, in a word or two."""
     if call.ended is None:
         return "began, and may have run"
     failed = call.record is not None and call.record.error is not None

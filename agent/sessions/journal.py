@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.tools.tool import Tool
 
 OnUnfinished = Literal["run_again", "report", "fail"]
-"""What becomes of a call that had begun and has no end: it is made again, it is told to the model as an error, or the
-run is not resumed."""
+"""The ways to treat a call that had begun and has no end: it is made again, it is reported to the model as an error, or
+the run is not resumed."""
 
 UNFINISHED = (
     "the program was stopped during this call: it may have run already, and what it gave is lost (at-least-once). It "
     "was not run again: find out before you do so"
 )
-"""What the model is told of such a call."""
+"""The error of such a call, which the model sees."""
 
 
 class SessionJournal(Journal):

@@ -162,7 +162,7 @@ class PostgresStore:
         return lease.session, lease
 
     def runners(self, sessions: Iterable[str]) -> dict[str, Runner]:
-        """Who runs which of these sessions now."""
+        """The runners of these sessions, by session."""
         statement = "SELECT session, pid, host FROM leases WHERE session = ANY(?) AND expires > clock_timestamp()"
         with self.reading() as transaction:
             rows = transaction.execute(statement, (list(sessions),)).fetchall()

@@ -53,7 +53,7 @@ class SessionCall:
 
     @property
     def at_least_once(self) -> bool:
-        """Whether it was interrupted: it may have been done more often than its record says."""
+        """Whether the call was interrupted: it may have run more often than its record says."""
         return self.times > 1 or self.record is None or self.record.at_least_once
 
 

@@ -89,7 +89,7 @@ class SessionFile(SqliteFile):
             return database.execute(f"{INTERRUPTED} AND id = ?", (session,)).fetchone() is not None
 
     def runners(self, sessions: Iterable[str]) -> dict[str, Runner]:
-        """Who runs which of these sessions now."""
+        """The runners of these sessions, by session."""
         found = ((name, file_lock.runner(self.path, name)) for name in sessions)
         return {name: runner for name, runner in found if runner is not None}
 

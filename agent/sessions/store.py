@@ -94,7 +94,7 @@ class SessionStore(Protocol):
         """Takes a session whose last run has not ended and that nobody runs: its id and the lease; None for none."""
 
     def runners(self, sessions: Iterable[str]) -> dict[str, Runner]:
-        """Who runs which of these sessions now."""
+        """The runners of these sessions, by session."""
 
     def forget(self, session: str) -> None:
         """Removes what leases left behind of a session that was deleted."""

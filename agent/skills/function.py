@@ -85,7 +85,7 @@ class SkillFunction(Generic[R]):
 
     @property
     def description(self) -> str:
-        """What the skill's card says that it does."""
+        """The description on the skill's card."""
         return "Writes what it is asked for." if self.name == NONE else self._runtime.bank.card(self.name).description
 
     def tool(self, name: str = "", description: str = "", *, timeout: float | None = None) -> Tool:

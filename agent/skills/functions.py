@@ -222,4 +222,4 @@ class TextFunction(SkillFunction[TextResult[Any]]):
 FUNCTIONS: dict[str, type[SkillFunction[Any]]] = {
     each.contract: each for each in (AnswerFunction, CallsFunction, CodeFunction, VerdictFunction, TextFunction)
 }
-"""By contract."""
+"""The class of a skill's function, by contract."""

@@ -37,7 +37,7 @@ _OPTIONS = ("max_tokens", "max_new_tokens", "stop", "n", *_SAMPLING)
 
 @dataclass(frozen=True, slots=True)
 class _Options:
-    """What one call says beside its prompt and type."""
+    """The options of one call."""
 
     tokens: int
     stops: tuple[str, ...]
@@ -109,7 +109,7 @@ class OutlinesModel(VLLMOffline):
         return self._written(messages, term, options, Sampler(options.sampling))
 
     def _term(self, output_type: Any) -> Term | None:
-        """What may be written; compiled here, so that a type that cannot be enforced is refused at once."""
+        """The grammar of the answer; compiled here, so that a type that cannot be enforced is refused at once."""
         if output_type is None:
             return None
         term = term_of(output_type)

@@ -146,7 +146,7 @@ def run_all(
     on_error: OnError = "raise",
     cancel: Callable[[], object] = lambda: None,
 ) -> list[T]:
-    """What jobs give, in their order; so many run at a time.
+    """The results of jobs, in their order; so many run at a time.
 
     Args:
         jobs: Each is called in a thread of its own.

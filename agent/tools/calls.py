@@ -79,7 +79,7 @@ class Deny:
 
     @property
     def error(self) -> str:
-        """What the model is told."""
+        """The error that the model sees."""
         return f"denied by the user: {self.reason}" if self.reason else "denied by the user"
 
 

@@ -73,7 +73,7 @@ class Day:
         return date(self.year, self.month, self.day)
 
     def fits(self, when: date) -> bool:
-        """Whether it may be this date."""
+        """Whether this date has its parts."""
         return (self.month, self.day) == (when.month, when.day) and self.year in (None, when.year)
 
 
@@ -186,7 +186,7 @@ def clock_times_in(text: str, bare: bool) -> Iterator[tuple[int, int]]:
 
 @dataclass(slots=True)
 class Evidence:
-    """What stands in some texts.
+    """The values and words that occur in some texts.
 
     Attributes:
         texts: The texts.
@@ -226,7 +226,7 @@ class Evidence:
         return made
 
     def __or__(self, other: Evidence) -> Evidence:
-        """What stands in the texts of both."""
+        """The values and words that occur in the texts of either."""
         made = Evidence((*self.texts, *other.texts))
         for name in ("numbers", "plain", "days", "times", "words", "_months", "_ordinals"):
             setattr(made, name, getattr(self, name) | getattr(other, name))

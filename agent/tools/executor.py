@@ -176,7 +176,7 @@ class Executor:
         yield ToolCallFinished(self._run_id, index, due.record)
 
     def _may_begin(self, due: _Due, running: RunningCalls) -> bool:
-        """Whether a call may run beside those that run."""
+        """Whether a call may run beside those that run already."""
         if not running:
             return True
         alone = running.alone or self.tools[due.pending.name].sequential

@@ -153,22 +153,22 @@ class Grounding:
 
     @cached_property
     def user_words(self) -> Evidence:
-        """What stands in the user's words."""
+        """The values and words of the user's messages."""
         return Evidence.of(self._sources.user, bare=True)
 
     @cached_property
     def results(self) -> Evidence:
-        """What stands in results of tools."""
+        """The values and words of tools' results."""
         return Evidence.of(self._sources.results)
 
     @cached_property
     def all(self) -> Evidence:
-        """What stands anywhere but in the assistant's words."""
+        """The values and words of all texts but the assistant's."""
         return self.user_words | self.results | Evidence.of(self._sources.other)
 
     @cached_property
     def agreed(self) -> Evidence:
-        """What the assistant said and the user then answered."""
+        """The values and words that the assistant offered and the user then confirmed."""
         return Evidence.of(self._sources.assistant)
 
     def ungrounded(self, call: Call, tool: Tool) -> tuple[UngroundedValue, ...]:

@@ -24,7 +24,7 @@ _PLAIN = re.compile(r"[\w .,:/+°%€$£'@-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What came of a call.
+    """The receipt of a call: what it did or why it did not run.
 
     Attributes:
         status: `done`; `empty`, where the result is an empty text, list or object; `denied`; `failed`; `unknown`, where
@@ -63,7 +63,7 @@ def receipts_of(records: Iterable[CallRecord]) -> tuple[Receipt, ...]:
 
 
 def status_of(record: CallRecord) -> Status:
-    """What came of a call, in a word."""
+    """The status of a call, in a word."""
     if record.approval == "denied":
         return "denied"
     if record.error is not None:

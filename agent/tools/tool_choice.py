@@ -39,7 +39,7 @@ def choice_of(choice: str | Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CallForm:
-    """What a step that writes calls may write.
+    """The form of a step that writes calls.
 
     Attributes:
         tools: The tools that it may call.
@@ -76,7 +76,7 @@ class CallForm:
 
 
 def forms_of(tools: Sequence[Tool], choice: str, least: int = 0, most: int = 8) -> tuple[CallForm, CallForm]:
-    """What the run's first choice may call under a tool choice, and what every later one may."""
+    """The form of the run's first choice under a tool choice, and the form of every later one."""
     later = CallForm(tuple(tools), least, most)
     if choice in ("auto", "none"):
         return later, later

@@ -27,7 +27,7 @@ K = TypeVar("K")
 DEEPEST = 200
 """Levels of a document that is read; results of tools have at most 100."""
 SCHEMA: Final = "loraloop.trace/2"
-"""What a trace's `schema` says: the format and its version. The version grows when a reader must know of a change."""
+"""The `schema` of a trace: the format and its version. The version grows when a reader must know of a change."""
 
 
 @dataclass(frozen=True, slots=True)

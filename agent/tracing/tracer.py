@@ -213,12 +213,12 @@ def _settings(settings: Policy | Guard) -> dict[str, Any]:
 
 
 def _function(value: Any) -> dict[str, str]:
-    """What stands for a function."""
+    """The JSON form of a function: its name."""
     return {"function": str(getattr(value, "__qualname__", type(value).__qualname__))}
 
 
 def is_function(value: Any) -> bool:
-    """Whether a setting of a trace stands for a function."""
+    """Whether a setting of a trace is the JSON form of a function."""
     return isinstance(value, dict) and set(value) == {"function"}
 
 

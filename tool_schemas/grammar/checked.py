@@ -172,7 +172,7 @@ class CheckedState:
         return reader
 
     def _end_problem(self) -> SchemaError | None:
-        """Why the text cannot end here."""
+        """The reason why the text cannot end here."""
         reader = self._reader
         if reader.root is None and len(reader.frames) == 1:
             reader = reader.copy(None)

@@ -40,7 +40,7 @@ class WalkVocabulary:
 
     @classmethod
     def of(cls, compiler: GrammarCompiler) -> WalkVocabulary:
-        """That of a compiler."""
+        """The vocabulary of a compiler."""
         import torch
 
         vocabulary = compiler.vocabulary

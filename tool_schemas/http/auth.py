@@ -65,7 +65,7 @@ class Bearer:
         _check_variable(self.env)
 
     def credentials(self) -> Credentials:
-        """What a request is given of it."""
+        """The credentials of one request."""
         token = _read(self.env)
         return Credentials(headers=(("Authorization", f"Bearer {token}"),), secrets=(token,))
 
@@ -88,7 +88,7 @@ class Basic:
             _check_variable(self.password_env)
 
     def credentials(self) -> Credentials:
-        """What a request is given of it."""
+        """The credentials of one request."""
         user = _read(self.user_env)
         if ":" in user:
             raise ToolError(f"the environment variable {self.user_env} holds a ':', which a user name cannot")
@@ -120,7 +120,7 @@ class ApiKey:
             raise InputError(f"{self.name!r} is not a name for a {self.place} parameter")
 
     def credentials(self) -> Credentials:
-        """What a request is given of it."""
+        """The credentials of one request."""
         key = _read(self.env)
         pair = ((self.name, key),)
         if self.place == "header":

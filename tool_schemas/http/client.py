@@ -34,7 +34,7 @@ _AGENT = ("User-Agent", "loraloop")
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """When a request is sent again.
+    """The rules by which a request is sent again.
 
     Attributes:
         count: The most further tries; 0 for none.
@@ -63,7 +63,7 @@ class Retries:
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """What a server said.
+    """The answer of a server.
 
     Attributes:
         status: HTTP status.

@@ -61,7 +61,7 @@ def _named(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NetworkPolicy:
-    """What HTTP tools may reach. A tool's own base URL is allowed without being listed; nothing else is.
+    """The addresses that HTTP tools may reach. A tool's own base URL is allowed without being listed; nothing else is.
 
     Attributes:
         hosts: Further hosts: ``"api.example.com"``, ``"*.example.com"`` (every name below it, not itself), each with
@@ -173,7 +173,7 @@ class NetworkPolicy:
             raise ToolError(problem)
 
     def refusal(self, address: Address) -> str | None:
-        """Why an address must not be connected to; None if it may."""
+        """The reason why an address must not be connected to; None if it may."""
         for part in parts(address):
             kind = kind_of(part)
             if kind is None or any(

@@ -112,7 +112,7 @@ class McpServer:
 
     @property
     def name(self) -> str:
-        """What it is called in the trace."""
+        """Its name in the trace."""
         return self.options.name or (self._session.label if self._session else self.transport.label)
 
     @property

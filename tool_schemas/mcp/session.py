@@ -141,7 +141,7 @@ class McpSession:
             _settle(out, problem)
 
     def _over(self) -> LoraloopError:
-        """Why the session ended without an error."""
+        """The error that says why the session is over, where it ended without one."""
         if self._ended:
             return ToolError(f"the MCP server {self.label!r} was closed")
         if len(self._stray) >= _STRAY:

@@ -102,7 +102,7 @@ class Stdio:
 
     @property
     def label(self) -> str:
-        """What it is called until it says its own name."""
+        """Its name until the server gives its own."""
         return os.path.basename(self.command)
 
     def program(self) -> str:
@@ -156,7 +156,7 @@ class Http:
 
     @property
     def label(self) -> str:
-        """What it is called until it says its own name."""
+        """Its name until the server gives its own."""
         return urlsplit(self.url).hostname or "http"
 
     @asynccontextmanager

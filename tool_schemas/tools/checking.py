@@ -60,7 +60,7 @@ class ToolReport:
         return replace(self, survey=replace(self.survey, refused=(note, *self.survey.refused)))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON data."""
+        """The report as JSON data."""
         document = asdict(self)
         survey = document.pop("survey")
         return document | {key: [each._asdict() for each in getattr(self.survey, key)] for key in survey}

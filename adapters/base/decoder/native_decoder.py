@@ -89,7 +89,7 @@ class NativeDecoder:
         self._alive.append(layers)
 
     def _vector(self, values: Tensor) -> Tensor:
-        """In fp32, kept alive."""
+        """A tensor in fp32 that stays alive."""
         wide = values.float().contiguous()
         self._alive.append(wide)
         return wide

@@ -110,7 +110,7 @@ class ModelConfig:
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any]) -> ModelConfig:
-        """From a `config.json` dictionary.
+        """Reads a `config.json` dictionary.
 
         Raises:
             BaseModelError: for another architecture, biases, or a missing field.
@@ -157,7 +157,7 @@ class ModelConfig:
         return cls(**rest, rope=rope, scales=Scales(**scales))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it, without groups; what a plain Llama lacks is left out: fingerprints are made of it."""
+        """The config as JSON data, without groups and what a plain Llama lacks: fingerprints are made of it."""
         flat = asdict(self)
         rope, scales = flat.pop("rope"), flat.pop("scales")
         plain = {"qkv_bias": False, "qk_norm": False, "sliding_window": None, "rope_skipped": ()}

@@ -53,7 +53,7 @@ class BaseFingerprints:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """What `base.json` says."""
+    """The content of `base.json`."""
 
     name: str
     form: str

@@ -32,7 +32,7 @@ _TRUE = ("1", "ON", "YES", "TRUE")
 
 
 def location(entry: CatalogEntry, root: Path) -> Path:
-    """Where the file of a base lies once it is fetched."""
+    """Path of a base's file once it is fetched."""
     return root / "downloads" / entry.file
 
 

@@ -224,7 +224,7 @@ class Checker:
 
 
 def _mismatch(text: str, schema: dict[str, Any]) -> str:
-    """Why a text is not JSON under a schema; empty if it is."""
+    """The reason why a text is not JSON under a schema; empty if it is."""
     import json
 
     from loraloop.tool_schemas.schema.validation import check_value

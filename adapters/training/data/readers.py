@@ -255,7 +255,7 @@ def _dialogue(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlac
 
 
 def _part(row: Mapping[str, Any]) -> Part | Literal[""]:
-    """What the record is used for, if it says so."""
+    """The part that the record is used for, if it names one."""
     return next((part for part in get_args(Part) if row.get("part") == part), "")
 
 

@@ -76,17 +76,17 @@ class Record:
 
     @property
     def request(self) -> str:
-        """What the user said last."""
+        """The user's last message."""
         return next((m.content for m in reversed(self.messages) if m.role == "user"), self.messages[-1].content)
 
     @property
     def user_text(self) -> str:
-        """Everything the user said, for comparing requests."""
+        """All of the user's messages as one text, for comparing requests."""
         return "\n".join(m.content for m in self.messages if m.role == "user") or self.messages[-1].content
 
     @property
     def group(self) -> str:
-        """What the user said first: records that share it, such as the turns of a dialogue, are never split."""
+        """The user's first message: records that share it, such as the turns of a dialogue, are never split."""
         return next((m.content for m in self.messages if m.role == "user"), self.messages[0].content)
 
     @property

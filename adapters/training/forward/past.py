@@ -23,7 +23,7 @@ class Past:
 
     @classmethod
     def of(cls, trunks: Sequence[Tensor]) -> Past:
-        """From trunks `[layers, 2, kv_heads, t, D]` of their own."""
+        """Makes it from trunks `[layers, 2, kv_heads, t, D]` of their own."""
         layers, two, heads, _, dim = trunks[0].shape
         lengths = tuple(trunk.shape[3] for trunk in trunks)
         data = trunks[0].new_zeros(layers, two, len(trunks), heads, max(lengths), dim)

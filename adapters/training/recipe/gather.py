@@ -145,7 +145,7 @@ def _one_kept_out(parts: Sequence[Sequence[Record]]) -> tuple[list[list[Record]]
 
 
 def _some_groups(records: Sequence[Record], most: int, seed: int) -> list[Record]:
-    """At most so many records, in whole groups, in their order; part of a group only where it alone is too large."""
+    """Takes so many records at most, in whole groups and in order; part of a group only where it alone is too large."""
     if len(records) <= most:
         return list(records)
     groups: dict[str, list[Record]] = {}

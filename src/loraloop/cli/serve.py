@@ -21,7 +21,7 @@ Many = list[str] | None
 
 @dataclass(frozen=True, slots=True)
 class LimitOptions:
-    """How much may be asked of a server."""
+    """The limits of a server, from the command line."""
 
     concurrency: Annotated[int, typer.Option(min=1, help="Maximum number of requests that run at the same time.")] = 16
     queue: Annotated[

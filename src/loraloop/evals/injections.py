@@ -40,7 +40,7 @@ NOTHING = "none"
 
 @dataclass(frozen=True, slots=True)
 class InjectionEvaluation:
-    """What came of it: rows by guard and case."""
+    """The rows of the evaluation, by guard and case."""
 
     guards: tuple[str, ...]
     cases: tuple[InjectionCase, ...]

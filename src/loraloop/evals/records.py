@@ -132,7 +132,7 @@ def examples(
 
 
 VALIDATION = {"tools": "worlds", "retrieval": "documents", "verdict": "verdicts"}
-"""By skill, the frozen records that choose its threshold where no others are given."""
+"""Frozen records that choose a skill's threshold where no others are given, by skill."""
 
 
 def validation_examples(

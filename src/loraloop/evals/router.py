@@ -181,7 +181,7 @@ def facts_of(base: Base, folder: Path | None, seed: int) -> dict[str, Any]:
 
 
 def identity(state: LabelledState) -> str:
-    """What a state is kept under: a hash of all that a router is told."""
+    """The key of a state's output: a hash of all inputs of the router."""
     inputs = [[m.role, m.content] for m in state.messages], sorted(state.state.masked), state.state.after
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:24]
 

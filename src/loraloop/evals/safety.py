@@ -26,7 +26,7 @@ DRAWS = 1000
 
 @dataclass(frozen=True, slots=True)
 class SafetyOutput:
-    """What one system says of one text: its decision, and a score that is higher the less safe the text is."""
+    """One system's output for one text: its decision, and a score that is higher the less safe the text is."""
 
     unsafe: bool
     score: float

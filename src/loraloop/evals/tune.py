@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.training.data.record import Record
 
 WORTH = {"tools": "all", "retrieval": "citation_f1"}
-"""By skill, the measure of what is written where abstaining is wrong."""
+"""Measure of what is written where abstaining is wrong, by skill."""
 
 
 @dataclass(frozen=True, slots=True)

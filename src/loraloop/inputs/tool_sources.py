@@ -112,7 +112,7 @@ def _byte_vocabulary() -> Tokens:
 
 
 def _embedded_vocabulary() -> Tokens | None:
-    """That of the embedded base; None where it is not on this machine."""
+    """Tokenizer of the embedded base; None where it is not on this machine."""
     from loraloop.adapters.base.chat import Chat
     from loraloop.adapters.base.loading.catalog import CATALOG, DEFAULT
     from loraloop.adapters.base.loading.convert import read_card

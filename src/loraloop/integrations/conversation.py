@@ -37,12 +37,12 @@ class ConversationBuilder:
         return [Message(role, "\n\n".join(parts)) for role, parts in self._spoken]
 
     def user(self, text: str) -> None:
-        """What the user says; several in a row are one message."""
+        """Adds a message of the user; several in a row are one message."""
         self.answered.clear()
         self._add("user", text)
 
     def assistant(self, text: str) -> None:
-        """What the assistant says."""
+        """Adds a message of the assistant."""
         self._add("assistant", text)
 
     def calls(self, calls: Sequence[Call]) -> None:

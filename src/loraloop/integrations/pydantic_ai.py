@@ -263,7 +263,7 @@ def usage_of(reply: Reply) -> RequestUsage:
 
 
 def finish_of(reply: Reply) -> FinishReason:
-    """Why a reply ended."""
+    """The reason of a reply's end."""
     return _FINISH.get(reply.run.stop_reason, "length")
 
 

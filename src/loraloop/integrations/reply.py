@@ -37,7 +37,7 @@ UNGUARDED = Guard(input=None, tools=None)
 
 @dataclass(frozen=True, slots=True)
 class ReplyRequest:
-    """What a framework asks of its model.
+    """The request of a framework to its model.
 
     Attributes:
         messages: The conversation, without a system message; it ends with a user's message or a tool's result.
@@ -74,7 +74,7 @@ class ReplyRequest:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of a request: calls, or text.
+    """The reply to a request: calls, or text.
 
     Attributes:
         text: The text; empty where there are calls, where calls were cut or are not valid, and for a refusal where a

@@ -36,7 +36,7 @@ class AgUiMessage(Lenient):
 
     @property
     def text(self) -> str:
-        """What it says; parts that are no text are left out."""
+        """Its text; parts that are no text are left out."""
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content) if isinstance(self.content, list) else ""

@@ -197,7 +197,7 @@ class Gatekeeper:
 
 
 def refusal(state: ServerState, request: Request) -> ApiError | None:
-    """Why a request is not answered; None if it may be."""
+    """The error of a request that is refused; None if it is answered."""
     if sum(len(name) + len(value) for name, value in request.headers.raw) > HEADER_BYTES:
         return ApiError(431, f"the headers of a request may have {HEADER_BYTES} bytes", "headers_too_large")
     settings, host = state.settings, request.headers.get("host", "")
@@ -216,7 +216,8 @@ def refusal(state: ServerState, request: Request) -> ApiError | None:
 
 
 def too_many(state: ServerState, request: Request) -> ApiError | None:
-    """Why a request of a key has to come later; None if it need not. What only reads is not counted."""
+    """The error of a request that its key's rate limit refuses; None if it does not. Requests that only read are not
+    counted."""
     seconds = 0 if request.method in ("GET", "HEAD") else state.rate.take(key_of(request))
     if not seconds:
         return None

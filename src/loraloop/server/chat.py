@@ -179,7 +179,7 @@ async def chunks(
 
 
 def finish_of(run: RunResult[Any]) -> str:
-    """Why it ended, in OpenAI's words."""
+    """The reason of the end, in OpenAI's words."""
     return FINISH.get(run.stop_reason, "length")
 
 
@@ -207,7 +207,7 @@ def usage_of(reply: Reply) -> dict[str, Any]:
 
 
 def facts_of(run: RunResult[Any], forced: int) -> dict[str, Any]:
-    """What no other server says: the skill of each step, how sure the router was, and the milliseconds."""
+    """What this server adds to OpenAI's form: the skill of each step, how sure the router was, and the milliseconds."""
     steps = [
         {
             "skill": step.skill,

@@ -51,7 +51,7 @@ class HostedAgent:
     description: str = ""
 
     def document(self) -> dict[str, Any]:
-        """What clients are told."""
+        """The fields that clients see."""
         tools = [
             {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
             for tool in self.agent.tools
@@ -110,7 +110,7 @@ class HostedRun:
         }
 
     def load(self, own: bool) -> dict[str, Any]:
-        """What is told of a run while it goes on: to whom it does not belong, nothing of what was said."""
+        """The fields of a run that clients see while it goes on: no texts, for those to whom it does not belong."""
         load = self.summary()
         known = {name: load[name] for name in ("agent", "started", "skills")}
         return {**known, "seconds": time.time() - self.started, "prompt": self.prompt if own else ""}

@@ -17,7 +17,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """What requests may take.
+    """The limits of requests.
 
     Attributes:
         concurrency: Requests that run at the same time.

@@ -302,7 +302,7 @@ def check_texts(state: ServerState, texts: Iterable[str]) -> None:
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What comes of a request's work, which is cancelled when the client goes away."""
+    """The result of a request's work, which is cancelled when the client goes away."""
     doing = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(request.receive())  # after the body comes nothing but the end of the connection
     gone.add_done_callback(lambda _: doing.cancel())

@@ -105,7 +105,7 @@ class ChatMessage(Strict):
 
     @property
     def text(self) -> str:
-        """What it says."""
+        """Its text."""
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content or ()) or (self.refusal or "")

@@ -41,7 +41,7 @@ class ScriptedRouter:
         return kept[1][-1]
 
     def screen(self, features: Tensor) -> ScreenResult:
-        """What the script says of this message."""
+        """The script's screen result for this message."""
         self.screened += 1
         positive = self._unsafe()
         return ScreenResult(0.9 if positive else 0.1, positive, 0.5)

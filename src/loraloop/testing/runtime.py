@@ -32,7 +32,7 @@ SKILLS = {"tools": "calls", "code": "code", "retrieval": "answer", "safety": "ve
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What the model was given for a step, and what it wrote.
+    """The input of the model for a step, and what it wrote.
 
     Attributes:
         skill: Which one the step ran on.
@@ -194,7 +194,7 @@ class Pen(Sampler):
             raise self._differs(self._parting(out.text.encode()))
 
     def _parting(self, done: bytes) -> str:
-        """From where on what was written is something else."""
+        """Place from which on the written text differs."""
         same = common_prefix(list(self._bytes), list(done))
         after, wanted, scripted = done[max(0, same - 40) : same], done[same:][:40], self._bytes[same:][:40]
         return f"after {_shown(after)} the step's form has {_shown(wanted)} and not {_shown(scripted)}"

@@ -39,7 +39,7 @@ _NAMED = re.compile("(?i).*(?:password|passwd|passphrase|secret|token|api_?key)"
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """What a person said of a run.
+    """A person's rating of a run.
 
     Attributes:
         rating: Whether the run did what was wanted.

@@ -65,7 +65,7 @@ def chat(
 
 
 def _decisions(pending: PendingRun, tools: Mapping[str, Tool]) -> Decisions:
-    """What somebody at the terminal says of calls that wait; Ctrl-C denies them."""
+    """Decisions of the person at the terminal about calls that wait; Ctrl-C denies them."""
     try:
         return decisions_at_terminal(pending, tools)
     except (typer.Abort, KeyboardInterrupt):

@@ -29,7 +29,7 @@ EVERY = "all"
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What the command line says about runs that wait: where they go, where one comes from, and what is decided."""
+    """The command line's options about runs that wait: where they go, where one comes from, and what is decided."""
 
     pending: Annotated[
         Path | None,
@@ -79,7 +79,7 @@ class Waiting:
             raise InputError(f"{self.resume}: {error}") from None
 
     def decisions(self, pending: PendingRun) -> dict[str, Approve | Deny]:
-        """What ``--approve`` and ``--deny`` say; a call that is denied by name is not among `all`.
+        """Decisions of ``--approve`` and ``--deny``; a call that is denied by name is not among `all`.
 
         Raises:
             InputError: They contradict each other.
@@ -168,7 +168,7 @@ def _edited(call: PendingCall, tool: Tool | None) -> dict[str, Any] | None:
 
 
 def _written(arguments: Mapping[str, Any]) -> str:
-    """What the user makes of arguments: in the editor that ``VISUAL`` or ``EDITOR`` names, or else on one line."""
+    """Arguments as the user edits them: in the editor that ``VISUAL`` or ``EDITOR`` names, or else on one line."""
     editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "")
     if not editor:
         return str(typer.prompt("arguments as JSON", default=_shown(arguments), err=True))
