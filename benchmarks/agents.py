@@ -41,7 +41,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import agents_peers
 import torch
-from agents_peers import Wrote, figures_of
+from agents_peers import AgentTimes, figures_of
 from episode import random_skill
 from report import BenchmarkReport, finish, number, options
 
@@ -136,7 +136,7 @@ class Bench:
         """Figures of so many agents; where `prompts` long ones arrive, they write until the last one is read."""
         scheduler = (Locked if lock else Scheduler)(self.base, self.bank.attached)
         prefixes = None if lock else PrefixCache()
-        done, barrier = [Wrote() for _ in range(count)], threading.Barrier(count + 1)
+        done, barrier = [AgentTimes() for _ in range(count)], threading.Barrier(count + 1)
         first, arrived, all_begin = list[float](), threading.Event(), list[float]()
 
         def write(at: int) -> None:

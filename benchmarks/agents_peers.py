@@ -47,15 +47,15 @@ class Prompts(Protocol):
 
 
 @dataclass
-class Wrote:
-    """What one agent wrote, and when: seconds since all began.
+class AgentTimes:
+    """The tokens that one agent wrote, and their times in seconds since all began.
 
     Attributes:
-        times: Of its tokens.
-        tokens: How many they are.
-        ready: When its prompt was read.
-        first: When it had its first token, had it not waited for the others' prompts.
-        trunk: What it stands on.
+        times: Times of its tokens.
+        tokens: Number of its tokens.
+        ready: Time at which its prompt was read.
+        first: Time at which it would have had its first token, had it not waited for the others' prompts.
+        trunk: The trunk that it writes on.
     """
 
     times: list[float] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Wrote:
     trunk: Trunk | None = None
 
 
-def figures_of(done: Sequence[Wrote]) -> dict[str, float]:
+def figures_of(done: Sequence[AgentTimes]) -> dict[str, float]:
     """What all agents did; there are two gaps between tokens at least."""
     gaps = [after - before for each in done for before, after in zip(each.times, each.times[1:], strict=False)]
     end, cut = max(each.times[-1] for each in done), quantiles(gaps, n=100, method="inclusive")
@@ -112,11 +112,11 @@ def clients(bench: Prompts, ask: Ask, count: int) -> dict[str, float]:
     found: dict[str, float] = {}
     for way in ("same", "mixed"):
         for name, shared in ((f"free, {way}", False), (f"free, {way}, shared prefix", True)):
-            done = [Wrote(tokens=bench.tokens) for _ in range(count)]
+            done = [AgentTimes(tokens=bench.tokens) for _ in range(count)]
             base = 1000 * (1 + len(found))  # numbers of prompts that no other way has
 
             def write(
-                at: int, done: list[Wrote] = done, way: str = way, shared: bool = shared, base: int = base
+                at: int, done: list[AgentTimes] = done, way: str = way, shared: bool = shared, base: int = base
             ) -> None:
                 skill = at % len(bench.skills) if way == "mixed" else 0
                 done[at].times = ask(bench.prompt(base + at, shared), bench.tokens, skill)

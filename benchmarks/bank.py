@@ -106,7 +106,7 @@ def tiers(base: Base, folders: Sequence[Path]) -> dict[str, float]:
 
 
 def peft(base: Base, root: Path, count: int, seed: int) -> dict[str, float]:
-    """The same of PEFT."""
+    """Figures of PEFT."""
     from peft import PeftModel
     from transformers_peer import save_for_peft, transformers_model
 

@@ -61,7 +61,7 @@ class Score:
         invalid_accepted: Invalid instances that can be decoded.
         valid_rejected: Valid instances that cannot.
         wrong: The schemas of those, with an instance each.
-        compile_ms: Of each schema that was compiled.
+        compile_ms: Milliseconds of each schema that was compiled.
     """
 
     schemas: int = 0

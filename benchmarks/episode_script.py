@@ -54,7 +54,7 @@ class ScriptStep:
 
     @property
     def fingerprint(self) -> str:
-        """Of the prompt."""
+        """Fingerprint of the prompt."""
         return fingerprint(self.prompt)
 
 

@@ -93,7 +93,7 @@ def rates(times: dict[str, float], size: int) -> dict[str, float]:
 
 
 def peft(base: Base, skills: Sequence[Skill], repeats: int, seed: int) -> dict[str, float]:
-    """The same of PEFT."""
+    """Figures of PEFT."""
     from transformers import DynamicCache
     from transformers_peer import transformers_model, with_adapters
 

@@ -112,7 +112,7 @@ def counted() -> Iterator[Counted]:
 
 
 def figures(computed: int, prompt: int) -> dict[str, float]:
-    """Of one system."""
+    """Figures of one system."""
     return {"prompt": prompt, "computed": computed, "not_computed_share": 100 * (1 - computed / prompt)}
 
 

@@ -170,7 +170,7 @@ async def clients(
 
 
 def engine(runtime: Runtime, many: int, numbers: Iterator[int], requests: int) -> Round:
-    """The same requests without a server."""
+    """Sends the same requests to the engine without a server."""
     into, start, busy = Round(), time.perf_counter(), time.process_time()
 
     def one(number: int) -> None:

@@ -33,7 +33,7 @@ class Bytes:
 
 
 def served_bytes(base: Base, skill: Skill) -> Bytes:
-    """Of our base, as it is served."""
+    """Bytes of our base, as it is served."""
     decoder = base.decoder
     weights = [decoder.head, *(w for each in decoder.layers for w in (each.qkv, each.o, each.gate_up, each.down))]
     cache = base.new_cache(1_024)
@@ -45,7 +45,7 @@ def served_bytes(base: Base, skill: Skill) -> Bytes:
 
 
 def ggml_bytes(base: Base, gguf: Path, skill: Skill) -> Bytes:
-    """Of llama.cpp: the file's tensors (the embedding counts where it is the head too), keys and values in fp16."""
+    """Bytes of llama.cpp: the file's tensors (the embedding counts where it is the head too), fp16 keys and values."""
     from gguf import GGUFReader
 
     config = base.config

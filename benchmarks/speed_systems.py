@@ -55,7 +55,7 @@ class Case:
 
     @property
     def bare(self) -> Case:
-        """The same on the base alone."""
+        """The case on the base alone."""
         return Case(self.kind, self.context, self.count)
 
 
@@ -172,7 +172,7 @@ def _models(base: Base, skill: Skill, folder: Path) -> dict[bool, Any]:
 
 
 def _config(model: Any) -> Any:
-    """Of transformers' model, also inside PEFT's."""
+    """Config of transformers' model, also inside PEFT's."""
     return (model.get_base_model() if hasattr(model, "get_base_model") else model).config
 
 

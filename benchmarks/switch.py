@@ -104,7 +104,7 @@ def paired(left: Sequence[float], right: Sequence[float]) -> float:
 
 
 def peft(base: Base, skills: Sequence[Skill], repeats: int, seed: int) -> dict[str, float]:
-    """The same of PEFT with plain LoRA on transformers."""
+    """Figures of PEFT with plain LoRA on transformers."""
     from transformers_peer import transformers_model, with_adapters
 
     rng = random.Random(seed)

@@ -44,7 +44,7 @@ ABROAD = {
     "create": 6, "move": 6, "cancel": 6, "cancel2": 3, "note": 4, "assign": 4, "take": 4, "address": 3, "message": 4,
     "history": 3, "list": 4, "need": 10, "missing_doc": 5, "thanks": 2, "unknown": 3, "invalid": 1,
 }  # fmt: skip
-"""The same in conversations of other languages than English."""
+"""How often a turn has each situation in conversations of other languages than English."""
 ASPECTS = {
     "get": {"status": 5, "date": 5, "person": 3, "email": 2, "items": 2, "place": 1, "all": 4},
     "get2": {"status": 1, "date": 1},

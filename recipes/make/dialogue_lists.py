@@ -77,7 +77,7 @@ class Conversation:
     """A dialogue as messages, with its steps.
 
     Attributes:
-        messages: Of the user, the assistant and the tools.
+        messages: Messages of the user, the assistant and the tools.
         steps: What the tools skill writes.
         today: The day on which it is held, if days matter.
     """
@@ -147,7 +147,7 @@ class Look:
     """How the tools of a list are shown.
 
     Attributes:
-        styles: Of the names of tools and of arguments.
+        styles: Styles of the names of tools and of arguments.
         most: How many tools there are at most, those that the dialogue needs not counted.
         budget: Tokens of the list, estimated.
         described: Whether arguments have descriptions.

@@ -48,7 +48,7 @@ class Scene:
         effect: Whether the last call changes something.
         value: A value of the last call, by which texts name it; may be empty.
         lang: The language of the texts.
-        kind: Of the true text.
+        kind: Kind of the true text.
     """
 
     messages: list[Message]

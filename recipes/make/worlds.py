@@ -116,7 +116,7 @@ class Conversation:
         world: With `toolbox` for its own.
         toolbox: Begun.
         rng: Decides what is drawn.
-        schemas: Of all worlds' tools, by world.
+        schemas: Schemas of all worlds' tools, by world.
         values: Values of arguments that other draws of this world had, by argument; they grow.
         held_out: Whether values and wordings are those of held-out requests.
     """

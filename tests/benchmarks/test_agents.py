@@ -32,13 +32,13 @@ def test_the_interval_of_a_median_is_by_order(agents: ModuleType) -> None:
 
 def test_figures_of_agents_that_write(peers: ModuleType) -> None:
     done = [
-        peers.Wrote([1.0, 1.5, 2.0], 3, ready=0.5, first=0.9),
-        peers.Wrote([2.0, 3.0, 4.5], 6, ready=0.75, first=1.1),
+        peers.AgentTimes([1.0, 1.5, 2.0], 3, ready=0.5, first=0.9),
+        peers.AgentTimes([2.0, 3.0, 4.5], 6, ready=0.75, first=1.1),
     ]
     found = peers.figures_of(done)
     assert found["tokens_per_s"] == 9 / 3.75 and found["whole_per_s"] == 2 and found["first_ms"] == pytest.approx(1000)
     assert found["gap_p50_ms"] == 750 and 1480 < found["gap_p99_ms"] <= 1500
-    served = peers.figures_of([peers.Wrote([1.0, 2.0, 4.0], 3)])
+    served = peers.figures_of([peers.AgentTimes([1.0, 2.0, 4.0], 3)])
     assert "tokens_per_s" not in served, "who reads is not known of a server"
 
 
