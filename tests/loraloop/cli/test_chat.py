@@ -88,7 +88,7 @@ def read_passage() -> tuple[Any, ...]:
 def test_a_refused_line_is_told_and_the_rest_goes_on(said: Said) -> None:
     status, out, err = said(talk("Hello."), "/skil tools", "/skill", "/skill retrieval", "/undo now", "hi")
     assert (status, out.splitlines()[-1]) == (2, "Hello.") or "retrieval" in err
-    assert "did you mean '/skill'?" in err and "say /skill NAME|auto" in err and "/undo takes nothing" in err
+    assert "did you mean '/skill'?" in err and "say /skill NAME|auto" in err and "/undo takes no argument" in err
     status, out, err = said(talk("Hello."), "one", "two", "/stats")
     assert status == 2 and "the script has 1 steps" in err and "turns" in out  # the second one failed
 

@@ -40,7 +40,7 @@ def command(line: str, talk: Conversation, screen: ChatScreen) -> bool:
     argument = argument.strip()
     known = COMMANDS[name]
     if argument and not known.argument:
-        raise InputError(f"{name} takes no argument, not {argument!r}")
+        raise InputError(f"{name} takes no argument: leave {argument!r} out")
     if not argument and known.argument and not known.argument.startswith("["):
         raise InputError(f"say {name} {known.argument}")
     known.run(talk, screen, argument)
