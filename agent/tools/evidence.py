@@ -28,11 +28,14 @@ _LOOSE_ISO = re.compile(r"(?<!\d)(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)")
 _NUMERIC = re.compile(r"(?<!\d)(\d{1,2})\s?[./-]\s?(\d{1,2})(?:\s?[./-]\s?(\d{4}|\d{2}))?(?!\d)")
 _FULL_DAY = r"(?<!\d)\d{1,2}[./-]\d{1,2}[./-]\d{4}(?!\d)"
 _DAY = r"(?<!\d)(\d{1,2})(?:st|nd|rd|th|er|\.|º|°|ª)?(?!\d)"
-_YEAR = r"(?:[\s,.]{0,3}(?:de[l]? )?(\d{4})(?!\d))?"
-_DAY_MONTH = re.compile(_DAY + r"[\s-]{0,2}(?:(?:of|de|di|the) )?([^\W\d_]{3,10})\.?(?=\W|$)-?" + _YEAR, re.IGNORECASE)
-_MONTH_DAY = re.compile(r"(?<![^\W\d_])([^\W\d_]{3,10})\.?[\s-]{1,2}(?:the )?" + _DAY + _YEAR, re.IGNORECASE)
+_OF_YEAR = r"(?:[\s,.]{0,3}(?:de[l]? )?(\d{4})(?!\d))?"
+_DAY_MONTH = re.compile(
+    _DAY + r"[\s-]{0,2}(?:(?:of|de|di|the) )?([^\W\d_]{3,10})\.?(?=\W|$)-?" + _OF_YEAR, re.IGNORECASE
+)
+_MONTH_DAY = re.compile(r"(?<![^\W\d_])([^\W\d_]{3,10})\.?[\s-]{1,2}(?:the )?" + _DAY + _OF_YEAR, re.IGNORECASE)
 _MONTH = re.compile(r"(?<!\w)([^\W\d_]{3,10})\.?(?:[\s,]{1,2}(?:de[l]? )?(\d{4}))?(?!\w)", re.IGNORECASE)
 _YEAR_MONTH = re.compile(r"(?<!\d)(\d{4})[-/.](\d{1,2})(?![-/.]?\d)")
+_YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
 _ORDINAL = re.compile(r"(?<!\d)(\d{1,2})(?:st|nd|rd|th|\.|º|ª|er|e)(?!\w)")
 _RANGE = re.compile(r"(\d{4}-\d{2}-\d{2}) to (\d{4}-\d{2}-\d{2})")
 _CLOCK = re.compile(
@@ -204,6 +207,7 @@ class Evidence:
     times: set[tuple[int, int]] = field(default_factory=set)
     words: set[str] = field(default_factory=set)
     _months: set[tuple[int, int | None]] = field(default_factory=set)
+    _years: set[int] = field(default_factory=set)
     _ordinals: set[int] = field(default_factory=set)
     _ranges: list[tuple[date, date]] = field(default_factory=list)
     _squeezed: str = ""
@@ -228,7 +232,7 @@ class Evidence:
     def __or__(self, other: Evidence) -> Evidence:
         """The values and words that occur in the texts of either."""
         made = Evidence((*self.texts, *other.texts))
-        for name in ("numbers", "plain", "days", "times", "words", "_months", "_ordinals"):
+        for name in ("numbers", "plain", "days", "times", "words", "_months", "_years", "_ordinals"):
             setattr(made, name, getattr(self, name) | getattr(other, name))
         made._ranges = self._ranges + other._ranges
         moved = len(self._squeezed)
@@ -251,7 +255,11 @@ class Evidence:
         self.days.update(days_in(text))
         times = set(clock_times_in(text, bare=False))
         self.times.update(times or (clock_times_in(text, bare=True) if bare else ()))
-        for found in _MONTH.finditer(text):
+        apart = text  # without its days, so that a day's month and year do not stand for their first and last days
+        for pattern in (_ISO, _LOOSE_ISO, _NUMERIC, _DAY_MONTH, _MONTH_DAY):
+            apart = pattern.sub(" ", apart)
+        self._years.update(int(found[0]) for found in _YEAR.finditer(apart))
+        for found in _MONTH.finditer(apart):
             if month := month_of(found[1]):
                 self._months.add((month, _full_year(found[2])))
         for found in _YEAR_MONTH.finditer(text):
@@ -305,7 +313,7 @@ class Evidence:
         if when.day == 1 or tomorrow.day == 1:
             if any(month == when.month and year in (None, when.year) for month, year in self._months):
                 return True
-            if (when.month, when.day) in ((1, 1), (12, 31)) and Decimal(when.year) in self.numbers:
+            if (when.month, when.day) in ((1, 1), (12, 31)) and when.year in self._years:
                 return True
         return when.day in self._ordinals and any(0 <= (when - day).days <= 62 for day in self.dates)
 

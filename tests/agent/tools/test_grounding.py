@@ -230,13 +230,29 @@ def test_a_day_that_was_said_stands_however_it_is_written(
 
 
 @settings(deadline=None)
-@given(day=DAYS, apart=st.integers(40, 5000))
-@example(day=date(2001, 11, 3), apart=128)  # 3 November and 11 March
-@example(day=date(2001, 11, 23), apart=4 * 365 + 1)  # another year
-def test_another_day_does_not_stand(day: date, apart: int) -> None:
+@given(day=DAYS, apart=st.integers(40, 5000), written=st.integers(0, 2))
+@example(day=date(2001, 11, 3), apart=128, written=0)  # 3 November and 11 March
+@example(day=date(2001, 11, 23), apart=4 * 365 + 1, written=0)  # another year
+@example(day=date(2001, 11, 1), apart=60, written=0)  # the end of the year
+@example(day=date(2001, 11, 2), apart=59, written=1)
+def test_another_day_does_not_stand(day: date, apart: int, written: int) -> None:
     other = day + timedelta(days=apart)
     if other.day != day.day or (other.month, other.day) == (day.month, day.day):
-        assert missing(other.isoformat(), f"Come on {day.isoformat()}.") != ()
+        assert missing(other.isoformat(), f"Come on {WRITTEN[(0, 3, 4)[written]](day)}.") != ()
+
+
+@pytest.mark.parametrize(
+    ("value", "user", "stands"),
+    [
+        ("2026-03-31", "all of March 2026", True),
+        ("2026-12-31", "until the end of 2026", True),
+        ("2026-03-31", "from 5 March 2026 on", False),
+        ("2026-12-31", "on 5 March 2026", False),
+        ("2026-12-31", "on 05.03.2026", False),
+    ],
+)
+def test_a_month_or_a_year_stands_for_its_ends_unless_it_is_a_days(value: str, user: str, stands: bool) -> None:
+    assert (missing(value, user) == ()) == stands
 
 
 @settings(deadline=None)
