@@ -108,6 +108,8 @@ class Tokens:
         forced: Generated tokens about which the grammar left no choice.
         recomputed: Tokens of `prefilled` that the base had computed before, and a full-activation skill computed again.
         retried: Values that failed a check of their schema and were decoded again (`on_unsupported="check"`).
+        drafted: Tokens that were computed in case that they come next; see `engine/drafts.py`.
+        accepted: Those of them that were chosen, each of which saved a forward.
         shared: With how many rows the step's forwards went through the base, on average: 1 where it was alone. How
             long it waited for them is `queue` in the step's `ms`.
         spans: Where the forced tokens are in the step's text: the first character of each part, and the one after its
@@ -120,6 +122,8 @@ class Tokens:
     forced: int = 0
     recomputed: int = 0
     retried: int = 0
+    drafted: int = 0
+    accepted: int = 0
     shared: float = 1.0
     spans: tuple[tuple[int, int], ...] = ()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
+from loraloop.agent.engine.drafts import TOGETHER, Drafts
 from loraloop.agent.engine.ledger import Author
 from loraloop.agent.engine.sequence import CachedSequence, MessageSpan, common_prefix
 
@@ -43,9 +44,13 @@ class Branch:
         start: Length of the trunk.
         prefilled: Tokens that were computed to open the branch.
         recomputed: Prefilled tokens that the bare base had computed before: what full activation costs.
+        drafts: Of what is written in it.
     """
 
-    __slots__ = ("_closed", "_trunk", "author", "prefilled", "recomputed", "sequence", "start")
+    __slots__ = (
+        *("_closed", "_foreseen", "_foreseen_at", "_trunk"),
+        *("author", "drafts", "prefilled", "recomputed", "sequence", "start"),
+    )
 
     def __init__(
         self, trunk: BranchParent, author: Author, sequence: CachedSequence, prefilled: int, recomputed: int = 0
@@ -57,6 +62,9 @@ class Branch:
         self.start = sequence.length
         self.prefilled = prefilled
         self.recomputed = recomputed
+        self.drafts = Drafts(sequence.ids, trunk.base.end_ids)
+        self._foreseen: Sequence[Tensor] = ()  # logits after tokens of a draft
+        self._foreseen_at = 0  # how many tokens of the branch come before the first of them
 
     @property
     def left(self) -> int:
@@ -89,7 +97,32 @@ class Branch:
             ids: At least one token.
             clock: Clock that notes how long that waited for other runs.
         """
-        scores = self.sequence.feed(self.author, ids, logits=True, clock=clock).scores
+        return self._feed(ids, 1, clock)[-1]
+
+    def logits_after(self, ids: Sequence[int], draft: int = 0, clock: Clock | None = None) -> Tensor:
+        """The logits `[V]` (fp32) after `ids`, the branch's whole text; computes of it what it does not hold.
+
+        Args:
+            ids: At least one token.
+            draft: Tokens that may be computed beyond them, in case that they follow.
+            clock: Told how long that waited for other runs.
+        """
+        ahead = len(ids) - self._foreseen_at
+        if 0 <= ahead < len(self._foreseen) and self.ids[: len(ids)] == list(ids):
+            logits = self._foreseen[ahead]
+            self._foreseen, self._foreseen_at = self._foreseen[ahead + 1 :], len(ids) + 1
+            self.drafts.accepted += 1
+            return logits
+        rest = self.rewind(ids)
+        guess: list[int] = []
+        if draft > 0 and self.sequence.scheduler.drafting(self.sequence):
+            guess = self.drafts.after(ids, min(draft, TOGETHER - len(rest)))
+        first, *foreseen = self._feed([*rest, *guess], 1 + len(guess), clock)
+        self._foreseen, self._foreseen_at = foreseen, len(ids) + 1
+        return first
+
+    def _feed(self, ids: Sequence[int], logits: int, clock: Clock | None) -> Tensor:
+        scores = self.sequence.feed(self.author, ids, logits=logits, clock=clock).scores
         assert scores is not None  # the scheduler raises where there are none
         return scores
 

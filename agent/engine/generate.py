@@ -191,7 +191,9 @@ def generate(branch: Branch, request: GenerateRequest) -> Iterator[Delta | Gener
         if out.reason:
             break
         with clock.phase("decode"):
-            logits = branch.feed(branch.rewind([*invocation, *guide.ids]), clock)
+            written = len(guide.ids)
+            draft = budget.tokens - written - 1 if written else 0  # what an invocation begins is not in the transcript
+            logits = branch.logits_after([*invocation, *guide.ids], draft, clock)
         with clock.phase("mask"):
             if first_tokens is not None and not guide.ids and bool((first_tokens == logits.argmax()).any()):
                 invocation, first_tokens = request.other_invocation, None

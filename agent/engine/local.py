@@ -119,6 +119,8 @@ class LocalStep:
             spans=out.spans,
             recomputed=branch.recomputed,
             retried=out.retried,
+            drafted=branch.drafts.drafted,
+            accepted=branch.drafts.accepted,
             shared=self.request.clock.sharing,
         )
         return StepOutput(**{name: getattr(out, name) for name in Generated.__dataclass_fields__}, tokens=tokens)

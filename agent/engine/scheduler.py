@@ -133,7 +133,12 @@ class Scheduler:
         base: The model.
         attached: The bank's adapters.
         queue: Works that wait at most.
+
+    Attributes:
+        drafts: Whether a run alone computes drafts.
     """
+
+    drafts = True
 
     def __init__(self, base: Base, attached: Attached | None = None, queue: int = QUEUE) -> None:
         self.base = base
@@ -191,6 +196,13 @@ class Scheduler:
         with self._lock:
             if self._between.pop(sequence, None) is not None and self._queue:
                 self._changed.notify()
+
+    def drafting(self, sequence: CachedSequence) -> bool:
+        """Whether a sequence may bring a draft: where it is alone. Rows of several runs share a reading already."""
+        if not self.drafts or not self.base.native:
+            return False
+        with self._lock:
+            return not self._queue and self._between.keys() <= {sequence}
 
     def _alone(self, requests: Sequence[ComputeRequest]) -> None:
         """Computes on the caller's thread, chunk by chunk, until others have submitted something."""
@@ -367,7 +379,7 @@ class Scheduler:
             place = request.take(out, place, count, finite)
             tokens += count
             prompt += count if not request.logits or count > URGENT else 0
-        self._score([request for request, _ in batch if request.logits and request.state is not None])
+        self._score([request for request, _ in batch if request.logits and request.states is not None])
         end = perf_counter()
         for request, _ in batch:
             request.submitted = end  # what it waits from now on is for its next chunk
@@ -378,9 +390,8 @@ class Scheduler:
 
     def _score(self, requests: Sequence[ComputeRequest]) -> None:
         """The logits of requests whose last token is computed."""
-        if len(requests) == 1 and requests[0].state is not None:
-            requests[0].scores = self.base.logits(requests[0].state[None])[0]
-        elif requests:
-            scores = self.base.logits(torch.stack([request.state for request in requests if request.state is not None]))
-            for request, row in zip(requests, scores, strict=True):
-                request.scores = row
+        states = [request.states for request in requests if request.states is not None]
+        if states:
+            scores = self.base.logits(states[0] if len(states) == 1 else torch.cat(states))
+            for request, rows in zip(requests, scores.split([len(each) for each in states]), strict=True):
+                request.scores = rows

@@ -74,6 +74,8 @@ class Executes(Protocol):
 
     def leave(self, sequence: CachedSequence) -> None: ...
 
+    def drafting(self, sequence: CachedSequence) -> bool: ...
+
 
 class CachedSequence:
     """Keys and values of `ids`. Every forward checks the ledger first and writes it after.
@@ -193,11 +195,12 @@ class ComputeRequest:
         ids: The tokens.
         keep: Layers whose output is kept.
         keep_from: The first of the tokens whose outputs are kept.
-        logits: Whether the logits after the last token are wanted, as a run does that goes on from token to token.
+        logits: After how many of the last tokens the logits are wanted: 0 for none, at least 1 of a run that goes on
+            from token to token.
         clock: Clock that notes how long the request waited, and with how many it shared its forwards.
-        state: [H] The final state of the last token, once all are computed.
+        states: [L, H] The final states of the last tokens, once all are computed: those whose logits are wanted.
         kept: Hidden states [T, H] of the tokens from `keep_from` on, by layer.
-        scores: [V] The logits, in fp32.
+        scores: [L, V] The logits, in fp32.
         error: Why there is none of that.
         done: Tokens that are computed.
     """
@@ -207,9 +210,9 @@ class ComputeRequest:
     ids: Sequence[int]
     keep: tuple[int, ...] = ()
     keep_from: int = 0
-    logits: bool = False
+    logits: int = 0
     clock: Clock | None = None
-    state: Tensor | None = None
+    states: Tensor | None = None
     kept: dict[int, list[Tensor]] = field(default_factory=dict)
     scores: Tensor | None = None
     error: BaseException | None = None
@@ -263,7 +266,7 @@ class ComputeRequest:
                 self.kept.setdefault(layer, []).append(out.kept[layer][first + skipped : end].clone())
         self.done += count
         if not self.rest:
-            self.state = out.hidden[end - 1]
+            self.states = out.hidden[max(end - max(self.logits, 1), first) : end]
         return end
 
     def fail(self, count: int) -> None:

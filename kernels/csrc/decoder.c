@@ -56,7 +56,7 @@ static void make_input(const run *r, int64_t layer_number, int group, int64_t to
         case GATE_UP: normalize(r->h + token * m->hidden, l->mlp_norm, m->hidden, m->eps, scratch); break;
         case O: {
             const int64_t row = r->row_of[token];
-            if (few(r, r->first_of[row + 1] - r->first_of[row])) merge(r, token, scratch);
+            if (few(r->first_of[row + 1] - r->first_of[row])) merge(r, token, scratch);
             else x = r->attended + token * width;
             break;
         }

@@ -65,7 +65,7 @@ static void number_rows(run *r) {
             r->row_of[token] = i;
             r->position_of[token] = x->cache.length + t;
         }
-        if (few(r, x->tokens)) {
+        if (few(x->tokens)) {
             units += r->m->attention.kv_heads * spans_of(x);
             partials += r->m->attention.kv_heads * spans_of(x) * x->tokens * group_of(r);
         } else {
@@ -123,7 +123,7 @@ int loraloop_forward(request *ask) {
     for (int64_t i = 0; i < ask->count; i++) {
         const row *x = ask->rows + i;
         r.n += x->tokens;
-        if (few(&r, x->tokens)) partials += r.m->attention.heads * spans_of(x) * x->tokens;
+        if (few(x->tokens)) partials += r.m->attention.heads * spans_of(x) * x->tokens;
         if (x->members) r.middle_stride = most(r.middle_stride, widest_middle(r.m, x));
         if (x->beyond) find_beyond(&r, x);
     }

@@ -73,9 +73,9 @@ static void attention_unit(worker *w, int index) {
     while (index >= r->units_of[number + 1]) number++;
     const int64_t unit = index - r->units_of[number], first = r->first_of[number], tokens = r->first_of[number + 1] - first;
     const row *x = r->ask->rows + number;
-    query queries[QUERIES + 64];
-    float tops[QUERIES + 64], totals[QUERIES + 64];
-    if (few(r, tokens)) {
+    query queries[SPLIT * MOST_GROUP];
+    float tops[QUERIES + MOST_GROUP], totals[QUERIES + MOST_GROUP];
+    if (few(tokens)) {
         const int64_t spans = (r->units_of[number + 1] - r->units_of[number]) / s->kv_heads;
         const int64_t head = unit / spans, from = unit % spans * SPAN, to = least(from + SPAN, x->cache.length + tokens);
         float *to_part = r->partial + (r->partial_of[number] + unit * tokens * group) * (dim + 2);

@@ -10,9 +10,10 @@
 #define UNIT 64       /* tiles of one unit of a product at most */
 #define SOME 64       /* rows up to which units are long */
 #define FETCH 32      /* tokens up to which what skills add is asked for ahead: beyond, it comes from a cache anyway */
-#define SPLIT 8       /* queries up to which the positions are cut into spans that several threads read */
+#define SPLIT BLOCK   /* tokens of a row up to which the positions are cut into spans that several threads read */
 #define SPAN 256      /* positions that one unit of decode attention reads */
 #define QUERIES 32    /* of one unit of prefill attention, roughly */
+#define MOST_GROUP 64 /* query heads of a key-value head; adapters/base/decoder/native_decoder.py says the same */
 
 /* A forward's state. Buffers are [N][...] and live in one workspace. */
 typedef struct {
@@ -38,7 +39,7 @@ INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t group_of(const run *r) { return r->m->attention.heads / r->m->attention.kv_heads; }
-INLINE int few(const run *r, int64_t tokens) { return tokens * group_of(r) <= SPLIT; }
+INLINE int few(int64_t tokens) { return tokens <= SPLIT; }
 INLINE int64_t tokens_a_unit(const run *r) { return most(1, QUERIES / group_of(r)); }
 
 static void normalize(const float *x, const float *weight, int64_t width, float eps, float *y) {

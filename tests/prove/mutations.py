@@ -198,7 +198,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/engine/trunk.py", "and not sequence.broken:", "and True:"),
     ],
     "agent/engine/test_scheduler.py::test_positions_that_are_dropped_leave_nothing_behind": [
-        ("adapters/base/decoder/native_cache.py", "self.pages[-1].clear(length % PAGE)", "pass"),
+        ("adapters/base/decoder/native_cache.py", "self.pages[-1].clear(length % PAGE, ", "print(length, "),
         ("adapters/base/decoder/native_cache.py", "                place.data.zero_()\n", "                pass\n"),
     ],
     # --- agent: sandbox ----------------------------------------------------------------------------------------------

@@ -107,17 +107,18 @@ class Page:
         pool = self._pool
         return self.data[:, 1].view((pool.layers, pool.kv_heads, -1, LANES // 2, pool.head_dim, 2))
 
-    def clear(self, start: int) -> None:
-        """Writes zeros from position `start` on."""
+    def clear(self, start: int, end: int = PAGE) -> None:
+        """Writes zeros from position `start` on; from `end` on there are zeros already."""
         with torch.inference_mode():
-            at, lane = start // LANES, start % LANES
+            at, lane, last = start // LANES, start % LANES, -(-end // LANES)
             if lane:
                 self.keys()[:, :, at, :, lane:] = 0
                 values = self.values()[:, :, at]
                 values[:, :, lane // 2, :, lane % 2 :] = 0
                 values[:, :, lane // 2 + 1 :] = 0
                 at += 1
-            self.data[:, :, :, at:] = 0
+            if at < last:
+                self.data[:, :, :, at:last] = 0
 
     def copy(self, count: int) -> Page:
         """A page of its own that begins with the same `count` positions."""
@@ -201,10 +202,10 @@ class NativeCache:
             raise ValueError(f"cannot truncate a cache of {self.length} tokens to {length}")
         if length == self.length:
             return
-        self.length = length
+        before, self.length = self.length, length
         self.trim()
         if length % PAGE and not self.pages[-1].frozen:
-            self.pages[-1].clear(length % PAGE)
+            self.pages[-1].clear(length % PAGE, min(before - length // PAGE * PAGE, PAGE))
 
     def trim(self) -> None:
         """Gives back pages that hold nothing."""

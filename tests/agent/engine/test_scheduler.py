@@ -221,8 +221,8 @@ def test_a_prompt_is_computed_in_chunks_beside_those_that_decode(watched: Watche
         scheduler.leave(decoding)
     assert raised == [] and len(mixed) > 1 and max(map(max, mixed)) < 500
     alone = CachedSequence(Scheduler(watched.base)).feed(bare, prompt, keep=(1,), keep_from=100)
-    assert request.state is not None and alone.state is not None
-    torch.testing.assert_close(request.state, alone.state, **TOLERANCE)
+    assert request.states is not None and alone.states is not None
+    torch.testing.assert_close(request.states, alone.states, **TOLERANCE)
     torch.testing.assert_close(torch.cat(request.kept[1]), torch.cat(alone.kept[1]), **TOLERANCE)
     assert len(torch.cat(request.kept[1])) == 400
 

@@ -131,6 +131,40 @@ def test_reused_keys_and_values_are_recomputed_ones(cuts: list[int], kind: str, 
     assert error(torch.cat(parts), expected) < 2e-2  # softmax weights are bf16, and other pieces are summed
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    kind=st.sampled_from(list(KINDS)),
+    form=st.sampled_from(["int4", "int8", "bf16"]),
+    context=st.one_of(st.integers(0, 40), st.integers(246, 264), st.integers(500, 516)),
+    count=st.integers(2, 8),
+    choice=st.sampled_from([0, 1, ((1, 0.5), (2, 2.0))]),
+    threads=st.sampled_from([1, 2]),
+)
+def test_a_few_tokens_have_the_bits_of_one_after_another(
+    kind: str, form: str, context: int, count: int, choice: Any, threads: int, pair: Pair
+) -> None:
+    """Up to eight tokens of a row: their states, and what the cache holds of them. Drafts rest on this."""
+    decoder, _ = pair(form, **KINDS[kind])
+    attached, _ = adapters(decoder, (4, 17))
+    tokens, before = ids(context + count, context), torch.get_num_threads()
+
+    def run(size: int) -> tuple[torch.Tensor, NativeCache]:
+        cache = decoder.new_cache()
+        if context:
+            decoder.forward([Row(tokens[:context], cache)])
+        parts = [tokens[at : at + size] for at in range(context, context + count, size)]
+        return torch.cat([decoder.forward([Row(part, cache, choice)], attached).hidden for part in parts]), cache
+
+    torch.set_num_threads(threads)
+    try:
+        (one, alone), (few, together) = run(1), run(count)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(one, few)
+    for layer in range(decoder.config.layers):
+        assert all(map(torch.equal, alone.planes(layer), together.planes(layer)))
+
+
 def test_a_rows_bits_are_its_own(pair: Pair) -> None:
     """At one batch shape a row's bits do not depend on its neighbours' tokens, caches or skills, or on threads."""
     decoder, _ = pair("int4")
