@@ -48,7 +48,7 @@ class Branch:
     """
 
     __slots__ = (
-        *("_closed", "_foreseen", "_foreseen_at", "_trunk"),
+        *("_asked", "_closed", "_foreseen", "_trunk"),
         *("author", "drafts", "prefilled", "recomputed", "sequence", "start"),
     )
 
@@ -63,8 +63,8 @@ class Branch:
         self.prefilled = prefilled
         self.recomputed = recomputed
         self.drafts = Drafts(sequence.ids, trunk.base.end_ids)
-        self._foreseen: Sequence[Tensor] = ()  # logits after tokens of a draft
-        self._foreseen_at = 0  # how many tokens of the branch come before the first of them
+        self._foreseen: Tensor | tuple[Tensor, ...] = ()  # [*, V] after the next tokens, if they are those of a draft
+        self._asked = 0  # tokens after which logits were asked last: what the branch would hold without drafts
 
     @property
     def left(self) -> int:
@@ -97,7 +97,9 @@ class Branch:
             ids: At least one token.
             clock: Clock that notes how long that waited for other runs.
         """
-        return self._feed(ids, 1, clock)[-1]
+        scores = self._feed(ids, 1, clock)[-1]
+        self._foreseen, self._asked = (), len(self.ids)
+        return scores
 
     def logits_after(self, ids: Sequence[int], draft: int = 0, clock: Clock | None = None) -> Tensor:
         """The logits `[V]` (fp32) after `ids`, the branch's whole text; computes of it what it does not hold.
@@ -107,19 +109,22 @@ class Branch:
             draft: Tokens that may be computed beyond them, in case that they follow.
             clock: Told how long that waited for other runs.
         """
-        ahead = len(ids) - self._foreseen_at
-        if 0 <= ahead < len(self._foreseen) and self.ids[: len(ids)] == list(ids):
-            logits = self._foreseen[ahead]
-            self._foreseen, self._foreseen_at = self._foreseen[ahead + 1 :], len(ids) + 1
+        ids, ahead = list(ids), len(ids) - self._asked - 1
+        held = common_prefix(self.ids, ids)
+        if held == len(ids) and 0 <= ahead < len(self._foreseen):
+            scores = self._foreseen[ahead:]
             self.drafts.accepted += 1
-            return logits
-        rest = self.rewind(ids)
-        guess: list[int] = []
-        if draft > 0 and self.sequence.scheduler.drafting(self.sequence):
-            guess = self.drafts.after(ids, min(draft, TOGETHER - len(rest)))
-        first, *foreseen = self._feed([*rest, *guess], 1 + len(guess), clock)
-        self._foreseen, self._foreseen_at = foreseen, len(ids) + 1
-        return first
+        else:
+            held = min(held, len(ids) - 1)
+            if len(ids) - min(held, self._asked) > TOGETHER:  # a long stretch is computed as it is without drafts
+                held = min(held, self._asked)
+            self.sequence.truncate(self.start + held)
+            rest, guess = ids[held:], list[int]()
+            if draft > 0 and self.sequence.scheduler.drafting(self.sequence):
+                guess = self.drafts.after(ids, min(draft, TOGETHER - len(rest)))
+            scores = self._feed([*rest, *guess], 1 + len(guess), clock)
+        self._foreseen, self._asked = scores[1:], len(ids)
+        return scores[0]
 
     def _feed(self, ids: Sequence[int], logits: int, clock: Clock | None) -> Tensor:
         scores = self.sequence.feed(self.author, ids, logits=logits, clock=clock).scores
@@ -150,7 +155,7 @@ class Branch:
         sequence.scheduler.leave(sequence)
         valid = 0
         if ids and (self.author.bare or sequence is not trunk.sequence):
-            valid = common_prefix(sequence.ids[self.start :], list(ids))
+            valid = min(common_prefix(self.ids, list(ids)), self._asked)
         sequence.truncate(self.start + valid)
         if sequence is trunk.sequence:
             sequence.end()

@@ -393,5 +393,5 @@ class Scheduler:
         states = [request.states for request in requests if request.states is not None]
         if states:
             scores = self.base.logits(states[0] if len(states) == 1 else torch.cat(states))
-            for request, rows in zip(requests, scores.split([len(each) for each in states]), strict=True):
+            for request, rows in zip(requests, torch.split(scores, [len(each) for each in states]), strict=True):
                 request.scores = rows

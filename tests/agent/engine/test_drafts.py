@@ -17,6 +17,7 @@ from loraloop.adapters.base import Base
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Runtime
 from loraloop.agent.engine import Author, Budget, Delta, Generated, GenerateRequest, Sampler, Sampling, Trunk, generate
+from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.drafts import Drafts
 from loraloop.agent.engine.scheduler import Scheduler
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
@@ -107,7 +108,8 @@ class Written:
         return [piece.text for piece in self.pieces], *ended, self.left, len(self.logits)
 
 
-def write(scheduler: Scheduler, bank: Bank, compiler: GrammarCompiler, job: Job) -> Written:
+def opened(scheduler: Scheduler, bank: Bank, job: Job) -> tuple[Trunk, Branch]:
+    """A transcript that is read, and the branch of the job's skill."""
     base = scheduler.base
     trunk = Trunk(base, scheduler=scheduler)
     trunk.extend(base.chat.message("user", job.prompt))
@@ -115,24 +117,26 @@ def write(scheduler: Scheduler, bank: Bank, compiler: GrammarCompiler, job: Job)
     if job.skill:
         card = bank.card(job.skill)
         who = Author(base.fingerprints.weights, job.skill, bank.slot(job.skill), card.activation, job.skill)
-    branch = trunk.branch(who)
-    asked = iter(range(10**6))
-    ends = job.cancelled_after
+    return trunk, trunk.branch(who)
+
+
+def write(trunk: Trunk, branch: Branch, compiler: GrammarCompiler, job: Job) -> Written:
+    """Writes the text in the branch and closes it."""
+    base, ends = trunk.base, job.cancelled_after  # tokens: a grammar that was used before asks a run less often
     limit = max(job.limit, 30) if job.schema else job.limit
     sampler = Copyist(job.sampling, base.tokenizer.encode(job.script))
     request = GenerateRequest(
         invocation=base.chat.generation_prompt,
         sampler=sampler,
-        budget=Budget(limit, cancelled=None if ends is None else lambda: next(asked) >= ends),
+        budget=Budget(limit, cancelled=None if ends is None else lambda: len(sampler.seen) >= ends),
         stop_ids=base.end_ids,
         stops=job.stops,
         constraint=compiler.compile(JsonSchema(SCHEMA)).start() if job.schema else None,
     )
     *pieces, out = generate(branch, request)
-    assert isinstance(out, Generated) and all(isinstance(piece, Delta) for piece in pieces)
+    assert isinstance(out, Generated)
     branch.close(out.ids)
-    trunk.flush()
-    return Written(pieces, out, trunk.sequence.ids, branch.drafts, sampler.seen)  # type: ignore[arg-type]
+    return Written(pieces, out, list(trunk.ids), branch.drafts, sampler.seen)  # type: ignore[arg-type]
 
 
 def without(base: Base, bank: Bank) -> Scheduler:
@@ -179,12 +183,20 @@ def test_a_text_whose_drafts_were_wrong_gets_them_for_longer_matches_only() -> N
 def test_a_text_is_the_same_with_drafts(native_base: Base, bank: Bank, compiler: GrammarCompiler) -> None:
     accepted = drafted = 0
 
+    def write_on(scheduler: Scheduler, job: Job) -> Written:
+        trunk, branch = opened(scheduler, bank, job)
+        written = write(trunk, branch, compiler, job)
+        written.logits.append(trunk.branch().feed(native_base.chat.generation_prompt))  # of what follows the text
+        return written
+
     @settings(max_examples=40, deadline=None)
     @given(job=jobs)
     def check(job: Job) -> None:
         nonlocal accepted, drafted
-        without_any = write(without(native_base, bank), bank, compiler, job)
-        found = write(Scheduler(native_base, bank.attached), bank, compiler, job)
+        without_any, found = (
+            write_on(scheduler, job)
+            for scheduler in (without(native_base, bank), Scheduler(native_base, bank.attached))
+        )
         assert found.is_same(without_any)
         assert without_any.drafts.drafted == 0
         accepted, drafted = accepted + found.drafts.accepted, drafted + found.drafts.drafted
@@ -198,18 +210,21 @@ def test_a_text_is_the_same_with_drafts(native_base: Base, bank: Bank, compiler:
 def test_texts_that_are_written_at_once_are_the_same(
     native_base: Base, bank: Bank, compiler: GrammarCompiler, batch: list[Job]
 ) -> None:
+    """Once their transcripts are read: prompts beside runs that generate are cut into chunks as time allows."""
     shared, found = Scheduler(native_base, bank.attached), dict[int, Written]()
+    begun = [opened(shared, bank, job) for job in batch]
 
-    def run(at: int, job: Job) -> None:
-        found[at] = write(shared, bank, compiler, job)
+    def run(at: int) -> None:
+        found[at] = write(*begun[at], compiler, batch[at])
 
-    threads = [threading.Thread(target=run, args=each) for each in enumerate(batch)]
+    threads = [threading.Thread(target=run, args=(at,)) for at in range(len(batch))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
     for at, job in enumerate(batch):
-        assert found[at].is_same(write(without(native_base, bank), bank, compiler, job))
+        alone = write(*opened(without(native_base, bank), bank, job), compiler, job)
+        assert found[at].is_same(alone)
 
 
 TEXT = "The depot at Linden Street 14 opens at 7:30. Bring the order number PX-20418 and an identity card. "
