@@ -75,7 +75,7 @@ class Job:
 
 jobs = st.builds(
     Job,
-    prompt=st.lists(st.sampled_from(WORDS), min_size=2, max_size=14).map("".join),
+    prompt=st.lists(st.sampled_from(WORDS), min_size=2, max_size=24).map("".join),
     script=st.lists(st.sampled_from([*WORDS, "What? "]), max_size=3).map("".join),
     skill=st.sampled_from(["", "prose", "whole"]),
     limit=st.integers(1, 70),
@@ -180,12 +180,25 @@ def test_a_text_whose_drafts_were_wrong_gets_them_for_longer_matches_only() -> N
     assert drafts.after([5], 7) == [6]
 
 
+def test_a_trunk_keeps_no_token_that_only_a_draft_computed(native_base: Base) -> None:
+    """Without drafts it is computed with what follows, in a forward of another shape."""
+    trunk, encode = Trunk(native_base), native_base.tokenizer.encode
+    trunk.extend(native_base.chat.message("user", "one two three. " * 3))
+    branch, ids = trunk.branch(), [*native_base.chat.generation_prompt, *encode("one two")]
+    branch.logits_after(ids[:-1])
+    branch.logits_after(ids, draft=7)
+    assert branch.ids == [*ids, *encode(" three.")], "a draft must have been computed"
+    branch.close([*ids, *encode(" three")])
+    assert trunk.pending == len(encode(" three"))
+
+
 def test_a_text_is_the_same_with_drafts(native_base: Base, bank: Bank, compiler: GrammarCompiler) -> None:
     accepted = drafted = 0
 
     def write_on(scheduler: Scheduler, job: Job) -> Written:
         trunk, branch = opened(scheduler, bank, job)
         written = write(trunk, branch, compiler, job)
+        trunk.extend(native_base.chat.message("user", "What then?"))
         written.logits.append(trunk.branch().feed(native_base.chat.generation_prompt))  # of what follows the text
         return written
 
