@@ -84,9 +84,9 @@ class Locked(Scheduler):
                 with self._turn:
                     out = self.base.forward([work.row(count)], attached=self.attached, keep=work.keep)
                 work.take(out, 0, count)
-            if work.logits and work.state is not None:
+            if work.logits and work.states is not None:
                 with self._turn:
-                    work.scores = self.base.logits(work.state[None])[0]
+                    work.scores = self.base.logits(work.states)
 
 
 class Timed(Sampler):

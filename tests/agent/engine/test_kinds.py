@@ -190,9 +190,9 @@ def test_forks_keep_virtual_tokens_apart(bank: tuple[Base, Bank]) -> None:
     held.feed(who, [5, 6, 7])
     twin = held.fork(2)
     assert (twin.length, twin.virtual, twin.cache.length) == (2, 5, 7)
-    mine, theirs = held.feed(who, [9]).state, twin.feed(who, [7]).state
+    mine, theirs = held.feed(who, [9]).states, twin.feed(who, [7]).states
     held.truncate(2)
-    assert torch.allclose(held.feed(who, [7]).state, theirs, atol=1e-4) and not torch.equal(mine, theirs)
+    assert torch.allclose(held.feed(who, [7]).states, theirs, atol=1e-4) and not torch.equal(mine, theirs)
     held.end()
     assert (held.length, held.virtual, held.cache.length, held.ledger.length) == (0, 0, 0, 0)
 
