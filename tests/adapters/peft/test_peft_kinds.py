@@ -15,7 +15,7 @@ import torch
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, BranchCache, Row
 from loraloop.adapters.payload.payload import PayloadAttached
-from loraloop.adapters.peft.vllm_format import lint, lint_peft, to_vllm
+from loraloop.adapters.peft.plain_lora import lint, lint_peft, to_plain_lora
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.skill import Skill
 from loraloop.tool_schemas.errors import InputError, SkillError
@@ -221,7 +221,7 @@ def test_damaged_folders_of_other_kinds(llama_folder: Path, base: Base, tmp_path
         Skill.from_peft(tmp_path / "wide", base)
 
 
-@pytest.mark.parametrize("write", [lambda s, f, c: s.to_peft(f), to_vllm], ids=["peft", "vllm"])
+@pytest.mark.parametrize("write", [lambda s, f, c: s.to_peft(f), to_plain_lora], ids=["peft", "vllm"])
 def test_ranks_and_scalings_of_a_card_are_exported(base: Base, tmp_path: Path, write: Any, random_skill: Any) -> None:
     plain = random_skill(base, "lora", "full", rank=3, alpha=5.0)
     patterns = {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"down_proj": 9.0}}
@@ -279,7 +279,7 @@ def test_vllm_gets_a_plain_lora_and_is_told_the_difference(
     from peft import PeftModel
 
     skill = random_skill(base, "lora", "branch", rank=10, alpha=5.0, start="pissa")
-    notes = to_vllm(skill, tmp_path / "vllm")
+    notes = to_plain_lora(skill, tmp_path / "vllm")
     assert any("--max-lora-rank 32" in note for note in notes) and any("whole context" in note for note in notes)
     config = json.loads((tmp_path / "vllm" / "adapter_config.json").read_text())
     assert config["r"] == 20 and config["bias"] == "none" and config["init_lora_weights"] is True
@@ -288,8 +288,8 @@ def test_vllm_gets_a_plain_lora_and_is_told_the_difference(
     full = Skill(skill.card.model_copy(update={"activation": "full"}), skill.tensors)
     assert_parity(model, base, full)
     assert lint_peft(tmp_path / "vllm") == ([], ["rank 20: start vLLM with --max-lora-rank 32 (16 by default)"])
-    assert to_vllm(random_skill(base, "lora", "full", rank=8, alpha=8.0), tmp_path / "plain") == []
-    assert "LoRA pairs" in to_vllm(random_skill(base, "vera", "full", rank=6), tmp_path / "vera", base.config)[0]
+    assert to_plain_lora(random_skill(base, "lora", "full", rank=8, alpha=8.0), tmp_path / "plain") == []
+    assert "LoRA pairs" in to_plain_lora(random_skill(base, "vera", "full", rank=6), tmp_path / "vera", base.config)[0]
     for name, options in {
         "dora": {"rank": 2, "alpha": 1.0},
         "ia3": {},
@@ -298,7 +298,7 @@ def test_vllm_gets_a_plain_lora_and_is_told_the_difference(
         "bottleneck": {},
     }.items():
         with pytest.raises(SkillError, match="cannot be served by vLLM: vLLM"):
-            to_vllm(random_skill(base, name, "full", **options), tmp_path / name)
+            to_plain_lora(random_skill(base, name, "full", **options), tmp_path / name)
     wide = Card.checked({**skill.card.model_dump(), "rank": 600})
     assert "above vLLM's largest, 512" in lint(_with(skill, wide))[0][0]
 

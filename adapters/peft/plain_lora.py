@@ -1,55 +1,92 @@
-"""Plain LoRA files for vLLM, and what it will refuse (its checks, as of version 0.32)."""
+"""Plain LoRA files for vLLM and SGLang, and what they will refuse (the checks of vLLM 0.32 and SGLang 0.5)."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from loraloop.adapters.payload.sites import Dimensions
-from loraloop.adapters.peft.export import low_rank, write
+from loraloop.adapters.peft.export import Files, low_rank, write
 from loraloop.adapters.peft.format import CONFIG
 from loraloop.adapters.skill.skill import Skill
 from loraloop.tool_schemas.errors import SkillError
 
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What `--max-lora-rank` may be; 16 by default."""
-
+NAMES = {"vllm": "vLLM", "sglang": "SGLang", "llama.cpp": "llama.cpp"}
+Served = Literal["vllm", "sglang", "llama.cpp"]
 _STARTS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
 """Values of `init_lora_weights` after which an adapter is a plain LoRA still."""
+_NO_LORA = {
+    "dora": "DoRA (use_dora)",
+    "ia3": "IA3, which is no low-rank update",
+    "prefix": "prefixes, which are no low-rank update",
+    "prompt": "prompts, which are no low-rank update",
+    "bottleneck": "bottlenecks, which are no low-rank update",
+}
 
 
-def to_vllm(skill: Skill, folder: str | Path, config: Dimensions | None = None, base: str = "") -> list[str]:
-    """Writes a skill as the plain LoRA file that vLLM serves; returns what differs and what to start vLLM with.
+def to_plain_lora(
+    skill: Skill, folder: str | Path, config: Dimensions | None = None, base: str = "", engine: Served = "vllm"
+) -> list[str]:
+    """Writes a skill as the plain LoRA folder that vLLM and SGLang serve.
+
+    Returns:
+        What the engine does differently, and what to start it with.
 
     Raises:
-        SkillError: as `lint` says, vLLM serves nothing of the kind.
+        SkillError: The engine serves nothing of the kind; see `lint`.
     """
-    refused, notes = lint(skill)
-    if refused:
-        raise SkillError(f"skill {skill.card.name!r} cannot be served by vLLM: {'; '.join(refused)}")
-    write(skill.card, folder, *low_rank(skill.card, skill.tensors, config), base=base)
+    notes = served_notes(skill, engine)
+    write(skill.card, folder, *plain(skill, config), base=base)
     return notes
 
 
-def lint(skill: Skill) -> tuple[list[str], list[str]]:
-    """What vLLM 0.32 refuses of a skill, and what it does differently."""
-    card, refused, notes = skill.card, list[str](), list[str]()
-    reasons = {
-        "dora": "vLLM refuses DoRA (use_dora): merge the skill into its base",
-        "ia3": "vLLM serves low-rank updates alone, not IA3: merge the skill into its base",
-        "prefix": "vLLM serves low-rank updates alone, not prefixes",
-        "prompt": "vLLM serves low-rank updates alone, not prompts",
-        "bottleneck": "vLLM serves low-rank updates alone, not bottlenecks",
-    }
-    if card.method in reasons:
-        refused.append(reasons[card.method])
-    problem, note = _rank(card.width)
-    refused, notes = refused + problem, notes + note
-    if card.activation == "branch":
+def plain(skill: Skill, config: Dimensions | None) -> Files:
+    """The configuration and tensors of a skill as LoRA pairs that are scaled by alpha / r, which every engine knows.
+
+    SGLang takes no notice of `use_rslora`, so a scale of alpha / sqrt(r) is written as another alpha.
+    """
+    fields, tensors = low_rank(skill.card, skill.tensors, config)
+    if fields["use_rslora"]:
+        fields |= {"use_rslora": False, "lora_alpha": fields["lora_alpha"] * math.sqrt(fields["r"])}
+    return fields, tensors
+
+
+def served_notes(skill: Skill, engine: Served) -> list[str]:
+    """The notes of `lint`.
+
+    Raises:
+        SkillError: The engine refuses the skill.
+    """
+    refused, notes = lint(skill, engine)
+    if refused:
+        raise SkillError(f"skill {skill.card.name!r} cannot be served by {NAMES[engine]}: {'; '.join(refused)}")
+    return notes
+
+
+def lint(skill: Skill, engine: Served = "vllm") -> tuple[list[str], list[str]]:
+    """What an engine refuses of a skill, and what it does differently."""
+    card, refused, notes, name = skill.card, list[str](), list[str](), NAMES[engine]
+    if card.method in _NO_LORA:
+        remedy = "" if card.method in ("prefix", "prompt", "bottleneck") else ": merge the skill into its base"
+        refused.append(f"{name} refuses {_NO_LORA[card.method]}{remedy}")
+    elif engine == "vllm":
+        refused, notes = _rank(card.width)
+    elif engine == "sglang":
+        modules = " ".join(card.targets)
+        notes.append(f"start SGLang with --enable-lora --max-lora-rank {card.width} --lora-target-modules {modules}")
+    if card.activation == "branch" and engine == "llama.cpp":
         notes.append(
-            "vLLM refuses aLoRA, so this is a plain LoRA: it acts on the whole context, where the skill was trained to "
-            "act from the invocation on. Measure it there; its scores on the card are not those of this file"
+            "it is an aLoRA: llama.cpp applies it from its invocation tokens on, with which the prompt has to end; "
+            "start llama-server with --lora FILE, and choose by `lora` in the request where there are several"
+        )
+    elif card.activation == "branch":
+        notes.append(
+            f"{name} serves no aLoRA, so this is a plain LoRA: it acts on the whole context, where the skill was trained "
+            "to act from the invocation on. Measure it there; its scores on the card are not those of this file"
         )
     if card.method in ("adalora", "vera", "galore"):
         notes.append(f"{card.method} is written as the LoRA pairs that it amounts to")
