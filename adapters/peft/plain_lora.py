@@ -85,16 +85,18 @@ def lint(skill: Skill, engine: Served = "vllm") -> tuple[list[str], list[str]]:
         )
     elif card.activation == "branch":
         notes.append(
-            f"{name} serves no aLoRA, so this is a plain LoRA: it acts on the whole context, where the skill was trained "
-            "to act from the invocation on. Measure it there; its scores on the card are not those of this file"
+            f"{name} serves no aLoRA, so this is a plain LoRA: it acts on the whole context, where the skill was "
+            "trained to act from the invocation on. Measure it there; its scores on the card are not those of this file"
         )
     if card.method in ("adalora", "vera", "galore"):
         notes.append(f"{card.method} is written as the LoRA pairs that it amounts to")
     return refused, notes
 
 
-def lint_peft(folder: str | Path) -> tuple[list[str], list[str]]:
-    """What vLLM refuses of a PEFT folder, and what to start it with; from the configuration alone.
+def lint_peft(folder: str | Path, engine: Literal["vllm", "sglang"] = "vllm") -> tuple[list[str], list[str]]:
+    """What an engine refuses of a PEFT folder, and what to start it with; from the configuration alone.
+
+    SGLang loads an aLoRA as a plain LoRA without a word, and takes no notice of biases: that counts as refused too.
 
     Raises:
         SkillError: there is no configuration, or it is no JSON object.
@@ -110,7 +112,7 @@ def lint_peft(folder: str | Path) -> tuple[list[str], list[str]]:
         raise SkillError(f"{path} is no JSON object: save the adapter again")
     kind, refused, notes = config.get("peft_type"), list[str](), list[str]()
     if kind != "LORA":
-        return [f"peft_type {kind!r}: vLLM serves LORA alone; fold or merge it"], []
+        return [f"peft_type {kind!r}: {NAMES[engine]} serves LORA alone; fold or merge it"], []
     reasons = {
         "use_dora": "it has no DoRA: merge the adapter into its base",
         "lora_bias": "it has no bias: merge the adapter, or train it without",
@@ -131,6 +133,12 @@ def lint_peft(folder: str | Path) -> tuple[list[str], list[str]]:
             f"init_lora_weights = {start!r} changed the base's weights: save the adapter with "
             "path_initial_model_for_weight_conversion"
         )
+    if engine == "sglang":
+        if config.get("use_rslora") or config.get("rank_pattern") or config.get("alpha_pattern"):
+            refused.append(
+                "use_rslora, rank_pattern, alpha_pattern: SGLang scales all by lora_alpha / r: export it here"
+            )
+        return refused, notes
     rank = max([config.get("r", 8), *(config.get("rank_pattern") or {}).values()])
     problem, note = _rank(rank)
     return refused + problem, notes + note

@@ -218,7 +218,7 @@ def push(
     for place, folder in enumerate(folders):
         if not (folder / CONFIG).is_file():
             folders[place] = write(read_skill(folder, loaded), engine, out, loaded.config, _hub_id(base)).path
-        elif refused := lint_peft(folder)[0]:
+        elif refused := lint_peft(folder, engine)[0]:
             raise SkillError(f"{folder} cannot be served by {NAMES[engine]}: {'; '.join(refused)}")
     server = RemoteServer(url, os.environ.get(key_env, "") if key_env else "")
     fresh = load_adapters(server, engine, {folder.name: folder for folder in folders})

@@ -273,6 +273,21 @@ def test_what_peft_would_load_as_something_else_is_not_exported(base: Base, tmp_
     assert not list(tmp_path.iterdir())
 
 
+def test_the_scale_of_rslora_is_in_the_alpha_of_a_plain_lora(base: Base, tmp_path: Path, random_skill: Any) -> None:
+    """SGLang scales by alpha / r, whatever `use_rslora` says."""
+    skill = random_skill(base, "rslora", "full", rank=4, alpha=3.0)
+    notes = to_plain_lora(skill, tmp_path / "out", engine="sglang")
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert (config["use_rslora"], config["lora_alpha"], config["r"]) == (
+        False,
+        6.0,
+        4,
+    ) and "--max-lora-rank 4" in notes[0]
+    written = Skill.from_peft(tmp_path / "out", base).payload(base.config).pairs
+    for site, pair in skill.payload(base.config).pairs.items():
+        torch.testing.assert_close(written[site].B @ written[site].A, pair.B @ pair.A)
+
+
 def test_vllm_gets_a_plain_lora_and_is_told_the_difference(
     llama_folder: Path, base: Base, tmp_path: Path, random_skill: Any
 ) -> None:
@@ -323,6 +338,18 @@ def test_the_lint_of_a_peft_folder(tmp_path: Path, fields: dict[str, Any], refus
         lint_peft(tmp_path)
     with pytest.raises(SkillError, match="cannot be read"):
         lint_peft(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    "field", ["use_rslora", "rank_pattern", "alpha_pattern", "alora_invocation_tokens", "use_dora"]
+)
+def test_sglang_would_compute_something_else(tmp_path: Path, field: str) -> None:
+    plain = {"peft_type": "LORA", "r": 600, "lora_alpha": 4, "target_modules": ["q_proj"]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(plain))
+    assert lint_peft(tmp_path, "sglang") == ([], [])
+    (tmp_path / "adapter_config.json").write_text(json.dumps(plain | {field: {"q_proj": 2}}))
+    (refused,) = lint_peft(tmp_path, "sglang")[0]
+    assert refused.startswith(field)
 
 
 def _with(skill: Skill, card: Card) -> Skill:
