@@ -135,15 +135,14 @@ def test_the_same_requests_here_and_there(
     whole = {"activation": "full"}
     wide = Base.load(str(server.model), quantize="bf16", device="cpu")
     prints = Fingerprints(**{name: getattr(wide.fingerprints, name) for name in ("architecture", "weights")})
-    here, there = (
-        Steps(Runtime.load(base)),
-        Steps(Runtime.connect(server.url, engine="vllm", base="smollm2-135m", skills=exported)),
-    )
+    local = Runtime.load(base)
+    here = Steps(local)
+    there = Steps(Runtime.connect(server.url, engine="vllm", base="smollm2-135m", skills=exported))
     lacking = {
-        "thresholds": runtime_with(base, [without_thresholds(each) for each in skills]),
-        "the whole context": runtime_with(base, [without_thresholds(each, **whole) for each in skills]),
-        "arithmetic in bf16": runtime_with(
-            wide, [without_thresholds(each, fingerprints=prints, **whole) for each in skills]
+        "thresholds": steps_of(local, base, [without_thresholds(each) for each in skills]),
+        "the whole context": steps_of(local, base, [without_thresholds(each, **whole) for each in skills]),
+        "arithmetic in bf16": steps_of(
+            local, wide, [without_thresholds(each, fingerprints=prints, **whole) for each in skills]
         ),
     }
     count, differ = Counter[str](), []
@@ -165,12 +164,12 @@ def test_the_same_requests_here_and_there(
     assert count["tools, requests"] > 3 * EACH and count["tools, equal"] > count["tools, requests"] / 2
 
 
-def runtime_with(base: Base, skills: list[Skill]) -> Steps:
-    """Steps of these skills on a base in this process."""
+def steps_of(local: Runtime, base: Base, skills: list[Skill]) -> Steps:
+    """Steps of these skills on a base in this process, with the router of another runtime."""
     bank = Bank(base, slots=len(skills), rank=16)
     for each in skills:
         bank.add(each)
-    return Steps(Runtime(base, bank, Runtime.load("smollm2-135m").router))
+    return Steps(Runtime(base, bank, local.router))
 
 
 def test_free_text_is_streamed_and_a_cancelled_request_ends_there(server: Vllm, one_base: None) -> None:
