@@ -134,11 +134,8 @@ def lint_peft(folder: str | Path, engine: Literal["vllm", "sglang"] = "vllm") ->
             "path_initial_model_for_weight_conversion"
         )
     if engine == "sglang":
-        if config.get("use_rslora") or config.get("rank_pattern") or config.get("alpha_pattern"):
-            refused.append(
-                "use_rslora, rank_pattern, alpha_pattern: SGLang scales all by lora_alpha / r: export it here"
-            )
-        return refused, notes
+        scales = [field for field in ("use_rslora", "rank_pattern", "alpha_pattern") if config.get(field)]
+        return refused + [f"{field}: it scales by lora_alpha / r alone: export the skill here" for field in scales], []
     rank = max([config.get("r", 8), *(config.get("rank_pattern") or {}).values()])
     problem, note = _rank(rank)
     return refused + problem, notes + note

@@ -103,6 +103,48 @@ def test_skills_are_pushed_and_a_refusal_is_in_vllms_words(
     assert "max_lora_rank 16" in capsys.readouterr().err
 
 
+def test_free_text_is_streamed_and_a_cancelled_request_ends_there(server: Vllm, one_base: None) -> None:
+    agent = Agent(Runtime.connect(server.url, engine="vllm"), limits=Limits(step_tokens=400))
+    stream, pieces = agent.stream("Write a long story about a bridge.", skill="none"), 0
+    for event in stream:
+        pieces += isinstance(event, TokenGenerated)
+        if pieces == 3:
+            assert server.running() == 1
+            stream.cancel()
+    assert pieces >= 3 and stream.result.stop_reason == "cancelled"
+    end = time.monotonic() + 60
+    while server.running():
+        assert time.monotonic() < end, "vLLM writes on for nobody"
+        time.sleep(0.2)
+
+
+def test_a_run_goes_on_when_vllm_was_killed_and_started_again(
+    server: Vllm, exported: dict[str, Path], tmp_path: Path, one_base: None
+) -> None:
+    """The server dies while a tool runs; started again, it has no adapters, and gets them from the run."""
+    paid = []
+
+    def pay(amount: int) -> str:
+        """Pays an amount of money."""
+        paid.append(amount)
+        if len(paid) == 1:
+            server.kill()
+        return "paid"
+
+    runtime = Runtime.connect(server.url, engine="vllm", skills=exported)
+    limits, policy = Limits(step_tokens=64, max_steps=4), Policy(skills=("tools", "tools"))
+    agent = Agent(runtime, [pay], limits=limits, policy=policy, sessions=Sessions(tmp_path / "s.db"))
+    with pytest.raises(BaseModelError, match="does not answer"):
+        agent.run_sync("Pay 20.", session="one", tool_choice="required")
+    server.start()
+    assert [each["id"] for each in server.client.get("/v1/models").json()["data"]] == ["smollm2-135m"]
+    result = agent.run_sync(session="one")
+    listed = {each["id"] for each in server.client.get("/v1/models").json()["data"]}
+    assert listed > {folder.name for folder in exported.values()}
+    assert result.steps[0].calls[0].arguments == {"amount": 20} and paid[0] == 20
+    assert len(paid) == sum(len(step.calls) for step in result.steps), "a call that had ended ran again"
+
+
 def without_thresholds(skill: Skill, **changes: Any) -> Skill:
     """The same skill, which decides by the likelier token as a server does."""
     return Skill(skill.card.model_copy(update={"threshold": None, "ask_threshold": None, **changes}), skill.tensors)
@@ -145,23 +187,23 @@ def test_the_same_requests_here_and_there(
             local, wide, [without_thresholds(each, fingerprints=prints, **whole) for each in skills]
         ),
     }
-    count, differ = Counter[str](), []
+    count = Counter[str]()
     for world in load_worlds(SHIPPED):
         for request in chosen(world, limit=EACH):
             ours, theirs = here.first(world, request), there.first(world, request)
             assert (ours.routed, ours.skill) == (theirs.routed, theirs.skill), request.id
             assert theirs.outcome != "invalid", (request.id, theirs.error)
-            count[f"{ours.skill}, requests"] += 1
-            if wrote(ours) == wrote(theirs) or ours.skill == "none":
-                count[f"{ours.skill}, equal"] += ours.skill != "none"
-                continue
-            again = ((name, steps.first(world, request, ours.skill)) for name, steps in lacking.items())
-            reason = next((name for name, step in again if wrote(step) == wrote(theirs)), "unexplained")
-            count[f"{ours.skill}, {reason}"] += 1
-            differ.append(f"{request.id}: {reason}: {wrote(ours)} here, {wrote(theirs)} there")
+            how = "equal"
+            if ours.skill != "none" and wrote(ours) != wrote(theirs):
+                again = ((name, steps.first(world, request, ours.skill)) for name, steps in lacking.items())
+                how = next((name for name, step in again if wrote(step) == wrote(theirs)), "unexplained")
+            count[f"{ours.skill}, {how}"] += 1
+            with capsys.disabled():
+                difference = "" if how == "equal" else f"{wrote(ours)} here, {wrote(theirs)} there"
+                print(f"{world.name}/{request.id}: {ours.skill}, {how}", difference, flush=True)
     with capsys.disabled():
-        print("", dict(count), *differ, sep="\n")
-    assert count["tools, requests"] > 3 * EACH and count["tools, equal"] > count["tools, requests"] / 2
+        print(dict(count))
+    assert count["tools, equal"] > EACH
 
 
 def steps_of(local: Runtime, base: Base, skills: list[Skill]) -> Steps:
@@ -170,45 +212,3 @@ def steps_of(local: Runtime, base: Base, skills: list[Skill]) -> Steps:
     for each in skills:
         bank.add(each)
     return Steps(Runtime(base, bank, local.router))
-
-
-def test_free_text_is_streamed_and_a_cancelled_request_ends_there(server: Vllm, one_base: None) -> None:
-    agent = Agent(Runtime.connect(server.url, engine="vllm"), limits=Limits(step_tokens=400))
-    stream, pieces = agent.stream("Write a long story about a bridge.", skill="none"), 0
-    for event in stream:
-        pieces += isinstance(event, TokenGenerated)
-        if pieces == 3:
-            assert server.running() == 1
-            stream.cancel()
-    assert pieces >= 3 and stream.result.stop_reason == "cancelled"
-    end = time.monotonic() + 60
-    while server.running():
-        assert time.monotonic() < end, "vLLM writes on for nobody"
-        time.sleep(0.2)
-
-
-def test_a_run_goes_on_when_vllm_was_killed_and_started_again(
-    server: Vllm, exported: dict[str, Path], tmp_path: Path, one_base: None
-) -> None:
-    """The server dies while a tool runs; started again, it has no adapters, and gets them from the run."""
-    paid = []
-
-    def pay(amount: int) -> str:
-        """Pays an amount of money."""
-        paid.append(amount)
-        if len(paid) == 1:
-            server.kill()
-        return "paid"
-
-    runtime = Runtime.connect(server.url, engine="vllm", skills=exported)
-    limits, policy = Limits(step_tokens=64, max_steps=4), Policy(skills=("tools", "tools"))
-    agent = Agent(runtime, [pay], limits=limits, policy=policy, sessions=Sessions(tmp_path / "s.db"))
-    with pytest.raises(BaseModelError, match="does not answer"):
-        agent.run_sync("Pay 20.", session="one", tool_choice="required")
-    server.start()
-    assert [each["id"] for each in server.client.get("/v1/models").json()["data"]] == ["smollm2-135m"]
-    result = agent.run_sync(session="one")
-    listed = {each["id"] for each in server.client.get("/v1/models").json()["data"]}
-    assert listed > {folder.name for folder in exported.values()}
-    assert result.steps[0].calls[0].arguments == {"amount": 20} and paid[0] == 20
-    assert len(paid) == sum(len(step.calls) for step in result.steps), "a call that had ended ran again"

@@ -64,8 +64,9 @@ def load_adapters(server: RemoteServer, kind: Kind, folders: Mapping[str, Path])
     """
     if kind not in _ROUTES:
         raise InputError("adapters are loaded into a running server by vLLM and SGLang alone: name it (--engine)")
-    missing = folders.keys() - models_of(server).keys()
-    for name in sorted(missing):
+    listed = models_of(server)
+    missing = [name for name in folders if name not in listed]
+    for name in missing:
         try:
             server.post(_ROUTES[kind], {"lora_name": name, "lora_path": str(folders[name].resolve())})
         except RefusedError as error:
@@ -77,6 +78,6 @@ def load_adapters(server: RemoteServer, kind: Kind, folders: Mapping[str, Path])
                 f"{server.url} did not load {name}: {error.text}. It reads the folder itself, and has to see it at "
                 f"{folders[name].resolve()}"
             ) from None
-    if lost := missing - models_of(server).keys():
+    if lost := missing and set(missing) - models_of(server).keys():
         raise BaseModelError(f"{server.url} took {', '.join(sorted(lost))} and does not list it: see its log")
-    return sorted(missing)
+    return missing

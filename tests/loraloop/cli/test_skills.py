@@ -99,13 +99,13 @@ def test_merge_says_when_a_form_rounds_the_skill_away(run: Run, place: Path, tmp
     assert "loaded as bf16" in out and "loaded as nf4" in out and "nf4 rounds away much of the skill" in out
 
 
-def exported(run: Run, place: Path, out: Path, *words: str) -> dict[str, Any]:
-    """What `skills export --json` says of one skill; a relative name is one of `place`."""
+def exported(run: Run, place: Path, out: Path, *words: str | Path) -> dict[str, Any]:
+    """What `skills export --json` says of one skill, which is a folder of `place`."""
     given = ("--base", str(place / "tiny"), "--quantize", "fp32", "--out", str(out), "--json")
-    code, text, err = run("skills", "export", str(place / words[0]), *words[1:], *given)
+    code, text, err = run("skills", "export", str(place / words[0]), *map(str, words[1:]), *given)
     assert code == 0, err
     (found,) = json.loads(text)
-    assert re.fullmatch(rf"{Path(words[0]).name.partition('-')[0]}-[0-9a-f]{{12}}(\.gguf)?", Path(found["path"]).name)
+    assert re.fullmatch(rf"{Path(words[0]).name}-[0-9a-f]{{12}}(\.gguf)?", Path(found["path"]).name)
     return dict(found)
 
 
@@ -129,7 +129,7 @@ def test_export_and_lint(run: Run, place: Path, tmp_path: Path) -> None:
     code, out, _ = run("skills", "lint", str(place / "prefix"))
     assert code == 1 and "refuses prefixes" in out
     again = exported(run, place, tmp_path, made["path"])
-    assert again["path"] == made["path"]
+    assert json.loads(Path(again["path"], "adapter_config.json").read_text()) == config
 
 
 def test_the_name_of_an_exported_skill_tells_its_content(run: Run, place: Path, tmp_path: Path) -> None:
@@ -139,8 +139,9 @@ def test_the_name_of_an_exported_skill_tells_its_content(run: Run, place: Path, 
     assert Path(first["path"]).stat().st_mtime_ns == before, "it was written again"
     skill = Skill.load(place / "branch")
     other = {name: value + 1 for name, value in skill.tensors.items()}
-    Skill(skill.card, other).save(tmp_path / "other")
-    assert exported(run, tmp_path / "..", tmp_path, str(tmp_path / "other"), "--for", "vllm")["path"] != first["path"]
+    Skill(skill.card, other).save(tmp_path / "other" / "branch")
+    made = exported(run, place, tmp_path, tmp_path / "other" / "branch", "--for", "vllm")
+    assert made["path"] != first["path"] and Path(made["path"]).parent == Path(first["path"]).parent
 
 
 @pytest.mark.parametrize(("target", "name"), [("vllm", "vLLM"), ("sglang", "SGLang"), ("llama.cpp", "llama.cpp")])
