@@ -52,7 +52,9 @@ class Vllm:
         self._start, self.model, self._log, self._open = start, model, log, ExitStack()
 
     def start(self) -> None:
+        compact = json.dumps({"backend": "guidance", "disable_any_whitespace": True})  # JSON as the skills write it
         options = ["--served-model-name", "smollm2-135m", "--max-lora-rank", "16", "--max-loras", "4"]
+        options += ["--structured-outputs-config", compact]
         python, threads = os.environ["VLLM_PYTHON"], min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
         server = self._start(python, self.model, threads, self._log, options, self._port, gigabytes=1)
         self.client, self._process = self._open.enter_context(server)
