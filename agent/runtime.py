@@ -194,7 +194,7 @@ class Runtime:
         base: str | None = None,
         eyes: str = "smollm2-135m",
         engine: Kind = "openai",
-        skills: Mapping[str, str] | None = None,
+        skills: Mapping[str, str | Path] | None = None,
         context: int | None = None,
         **options: Unpack[ConnectOptions],
     ) -> Runtime:
@@ -209,8 +209,9 @@ class Runtime:
             engine: `vllm`, `sglang`, or `openai` for any other server (llama-server, Ollama): how grammars are asked
                 for.
             skills: Names of the server's adapters by the skills that they are (`tools`, `code`, `retrieval`,
-                `safety`); where None, the server's models of these names. For other skills, except `safety`, the model
-                itself writes under their grammar.
+                `safety`); where None, the server's models of these names, or as `skills push` calls them. A `Path` is
+                the folder of an exported skill: it is loaded into the server now, and again whenever the server has
+                lost it. For other skills, except `safety`, the model itself writes under their grammar.
             context: Positions of a transcript; what the server says, else 4096, where None.
             **options: `key`, which is sent as a bearer token; `concurrency`, requests in flight at most (16);
                 `connect` and `read`, seconds until a connection is made (5) and between two pieces (120).

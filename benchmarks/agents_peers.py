@@ -153,31 +153,40 @@ def streamed(client: httpx.Client, path: str, asked: dict[str, Any]) -> list[flo
 
 
 @contextmanager
-def served(command: Sequence[str], log: Path, env: dict[str, str] | None = None) -> Iterator[httpx.Client]:
-    """A client of a server that listens on this machine alone, for the length of a block.
+def served(
+    command: Sequence[str], log: Path, env: dict[str, str] | None = None, port: int = 0
+) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+    """A server that listens on this machine alone, for the length of a block: its client, and its process.
+
+    The process leads a group of its own, in which those that it starts are too.
 
     Args:
         command: What starts it, without its address.
         log: Where its output goes.
         env: Its environment; this process's own where None.
+        port: Where it listens; a free one where 0.
 
     Raises:
         RuntimeError: It does not come up; the message ends with its last lines.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+        port = port or free.getsockname()[1]
     limits = httpx.Limits(max_connections=None)
     with (
         open(log, "wb") as out,
         subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", port], stdout=out, stderr=subprocess.STDOUT, env=env
+            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=env,
+            start_new_session=True,
         ) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=900, trust_env=False, limits=limits) as client,
     ):
         try:
             _wait(client, process, log)
-            yield client
+            yield client, process
         finally:
             process.terminate()
             try:
@@ -214,7 +223,7 @@ def llama_server(bench: Prompts, given: Namespace, count: int, threads: int, fol
         *(word for path in loras for word in ("--lora", str(path))),
         "-np", str(count), "-c", str(count * room), "-t", str(threads), "-tb", str(threads),
     ]  # fmt: skip
-    with served(command, folder / "llama-server.log") as client:
+    with served(command, folder / "llama-server.log") as (client, _):
 
         def ask(prompt: Sequence[int], tokens: int, skill: int) -> list[float]:
             fields = {"n_predict": tokens, "temperature": 0, "ignore_eos": True, "return_tokens": True}
@@ -226,29 +235,50 @@ def llama_server(bench: Prompts, given: Namespace, count: int, threads: int, fol
 
 
 @contextmanager
-def vllm(bench: Prompts, python: str, threads: int, folder: Path) -> Iterator[Ask]:
-    """vLLM's server with all skills as LoRAs. It has its own defaults, and what its documentation asks for: Intel's
-    OpenMP and tcmalloc, where they are installed.
+def vllm_server(
+    python: str, model: Path, threads: int, log: Path, options: Sequence[str], port: int = 0, gigabytes: int = 4
+) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+    """vLLM on the processor, for the length of a block; see `served`. It has its own defaults, and what its
+    documentation asks for: Intel's OpenMP and tcmalloc, where they are installed.
+
+    Args:
+        python: The interpreter that has it.
+        model: A folder as transformers reads it.
+        threads: How many it computes with.
+        log: Where its output goes.
+        options: More of its options.
+        port: Where it listens; a free one where 0.
+        gigabytes: Of its cache.
     """
+    command = [
+        python, "-P", "-m", "vllm.entrypoints.openai.api_server", "--model", str(model),
+        "--dtype", "bfloat16", "--enable-lora", "--max-model-len", "4096", *options,
+    ]  # fmt: skip
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "PYTHON"))}
+    env |= {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": str(gigabytes), "VLLM_NO_USAGE_STATS": "1"}
+    openmp, allocator = Path(python).parent.parent / "lib" / "libiomp5.so", find_library("tcmalloc_minimal")
+    if preload := [*([str(openmp)] if openmp.exists() else []), *([allocator] if allocator else [])]:
+        env["LD_PRELOAD"] = ":".join(preload)
+    allowed = sorted(os.sched_getaffinity(0))
+    if threads < (os.cpu_count() or 1):
+        env["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, allowed[:threads]))
+    with served(command, log, env, port) as server:
+        yield server
+
+
+@contextmanager
+def vllm(bench: Prompts, python: str, threads: int, folder: Path) -> Iterator[Ask]:
+    """vLLM's server with all skills as LoRAs."""
     from transformers_peer import save_for_peft, save_for_transformers
 
     save_for_transformers(bench.base, folder / "model")
     names = [skill.card.name for skill in bench.skills]
     adapters = {s.card.name: save_for_peft(s, folder / s.card.name, "full") for s in bench.skills}
-    command = [
-        python, "-P", "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder / "model"),
-        "--dtype", "bfloat16", "--enable-lora", "--max-lora-rank", str(bench.skills[0].card.rank),
-        "--max-loras", str(len(names)),
-        "--lora-modules", *(f"{name}={path}" for name, path in adapters.items()), "--max-model-len", "4096",
+    options = [
+        "--max-lora-rank", str(bench.skills[0].card.rank), "--max-loras", str(len(names)),
+        "--lora-modules", *(f"{name}={path}" for name, path in adapters.items()),
     ]  # fmt: skip
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "PYTHON"))}
-    env |= {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "4", "VLLM_NO_USAGE_STATS": "1"}
-    openmp, allocator = Path(python).parent.parent / "lib" / "libiomp5.so", find_library("tcmalloc_minimal")
-    if preload := [*([str(openmp)] if openmp.exists() else []), *([allocator] if allocator else [])]:
-        env["LD_PRELOAD"] = ":".join(preload)
-    if threads < len(os.sched_getaffinity(0)):
-        env["VLLM_CPU_OMP_THREADS_BIND"] = f"0-{threads - 1}"
-    with served(command, folder / "vllm.log", env) as client:
+    with vllm_server(python, folder / "model", threads, folder / "vllm.log", options) as (client, _):
 
         def ask(prompt: Sequence[int], tokens: int, skill: int) -> list[float]:
             fields = {"max_tokens": tokens, "temperature": 0, "ignore_eos": True, "stream": True}

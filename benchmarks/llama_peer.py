@@ -18,21 +18,10 @@ from typing import TYPE_CHECKING
 from worker_process import WorkerProcess
 
 if TYPE_CHECKING:
-    import torch
-
     from loraloop.adapters.base import Base
     from loraloop.adapters.skill.skill import Skill
 
 WORKER = Path(__file__).resolve().parent / "llama_worker.py"
-MODULES = {
-    "q_proj": "attn_q",
-    "k_proj": "attn_k",
-    "v_proj": "attn_v",
-    "o_proj": "attn_output",
-    "gate_proj": "ffn_gate",
-    "up_proj": "ffn_up",
-    "down_proj": "ffn_down",
-}
 
 
 class Llama(WorkerProcess):
@@ -76,32 +65,8 @@ def interpreter(given: str | None) -> str | None:
 
 
 def write_lora(base: Base, skill: Skill, path: Path) -> Path:
-    """A skill as a GGUF adapter that llama.cpp loads; values in fp32, as its own converter writes them by default.
+    """A skill as the GGUF adapter that llama.cpp applies to everything, whatever the prompt holds."""
+    from loraloop.adapters.peft.llama_format import to_llama
 
-    The rows of query and key updates take the order of llama.cpp's rotary embedding where the architecture has it.
-    """
-    import gguf
-
-    writer = gguf.GGUFWriter(path, base.config.architecture)
-    writer.add_type("adapter")
-    writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", skill.card.alpha)
-    heads = {"q_proj": base.config.heads, "k_proj": base.config.kv_heads}
-    interleaved = base.config.architecture in ("llama", "mistral", "granite")
-    for name, tensor in skill.tensors.items():
-        _, layer, module, factor = name.split(".")
-        values = tensor.detach().float()
-        if factor == "lora_B" and module in heads and interleaved:
-            values = _permuted(values, heads[module])
-        writer.add_tensor(f"blk.{layer}.{MODULES[module]}.weight.{factor.lower()}", values.contiguous().numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    to_llama(type(skill)(skill.card.model_copy(update={"activation": "full"}), skill.tensors), path, base.config)
     return path
-
-
-def _permuted(rows: torch.Tensor, heads: int) -> torch.Tensor:
-    """Rows [heads * D, r] from halves to pairs: llama.cpp rotates neighbours, transformers rotates halves."""
-    out, inner = rows.shape
-    return rows.view(heads, 2, out // heads // 2, inner).transpose(1, 2).reshape(out, inner)

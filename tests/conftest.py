@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import atexit
 import glob
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +81,92 @@ def postgres_url(postgres_server: str) -> str:
 def sessions_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where sessions can be kept: a file that is not there, or an empty database of PostgreSQL."""
     return str(tmp_path / "sessions.db") if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+
+
+class AdapterServer:
+    """A server that loads adapters as vLLM or SGLang does, with their answers, and completes every chat with `Fine.`
+
+    Attributes:
+        adapters: Its adapters, by name: where they were loaded from.
+        model: The name of its model.
+        loads: Whether it was started so that it loads adapters.
+        blind: Whether it sees no folder of its clients.
+        forgets: Whether it lists nothing that it loads.
+        models: The models that chats asked for.
+    """
+
+    def __init__(self) -> None:
+        self.adapters: dict[str, str] = {}
+        self.model = "model"
+        self.loads, self.blind, self.forgets = True, False, False
+        self.models: list[str] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                listed = [{"id": server.model, "max_model_len": 2048}]
+                self.reply(200, {"data": listed + [{"id": name, "parent": server.model} for name in server.adapters]})
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.path == "/v1/chat/completions":
+                    self.reply(*server.complete(body))
+                else:
+                    self.reply(*server.load(body, self.path))
+
+            def reply(self, status: int, body: Any) -> None:
+                data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def load(self, body: dict[str, str], path: str) -> tuple[int, Any]:
+        name, place, sglang = body["lora_name"], body["lora_path"], path == "/load_lora_adapter"
+        if not self.loads and sglang:
+            text = "LoRA is not enabled. Please set `--enable-lora` to enable LoRA."
+            return 400, {"success": False, "error_message": text, "loaded_adapters": None}
+        if not self.loads:
+            return 404, {"detail": "Not Found"}
+        if self.blind or not Path(place, "adapter_config.json").is_file():
+            text = f"Loading lora {name} failed: No adapter found for {place}"
+            if sglang:
+                return 400, {"success": False, "error_message": text, "loaded_adapters": None}
+            return 404, {"error": {"message": text, "type": "NotFoundError", "param": "lora_name", "code": 404}}
+        if not self.forgets:
+            self.adapters[name] = place
+        if sglang:
+            return 200, {"success": True, "error_message": None, "loaded_adapters": dict(self.adapters)}
+        return 200, f"Success: LoRA adapter '{name}' added successfully."
+
+    def complete(self, body: dict[str, Any]) -> tuple[int, Any]:
+        name = body.get("lora_path") or body["model"]
+        self.models.append(name)
+        if name != self.model and name not in self.adapters:
+            text = f"The model `{name}` does not exist."
+            return 404, {"error": {"message": text, "type": "NotFoundError", "param": "model", "code": 404}}
+        text = "[]" if "structured_outputs" in body or "response_format" in body else "Fine."
+        chunk = {"choices": [{"delta": {"content": text}, "finish_reason": "stop"}]}
+        return 200, f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def adapter_server() -> Iterator[AdapterServer]:
+    """A server that loads adapters while it runs; see `AdapterServer`."""
+    made = AdapterServer()
+    yield made
+    made.close()
 
 
 _loaded: list[Any] = []

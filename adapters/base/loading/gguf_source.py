@@ -22,13 +22,11 @@ from loraloop.adapters.base.loading.source import Codes4, Fine, SourcePart
 from loraloop.tool_schemas.errors import BaseModelError
 
 _NAMES = {"mistral3": "ministral3"}  # architectures that have another name in files
-_PERMUTED = (
-    "llama",
-    "granite",
-    "smollm3",
-    "ministral3",
-)  # files in which query and key rows stand in interleaved rotary order
-_MODULES = {
+PERMUTED = ("llama", "granite", "smollm3", "ministral3")
+"""Architectures in whose files the rows of queries and keys stand in interleaved rotary order."""
+FILE_NAMES = {"mistral": "llama", "ministral3": "mistral3"}
+"""What llama.cpp calls an architecture, where it has another name for it."""
+MODULES = {
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
@@ -80,7 +78,7 @@ class GGUFSource:
             raise BaseModelError(f"the GGUF file lacks {_gguf_name(name)}; it is incomplete, download it again")
         shape = tuple(int(size) for size in reversed(found.shape))
         value = decode(found.tensor_type.name, found.data, shape)
-        if self.config.architecture in _PERMUTED:
+        if self.config.architecture in PERMUTED:
             for module, count in (("q_proj", self.config.heads), ("k_proj", self.config.kv_heads)):
                 if module in name:
                     return _unpermute(value, count)
@@ -222,7 +220,7 @@ def _gguf_name(name: str) -> str:
         return _TOP[name]
     path, kind = name.rsplit(".", 1)
     _, _, layer, module = path.split(".", 3)
-    return f"blk.{layer}.{_MODULES[module]}.{kind}"
+    return f"blk.{layer}.{MODULES[module]}.{kind}"
 
 
 def _unpermute(value: SourcePart, heads: int) -> SourcePart:

@@ -7,12 +7,14 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loraloop.agent.engine.remote.adapters import adapters_of, load_adapters, models_of
 from loraloop.agent.engine.remote.engine import RemoteEngine
 from loraloop.agent.engine.remote.grammar import KINDS, Kind
 from loraloop.agent.engine.remote.server import RemoteServer
-from loraloop.tool_schemas.errors import BaseModelError, InputError, LoraloopError, unknown
+from loraloop.tool_schemas.errors import InputError, LoraloopError, unknown
 
 if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import Bank
@@ -32,7 +34,7 @@ def connected(
     base: str | None,
     eyes: str,
     engine: Kind,
-    skills: Mapping[str, str] | None,
+    skills: Mapping[str, str | Path] | None,
     context: int | None,
     **options: Any,
 ) -> tuple[Base, Bank, ProxyRouter, RemoteEngine]:
@@ -49,14 +51,21 @@ def connected(
     if engine not in KINDS:
         raise unknown("engine", engine, KINDS)
     server = RemoteServer(url, **options)
-    models = {str(each["id"]): each for each in _models(server)}
+    models = models_of(server)
     model = base if base in models else next(iter(models))
     reader = LocalBase.load(eyes, device="cpu")
     local = _counting(reader, base or model, url, context or _context(server, models[model]))
-    adapters = {name: name for name in models if name in SERVED and name != model} if skills is None else dict(skills)
-    for name, adapter in adapters.items():
+    folders = {each.name: each for each in (skills or {}).values() if isinstance(each, Path)}
+    adapters = adapters_of(models, SERVED, model)
+    if skills is not None:
+        adapters = {name: each.name if isinstance(each, Path) else each for name, each in skills.items()}
+    for name in adapters:
         if name not in SERVED:
             raise unknown("skill", name, SERVED)
+    if folders:
+        load_adapters(server, engine, folders)
+        models = models_of(server)
+    for adapter in adapters.values():
         if engine == "vllm" and adapter not in models:
             raise unknown("adapter of the server", adapter, models)
     bank = Bank(local, slots=1, rank=1)
@@ -66,22 +75,9 @@ def connected(
             bank.add(Skill(blank.card.model_copy(update={"training": {"objective": "the server's"}}), blank.tensors))
         elif contract != "verdict":
             bank.add(blank)
-    made = RemoteEngine(local, bank, server, engine, model, adapters)
+    made = RemoteEngine(local, bank, server, engine, model, adapters, folders=folders)
     log.warning("%s, model %s, through %s: %s", url, model, engine, "; ".join(made.missing))
     return local, bank, ProxyRouter.beside(local.prompting, reader), made
-
-
-def _models(server: RemoteServer) -> list[dict[str, Any]]:
-    """The models of a server.
-
-    Raises:
-        BaseModelError: It lists none.
-    """
-    found = server.get("models")
-    listed = found.get("data") if isinstance(found, dict) else None
-    if not listed:
-        raise BaseModelError(f"{server.url}/models lists no model: give the address that ends with /v1")
-    return list(listed)
 
 
 def _context(server: RemoteServer, model: dict[str, Any]) -> int:

@@ -6,7 +6,7 @@ grammar allows is enforced there as far as the server can, and checked here all 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from loraloop.agent.engine.generate import Delta
 from loraloop.agent.engine.ledger import Active, Author
 from loraloop.agent.engine.prefix_cache import CacheStats, Memory
+from loraloop.agent.engine.remote.adapters import load_adapters
 from loraloop.agent.engine.remote.grammar import Kind, RemoteGrammar
-from loraloop.agent.engine.remote.server import RemoteServer
+from loraloop.agent.engine.remote.server import RefusedError, RemoteServer
 from loraloop.agent.engine.scheduler import SchedulerStats
 from loraloop.agent.engine.step import OpenStep, StepOutput, StepRequest
 from loraloop.agent.engine.transcript import Transcript
@@ -26,6 +27,8 @@ from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 from loraloop.tool_schemas.grammar.grammar import Term, term_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base
     from loraloop.adapters.base.messages import Message
@@ -57,7 +60,7 @@ class RemoteStep:
         """Writes the text. Text under a grammar is given out when it is whole and has been checked."""
         request, encode, start = self.request, self._engine.base.tokenizer.encode, perf_counter()
         text, first, reason, usage = "", 0.0, "", dict[str, Any]()
-        for chunk in self._engine.server.stream(self._body(), self._gone):
+        for chunk in self._engine.stream(self._body(), self._gone):
             usage = chunk.get("usage") or usage
             for choice in chunk.get("choices") or ():
                 piece = (choice.get("delta") or {}).get("content") or ""
@@ -130,13 +133,21 @@ class RemoteEngine:
         kind: What the server is: `vllm`, `sglang`, or `openai` for any other.
         model: The model's name there.
         adapters: Names of the server's adapters, by skill; a skill without one is the model itself, under a grammar.
+        folders: Where adapters lie that are loaded again if the server has lost them, by their names there.
     """
 
     def __init__(
-        self, base: Base, bank: Bank, server: RemoteServer, kind: Kind, model: str, adapters: dict[str, str]
+        self,
+        base: Base,
+        bank: Bank,
+        server: RemoteServer,
+        kind: Kind,
+        model: str,
+        adapters: dict[str, str],
+        folders: Mapping[str, Path],
     ) -> None:
         self.base, self.bank, self.server, self.kind = base, bank, server, kind
-        self.model, self.adapters = model, adapters
+        self.model, self.adapters, self.folders = model, adapters, folders
         self.missing = (*MISSING, *UNENFORCED_HERE.get(kind, ()))
         self.written = 0
         self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
@@ -166,6 +177,15 @@ class RemoteEngine:
         if not isinstance(request.choice, str):
             raise InputError(f"the mixture {request.choice} cannot be written by a server: choose one skill")
         yield RemoteStep(self, trunk, request)
+
+    def stream(self, body: dict[str, Any], gone: Callable[[], object]) -> Iterator[dict[str, Any]]:
+        """The chunks of a chat completion; see `RemoteServer.stream`. A server that lost adapters gets them again."""
+        try:
+            yield from self.server.stream(body, gone)
+        except RefusedError:  # before the first chunk
+            if not self.folders or not load_adapters(self.server, self.kind, self.folders):
+                raise
+            yield from self.server.stream(body, gone)
 
     def pin(self, trunk: Transcript) -> None:
         """Raises InputError: a server keeps what it likes."""

@@ -22,6 +22,19 @@ TICK = 0.05
 """Seconds between two looks at whether a run was cancelled, while the server is silent."""
 
 
+class RefusedError(BaseModelError):
+    """A server answered with an error.
+
+    Attributes:
+        status: The status of its answer.
+        text: What it said.
+    """
+
+    def __init__(self, url: str, status: int, text: str) -> None:
+        super().__init__(f"the server at {url} answered {status}: {text}")
+        self.status, self.text = status, text
+
+
 class RemoteServer:
     """Requests to one OpenAI-compatible server. Thread-safe.
 
@@ -63,19 +76,27 @@ class RemoteServer:
             BaseModelError: There is no answer, or none of use.
             InputError: The server refuses the key.
         """
+        answer = self._request("GET", path)
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise BaseModelError(f"{answer.url} is no JSON: give the address of an OpenAI-compatible server") from error
+
+    def post(self, path: str, body: dict[str, Any]) -> str:
+        """What the server answers, which need be no JSON; for paths and errors see `get`. It is sent once."""
+        return self._request("POST", path, json=body).text
+
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         import httpx
 
         url = f"{self.url.removesuffix('/v1')}{path}" if path.startswith("/") else f"{self.url}/{path}"
         try:
-            answer = httpx.get(url, **self._options)
+            answer = httpx.request(method, url, **options, **self._options)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from error
         if answer.status_code != 200:
             raise self._refused(answer.status_code, answer.text)
-        try:
-            return answer.json()
-        except ValueError as error:
-            raise BaseModelError(f"{url} is no JSON: give the address of an OpenAI-compatible server") from error
+        return answer
 
     def stream(self, body: dict[str, Any], gone: Callable[[], object]) -> Iterator[dict[str, Any]]:
         """The chunks of a chat completion. The request is closed where `gone` says so, or the iterator is closed.
@@ -161,12 +182,12 @@ class RemoteServer:
             return InputError(f"the server at {self.url} refuses the key ({status}): give key=…, or --connect-key-env")
         try:
             found = json.loads(text)
-            text = str((found.get("error") or found)["message"])
+            text = str((found.get("error") or found).get("message") or found["error_message"])
         except (ValueError, TypeError, KeyError, AttributeError):
             pass
         if status in (400, 413) and re.search(r"context|too long|maximum.*length", text, re.IGNORECASE):
             return ContextLengthError(f"the server at {self.url} finds the messages too long: {text[:500]}")
-        return BaseModelError(f"the server at {self.url} answered {status}: {text[:500]}")
+        return RefusedError(self.url, status, text[:500])
 
 
 async def _events(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:

@@ -1,8 +1,9 @@
-"""``loraloop skills``: `list`, `show`, `build`, `history`, `rollback`, `remove`, `merge`, `export`, `lint`."""
+"""``loraloop skills``: `list`, `show`, `build`, `history`, `rollback`, `remove`, `merge`, `export`, `push`, `lint`."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 skills_app = typer.Typer(no_args_is_help=True, help="Skills: list, build for a base, write files for other programs.")
 
 
-Format = Literal["peft", "vllm", "merged"]
+Target = Literal["peft", "vllm", "sglang", "llama.cpp"]
 Name = Annotated[str, typer.Argument(help="A skill's name, or the folder of a skill or a PEFT adapter.")]
+Names = Annotated[list[str], typer.Argument(help="Names of skills, or their folders.")]
 Out = Annotated[Path, typer.Option("--out", help="A new folder.")]
 Dtype = Annotated[Literal["bf16", "fp16", "fp32"], typer.Option("--dtype", help="Number format of merged weights.")]
 
@@ -167,32 +169,64 @@ def merge(
 
 @skills_app.command()
 def export(
-    name: Name,
-    out: Out,
-    format: Annotated[Format, typer.Option("--format", help="peft, vllm (a plain LoRA) or merged.")] = "peft",
+    names: Names,
+    target: Annotated[
+        Target, typer.Option("--for", help="Who reads it: peft, vllm, sglang (plain LoRA) or llama.cpp (aLoRA, GGUF).")
+    ] = "peft",
+    out: Annotated[Path, typer.Option("--out", help="Folder to write into, as NAME-HASH.")] = Path(),
     base: BaseName = "smollm2-135m",
     quantize: Quantize = None,
-    dtype: Dtype = "bf16",
     as_json: AsJson = False,
 ) -> None:
-    """Write a skill for another program, and say what that program will do differently."""
-    from loraloop.adapters.peft.merge import merge as merged
-    from loraloop.adapters.peft.vllm_format import to_vllm
+    """Write skills for another program, named by a hash of their content, and say what it will do differently."""
+    from loraloop.adapters.peft.targets import export as write
+    from loraloop.inputs.loading import open_base, read_skill
 
-    _check_new(out)
-    loaded, skill = _opened(name, base, quantize, as_json)
-    if format == "vllm":
-        notes = to_vllm(skill, out, loaded.config, _hub_id(base))
-    elif format == "peft":
-        skill.to_peft(out, loaded.config, _hub_id(base))
-        notes = _peft_notes(skill)
-    else:
-        merged(loaded, skill, out, dtype)
-        notes = _mode_notes(skill)
+    folders = [_folder_of(name, base) for name in names]
+    loaded = open_base(base, quantize, as_json)
+    made = [write(read_skill(each, loaded), target, out, loaded.config, _hub_id(base)) for each in folders]
     if as_json:
-        print_json({"folder": str(out), "format": format, "skill": skill.card.name, "notes": notes})
+        print_json([{"path": str(each.path), "for": target, "notes": each.notes} for each in made])
         return
-    sys.stdout.write("\n".join([f"wrote {out} ({format})", *notes]) + "\n")
+    sys.stdout.write("".join("\n".join([f"wrote {each.path} (for {target})", *each.notes, ""]) for each in made))
+
+
+@skills_app.command()
+def push(
+    url: Annotated[str, typer.Argument(help="The server's API, which ends with /v1.")],
+    names: Names,
+    engine: Annotated[Literal["vllm", "sglang"], typer.Option("--engine", help="What the server is.")] = "vllm",
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for the exported skills; the server has to see it at the same path.")
+    ] = Path(),
+    base: BaseName = "smollm2-135m",
+    key_env: Annotated[str, typer.Option("--key-env", help="Environment variable with the server's key.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Load skills, or folders of `skills export`, into a running vLLM or SGLang, and check that it lists them."""
+    from loraloop.adapters.peft.format import CONFIG
+    from loraloop.adapters.peft.plain_lora import NAMES, lint_peft
+    from loraloop.adapters.peft.targets import export as write
+    from loraloop.agent.engine.remote.adapters import load_adapters
+    from loraloop.agent.engine.remote.server import RemoteServer
+    from loraloop.inputs.loading import open_base, read_skill
+    from loraloop.tool_schemas.errors import SkillError
+
+    folders = [_folder_of(name, base) for name in names]
+    if any(not (each / CONFIG).is_file() for each in folders):
+        loaded = open_base(base, quiet=as_json)
+    for place, folder in enumerate(folders):
+        if not (folder / CONFIG).is_file():
+            folders[place] = write(read_skill(folder, loaded), engine, out, loaded.config, _hub_id(base)).path
+        elif refused := lint_peft(folder, engine)[0]:
+            raise SkillError(f"{folder} cannot be served by {NAMES[engine]}: {'; '.join(refused)}")
+    server = RemoteServer(url, os.environ.get(key_env, "") if key_env else "")
+    fresh = load_adapters(server, engine, {folder.name: folder for folder in folders})
+    if as_json:
+        print_json([{"name": each.name, "path": str(each), "loaded": each.name in fresh} for each in folders])
+        return
+    words = {True: "loaded", False: "there already:"}
+    sys.stdout.write("".join(f"{words[each.name in fresh]} {each.name}\n" for each in folders))
 
 
 @skills_app.command()
@@ -202,8 +236,8 @@ def lint(name: Name, base: BaseName = "smollm2-135m", as_json: AsJson = False) -
     Exit codes: 0 it can be served, 1 it is refused.
     """
     from loraloop.adapters.peft.format import CONFIG
-    from loraloop.adapters.peft.vllm_format import lint as lint_skill
-    from loraloop.adapters.peft.vllm_format import lint_peft
+    from loraloop.adapters.peft.plain_lora import lint as lint_skill
+    from loraloop.adapters.peft.plain_lora import lint_peft
     from loraloop.adapters.skill.skill import Skill
 
     folder = _folder_of(name, base)
@@ -320,13 +354,3 @@ def _mode_notes(skill: Skill) -> list[str]:
         "the merged model acts as the skill on every token, where the skill was trained to act from the invocation on: "
         "measure it, its scores on the card are not those of this file"
     ]
-
-
-def _peft_notes(skill: Skill) -> list[str]:
-    card = skill.card
-    notes = []
-    if card.activation == "branch":
-        notes.append("it is an aLoRA: PEFT needs its invocation tokens in the prompt, and vLLM refuses it")
-    if card.method in ("adalora", "galore") or (card.method == "vera" and card.activation == "branch"):
-        notes.append(f"{card.method} is written as the LoRA pairs that it amounts to")
-    return notes

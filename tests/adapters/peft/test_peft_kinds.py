@@ -15,7 +15,7 @@ import torch
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, BranchCache, Row
 from loraloop.adapters.payload.payload import PayloadAttached
-from loraloop.adapters.peft.vllm_format import lint, lint_peft, to_vllm
+from loraloop.adapters.peft.plain_lora import lint, lint_peft, to_plain_lora
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.skill import Skill
 from loraloop.tool_schemas.errors import InputError, SkillError
@@ -221,7 +221,7 @@ def test_damaged_folders_of_other_kinds(llama_folder: Path, base: Base, tmp_path
         Skill.from_peft(tmp_path / "wide", base)
 
 
-@pytest.mark.parametrize("write", [lambda s, f, c: s.to_peft(f), to_vllm], ids=["peft", "vllm"])
+@pytest.mark.parametrize("write", [lambda s, f, c: s.to_peft(f), to_plain_lora], ids=["peft", "vllm"])
 def test_ranks_and_scalings_of_a_card_are_exported(base: Base, tmp_path: Path, write: Any, random_skill: Any) -> None:
     plain = random_skill(base, "lora", "full", rank=3, alpha=5.0)
     patterns = {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"down_proj": 9.0}}
@@ -273,13 +273,28 @@ def test_what_peft_would_load_as_something_else_is_not_exported(base: Base, tmp_
     assert not list(tmp_path.iterdir())
 
 
+def test_the_scale_of_rslora_is_in_the_alpha_of_a_plain_lora(base: Base, tmp_path: Path, random_skill: Any) -> None:
+    """SGLang scales by alpha / r, whatever `use_rslora` says."""
+    skill = random_skill(base, "rslora", "full", rank=4, alpha=3.0)
+    notes = to_plain_lora(skill, tmp_path / "out", engine="sglang")
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert (config["use_rslora"], config["lora_alpha"], config["r"]) == (
+        False,
+        6.0,
+        4,
+    ) and "--max-lora-rank 4" in notes[0]
+    written = Skill.from_peft(tmp_path / "out", base).payload(base.config).pairs
+    for site, pair in skill.payload(base.config).pairs.items():
+        torch.testing.assert_close(written[site].B @ written[site].A, pair.B @ pair.A)
+
+
 def test_vllm_gets_a_plain_lora_and_is_told_the_difference(
     llama_folder: Path, base: Base, tmp_path: Path, random_skill: Any
 ) -> None:
     from peft import PeftModel
 
     skill = random_skill(base, "lora", "branch", rank=10, alpha=5.0, start="pissa")
-    notes = to_vllm(skill, tmp_path / "vllm")
+    notes = to_plain_lora(skill, tmp_path / "vllm")
     assert any("--max-lora-rank 32" in note for note in notes) and any("whole context" in note for note in notes)
     config = json.loads((tmp_path / "vllm" / "adapter_config.json").read_text())
     assert config["r"] == 20 and config["bias"] == "none" and config["init_lora_weights"] is True
@@ -288,8 +303,8 @@ def test_vllm_gets_a_plain_lora_and_is_told_the_difference(
     full = Skill(skill.card.model_copy(update={"activation": "full"}), skill.tensors)
     assert_parity(model, base, full)
     assert lint_peft(tmp_path / "vllm") == ([], ["rank 20: start vLLM with --max-lora-rank 32 (16 by default)"])
-    assert to_vllm(random_skill(base, "lora", "full", rank=8, alpha=8.0), tmp_path / "plain") == []
-    assert "LoRA pairs" in to_vllm(random_skill(base, "vera", "full", rank=6), tmp_path / "vera", base.config)[0]
+    assert to_plain_lora(random_skill(base, "lora", "full", rank=8, alpha=8.0), tmp_path / "plain") == []
+    assert "LoRA pairs" in to_plain_lora(random_skill(base, "vera", "full", rank=6), tmp_path / "vera", base.config)[0]
     for name, options in {
         "dora": {"rank": 2, "alpha": 1.0},
         "ia3": {},
@@ -298,7 +313,7 @@ def test_vllm_gets_a_plain_lora_and_is_told_the_difference(
         "bottleneck": {},
     }.items():
         with pytest.raises(SkillError, match="cannot be served by vLLM: vLLM"):
-            to_vllm(random_skill(base, name, "full", **options), tmp_path / name)
+            to_plain_lora(random_skill(base, name, "full", **options), tmp_path / name)
     wide = Card.checked({**skill.card.model_dump(), "rank": 600})
     assert "above vLLM's largest, 512" in lint(_with(skill, wide))[0][0]
 
@@ -323,6 +338,18 @@ def test_the_lint_of_a_peft_folder(tmp_path: Path, fields: dict[str, Any], refus
         lint_peft(tmp_path)
     with pytest.raises(SkillError, match="cannot be read"):
         lint_peft(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    "field", ["use_rslora", "rank_pattern", "alpha_pattern", "alora_invocation_tokens", "use_dora"]
+)
+def test_sglang_would_compute_something_else(tmp_path: Path, field: str) -> None:
+    plain = {"peft_type": "LORA", "r": 600, "lora_alpha": 4, "target_modules": ["q_proj"]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(plain))
+    assert lint_peft(tmp_path, "sglang") == ([], [])
+    (tmp_path / "adapter_config.json").write_text(json.dumps(plain | {field: {"q_proj": 2}}))
+    (refused,) = lint_peft(tmp_path, "sglang")[0]
+    assert refused.startswith(field)
 
 
 def _with(skill: Skill, card: Card) -> Skill:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loraloop.adapters.base.loading.catalog import CATALOG
-from loraloop.adapters.peft.vllm_format import to_vllm
+from loraloop.adapters.peft.plain_lora import to_plain_lora
 from loraloop.adapters.skill.registry import known_skills
 from loraloop.adapters.skill.skill import Skill
 
@@ -22,7 +22,7 @@ def test_a_shipped_skill_names_its_base_as_the_hub_does(form: str, kind: str, tm
     if form == "peft":
         skill.to_peft(tmp_path / "out")
     else:
-        to_vllm(skill, tmp_path / "out")
+        to_plain_lora(skill, tmp_path / "out")
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == HUB
     told = (tmp_path / "out" / "README.md").read_text()

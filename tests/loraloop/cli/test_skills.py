@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+
+from loraloop.adapters.skill.skill import Skill
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -21,7 +24,6 @@ def place(tmp_path_factory: pytest.TempPathFactory, save_llama: Any) -> Path:
     from loraloop.adapters.methods import card_fields, make_method
     from loraloop.adapters.methods.context import BaseContext
     from loraloop.adapters.skill.card import Card
-    from loraloop.adapters.skill.skill import Skill
 
     root = tmp_path_factory.mktemp("skills-cli")
     save_llama(root / "tiny", 3, hidden_size=64, intermediate_size=96)
@@ -97,33 +99,100 @@ def test_merge_says_when_a_form_rounds_the_skill_away(run: Run, place: Path, tmp
     assert "loaded as bf16" in out and "loaded as nf4" in out and "nf4 rounds away much of the skill" in out
 
 
+def exported(run: Run, place: Path, out: Path, *words: str | Path) -> dict[str, Any]:
+    """What `skills export --json` says of one skill, which is a folder of `place`."""
+    given = ("--base", str(place / "tiny"), "--quantize", "fp32", "--out", str(out), "--json")
+    code, text, err = run("skills", "export", str(place / words[0]), *map(str, words[1:]), *given)
+    assert code == 0, err
+    (found,) = json.loads(text)
+    assert re.fullmatch(rf"{Path(words[0]).name}-[0-9a-f]{{12}}(\.gguf)?", Path(found["path"]).name)
+    return dict(found)
+
+
 def test_export_and_lint(run: Run, place: Path, tmp_path: Path) -> None:
-    given = ("--base", str(place / "tiny"), "--quantize", "fp32", "--out")
-    code, out, err = run("skills", "export", str(place / "branch"), *given, str(tmp_path / "peft"))
-    assert code == 0 and "aLoRA" in out, err
-    config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
-    assert config["alora_invocation_tokens"] and config["base_model_name_or_path"] == "tiny"
-    told = (tmp_path / "peft" / "README.md").read_text()
-    assert told.startswith('---\nbase_model: "tiny"\n') and "(aLoRA) of `tiny`" in told and "invocation tokens" in told
-    code, out, _ = run("skills", "lint", str(tmp_path / "peft"))
-    assert code == 1 and "refused: alora_invocation_tokens" in out
-    told = json.loads(
-        run("skills", "export", str(place / "branch"), *given, str(tmp_path / "v"), "--format", "vllm", "--json")[1]
+    made = exported(run, place, tmp_path, "branch")
+    config = json.loads(Path(made["path"], "adapter_config.json").read_text())
+    assert (
+        config["alora_invocation_tokens"]
+        and config["base_model_name_or_path"] == "tiny"
+        and "aLoRA" in made["notes"][0]
     )
-    assert told["format"] == "vllm" and "whole context" in told["notes"][0]
-    assert run("skills", "lint", str(tmp_path / "v"))[:2] == (0, "OK: vLLM can serve this adapter\n")
+    told = Path(made["path"], "README.md").read_text()
+    assert told.startswith('---\nbase_model: "tiny"\n') and "(aLoRA) of `tiny`" in told and "invocation tokens" in told
+    code, out, _ = run("skills", "lint", made["path"])
+    assert code == 1 and "refused: alora_invocation_tokens" in out
+    plain = exported(run, place, tmp_path, "branch", "--for", "vllm")
+    assert "whole context" in plain["notes"][0] and run("skills", "lint", plain["path"])[0] == 0
+    assert "--lora-target-modules q_proj" in exported(run, place, tmp_path, "branch", "--for", "sglang")["notes"][0]
     code, out, _ = run("skills", "lint", str(place / "lora"), "--json")
     assert code == 0 and "--max-lora-rank 32" in json.loads(out)["notes"][0]
     code, out, _ = run("skills", "lint", str(place / "prefix"))
-    assert code == 1 and "not prefixes" in out
-    code, _, err = run("skills", "export", str(place / "prefix"), *given, str(tmp_path / "p"), "--format", "vllm")
-    assert code == 2 and "cannot be served by vLLM" in err and not (tmp_path / "p").exists()
-    code, _, err = run("skills", "export", str(place / "lora"), *given, str(tmp_path / "v"))
-    assert code == 2 and "exists" in err
-    assert run("skills", "export", str(place / "lora"), *given, str(tmp_path / "m"), "--format", "merged")[0] == 0
-    assert (tmp_path / "m" / "model.safetensors").is_file()
-    code, out, err = run("skills", "export", str(tmp_path / "peft"), *given, str(tmp_path / "again"))
-    assert code == 0 and (tmp_path / "again" / "adapter_config.json").is_file(), err
+    assert code == 1 and "refuses prefixes" in out
+    again = exported(run, place, tmp_path, made["path"])
+    assert json.loads(Path(again["path"], "adapter_config.json").read_text()) == config
+
+
+def test_the_name_of_an_exported_skill_tells_its_content(run: Run, place: Path, tmp_path: Path) -> None:
+    first = exported(run, place, tmp_path, "branch", "--for", "vllm")
+    before = Path(first["path"]).stat().st_mtime_ns
+    assert exported(run, place, tmp_path, "branch", "--for", "vllm") == first
+    assert Path(first["path"]).stat().st_mtime_ns == before, "it was written again"
+    skill = Skill.load(place / "branch")
+    other = {name: value + 1 for name, value in skill.tensors.items()}
+    Skill(skill.card, other).save(tmp_path / "other" / "branch")
+    made = exported(run, place, tmp_path, tmp_path / "other" / "branch", "--for", "vllm")
+    assert made["path"] != first["path"] and Path(made["path"]).parent == Path(first["path"]).parent
+
+
+@pytest.mark.parametrize(("target", "name"), [("vllm", "vLLM"), ("sglang", "SGLang"), ("llama.cpp", "llama.cpp")])
+def test_a_skill_that_an_engine_refuses_is_not_exported(
+    run: Run, place: Path, tmp_path: Path, target: str, name: str
+) -> None:
+    given = ("--base", str(place / "tiny"), "--quantize", "fp32", "--out", str(tmp_path), "--for", target)
+    code, _, err = run("skills", "export", str(place / "prefix"), *given)
+    assert code == 2 and f"cannot be served by {name}: {name} refuses prefixes" in err and not list(tmp_path.iterdir())
+
+
+def test_llama_cpp_gets_an_alora_with_its_invocation(run: Run, place: Path, tmp_path: Path) -> None:
+    """Names, values and tokens as llama.cpp reads them; the rows of queries stand as in the base's own GGUF file."""
+    from gguf import GGUFReader
+
+    from loraloop.adapters.base.loading.gguf_source import _unpermute_rows
+
+    skill = Skill.load(place / "branch")
+    reader = GGUFReader(exported(run, place, tmp_path, "branch", "--for", "llama.cpp")["path"])
+    fields = {name: field.contents() for name, field in reader.fields.items()}
+    assert fields["adapter.alora.invocation_tokens"] == list(skill.card.invocation)
+    assert (fields["general.architecture"], fields["adapter.type"]) == ("llama", "lora")
+    assert fields["adapter.lora.alpha"] == skill.card.alpha == 2
+    values = {tensor.name: torch.from_numpy(tensor.data.copy()) for tensor in reader.tensors}
+    assert len(values) == len(skill.tensors) > 0
+    assert torch.equal(values["blk.1.ffn_down.weight.lora_b"], skill.tensors["layers.1.down_proj.lora_B"])
+    queries = _unpermute_rows(values["blk.1.attn_q.weight.lora_b"], 4)
+    assert torch.equal(queries, skill.tensors["layers.1.q_proj.lora_B"])
+    whole = exported(run, place, tmp_path, "lora", "--for", "llama.cpp")
+    assert "adapter.alora.invocation_tokens" not in GGUFReader(whole["path"]).fields
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_push_loads_skills_into_a_running_server(
+    run: Run, place: Path, tmp_path: Path, adapter_server: Any, engine: str
+) -> None:
+    given = (adapter_server.url, "--engine", engine, "--base", str(place / "tiny"), "--out", str(tmp_path))
+    code, out, err = run("skills", "push", *given, str(place / "lora"), str(place / "branch"))
+    assert code == 0, err
+    assert sorted(adapter_server.adapters) == sorted(folder.name for folder in tmp_path.iterdir())
+    assert out == "".join(f"loaded {name}\n" for name in adapter_server.adapters) and "lora-" in out
+    folder = next(tmp_path.glob("branch-*"))
+    code, out, _ = run("skills", "push", adapter_server.url, "--engine", engine, str(folder), "--json")
+    assert code == 0 and json.loads(out) == [{"name": folder.name, "path": str(folder), "loaded": False}]
+    adapter_server.adapters.clear()
+    adapter_server.loads = False
+    code, _, err = run("skills", "push", adapter_server.url, "--engine", engine, str(folder))
+    assert code == 2 and "--enable-lora" in err
+    alora = exported(run, place, tmp_path, "branch")
+    code, _, err = run("skills", "push", adapter_server.url, "--engine", engine, alora["path"])
+    assert code == 2 and "alora_invocation_tokens" in err and not adapter_server.adapters
 
 
 def test_versions_are_listed_rolled_back_and_removed(run: Run, place: Path) -> None:
