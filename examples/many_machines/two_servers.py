@@ -78,20 +78,21 @@ def events(server: str, **body: Any) -> Iterator[dict[str, Any]]:
 def main() -> None:
     with database() as sessions, ExitStack() as stack:
         (one, first), (_, second) = (stack.enter_context(server(sessions)) for _ in range(2))
-        *_, said = events(first, input="Hello!", skill="none")
-        print("the first server:", said["result"]["output"])
+        *_, last = events(first, input="Hello!", skill="none")
+        print("the first server:", last["result"]["output"])
         try:
             for event in events(first, input=PROMPT, skill="tools"):
                 if event["type"] == "ToolCallStarted":
-                    print("the first server calls", event["name"], "and is killed")
+                    time.sleep(1)  # the tool works for three seconds
+                    print("the first server is killed while", event["name"], "runs")
                     one.kill()
         except httpx.RemoteProtocolError:
             print("the connection broke")
         begin = time.monotonic()
-        while not (told := list(events(second, resume=True))):  # until the lease of the first server has run out
+        while not (rest := list(events(second, resume=True))):  # until the lease of the first server has run out
             time.sleep(1)
-        print(f"the second server went on after {time.monotonic() - begin:.0f} s")
-        result = told[-1]["result"]
+        print(f"the second server finished the run {time.monotonic() - begin:.0f} s later")
+        result = rest[-1]["result"]
         for call in result["steps"][-1]["calls"]:
             marked = "(at least once)" if call["at_least_once"] else ""
             print(call["name"], call["arguments"], "->", call["result"], marked)
