@@ -23,7 +23,8 @@ ARGS_grammar     := $(if $(wildcard $(DATA)/tools),--data $(DATA))
 ARGS_agents      := $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
 VLLM   := 0.32.0
 FARM   := build/mypy/loraloop
-QUICK  := not gpu and not slow and not web and not large and not postgres and not vllm
+RAY    := build/ray
+QUICK  := not gpu and not slow and not web and not large and not postgres and not vllm and not ray
 TYPES  := $(MAKE) --no-print-directory  # a name of its own: `make -n` runs what names MAKE
 ROOMS  := adapters agent kernels router tool_schemas
 
@@ -33,7 +34,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: help demo test fuzz prove test-slow test-large test-clients test-hostile test-web test-postgres test-vllm test-gpu lint format types docs site bench bench-gpu eval train-skills train-router clean
+.PHONY: help demo test fuzz prove test-slow test-large test-clients test-hostile test-web test-postgres test-ray test-vllm test-gpu lint format types docs site bench bench-gpu eval train-skills train-router clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # benchmarks share the processor
 
@@ -47,6 +48,7 @@ help:
 	@echo 'make test-large    what ships for the recommended base, on that base (a gigabyte)'
 	@echo 'make test-web      the page of the server, in Chromium (apt install chromium)'
 	@echo 'make test-postgres sessions in PostgreSQL, on a server of its own (apt-get install postgresql)'
+	@echo 'make test-ray      replicas under Ray Serve, which is installed into an environment of its own'
 	@echo 'make test-vllm     skills pushed into vLLM on the processor, and the same requests there and here'
 	@echo 'make test-gpu      the tests that need a CUDA device'
 	@echo 'make lint | types  only ruff | only mypy'
@@ -79,6 +81,11 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -e '.[test]'
 	@touch $@ $(VENV)/.demo
+
+$(RAY)/.test: pyproject.toml | $(BIN)/python
+	$(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip install -e '.[ray]' pytest pytest-asyncio pytest-timeout
+	@touch $@
 
 $(VENV)/.docs: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -e '.[docs]'
@@ -125,7 +132,11 @@ test-web: $(VENV)/.test
 
 # The tests start a temporary cluster on a socket, and take it down again.
 test-postgres: $(VENV)/.test
-	$(BIN)/pytest -m postgres $(ARGS)
+	$(BIN)/pytest -m 'postgres and not ray' $(ARGS)
+
+# Two replicas on this machine, which share a temporary cluster of PostgreSQL.
+test-ray: $(RAY)/.test
+	OMP_NUM_THREADS=1 $(RAY)/bin/pytest -m ray tests/loraloop/server/test_many_servers.py tests/loraloop/server/test_replicas.py $(ARGS)
 
 test-vllm: $(VENV)/.test build/vllm/.ready
 	VLLM_PYTHON=build/vllm/bin/python $(BIN)/pytest -rs -m vllm $(ARGS)

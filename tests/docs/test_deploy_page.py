@@ -14,14 +14,17 @@ import sys
 import tomllib
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import typer
+import yaml
 
 from loraloop.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
 CONTAINER = ROOT / "examples" / "deploy" / "Containerfile"
+MANIFEST = ROOT / "examples" / "many_machines" / "kubernetes.yaml"
 UNIT = ROOT / "examples" / "deploy" / "loraloop.service"
 
 
@@ -66,6 +69,21 @@ def test_the_units_command_exists_and_systemd_accepts_it(tmp_path: Path) -> None
     copy.write_text(UNIT.read_text(encoding="utf-8").replace("/opt/loraloop/bin/loraloop", sys.executable))
     done = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True)
     assert done.returncode == 0 and UNIT.name not in done.stderr, done.stderr
+
+
+def test_the_manifest_is_valid_and_its_command_exists() -> None:
+    deployment, service = yaml.safe_load_all(MANIFEST.read_text(encoding="utf-8"))
+    for document in (deployment, service):
+        kubernetes_validate.validate(document, "1.37", strict=True)  # an unknown field is an error too
+    template = deployment["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    check_command(container["args"])
+    chosen = deployment["spec"]["selector"]["matchLabels"]
+    assert chosen == service["spec"]["selector"] == template["metadata"]["labels"]
+    assert f"--allow-host={service['metadata']['name']}" in container["args"]
+    probes = [container[name]["httpGet"] for name in container if name.endswith("Probe")]
+    asked = [header for probe in probes for header in probe["httpHeaders"]]
+    assert asked == [{"name": "Host", "value": "localhost"}] * 3, "the server refuses the pod's address"
 
 
 def test_the_metrics_that_are_worth_an_alarm_exist() -> None:

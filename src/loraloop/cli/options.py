@@ -18,6 +18,7 @@ from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.agent import Agent, PassageIndex, Runtime
+    from loraloop.inputs.tool_sources import Holds
     from loraloop.tool_schemas import NetworkPolicy, Tool
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
@@ -114,8 +115,8 @@ class ToolSources:
 
     allow_local: AllowLocal = None
 
-    def load(self, context: typer.Context) -> list[Tool]:
-        """Reads the tools. MCP servers stay connected until the command's context is closed."""
+    def load(self, context: Holds) -> list[Tool]:
+        """Reads the tools. MCP servers stay connected until the context is closed, such as the command's."""
         from loraloop.inputs.tool_sources import tools_of
 
         return tools_of(self.tools, self.mcp, context, policy_of(self.allow_local))

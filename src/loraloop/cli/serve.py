@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loraloop.cli.options import AgentOptions, BaseOptions, Instructions, Python, ToolSources, command
 from loraloop.tool_schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from loraloop.server.settings import ServerSettings
+    from loraloop.server.state import ServerState
 
 serve_app = typer.Typer(no_args_is_help=True, help="Serve skills and agents to other programs.")
 
@@ -72,6 +77,9 @@ def serve(
     sessions: Annotated[
         str, typer.Option("--sessions", help="Keep them in a file, or in PostgreSQL (postgresql://…) for many servers.")
     ] = "",
+    replicas: Annotated[
+        int, typer.Option("--ray", metavar="N", min=0, help="Serve N replicas under Ray Serve; they need --sessions.")
+    ] = 0,
 ) -> None:
     """Serve OpenAI's API, decisions, hosted agents and a page: open the address in a browser.
 
@@ -82,12 +90,6 @@ def serve(
     from loraloop.server.settings import ServerLimits, ServerSettings, need_extra
 
     need_extra()
-    from loraloop.agent.tracing.otel import OpenTelemetry
-    from loraloop.server.agents import Resources, read_agents
-    from loraloop.server.app import serve as start
-    from loraloop.server.runs import HostedAgent
-    from loraloop.server.skill_watch import SkillWatch
-
     settings = ServerSettings(
         host,
         port,
@@ -99,19 +101,56 @@ def serve(
         folder=folder,
         sessions=sessions,
     )
-    offered, index = tools.load(context), agent.index()
-    runtime = base.open()
-    with Resources() as resources:
-        own = agent.agent(runtime, offered, index, hooks=[OpenTelemetry(agent="assistant")])
+    parts = ServerParts(settings, agent, tools, base, agents)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what is open is closed, as after SIGINT
+    if replicas:
+        from loraloop.replicas import serve_replicas
+
+        serve_replicas(parts.open, settings, replicas, _listening)
+        return
+    from loraloop.server.app import serve as start
+
+    with ExitStack() as stack:
+        start(parts.open(stack), _listening)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerParts:
+    """What the command line says of a server: plain data, which every replica opens for itself."""
+
+    settings: ServerSettings
+    agent: AgentOptions
+    tools: ToolSources
+    base: BaseOptions
+    agents: Path | None
+
+    def open(self, stack: ExitStack | None = None) -> ServerState:
+        """Loads the base, the tools and the agents.
+
+        Args:
+            stack: Closes connections and threads with the server; without one, they end with the process.
+        """
+        from loraloop.agent.tracing.otel import OpenTelemetry
+        from loraloop.server.agents import Resources, read_agents
+        from loraloop.server.runs import HostedAgent
+        from loraloop.server.skill_watch import SkillWatch
+        from loraloop.server.state import ServerState
+
+        stack = ExitStack() if stack is None else stack
+        resources = stack.enter_context(Resources())
+        offered, index = self.tools.load(resources), self.agent.index()
+        runtime = self.base.open()
+        own = self.agent.agent(runtime, offered, index, hooks=[OpenTelemetry(agent="assistant")])
         hosted = {"assistant": HostedAgent("assistant", own, "The agent of the command line")}
-        hosted |= read_agents(agents, runtime, resources) if agents is not None else {}
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what is open is closed, as after SIGINT
-        watch = SkillWatch(runtime, lambda: base.folders(runtime))
+        hosted |= read_agents(self.agents, runtime, resources) if self.agents is not None else {}
+        watch = SkillWatch(runtime, lambda: self.base.folders(runtime))
         watch.start()
-        try:
-            start(runtime, settings, hosted, lambda url: sys.stderr.write(f"listening on {url}\n"))
-        finally:
-            watch.stop()
+        stack.callback(watch.stop)
+        return ServerState(runtime, self.settings, hosted)
+
+
+def _listening(url: str) -> None:
+    sys.stderr.write(f"listening on {url}\n")
 
 
 def _secret(variable: str) -> str:

@@ -9,7 +9,7 @@ import logging
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,9 +32,7 @@ from loraloop.tool_schemas.errors import InputError, LoraloopError
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from loraloop.agent.runtime import Runtime
-    from loraloop.server.runs import HostedAgent
-    from loraloop.server.settings import ServerLimits, ServerSettings
+    from loraloop.server.settings import ServerLimits
 
 log = logging.getLogger("loraloop.server")
 PAGE = Path(__file__).parent / "page"
@@ -314,18 +312,11 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(
-    runtime: Runtime,
-    settings: ServerSettings,
-    agents: Mapping[str, HostedAgent],
-    ready: Callable[[str], object] = lambda url: None,
-) -> None:
+def serve(state: ServerState, ready: Callable[[str], object] = lambda url: None) -> None:
     """Serves until the process is told to stop (SIGINT, SIGTERM); what runs then may go on for a few seconds.
 
     Args:
-        runtime: Base, skills and router.
-        settings: Where and for whom.
-        agents: Hosted agents by name.
+        state: What is served, where and for whom.
         ready: Function that receives the URL once it is listened on.
 
     Raises:
@@ -336,12 +327,11 @@ def serve(
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
-    host, six = settings.host, ":" in settings.host
+    host, port, six = state.settings.host, state.settings.port, ":" in state.settings.host
     try:
-        listening = socket.create_server((host, settings.port), family=socket.AF_INET6 if six else socket.AF_INET)
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if six else socket.AF_INET)
     except OSError as error:
-        raise InputError(f"{host}:{settings.port} cannot be listened on ({error}): choose another port, or 0") from None
-    state = ServerState(runtime, settings, agents)
+        raise InputError(f"{host}:{port} cannot be listened on ({error}): choose another port, or 0") from None
     app = create_app(state)
     config = uvicorn.Config(  # httptools, which it takes where it is installed, does not bound headers
         app,

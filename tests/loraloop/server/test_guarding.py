@@ -22,6 +22,7 @@ from loraloop.agent.runtime import Runtime
 from loraloop.server.app import FILES, PAGE, serve
 from loraloop.server.runs import HostedAgent
 from loraloop.server.settings import ServerLimits, ServerSettings
+from loraloop.server.state import ServerState
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import InputError
 
@@ -114,7 +115,7 @@ def test_how_the_server_listens(monkeypatch: pytest.MonkeyPatch) -> None:
 
     seen = list[int]()
     monkeypatch.setattr("uvicorn.Server.run", run)
-    serve(ScriptedRuntime(), ServerSettings(port=0), {})
+    serve(ServerState(ScriptedRuntime(), ServerSettings(port=0), {}))
     assert seen == [1], "an answer does not wait for the client to confirm its first packet"
 
 
