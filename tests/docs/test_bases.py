@@ -33,7 +33,7 @@ def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
         here = block.replace("qwen2.5-coder-1.5b", DEFAULT)
         exec(compile(here, f"{PAGE.name}, block {number + 1}", "exec"), names)
     printed = capsys.readouterr().out
-    assert "('tools',) Eyes" in printed
+    assert "('tools',) ProxyRouter" in printed
 
 
 def test_the_catalog_is_the_catalog() -> None:
