@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.step import CONTRADICTION, AnswerFlaw
+from loraloop.agent.step import AnswerFlaw
 from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tools.evidence import Day, Evidence, readings, written_days, written_times
 from loraloop.agent.tools.grounding import FACTORS, MOST_PAIRS, leaf_lines, sources_of
@@ -152,11 +152,8 @@ def columns_of(result: Any) -> Iterator[list[Decimal]]:
 def correction(flaws: Sequence[AnswerFlaw], records: Sequence[CallRecord]) -> str:
     """The error about a flawed answer that the model sees, with the receipts beside it."""
     named = " and ".join(f'"{flaw.text}"' for flaw in flaws[:4])
-    wrong = f"Nothing that was said or found has {named}."
-    if flaws[0].kind == CONTRADICTION:
-        wrong = "This contradicts what happened."
     happened = short_receipts(receipts_of(records))
-    return f"{wrong}{f' What happened: {happened}' if happened else ''}"
+    return f"Nothing that was said or found has {named}.{f' What happened: {happened}' if happened else ''}"
 
 
 def answer_from_records(

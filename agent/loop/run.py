@@ -454,7 +454,7 @@ class Run:
         repair = self.state.next.repair
         left = self._job.policy.repairs if repair is None else repair.left
         again = left > 0 and outcome.stop in (None, "answer") and (repair is None or repair.about != "answer")
-        again = again and plan.index + 1 < self._job.limits.max_steps
+        again = again and plan.index + 1 < self._job.limits.max_steps and flaws[0].kind != CONTRADICTION
         return flawed(outcome, flaws, correction(flaws, records), known, again)
 
     def _runs_programs(self, plan: StepPlan) -> bool:

@@ -302,7 +302,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/tools/approval.py", "return tool.needs_approval(call.arguments, self._context(tool, index))", "return False"),
     ],
     # --- agent: guard and loop ---------------------------------------------------------------------------------------
-    "agent/guard/test_answer_judge.py::test_then_the_receipts_are_the_answer": [
+    "agent/guard/test_answer_judge.py::test_the_receipts_stand_in_the_place_of_a_false_sentence": [
         (f"{AGENT}/loop/run.py", "if not judged or not outcome.output or outcome.flaws:", "if True:"),
         (f"{AGENT}/guard/answer_judge.py", "if not out.whole or not contradicts_of(out.text):", "if True:"),
     ],

@@ -1,4 +1,4 @@
-"""An answer that contradicts the records is found by the verdict skill, written once more, and gives way to them."""
+"""An answer that contradicts the records is found by the verdict skill, and gives way to them."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ def agent(*steps: Any, denied: bool = True, **options: Any) -> tuple[ScriptedRun
     return runtime, Agent(runtime, [order_pads], policy=Policy(**deny, **options))
 
 
-def test_a_false_sentence_after_a_denial_is_written_once_more_with_the_receipts_beside_it() -> None:
-    runtime, made = agent(ORDER, calls(), ORDERED, CONTRADICTS, DENIED, AGREES)
+def test_the_receipts_stand_in_the_place_of_a_false_sentence() -> None:
+    runtime, made = agent(ORDER, calls(), ORDERED, CONTRADICTS)
     result: RunResult[Any] = made.run_sync("Order pads for Bonn.")
     runtime.assert_finished()
-    assert result.output == DENIED
+    assert result.output == RECEIPT == result.messages[-1].content
+    assert result.stop_reason == "answer"
+    assert result.messages[-1].origin is not None
+    assert result.messages[-1].origin.kind == "runtime"
     assert ORDERED not in str(result.messages)
-    wrong = next(step for step in result.steps if step.outcome == "flawed")
+    wrong = result.steps[-1]
+    assert (wrong.outcome, wrong.kept) == ("flawed", False)
     assert [(flaw.kind, flaw.text) for flaw in wrong.flaws] == [("contradiction", ORDERED)]
-    assert not wrong.kept
-    assert "This contradicts what happened." in runtime.turns[4].extra_prompt
-    assert "Not done, because it was denied: order pads (place: Bonn)." in runtime.turns[4].extra_prompt
 
 
 def test_the_skill_reads_the_records_and_then_the_answer_in_its_branch() -> None:
@@ -54,17 +55,6 @@ def test_the_skill_reads_the_records_and_then_the_answer_in_its_branch() -> None
     assert agreement_prompt(DENIED) in judged.extra_prompt
     assert judged.messages[-1].role == "tool"
     assert "denied by the user" in judged.messages[-1].content
-
-
-def test_then_the_receipts_are_the_answer() -> None:
-    runtime, made = agent(ORDER, calls(), ORDERED, CONTRADICTS, "All pads were ordered.", CONTRADICTS)
-    result = made.run_sync("Order pads for Bonn.")
-    runtime.assert_finished()
-    assert result.output == RECEIPT == result.messages[-1].content
-    assert result.stop_reason == "answer"
-    assert result.messages[-1].origin is not None
-    assert result.messages[-1].origin.kind == "runtime"
-    assert [step.outcome for step in result.steps][2:] == ["flawed", "flawed"]
 
 
 def test_after_a_value_of_no_record_a_contradiction_is_not_written_a_third_time() -> None:
@@ -83,19 +73,19 @@ def test_a_true_sentence_passes() -> None:
 
 
 def test_no_stream_shows_the_false_sentence() -> None:
-    _, made = agent(ORDER, calls(), ORDERED, CONTRADICTS, DENIED, AGREES)
+    _, made = agent(ORDER, calls(), ORDERED, CONTRADICTS)
     told = list(made.stream("Order pads for Bonn."))
     pieces = [each.text for each in told if isinstance(each, events.TokenGenerated)]
     assert ORDERED not in pieces
-    assert DENIED in pieces
+    assert RECEIPT in pieces
     flawed = [(each.flaws[0].kind, each.again) for each in told if isinstance(each, events.AnswerFlawed)]
-    assert flawed == [("contradiction", True)]
-    _, made = agent(ORDER, calls(), ORDERED, CONTRADICTS, DENIED, AGREES)
-    assert "".join(made.stream_text("Order pads for Bonn.")) == DENIED
+    assert flawed == [("contradiction", False)]
+    _, made = agent(ORDER, calls(), ORDERED, CONTRADICTS)
+    assert "".join(made.stream_text("Order pads for Bonn.")) == RECEIPT
 
 
 def test_a_later_turn_without_calls_is_held_to_the_records_of_the_earlier_ones() -> None:
-    runtime, made = agent(ORDER, calls(), DENIED, AGREES, ORDERED, CONTRADICTS, ORDERED, CONTRADICTS)
+    runtime, made = agent(ORDER, calls(), DENIED, AGREES, ORDERED, CONTRADICTS)
     first = made.run_sync("Order pads for Bonn.")
     told = list(made.stream("Did you order them?", messages=first.messages))
     runtime.assert_finished()
