@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from loraloop.adapters.peft.llama_format import to_llama
 from loraloop.adapters.peft.plain_lora import to_plain_lora
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill.skill import Skill
 
 Target = Literal["peft", "vllm", "sglang", "llama.cpp"]
-TARGETS: tuple[Target, ...] = get_args(Target)
 
 
 class Exported(NamedTuple):

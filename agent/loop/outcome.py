@@ -215,7 +215,7 @@ def flawed(outcome: Outcome, flaws: tuple[AnswerFlaw, ...], error: str, records:
     Args:
         outcome: The outcome of the answer as it was written.
         flaws: What is wrong with it.
-        error: What the model is told about that.
+        error: What is wrong with it in words, which the model sees where it writes the answer again.
         records: What the records say.
         again: Whether it may be written again.
     """

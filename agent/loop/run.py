@@ -430,6 +430,9 @@ class Run:
         judged = contract == "text" and self._runtime.answer_judge is not None and self._is_checked(plan, contract)
         if not judged or not outcome.output or outcome.flaws:
             return outcome
+        known = answer_from_records(self._records(), self._job.passages, outcome.citations)
+        if not known:
+            return outcome
         trunk = self._trunk if len(self._trunk.ids) == before else self._trunk.fork(before)
         trunk.request_context = self._trunk.request_context
         try:
@@ -442,7 +445,7 @@ class Run:
             return outcome
         self._trunk.cut(before)
         flaw = AnswerFlaw(CONTRADICTION, outcome.output, probability)
-        return self._flawed(plan, outcome, (flaw,), self._records())
+        return flawed(outcome, (flaw,), str(flaw), known, again=False)
 
     def _flawed(
         self, plan: StepPlan, outcome: Outcome, flaws: tuple[AnswerFlaw, ...], records: Sequence[CallRecord]
@@ -454,7 +457,7 @@ class Run:
         repair = self.state.next.repair
         left = self._job.policy.repairs if repair is None else repair.left
         again = left > 0 and outcome.stop in (None, "answer") and (repair is None or repair.about != "answer")
-        again = again and plan.index + 1 < self._job.limits.max_steps and flaws[0].kind != CONTRADICTION
+        again = again and plan.index + 1 < self._job.limits.max_steps
         return flawed(outcome, flaws, correction(flaws, records), known, again)
 
     def _runs_programs(self, plan: StepPlan) -> bool:

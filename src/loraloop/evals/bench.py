@@ -113,14 +113,14 @@ class Bench:
         name, runtime = self.name if skilled else NONE, self.runtime
         weighs = skilled and term is not None
         extra = extra_prompt or (runtime.call_form(name) if weighs else "")
-        known = runtime.openings(name, runtime.contract(name), threshold) if weighs else None
+        openings = runtime.openings(name, runtime.contract(name), threshold) if weighs and not ask else None
         try:
             request = StepRequest(
                 choice=name,
                 grammar=None if term is None else runtime.grammar(term),
                 extra_prompt=[[Message("user", extra)]] if extra else (),
                 max_tokens=self._max_tokens,
-                openings=Openings(*ASKING, threshold) if ask else known,
+                openings=Openings(*ASKING, threshold) if ask else openings,
             )
             *_, last = write_step(runtime, messages, request)
         except ContextLengthError:

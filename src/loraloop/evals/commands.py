@@ -140,11 +140,9 @@ def tune(
     if write:
         from loraloop.adapters.skill.registry import library
 
-        least = (
-            f"at most {refused:g} of the steps ask needlessly" if ask else f"at most {refused:g} of good texts refused"
-        )
+        most = f"at most {refused:g} of the {'other steps ask' if ask else 'good texts are refused'}"
         folder = Path(skill) if skill else library(loaded.name)[name]
-        rule = least if judges else "the records are worth most"
+        rule = most if judges else "the records are worth most"
         store(found, folder, {"rule": rule, "command": command_line()}, ask)
 
 

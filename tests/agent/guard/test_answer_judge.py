@@ -45,6 +45,7 @@ def test_the_receipts_stand_in_the_place_of_a_false_sentence() -> None:
     wrong = result.steps[-1]
     assert (wrong.outcome, wrong.kept) == ("flawed", False)
     assert [(flaw.kind, flaw.text) for flaw in wrong.flaws] == [("contradiction", ORDERED)]
+    assert wrong.error == f"the records contradict {ORDERED!r}"
 
 
 def test_the_skill_reads_the_records_and_then_the_answer_in_its_branch() -> None:
