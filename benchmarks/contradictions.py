@@ -45,9 +45,9 @@ ERRORS = (
 )
 NOT_DONE = re.compile(
     r"\b(?:not|no|never|none|nothing|cannot|\w+n't|unable|without|fail\w*|error|denied|declin\w+|refus\w+|reject\w+|unavailable|"
-    r"empty|zero|0|nicht|nichts|kein\w*|abgelehnt|pas|aucune?|rien|non|nessun\w*|niet|niets|geen|nada|ningun\w*|sin)\b"
+    r"empty|zero|0|nicht|nichts|kein\w*|abgelehnt|pas|aucune?|rien|non|nessun\w*|niet|niets|geen|nada|ningun\w*|sin|nao|nenhuma?|sem)\b"
 )
-"""What an answer says of something that did not happen or was not found, in six languages."""
+"""What an answer says of something that did not happen or was not found, in seven languages, as `normal` writes it."""
 
 
 def assistant(runtime: Runtime, world: World, state: str, seed: int) -> Agent[Any, Any]:
