@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.training.recipe.report import RecipeReport
 
-SKILLS = ("tools", "retrieval", "safety", "code")
-TUNED = ("tools", "retrieval", "safety")
+SKILLS = ("tools", "answer", "verdict", "retrieval", "safety", "code")
+TUNED = ("tools", "verdict", "retrieval", "safety")
 """Skills whose steps have two openings, so that a threshold is set."""
 SMALL, LARGE = "smollm2-135m", "qwen2.5-coder-1.5b"
 SMALL_PARAMETERS = 400_000_000
@@ -28,7 +29,7 @@ SMALL_PARAMETERS = 400_000_000
 LEAST_SHARE = 0.1
 """Share of the system messages that a router's states are read under, at least."""
 REFUSED = 0.02
-"""Share of safe validation texts that the safety skill may refuse."""
+"""Share of good validation texts that the safety skill may refuse, and the verdict skill call a contradiction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class BuildOrder:
         skills: Which of `SKILLS`.
         data: The folder of public sets. Without it the skills learn from the records of this package alone.
         quantize: The form that the base is served in.
-        minutes: Most minutes that a skill is trained; its schedule fits into them.
+        minutes: Most minutes that a skill is trained, where its recipe has no shorter time; its schedule fits into them.
         records: Most training records of a skill; the schedule and the states of the router shrink with them.
         measured: Most held-out records that a skill is measured on; twice as many choose its threshold.
     """
@@ -210,10 +211,11 @@ def skill_document(name: str, base: Base, order: BuildOrder) -> dict[str, Any] |
         schedule["steps"] = max(2, round(schedule["steps"] * data["limit"] / whole))
         schedule["validate_every"] = max(1, min(schedule["validate_every"], schedule["steps"] // 2))
     if order.minutes is not None:
-        schedule["seconds"] = 60 * order.minutes
+        schedule["seconds"] = min(60 * order.minutes, schedule.get("seconds", math.inf))
     if not base.native:
         schedule["trunks"] = "trained"
-    document["evaluation"] = {"limit": order.measured}
+    if document.get("evaluation", {}).get("enabled", True):
+        document["evaluation"] = {"limit": order.measured}
     document["base"] = {"name": order.base, "quantize": order.quantize}
     document["output"] = {"folder": str(order.out.resolve() / "work" / name), "register": False}
     return document
@@ -272,12 +274,13 @@ def _tune(name: str, folder: Path, document: Mapping[str, Any], base: Base, coun
     from loraloop.evals.tune import at_most, most_worth, store, weigh
 
     valid = gather(read_recipe(document), header=base.prompting.tools_header).valid
-    examples = [record.example() for record in valid if "ask" not in record.gold][:count]
+    records = [record for record in valid if "ask" not in record.gold][:count]
+    examples = records if name == "verdict" else [record.example() for record in records]
     with watch.measured(len(examples)) as step:
         try:
             cases = weigh(base, Skill.load(folder), name, examples, step)
         except InputError as error:
             watch.say(f"{name}: no threshold was set: {error}")
             return
-    found = at_most(cases, REFUSED) if name == "safety" else most_worth(cases)
+    found = at_most(cases, REFUSED) if name in ("safety", "verdict") else most_worth(cases)
     store(found, folder, {"data": "validation part of the frozen records", "command": "loraloop skills build"})
