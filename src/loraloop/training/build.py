@@ -42,7 +42,7 @@ class BuildOrder:
         skills: Which of `SKILLS`.
         data: The folder of public sets. Without it the skills learn from the records of this package alone.
         quantize: The form that the base is served in.
-        minutes: Most minutes that a skill is trained, where its recipe has no shorter time; its schedule fits into them.
+        minutes: Most minutes that a skill is trained, if its recipe sets no fewer; its schedule fits into them.
         records: Most training records of a skill; the schedule and the states of the router shrink with them.
         measured: Most held-out records that a skill is measured on; twice as many choose its threshold.
     """
