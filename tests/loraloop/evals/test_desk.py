@@ -288,6 +288,8 @@ def test_a_sealed_report_shows_no_single_request() -> None:
     [
         ("The documents do not say anything about that.", ""),
         ("I'm sorry, I couldn't find that.", ""),
+        ("The documents say nothing about that.", ""),
+        ("Les documents ne disent rien de cela.", ""),
         ("Dazu steht in den Unterlagen nichts, also: nicht erwähnt.", ""),
         ("It costs extra.", "does not say that it is not there"),
         ("No, that is not allowed here.", "does not say that it is not there"),
