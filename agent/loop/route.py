@@ -88,16 +88,16 @@ class SkillChooser:
         """Asks a skill for calls before anybody answers; None where no such skill is to be asked.
 
         Only a skill that was trained to call nothing (`[]`) is asked, or one that the router does not know. It is asked
-        where the base or a retrieval skill would answer, and after each result of a tool, whatever the router says: it
-        knows best whether a call is needed first. If it writes `[]`, the next step goes to the other skills. After a
-        result it goes to those that write text, since all that is left is to tell the user what came of the request.
+        where the base would answer, and after each result of a tool, whatever the router says: it knows best whether a
+        call is needed first. If it writes `[]`, the next step goes to the other skills. After a result it goes to those
+        that write text, since all that is left is to tell the user what came of the request. A retrieval skill is not
+        kept waiting: it says itself where its passages hold no answer, and then the skill for calls is asked.
         """
         runtime, known = self._runtime, getattr(self._runtime.router, "skills", None)
         withheld = state.after == "dropped" and view.message.role == "tool"
         if withheld and route.skill not in runtime.with_contract("text"):
             return by_loop(NONE, route)
-        answers = route.skill == NONE or route.skill in runtime.with_contract("answer")
-        open_to_it = state.tools and (answers or state.after == "tool")
+        open_to_it = state.tools and (route.skill == NONE or state.after == "tool")
         callers = runtime.with_contract("calls") if open_to_it else ()
         unknown = known is not None and not set(known).intersection(callers)
         shut = state.masked | self._job.policy.forbid

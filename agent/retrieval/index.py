@@ -120,10 +120,7 @@ class PassageIndex:
         self._file = IndexFile(self.path)
 
     def retrieve(self, question: str, k: int = 4) -> list[Passage]:
-        """The `k` best passages for a question, the best first.
-
-        An index of at most `k` passages gives all of them. A larger one without an embedder gives those in which a word
-        of the question occurs.
+        """The `k` best passages for a question, the best first; without an embedder none where no word of it occurs.
 
         Args:
             question: Any text: nothing in it is an operator.
@@ -137,8 +134,6 @@ class PassageIndex:
             keys = [key for (key,) in database.execute(_FIND, (words, k if self._meaning is None else DEPTH))]
             if self._meaning is not None:
                 keys = fused([keys, self._meaning.best(database, question)], k)
-            every = [key for (key,) in database.execute("SELECT id FROM passages ORDER BY id LIMIT ?", (k + 1,))]
-            keys += [key for key in every if key not in keys] if len(every) <= k else []
             return [Passage(f"p{key}", *database.execute(_READ, (key,)).fetchone()) for key in keys]
 
     def add(self, documents: Given | Iterable[Given]) -> Changes:

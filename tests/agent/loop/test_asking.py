@@ -99,8 +99,11 @@ def test_what_follows_a_result_is_a_call_or_the_answer_whatever_the_router_says(
     assert [step.outcome for step in result.steps] == ["calls", "no_call", "text"] and result.output == "It is parked."
 
 
-def test_before_an_answer_from_passages_the_skill_for_calls_is_asked() -> None:
-    runtime = asking(calls(), answer("Ten euros an hour.", ["p1"]))
+@pytest.mark.parametrize("holds", [True, False])
+def test_an_answer_from_passages_waits_for_no_call(holds: bool) -> None:
+    """Only where the passages hold no answer, the skill for calls is asked."""
+    first = answer("Ten euros an hour.", ["p1"]) if holds else answer()
+    runtime = asking(first) if holds else asking(first, calls(), text("I do not know."))
     choose = runtime.router.choose
 
     def documents(features: Any, state: Any) -> Any:
@@ -110,7 +113,9 @@ def test_before_an_answer_from_passages_the_skill_for_calls_is_asked() -> None:
     runtime.router.choose = documents  # type: ignore[method-assign]
     passages = [Passage("p1", "A zone costs ten euros an hour.")]
     result: RunResult[Any] = Agent(runtime, [PARK]).run_sync("What does a zone cost?", passages=passages)
-    assert [step.skill for step in result.steps] == ["tools", "retrieval"] and result.citations == ("p1",)
+    skills = [step.skill for step in result.steps]
+    assert skills == (["retrieval"] if holds else ["retrieval", "tools", "none"])
+    assert result.citations == (("p1",) if holds else ())
 
 
 def test_a_base_without_a_tools_skill_calls_under_the_grammar(make_runtime: Any) -> None:

@@ -36,13 +36,13 @@ def test_a_passage_is_found_that_shares_no_word_with_the_question() -> None:
     for each in (plain, index):
         each.add(documents)
     assert isinstance(index, Retriever) and isinstance(Synonyms(), Embedder)
-    assert plain.retrieve("Does the lift work?", k=2) == []
+    assert plain.retrieve("Does the lift work?") == []
     found = index.retrieve("Does the lift work?", k=1)
     assert [passage.source for passage in found] == ["lift.txt"]
     assert plain.retrieve("automobile", k=1) == index.retrieve("automobile", k=1)  # ids and texts are the same
     assert index.retrieve("Does the lift work?", k=0) == []
     assert PassageIndex(embedder=Synonyms()).retrieve("lift") == []  # nothing was added
-    assert plain.retrieve("xyz", k=2) == index.retrieve("xyz", k=2) == []  # the embedder knows none of it either
+    assert plain.retrieve("xyz") == index.retrieve("xyz") == []  # the embedder knows none of it either
 
 
 def test_words_and_meaning_both_count() -> None:
