@@ -553,6 +553,7 @@ class Agent(Generic[T, D]):
             sampling=self.sampling,
             python=self._python,
             output=self.output if output_type is None else self._output(output_type),
+            dates=self.dates,
             **asked,
         )
 

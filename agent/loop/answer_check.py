@@ -49,7 +49,7 @@ def value_flaws(
     """
     known = sources_of(messages, instructions)
     data = [leaf_lines(dumps({"": each.result, "error": each.error, "arguments": each.arguments})) for each in records]
-    texts = (*known.user, *known.results, *known.other, *known.assistant, *data, str(len(records)))
+    texts = (*known.user, *known.results, *known.other, *known.assistant, *known.instructions, *data, str(len(records)))
     place = Evidence.of(texts)
     columns = [column for each in records for column in columns_of(each.result)]
     found = []

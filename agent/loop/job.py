@@ -45,6 +45,7 @@ class Job:
         prompting: Extra prompt text; that of the base where None.
         stops: Strings that end free text.
         gates: What the guard decided about its documents.
+        dates: Whether notes say what the user's calendar words mean.
     """
 
     prompt: str
@@ -61,6 +62,7 @@ class Job:
     prompting: Prompting | None = None
     stops: tuple[str, ...] = ()
     gates: tuple[GateRecord, ...] = ()
+    dates: bool = True
 
     @property
     def callable(self) -> dict[str, Tool]:

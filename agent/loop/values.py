@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from loraloop.adapters.base.messages import Message
@@ -33,7 +34,7 @@ class ValueCheck:
         self, job: Job, header: str, messages: Sequence[Message], compactions: Sequence[Compaction] = ()
     ) -> None:
         self._tools: Mapping[str, Tool] = {tool.name: tool for tool in job.tools}
-        self._level = job.policy.values
+        self._level, self._dates = job.policy.values, job.dates
         self.messages = messages
         self._removed = [message for done in compactions for message in (*done.removed, *done.shortened)]
         first = messages[0].content if messages and messages[0].role == "system" else ""
@@ -41,7 +42,10 @@ class ValueCheck:
 
     @cached_property
     def _grounding(self) -> Grounding:
-        return Grounding(sources_of(self.messages, self.instructions, self._removed))
+        sources = sources_of(self.messages, self.instructions, self._removed)
+        if not self._dates:  # nobody but the model says which day "tomorrow" is
+            sources = replace(sources, other=(*sources.other, *sources.instructions))
+        return Grounding(sources)
 
     def values_of(self, call: Call) -> tuple[UngroundedValue, ...]:
         """Every value of a call that nobody gave, whatever the policy is."""

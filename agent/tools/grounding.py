@@ -61,7 +61,8 @@ class Sources:
     Attributes:
         user: The user's own words. What is computed starts from a number in them.
         results: Results of tools.
-        other: Instructions, passages, and notes of the runtime.
+        other: Passages, and notes of the runtime.
+        instructions: What the system message says. A date or a time that stands in it alone is nobody's wish.
         assistant: What the assistant wrote and the user then answered. It counts for values that a user can agree to:
             not for identifiers, and not for what descriptions of the tool have as an example.
     """
@@ -70,6 +71,7 @@ class Sources:
     results: tuple[str, ...] = ()
     other: tuple[str, ...] = ()
     assistant: tuple[str, ...] = ()
+    instructions: tuple[str, ...] = ()
 
 
 def ungrounded(call: Call, tool: Tool, sources: Sources) -> tuple[UngroundedValue, ...]:
@@ -100,7 +102,7 @@ def sources_of(messages: Sequence[Message], instructions: str = "", removed: Seq
         instructions: What that message says besides.
         removed: Messages as they were before compaction.
     """
-    user, results, other, assistant = [], [], [instructions], []
+    user, results, other, assistant = [], [], [], []
     waiting: list[str] = []  # what the assistant wrote since the user's last message
     for at, message in enumerate((*messages[:1], *removed, *messages[1:])):
         if message.role == "tool":
@@ -115,7 +117,8 @@ def sources_of(messages: Sequence[Message], instructions: str = "", removed: Seq
             waiting = []
         elif message.role == "assistant" and not message.content.lstrip().startswith(("[{", "[]", "{")):
             waiting.append(message.content)
-    return Sources(tuple(filter(None, user)), tuple(results), tuple(filter(None, other)), tuple(assistant))
+    told = (instructions,) if instructions else ()
+    return Sources(tuple(filter(None, user)), tuple(results), tuple(filter(None, other)), tuple(assistant), told)
 
 
 def _parts(message: Message) -> tuple[str, str]:
@@ -164,6 +167,11 @@ class Grounding:
     @cached_property
     def all(self) -> Evidence:
         """The values and words of all texts but the assistant's."""
+        return self.moments | Evidence.of(self._sources.instructions)
+
+    @cached_property
+    def moments(self) -> Evidence:
+        """The values and words in which a date or a time has to stand: all but the assistant's and the instructions."""
         return self.user_words | self.results | Evidence.of(self._sources.other)
 
     @cached_property
@@ -188,7 +196,7 @@ class Grounding:
     def _stands(self, kind: Kind, value: Any, call: Call, tool: Tool, dates: set[date]) -> bool:
         if isinstance(value, str) and PLACEHOLDER.fullmatch(value.strip()):
             return any(value in text for text in self.all.texts)
-        if isinstance(value, str) and self.all.has_code(value):
+        if isinstance(value, str) and (self.moments if kind in ("date", "time") else self.all).has_code(value):
             return True
         if kind in IDENTIFIERS:
             return kind == "identifier" and self.identifier(value)
@@ -284,13 +292,13 @@ class Grounding:
             dates: Dates of the same call that stand somewhere.
         """
         if value.year is None:
-            return any((value.month, value.day) == (each.month, each.day) for each in self.all.days)
+            return any((value.month, value.day) == (each.month, each.day) for each in self.moments.days)
         when = value.as_date
-        if self.all.has_day(when):
+        if self.moments.has_day(when):
             return True
         steps = {1, *(int(each) for each in self.user_words.plain if each == int(each) and each < 1000)}
         weekday = day_name[when.weekday()].casefold() in self.user_words.words
-        for base in self.all.dates | set(dates):
+        for base in self.moments.dates | set(dates):
             apart, months = abs((when - base).days), abs((when.year - base.year) * 12 + when.month - base.month)
             if apart in steps or (apart % 7 == 0 and apart // 7 in steps) or (weekday and apart <= 14):
                 return True
@@ -304,14 +312,14 @@ class Grounding:
         So many hours or minutes before or after such a time, as a number of the user's says, or one hour after it; a
         quarter, half or three quarters of an hour beside an hour that the user names.
         """
-        if value in self.all.times:
+        if value in self.moments.times:
             return True
         hour, minute = value
         hours = {each for each, beyond in self.user_words.times if not beyond}
         if minute in (15, 30, 45) and {hour, (hour + 1) % 24} & hours:
             return True
         steps = {int(each) * unit for each in self.user_words.plain if each == int(each) < 600 for unit in (1, 60)}
-        apart = {(hour * 60 + minute) - (one * 60 + two) for one, two in self.all.times}
+        apart = {(hour * 60 + minute) - (one * 60 + two) for one, two in self.moments.times}
         return 60 in apart or any(abs(each) in steps for each in apart)
 
 

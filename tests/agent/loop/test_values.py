@@ -102,6 +102,33 @@ def test_the_description_of_a_tool_gives_nothing_through_the_system_message() ->
     assert done == [{"order_id": "E-5"}]
 
 
+@pytest.mark.parametrize("dates", [True, False])
+def test_todays_date_in_the_instructions_books_nothing(dates: bool) -> None:
+    """Without date notes, the model alone says which day *tomorrow* is, and the day of the instructions counts."""
+    booked: list[str] = []
+
+    def book(day: str) -> str:
+        """Books the room.
+
+        Args:
+            day: The day, as YYYY-MM-DD.
+        """
+        booked.append(day)
+        return "booked"
+
+    wrote = calls(book={"day": "2026-03-18"})
+    runtime = ScriptedRuntime(wrote, *([wrote, "Which day?"] if dates else [calls(), "Done."]))
+    instructions = "Today is Wednesday, 18 March 2026."
+    agent = Agent(
+        runtime,
+        [Tool.from_function(book, effects=True, requires_approval=False)],
+        instructions=instructions,
+        dates=dates,
+    )
+    result = agent.run_sync("Book the room.")
+    assert booked == ([] if dates else ["2026-03-18"]), result.output
+
+
 def test_approval_shows_the_values_that_nobody_gave() -> None:
     runtime = ScriptedRuntime(calls(extend={"order_id": "B-7", "days": 14}))
     result = Agent(runtime, [tool(requires_approval=True)]).run_sync("Extend B-7.")

@@ -149,6 +149,21 @@ def test_what_the_user_agreed_to_is_given_but_for_identifiers() -> None:
     assert missing("A-12", "Yes.", assistant=["Shall I take A-12?"]) != ()
 
 
+@pytest.mark.parametrize("value", ["2026-03-18", "2026-03-19", "10:00", "2026-03-18T10:00"])
+def test_a_date_or_a_time_of_the_instructions_alone_is_nobodys_wish(value: str) -> None:
+    instructions = "Today is Wednesday, 18 March 2026. The desk opens at 10:00 in room B-7; 12 chairs."
+    made = Tool("book", "Books.", {"type": "object", "properties": {"it": TEXT}}, on_unsupported="check")
+
+    def found(it: Any, *messages: Message) -> tuple[UngroundedValue, ...]:
+        return ungrounded(Call("book", {"it": it}), made, sources_of([Message("system", ""), *messages], instructions))
+
+    asked = Message("user", "Book a room.")
+    assert [each.value for each in found(value, asked)] == [value]
+    assert not found("B-7", asked) and not found("12 chairs", asked)
+    note = Message("system", f"Dates: then = {value}", Origin("runtime"))
+    assert not found(value, note, asked) and not found(value, Message("user", f"Book it for {value}."))
+
+
 def test_sources_of_a_transcript() -> None:
     messages = [
         Message("system", "Shop 7. Tools: cancel(id), such as A-12"),
@@ -162,12 +177,12 @@ def test_sources_of_a_transcript() -> None:
     ]
     made = sources_of(messages, "Shop 7.")
     assert [text.strip() for text in made.user] == ["Cancel it.", "The first."]
-    assert "Shop 7." in made.other and any("B-7" in text for text in made.other)
+    assert made.instructions == ("Shop 7.",) and any("B-7" in text for text in made.other)
     assert any("2026-03-19" in text for text in made.other)
     assert not any("p1" in text for text in made.other), "the id of a passage is nobody's word"
     assert "naïve" in made.results[0] and "2" in made.results[0].split("\n")
     assert made.assistant == ("Which one, E-5?",), "the user has not answered the last one"
-    everything = " ".join((*made.user, *made.other, *made.results))
+    everything = " ".join((*made.user, *made.other, *made.results, *made.instructions))
     assert not any(code in everything for code in ("A-12", "C-3", "E-5", "F-6"))
 
 
