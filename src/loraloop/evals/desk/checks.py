@@ -24,7 +24,8 @@ ABSENT = re.compile(
     r"wei(?:ss|sst)|steht|angaben?|informationen|erwahnt|hervor|sais|indique\w*|precise\w*|mentionne\w*|informations?|"
     r"trouve\w*|se|indica\w*|menciona\w*|informacion|encuentr\w+|indicat\w*|informazion\w*|menzionat\w*|trovat\w+|trovo|"
     r"weet|staat|vermeld\w*|informatie|gevonden)\b|\bunknown\b|\bunclear\b"
-    r"|\b(?:sa(?:y|ys|id)|sagen|sagt|steht|di(?:t|sent|ce|cono|ce|cen)|zegt|zeggen) (?:\w+ )?(?:nothing|nichts|rien|nulla|nada|niets)\b"
+    r"|\b(?:sa(?:y|ys|id)|sagen|sagt|di(?:t|sent|ce|cono|cen)|zegt|zeggen) (?:\w+ )?"
+    r"(?:nothing|nichts|rien|nulla|nada|niets)\b"
 )
 """An answer that says that something does not stand in the documents, in six languages."""
 TWICE = 5
