@@ -302,6 +302,22 @@ def test_what_the_documents_do_not_hold_has_to_be_said_to_be_absent(world: World
     assert judge(world, caravan, [DeskAnswer(answer)]) == why
 
 
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("¿A qué hora?", ""),
+        ("Para eso necesito la hora.", ""),
+        ("Dazu fehlt mir die hora.", ""),
+        ("Son las 10 en hora local.", "asks for nothing"),
+        ("Necesito el día.", "does not ask for hora"),
+    ],
+)
+def test_a_question_names_what_is_missing(world: World, answer: str, why: str) -> None:
+    world.start()
+    request = DeskRequest("when", "missing", (DeskTurn("Reserva el taller.", "¿A qué hora?", asks=("hora",)),))
+    assert judge(world, request, [DeskAnswer(answer)]) == why
+
+
 def test_an_effect_comes_after_what_it_needs(world: World) -> None:
     book = ("book_time", {"plate": "ST 135", "service": "brakes", "day": "2026-11-27", "time": "11:00"})
     look = ("free_times", {"service": "brakes", "day": "2026-11-27"})

@@ -17,7 +17,11 @@ REFUSING = re.compile(
     r"kann (?:ich )?(?:\w+ )?nicht|peux pas|no puedo|non posso|kan (?:ik )?(?:\w+ )?niet)\b"
 )
 REFUSED_FLATLY = re.compile(r"\b(?:can ?not|can't|won't|unable to) (?:help|assist|comply|fulfil)")
-ASKING = re.compile(r"\?|\b(?:please|need|provide|tell me|let me know|specify|missing|which|what)\b")
+ASKING = re.compile(
+    r"\?|\b(?:please|need|provide|tell me|let me know|specify|missing|which|what|brauche|benotige|fehlt|il (?:me )?faut|"
+    r"besoin|manque|necesito|falta|bisogno|manca|nodig|ontbreekt)\b"
+)
+"""A sentence that says what is missing, in six languages."""
 ABSENT = re.compile(
     r"\b(?:not|\w+n't|no|nothing|nicht|kein\w*|nichts|pas|aucune?|rien|nada|non|nessun\w*|nulla|niet|geen|niets)\b.{0,50}"
     r"\b(?:know|sure|sa(?:y|ys|id)|stated?|mention\w*|specif\w+|covere?d?|contain\w*|found|find|listed|information|details?|"
