@@ -34,6 +34,7 @@ _LEFT_OUT = re.compile(
 _TOKEN = re.compile(r"\S+")
 _EDGES = " \t.,;:!?()[]{}\"'“”‘’«»„*_…"
 _COUNTED = re.compile(r"(\d+)-[^\W\d]+")  # *a 5-minute walk*
+_UNIT = re.compile(r"[kcdm]?m[23]|ft[23]|CO2")  # of a number before it
 
 
 def value_flaws(
@@ -76,7 +77,7 @@ def values_in(text: str) -> Iterator[tuple[Kind, str, Sequence[Any]]]:
         if counted := _COUNTED.fullmatch(token):
             token = counted[1]
         kind = kind_of(token) if any(char.isdigit() or char == "@" for char in token) else None
-        if kind in ("identifier", "email", "url"):
+        if kind in ("identifier", "email", "url") and not _UNIT.fullmatch(token):
             yield kind, token, [token]
         elif kind == "number" or (kind is None and token[:1] in "$€£~+-<>≈"):
             for numeral in NUMERALS.findall(token):

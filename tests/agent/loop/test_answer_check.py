@@ -30,6 +30,7 @@ ASKED = [Message("user", "What is free on 19 March, for 3 people?")]
         "It is about 13 euros.",
         "1. 09:30\n2. 11:00",
         "They are 90 minutes, or 1.5 hours, apart.",
+        "W7 has 3 m2.",
         "As [1] says: `x = 44`.",
         "```\n99\n```",
         "Nothing more.",
