@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, get_
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.checkpoint import Checkpoint
+from loraloop.agent.engine.remote.fallback import Fallback
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.guard.documents import DocumentGate
 from loraloop.agent.guard.guard import Guard, check_guard, default_guard
@@ -79,6 +80,7 @@ class Settings(TypedDict, Generic[D], total=False):
     sessions: Sessions | str | PathLike[str] | None
     clock: Callable[[], date] | None
     dates: bool
+    fallback: Fallback | None
 
 
 Decisions = Mapping[str, Approve | Deny]
@@ -121,6 +123,8 @@ class Agent(Generic[T, D]):
             state (`Today is Wednesday, 18 March 2026.`); the system's clock is never read unasked.
         dates: Whether a note before the user's message says what its calendar words mean (`tomorrow`, `next Friday`);
             there is one only where the current date is known.
+        fallback: A larger model behind an OpenAI-compatible server, which writes a step where the router abstains or a
+            check has failed twice; the transcript of such a step is sent to it.
 
     Raises:
         SchemaError: if a tool or the output type is unusable.
@@ -175,6 +179,7 @@ class Agent(Generic[T, D]):
         sessions: Sessions | str | PathLike[str] | None = None,
         clock: Callable[[], date] | None = None,
         dates: bool = True,
+        fallback: Fallback | None = None,
     ) -> None:
         if not hasattr(runtime, "base"):
             raise InputError(f"runtime is {runtime!r}: give a Runtime, such as Runtime.load()")
@@ -185,7 +190,8 @@ class Agent(Generic[T, D]):
         if not isinstance(instructions, str):
             raise InputError(f"instructions is {instructions!r}: give a text")
         for name, value, kind in (
-            ("limits", limits, Limits), ("policy", policy, Policy), ("sampling", sampling, Sampling)
+            ("limits", limits, Limits), ("policy", policy, Policy), ("sampling", sampling, Sampling),
+            ("fallback", fallback, Fallback),
         ):  # fmt: skip
             check_kind(name, value, kind)
         if clock is not None and not callable(clock):
@@ -205,7 +211,7 @@ class Agent(Generic[T, D]):
         self._documents = DocumentGate(runtime)
         self.guard = guard
         self.sessions = as_sessions(sessions)
-        self.clock, self.dates = clock, dates
+        self.clock, self.dates, self.fallback = clock, dates, fallback
         self._making = Lock()
         if python and any(tool.name == PYTHON for tool in self.tools):
             raise InputError(
@@ -554,6 +560,7 @@ class Agent(Generic[T, D]):
             python=self._python,
             output=self.output if output_type is None else self._output(output_type),
             dates=self.dates,
+            fallback=self.fallback,
             **asked,
         )
 

@@ -103,13 +103,17 @@ class Routed(Event):
 
 @dataclass(frozen=True, slots=True)
 class SkillActivated(Event):
-    """The step's slot is ready; 0 is the bare base, and a mixture has (slot, weight) pairs."""
+    """The step's slot is ready; 0 is the bare base, and a mixture has (slot, weight) pairs.
+
+    `written_by` is the fallback's model where the fallback has written the step in the place of the skill.
+    """
 
     step: int
     skill: str
     slot: int | tuple[tuple[int, float], ...]
     activation: str
     microseconds: float
+    written_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,8 @@ class Tokens:
             long it waited for them is `queue` in the step's `ms`.
         spans: Where the forced tokens are in the step's text: the first character of each part, and the one after its
             last.
+        written_by: The fallback's model, if the fallback wrote the step; `reused` and a part of `prefilled` are then
+            counted by its server. Empty where the runtime's own base wrote it.
     """
 
     prefilled: int = 0
@@ -126,6 +128,7 @@ class Tokens:
     accepted: int = 0
     shared: float = 1.0
     spans: tuple[tuple[int, int], ...] = ()
+    written_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +220,11 @@ class Step:
     def routed(self) -> str:
         """The router's own choice, whoever decided; empty where it was not asked."""
         return self.route.routed
+
+    @property
+    def written_by(self) -> str:
+        """The fallback's model, if the fallback wrote the step; empty where the runtime's own base did."""
+        return self.tokens.written_by
 
     @property
     def decision(self) -> Decision:

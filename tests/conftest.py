@@ -169,6 +169,88 @@ def adapter_server() -> Iterator[AdapterServer]:
     made.close()
 
 
+class Peer:
+    """An OpenAI-compatible server that answers what it was given to say: a text, a status, or a way to answer.
+
+    Attributes:
+        bodies: The requests that it got.
+        closed: Set when a client went away before the answer's end.
+    """
+
+    def __init__(self) -> None:
+        self.answers: list[str | int | Callable[[Any], None]] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.models: list[dict[str, Any]] = [{"id": "model", "max_model_len": 2048}]
+        self.keys: list[str | None] = []
+        self.closed = threading.Event()
+        lock, peer = threading.Lock(), self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                peer.keys.append(self.headers["Authorization"])
+                self.reply(200, json.dumps({"data": peer.models}))
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with lock:
+                    peer.bodies.append(body)
+                    peer.keys.append(self.headers["Authorization"])
+                    answer = peer.answers.pop(0) if peer.answers else "Fine."
+                try:
+                    if isinstance(answer, int):
+                        self.reply(answer, json.dumps({"error": {"message": "the context is too long"}}))
+                    elif callable(answer):
+                        answer(self)
+                    else:
+                        self.begin()
+                        self.piece(answer[:3])
+                        self.piece(answer[3:])
+                        self.end()
+                except (BrokenPipeError, ConnectionResetError):
+                    peer.closed.set()
+
+            def reply(self, status: int, text: str) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def begin(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream")
+                self.end_headers()
+
+            def piece(self, text: str, reason: str | None = None) -> None:
+                choice = {"delta": {"content": text}, "finish_reason": reason}
+                self.wfile.write(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
+                self.wfile.flush()
+
+            def end(self) -> None:
+                self.piece("", "stop")
+                usage = {"prompt_tokens": 40, "prompt_tokens_details": {"cached_tokens": 30}, "completion_tokens": 5}
+                self.wfile.write(f"data: {json.dumps({'choices': [], 'usage': usage})}\n\ndata: [DONE]\n\n".encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    """An OpenAI-compatible server that says what a test gives it to say; see `Peer`."""
+    made = Peer()
+    yield made
+    made.close()
+
+
 _loaded: list[Any] = []
 
 

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 from loraloop.adapters.skill.contracts import answer_schema, code_grammar, verdict_schema
+from loraloop.agent.engine.remote.grammar import RemoteGrammar
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.loop.job import Job
 from loraloop.agent.runtime import Runtime
@@ -100,17 +101,29 @@ class StepGrammars:
 
         A text skill whose recipe has a schema writes under that schema, unless the run has an output type.
         """
-        schema = self._runtime.text_schema(skill) if contract == "text" and self._job.output.term is None else None
-        named = skill if schema is not None else ""
+        named = skill if contract == "text" else ""
         key = contract, last, form.format, form.least, form.ask, tuple(tool.name for tool in form.tools), named
         if key not in self._grammars:
-            term = self.term(contract, form, last) if schema is None else JsonSchema(schema, on_unsupported="check")
+            term = self._source(contract, form, last, skill)
             if term is None:
                 return None
             ready = self._runtime.engine.compiled(term)
             with nullcontext() if ready else clock.phase("compile"):
                 self._grammars[key] = self._runtime.grammar(term)
         return self._grammars[key]
+
+    def remote(
+        self, contract: str, form: CallForm, clock: Clock, last: bool = False, skill: str = ""
+    ) -> Grammar | None:
+        """The grammar as a server of another model needs it; see `grammar`."""
+        term, compiled = self._source(contract, form, last, skill), self.grammar(contract, form, clock, last, skill)
+        if term is None or compiled is None or isinstance(compiled, RemoteGrammar):
+            return compiled
+        return RemoteGrammar(term, compiled, self._runtime.base.tokenizer.encode)
+
+    def _source(self, contract: str, form: CallForm, last: bool, skill: str) -> Term | None:
+        schema = self._runtime.text_schema(skill) if contract == "text" and self._job.output.term is None else None
+        return self.term(contract, form, last) if schema is None else JsonSchema(schema, on_unsupported="check")
 
     def _compile(self, terms: list[Term]) -> None:
         for term in terms:

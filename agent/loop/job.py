@@ -10,6 +10,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import Prompting
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.checkpoint import Checkpoint
+from loraloop.agent.engine.remote.fallback import Fallback
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.guard.guard import Guard
 from loraloop.agent.limits import Limits
@@ -46,6 +47,7 @@ class Job:
         stops: Strings that end free text.
         gates: What the guard decided about its documents.
         dates: Whether notes say what the user's calendar words mean.
+        fallback: Writes steps on which the router abstains or a check has failed twice; None for no step.
     """
 
     prompt: str
@@ -63,6 +65,7 @@ class Job:
     stops: tuple[str, ...] = ()
     gates: tuple[GateRecord, ...] = ()
     dates: bool = True
+    fallback: Fallback | None = None
 
     @property
     def callable(self) -> dict[str, Tool]:

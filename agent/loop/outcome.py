@@ -20,6 +20,7 @@
 | text | anything | the text | the run ends |
 | text, answer | a value of no record | nothing | the step again, told which; then the records are the answer |
 | text | not a value of the output type | nothing | the step again, told what is wrong; else the run ends |
+| any | fails a check twice, with a fallback | nothing | the step again, by the fallback |
 
 A step that met a limit is never acted on: a call or a program that was cut short may mean something else.
 """
@@ -37,6 +38,9 @@ from loraloop.agent.tools.grounding import ungrounded_error
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.tools.calls import MOST_ASKED, Ask, Call, parse_step
 from loraloop.tool_schemas.tools.tool import Tool
+
+FAILED = ("invalid", "ungrounded", "flawed")
+"""The outcomes of a text that a check found to be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +227,11 @@ def flawed(outcome: Outcome, flaws: tuple[AnswerFlaw, ...], error: str, records:
     if again:
         return replace(dropped, again=True)
     return replace(dropped, stop=outcome.stop, output=records, citations=outcome.citations, mask=outcome.mask)
+
+
+def handed_over(outcome: Outcome) -> Outcome:
+    """A text that has failed a check for the second time, where the fallback writes the step next."""
+    return replace(outcome, again=True, stop=None, output="", mask=False, ask=())
 
 
 def _verdict(text: str, flaw: str) -> Outcome:

@@ -28,6 +28,7 @@ class StepView:
         steps: The run's steps so far.
         required: Whether the caller requires a call now.
         callable: Whether the step has tools that it may call.
+        fallback: Whether a fallback writes the step if the router abstains.
     """
 
     features: Any
@@ -35,6 +36,7 @@ class StepView:
     steps: Sequence[Step]
     required: bool
     callable: bool
+    fallback: bool = False
 
 
 class SkillChooser:
@@ -87,11 +89,12 @@ class SkillChooser:
     def _caller_first(self, view: StepView, state: RouterState, route: Route) -> Decision | None:
         """Asks a skill for calls before anybody answers; None where no such skill is to be asked.
 
-        Only a skill that was trained to call nothing (`[]`) is asked, or one that the router does not know. It is asked
-        where the base would answer, and after each result of a tool, whatever the router says: it knows best whether a
-        call is needed first. If it writes `[]`, the next step goes to the other skills. After a result it goes to those
-        that write text, since all that is left is to tell the user what came of the request. A retrieval skill is not
-        kept waiting: it says itself where its passages hold no answer, and then the skill for calls is asked.
+        Only a skill that was trained to call nothing (`[]`) is asked, or one that the router does not know, or any
+        if the fallback writes the step. It is asked where the base would answer, and after each result of a tool,
+        whatever the router says: it knows best whether a call is needed first. If it writes `[]`, the next step goes to
+        the other skills. After a result it goes to those that write text, since all that is left is to tell the user
+        what came of the request. A retrieval skill is not kept waiting: it says itself where its passages hold no
+        answer, and then the skill for calls is asked.
         """
         runtime, known = self._runtime, getattr(self._runtime.router, "skills", None)
         withheld = state.after == "dropped" and view.message.role == "tool"
@@ -101,7 +104,8 @@ class SkillChooser:
         callers = runtime.with_contract("calls") if open_to_it else ()
         unknown = known is not None and not set(known).intersection(callers)
         shut = state.masked | self._job.policy.forbid
-        able = [name for name in callers if name not in shut and (unknown or runtime.bank.card(name).asks)]
+        anyone = unknown or (view.fallback and route.abstained)
+        able = [name for name in callers if name not in shut and (anyone or runtime.bank.card(name).asks)]
         return by_loop(able[0], route) if able else None
 
     def _state(self, view: StepView, next: NextStep) -> RouterState:
@@ -207,6 +211,7 @@ def forced_decision(choice: str | Mixture, route: Route | None, by: str = "polic
     record = RouteRecord(
         probability=max((known.get(name, 0.0) for name in names), default=0.0),
         routed="" if route is None else route.skill,
+        abstained=route is not None and route.abstained,
         runners_up=tuple((name, p) for name, p in known.items() if name not in names),
         masked=() if route is None else route.masked,
         mixture=choice if isinstance(choice, Mixture) else None,
@@ -218,6 +223,27 @@ def forced_decision(choice: str | Mixture, route: Route | None, by: str = "polic
 def by_loop(skill: str, route: Route) -> Decision:
     """A decision of the loop's own order, which the router may share."""
     return forced_decision(skill, route, "router" if skill == route.skill else "loop")
+
+
+def is_handed_over(decision: Decision, steps: Sequence[Step]) -> bool:
+    """Whether a step is the fallback's, if there is one.
+
+    It is where the router abstains and nobody else chose the skill, and where a step is written again for the second
+    time. What the fallback began it ends: its invalid text it writes again itself, and where nothing of its step stayed
+    (no call, say), the next step on the same message is its too.
+
+    Args:
+        decision: What was decided about the step.
+        steps: The run's steps so far.
+    """
+    if decision.by in ("policy", "caller", "screen"):
+        return False
+    last = steps[-1] if steps else None
+    if last is not None and last.written_by and (not last.kept or decision.by == "retry"):
+        return True
+    if decision.by == "repair":
+        return last is not None and last.decided_by == "repair"
+    return decision.by in ("router", "loop") and decision.route.abstained
 
 
 def addresses_user(runtime: Runtime, decision: Decision, contract: str) -> bool:

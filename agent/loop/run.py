@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from asyncio import AbstractEventLoop
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,8 +32,9 @@ from loraloop.agent.checkpoint import (
     RunState,
     Spent,
 )
+from loraloop.agent.engine.remote.fallback import Fallback
 from loraloop.agent.engine.sequence import Interrupted, RequestContext
-from loraloop.agent.engine.step import StepOutput
+from loraloop.agent.engine.step import OpenStep, StepOutput
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.events import (
     AnswerFlawed,
@@ -59,9 +61,9 @@ from loraloop.agent.loop.compaction import Compactor
 from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, unavailable_skills
 from loraloop.agent.loop.opening import Opening, open_trunk, restore_trunk
-from loraloop.agent.loop.outcome import Facts, Outcome, flawed, outcome_of
+from loraloop.agent.loop.outcome import FAILED, Facts, Outcome, flawed, handed_over, outcome_of
 from loraloop.agent.loop.pending import Pending, StepPlan
-from loraloop.agent.loop.route import SkillChooser, StepView
+from loraloop.agent.loop.route import SkillChooser, StepView, is_handed_over
 from loraloop.agent.loop.values import ValueCheck
 from loraloop.agent.loop.write import UNENFORCED, StepText, Writer
 from loraloop.agent.result import RunResult
@@ -232,11 +234,16 @@ class Run:
         decision, start, before = plan.decision, perf_counter(), len(self._trunk.ids)
         contract, reused = self._runtime.contract(decision.choice), before - prefilled
         text = self._step_text(plan, contract)
-        trunk = self._gates.trunk_to_judge(self._trunk) if plan.judging else self._trunk
-        with self._runtime.engine.step(trunk, self._writer.request(text, clock)) as written:
+        with self._open_step(plan, text, clock) as written:
             author, took = written.active.author, round(written.active.seconds * 1e6, 1)
             yield SkillActivated(
-                self.id, plan.index, decision.skill, author.slot, activation=author.activation, microseconds=took
+                self.id,
+                plan.index,
+                decision.skill,
+                author.slot,
+                activation=author.activation,
+                microseconds=took,
+                written_by=written.output.tokens.written_by,
             )
             limit = yield from self._writer.write(written, text)
             out = written.output
@@ -249,6 +256,8 @@ class Run:
             prefilled, reused = prefilled + out.tokens.prefilled, out.tokens.reused
         self.state.spent.tokens += len(out.ids)
         outcome = self._judge_answer(plan, contract, outcome, before, clock)
+        if self._hands_over(plan, outcome):
+            outcome = handed_over(outcome)
         if outcome.ungrounded:
             yield Ungrounded(self.id, plan.index, outcome.ungrounded, outcome.ask)
         if outcome.flaws:
@@ -267,6 +276,30 @@ class Run:
         first = {"first_token": round((out.first - start) * 1e3, 3)} if out.first else {}
         step = replace(self._step_of(plan, contract, out, outcome), tokens=tokens, ms=first)
         return Draft(step, contract, outcome, clock, self._repair_of(plan, contract, out.text, outcome))
+
+    @contextmanager
+    def _open_step(self, plan: StepPlan, text: StepText, clock: Clock) -> Iterator[OpenStep]:
+        """Opens the step of the plan's skill, or one that the fallback has written, if it is the fallback's."""
+        if self._fallback is not None and is_handed_over(plan.decision, self.steps):
+            request, (base, bank) = self._writer.request(text, clock, True), (self._runtime.base, self._runtime.bank)
+            if (written := self._fallback.write(base, bank, self._trunk, request)) is not None:
+                yield written
+                return
+        trunk = self._gates.trunk_to_judge(self._trunk) if plan.judging else self._trunk
+        with self._runtime.engine.step(trunk, self._writer.request(text, clock)) as own:
+            yield own
+
+    def _hands_over(self, plan: StepPlan, outcome: Outcome) -> bool:
+        """Whether a text has failed a check for the second time, so that the fallback writes the step next."""
+        again = self.state.next.repair is not None and not plan.judging
+        last = outcome.again or plan.index + 1 >= self._job.limits.max_steps or self._fallback is None
+        return again and not last and outcome.name in FAILED and not is_handed_over(plan.decision, self.steps)
+
+    @property
+    def _fallback(self) -> Fallback | None:
+        """The fallback, if there is one and it can be asked now."""
+        fallback = self._job.fallback
+        return fallback if fallback is not None and fallback.ready else None
 
     # Route: what a step runs on, and what it may call.
 
@@ -325,7 +358,8 @@ class Run:
             with clock.phase("route"):
                 before = [span.message for span in messages]
                 features = self._runtime.router.features(self._trunk.features(), before)
-                view = StepView(features, before[-1], self.steps, plan.form.required, bool(plan.form.tools))
+                form, able = plan.form, self._fallback is not None
+                view = StepView(features, before[-1], self.steps, form.required, bool(form.tools), able)
                 plan.decision, plan.route = self._chooser.choose(view, next)
 
     def _wait_for_caller(self, plan: StepPlan, clock: Clock) -> Generator[Event, None, bool]:
@@ -477,7 +511,7 @@ class Run:
         """The next step where it is this one once more; None where it is not."""
         if not outcome.again:
             return None
-        left = self._repairs(plan, contract, text) - 1
+        left = max(0, self._repairs(plan, contract, text) - 1)
         about: Literal["form", "values", "answer"] = "values" if outcome.ungrounded else "form"
         return Retry(plan.decision, text, outcome.error, left, "answer" if outcome.flaws else about)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.prompting import READING
 from loraloop.agent.checkpoint import Retry
 from loraloop.agent.engine.sampler import Sampler
 from loraloop.agent.engine.step import OpenStep, StepRequest
@@ -18,6 +19,7 @@ from loraloop.agent.loop.route import addresses_user
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.step import Decision, Step, StopReason
 from loraloop.agent.tools.tool_choice import CallForm
+from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import LimitError
 
 UNENFORCED = "unenforced"  # the text is not valid: a check failed too often, or no valid text fits the limit
@@ -85,15 +87,18 @@ class Writer:
         self._grammars = grammars
         self._cancelled = cancelled
 
-    def request(self, step: StepText, clock: Clock) -> StepRequest:
-        """What the engine is asked to write."""
-        runtime, job, contract, choice = self._runtime, self._job, step.contract, step.decision.choice
-        last = step.repair is not None and not step.repair.left
+    def request(self, step: StepText, clock: Clock, fallback: bool = False) -> StepRequest:
+        """What the engine is asked to write, or the fallback, which is asked as a base without skills would be."""
+        runtime, job, contract, skill = self._runtime, self._job, step.contract, step.decision.skill
+        last, grammar_of = step.repair is not None and not step.repair.left, self._grammars.grammar
+        if fallback:
+            form, grammar_of = replace(step.form, format=None, ask=False), self._grammars.remote
+            step = replace(step, decision=Decision(NONE, step.decision.by), form=form)
         to_user = addresses_user(runtime, step.decision, contract)
         return StepRequest(
-            choice=choice,
-            grammar=self._grammars.grammar(contract, step.form, clock, last, step.decision.skill),
-            extra_prompt=self._extra_prompt(step, to_user),
+            choice=step.decision.choice,
+            grammar=grammar_of(contract, step.form, clock, last, skill),
+            extra_prompt=self._extra_prompt(step, to_user, fallback),
             max_tokens=min(job.limits.step_tokens, step.tokens),
             sampler=self.sampler,
             deadline=step.deadline,
@@ -137,15 +142,17 @@ class Writer:
         }  # fmt: skip
         return limited.get(written.output.reason)
 
-    def _extra_prompt(self, step: StepText, to_user: bool) -> list[list[Message]]:
+    def _extra_prompt(self, step: StepText, to_user: bool, fallback: bool) -> list[list[Message]]:
         """Extra prompt text that only this step sees, in alternatives from the longest to the shortest."""
         prompting, passages, cue = self._prompting, self._job.passages, ""
+        if fallback:
+            prompting = self._job.prompting or READING
         if step.decision.skill == self._runtime.closer:
             cue = closing_fact(step.messages, step.ask, step.steps, passages) or ""
         elif to_user:
             cue = cue_of(prompting, step.messages, step.ask, self._job.tools, step.steps, passages)
         elif step.contract == "calls":
-            cue = self._runtime.call_form(step.decision.skill)
+            cue = READING.call_form if fallback else self._runtime.call_form(step.decision.skill)
         form = form_of(prompting, self._job.output) if step.contract == "text" else ""
         error = step.repair.error if step.repair else ""
         return list(StepPrompt(step.extra_prompt, cue, form, error).messages())

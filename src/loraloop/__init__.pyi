@@ -7,6 +7,7 @@ from .agent import Agent as Agent
 from .agent import Approve as Approve
 from .agent import Deny as Deny
 from .agent import Document as Document
+from .agent import Fallback as Fallback
 from .agent import Forbid as Forbid
 from .agent import Gate as Gate
 from .agent import Guard as Guard

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.skills.mixture import contract_of
 from loraloop.agent.step import Tokens
 from loraloop.tool_schemas.errors import InputError, SchemaError
-from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 from loraloop.tool_schemas.grammar.grammar import Term, term_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base
     from loraloop.adapters.base.messages import Message
+    from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
     from loraloop.tool_schemas.grammar.grammar import Grammar
 
 MISSING = (
@@ -150,7 +151,13 @@ class RemoteEngine:
         self.model, self.adapters, self.folders = model, adapters, folders
         self.missing = (*MISSING, *UNENFORCED_HERE.get(kind, ()))
         self.written = 0
-        self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+
+    @cached_property
+    def _compiler(self) -> GrammarCompiler:
+        from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+
+        base = self.base
+        return GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
 
     def open(self, messages: Sequence[Message] = ()) -> Transcript:
         """An empty transcript: what the server has cached of it is its own business."""

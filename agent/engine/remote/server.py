@@ -203,11 +203,30 @@ async def _events(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
         if data == "[DONE]":
             return
         if data:
-            chunk = json.loads(data)
-            if "error" in chunk:
-                raise BaseModelError(f"the server broke off: {str(chunk['error'])[:500]}")
-            yield chunk
+            yield _chunk_of(data)
     raise httpx.RemoteProtocolError("the stream ended before its end")
+
+
+def _chunk_of(data: str) -> dict[str, Any]:
+    """A chunk of a chat completion, whose parts that are read are of OpenAI's form.
+
+    Raises:
+        BaseModelError: It is none, or says that something failed.
+    """
+    try:
+        chunk = json.loads(data)
+        usage, choices = chunk.get("usage") or {}, chunk.get("choices") or ()
+        texts = [(choice.get("delta") or {}).get("content") or "" for choice in choices]
+        counts = [usage.get("prompt_tokens"), (usage.get("prompt_tokens_details") or {}).get("cached_tokens")]
+        fits = all(isinstance(each, str) for each in texts) and all(isinstance(each, int | None) for each in counts)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        fits = False
+    if not fits:
+        raise BaseModelError(f"the server sent no chunk of a chat completion: {data[:200]!r}")
+    if "error" in chunk:
+        raise BaseModelError(f"the server broke off: {str(chunk['error'])[:500]}")
+    made: dict[str, Any] = chunk
+    return made
 
 
 def _retry_after(text: str) -> float | None:

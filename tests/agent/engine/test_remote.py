@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,89 +35,8 @@ DOUBLE = '[{"name": "double", "arguments": {"n": 2}}]'
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
 
 
-class Peer:
-    """An OpenAI-compatible server that answers what it was given to say: a text, a status, or a way to answer.
-
-    Attributes:
-        bodies: The requests that it got.
-        closed: Set when a client went away before the answer's end.
-    """
-
-    def __init__(self) -> None:
-        self.answers: list[str | int | Callable[[Any], None]] = []
-        self.bodies: list[dict[str, Any]] = []
-        self.models: list[dict[str, Any]] = [{"id": "model", "max_model_len": 2048}]
-        self.keys: list[str | None] = []
-        self.closed = threading.Event()
-        lock, peer = threading.Lock(), self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                peer.keys.append(self.headers["Authorization"])
-                self.reply(200, json.dumps({"data": peer.models}))
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with lock:
-                    peer.bodies.append(body)
-                    peer.keys.append(self.headers["Authorization"])
-                    answer = peer.answers.pop(0) if peer.answers else "Fine."
-                try:
-                    if isinstance(answer, int):
-                        self.reply(answer, json.dumps({"error": {"message": "the context is too long"}}))
-                    elif callable(answer):
-                        answer(self)
-                    else:
-                        self.begin()
-                        self.piece(answer[:3])
-                        self.piece(answer[3:])
-                        self.end()
-                except (BrokenPipeError, ConnectionResetError):
-                    peer.closed.set()
-
-            def reply(self, status: int, text: str) -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text.encode())
-
-            def begin(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Type", "text/event-stream")
-                self.end_headers()
-
-            def piece(self, text: str, reason: str | None = None) -> None:
-                choice = {"delta": {"content": text}, "finish_reason": reason}
-                self.wfile.write(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
-                self.wfile.flush()
-
-            def end(self) -> None:
-                self.piece("", "stop")
-                usage = {"prompt_tokens": 40, "prompt_tokens_details": {"cached_tokens": 30}, "completion_tokens": 5}
-                self.wfile.write(f"data: {json.dumps({'choices': [], 'usage': usage})}\n\ndata: [DONE]\n\n".encode())
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
 @pytest.fixture
-def peer() -> Iterator[Peer]:
-    made = Peer()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def connect(peer: Peer, one_base: None) -> Callable[..., Runtime]:
+def connect(peer: Any, one_base: None) -> Callable[..., Runtime]:
     def made(*answers: Any, **options: Any) -> Runtime:
         peer.answers += answers
         return Runtime.connect(peer.url, **options)
@@ -132,7 +49,7 @@ def double(n: int) -> int:
     return 2 * n
 
 
-def test_a_run_on_a_server_calls_tools_and_answers(peer: Peer, connect: Callable[..., Runtime]) -> None:
+def test_a_run_on_a_server_calls_tools_and_answers(peer: Any, connect: Callable[..., Runtime]) -> None:
     tracer = Tracer(keep=1)
     agent = Agent(connect(DOUBLE, "It is 4."), [double], "Be exact.", hooks=[tracer])
     result = agent.run_sync("Double 2.", skill="tools")
@@ -155,7 +72,7 @@ def test_free_text_is_streamed_and_a_form_comes_when_it_was_checked(connect: Cal
     assert [e.text for e in stream if isinstance(e, TokenGenerated)] == ['{"n":7}'] and stream.result.value == {"n": 7}
 
 
-def test_an_invalid_call_is_told_once_and_then_ends_as_invalid(peer: Peer, connect: Callable[..., Runtime]) -> None:
+def test_an_invalid_call_is_told_once_and_then_ends_as_invalid(peer: Any, connect: Callable[..., Runtime]) -> None:
     wrong = '[{"name":"double","arguments":{"n":"two"}}]'
     policy = Policy(tool_choice="required", repairs=1)
     result = Agent(connect(wrong, DOUBLE, "4."), [double], policy=policy).run_sync("Double 2.")
@@ -166,7 +83,7 @@ def test_an_invalid_call_is_told_once_and_then_ends_as_invalid(peer: Peer, conne
     assert len(peer.bodies) == 5
 
 
-def test_a_skill_of_the_server_is_named_in_the_request(peer: Peer, connect: Callable[..., Runtime]) -> None:
+def test_a_skill_of_the_server_is_named_in_the_request(peer: Any, connect: Callable[..., Runtime]) -> None:
     peer.models += [{"id": "tools", "parent": "model"}]
     runtime = connect("[]", "Hi.", engine="vllm")
     Agent(runtime, [double]).run_sync("Hi.", skill="tools")
@@ -176,7 +93,7 @@ def test_a_skill_of_the_server_is_named_in_the_request(peer: Peer, connect: Call
     assert (peer.bodies[2]["lora_path"], peer.bodies[2]["model"]) == ("t", "model")
 
 
-def test_what_passes_is_sent_again(peer: Peer, connect: Callable[..., Runtime]) -> None:
+def test_what_passes_is_sent_again(peer: Any, connect: Callable[..., Runtime]) -> None:
     runtime = connect(503, 429, "Fine.")
     runtime.engine.server._retries = Retries(backoff=0.01)  # type: ignore[attr-defined]
     assert Agent(runtime).run_sync("Hi.", skill="none").output == "Fine." and len(peer.bodies) == 3
@@ -186,7 +103,7 @@ def test_what_passes_is_sent_again(peer: Peer, connect: Callable[..., Runtime]) 
     assert len(peer.bodies) == 6
 
 
-def test_what_broke_off_is_not_sent_again(peer: Peer, connect: Callable[..., Runtime]) -> None:
+def test_what_broke_off_is_not_sent_again(peer: Any, connect: Callable[..., Runtime]) -> None:
     def breaks(handler: Any) -> None:
         handler.begin()
         handler.piece("Half")
@@ -203,7 +120,7 @@ def test_a_refusal_says_what_it_is(connect: Callable[..., Runtime], status: int,
 
 
 @pytest.mark.parametrize("how", ["cancel", "deadline"])
-def test_a_run_that_ends_closes_its_request(peer: Peer, connect: Callable[..., Runtime], how: str) -> None:
+def test_a_run_that_ends_closes_its_request(peer: Any, connect: Callable[..., Runtime], how: str) -> None:
     def on_and_on(handler: Any) -> None:
         handler.begin()
         for _ in range(2000):
@@ -228,7 +145,7 @@ def test_a_silent_server_does_not_hold_a_cancelled_run(connect: Callable[..., Ru
     free.set()
 
 
-def test_no_more_requests_are_in_flight_than_allowed(peer: Peer, connect: Callable[..., Runtime]) -> None:
+def test_no_more_requests_are_in_flight_than_allowed(peer: Any, connect: Callable[..., Runtime]) -> None:
     lock, in_flight, most = threading.Lock(), [0], [0]
 
     def slow(handler: Any) -> None:
@@ -247,7 +164,7 @@ def test_no_more_requests_are_in_flight_than_allowed(peer: Peer, connect: Callab
     assert [result.output for result in results] == ["Fine."] * 6 and most == [2]
 
 
-def test_a_run_goes_on_after_its_server_died(peer: Peer, connect: Callable[..., Runtime], tmp_path: Path) -> None:
+def test_a_run_goes_on_after_its_server_died(peer: Any, connect: Callable[..., Runtime], tmp_path: Path) -> None:
     made: list[int] = []
 
     def pay(n: int) -> str:
@@ -265,7 +182,7 @@ def test_a_run_goes_on_after_its_server_died(peer: Peer, connect: Callable[..., 
 
 
 def test_what_cannot_be_done_is_said(
-    peer: Peer, connect: Callable[..., Runtime], caplog: pytest.LogCaptureFixture
+    peer: Any, connect: Callable[..., Runtime], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "loraloop"):
         runtime = connect()
@@ -348,6 +265,6 @@ def test_messages_take_a_form_that_every_template_takes(messages: list[tuple[str
         rest = rest[rest.index(content) + len(content) :]
 
 
-def test_a_key_is_sent(peer: Peer, connect: Callable[..., Runtime]) -> None:
+def test_a_key_is_sent(peer: Any, connect: Callable[..., Runtime]) -> None:
     Agent(connect(key="s3cret")).run_sync("Hi.", skill="none")
     assert peer.keys == ["Bearer s3cret"] * 2
