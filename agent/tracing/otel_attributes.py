@@ -83,6 +83,8 @@ def of_step(step: Step) -> Attributes:
     }
     if step.route.runners_up:
         attributes["loraloop.runners_up"] = [f"{name} {probability:.3f}" for name, probability in step.route.runners_up]
+    if step.written_by:
+        attributes["gen_ai.response.model"] = step.written_by
     if step.weighed is not None:
         attributes[f"loraloop.{step.weighed.opening}"] = step.weighed.probability
     if "first_token" in step.ms:

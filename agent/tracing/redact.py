@@ -13,7 +13,7 @@ _TEXTS = ("prompt", "content", "text", "title", "output")
 _DATA = ("arguments", "wanted", "result", "value")
 _NAMES = frozenset(
     {"activation", "category", "decided_by", "event", "hook", "masked", "mixture", "name", "reason", "routed"}
-    | {"runners_up", "skill", "skills", "slot", "tools"}
+    | {"runners_up", "skill", "skills", "slot", "tools", "written_by"}
 )
 
 

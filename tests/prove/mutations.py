@@ -201,6 +201,24 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         ("adapters/base/decoder/native_cache.py", "self.pages[-1].clear(length % PAGE, ", "print(length, "),
         ("adapters/base/decoder/native_cache.py", "                place.data.zero_()\n", "                pass\n"),
     ],
+    # --- agent: fallback ---------------------------------------------------------------------------------------------
+    "agent/loop/test_fallback.py::test_steps_that_are_not_handed_over": [
+        (f"{AGENT}/loop/route.py", 'if decision.by in ("policy", "caller", "screen"):', "if False:"),
+        (f"{AGENT}/loop/route.py", 'return last is not None and last.decided_by == "repair"', "return True"),
+    ],
+    "agent/loop/test_fallback.py::test_a_call_of_the_fallback_passes_every_check": [
+        (f"{AGENT}/loop/run.py", "ungrounded=self._values.refused,", "ungrounded=lambda calls: (),"),
+    ],
+    "agent/loop/test_fallback.py::test_the_guard_judges_before_the_text_leaves_and_what_comes_back": [
+        (f"{AGENT}/loop/run.py", 'elif self._job.guard.output is not None and contract != "verdict":', "elif False:"),
+    ],
+    "agent/loop/test_fallback.py::test_a_fallback_that_does_not_write_changes_nothing": [
+        (f"{AGENT}/engine/remote/fallback.py", "except LoraloopError as error:", "except ZeroDivisionError as error:"),
+        (f"{AGENT}/engine/remote/server.py", "    if not fits:\n", "    if False:\n"),
+    ],
+    "agent/loop/test_fallback.py::test_where_the_router_abstains_the_fallback_writes_and_the_trace_says_so": [
+        (f"{AGENT}/engine/remote/fallback.py", 'f"Fallback({self.url!r}, {self.model!r})"', "str(self._server._options)"),
+    ],
     # --- agent: sandbox ----------------------------------------------------------------------------------------------
     "agent/sandbox/test_escapes.py::test_links_do_not_lead_out_of_the_scratch_folder": [
         (f"{AGENT}/sandbox/job.py", 'READABLE = ("/usr",', 'READABLE = (*glob.glob("/tmp/pytest-of-*"), "/usr",'),

@@ -17,7 +17,7 @@ from loraloop.inputs.loading import BaseName, SkillsFolder, forced_skills, open_
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
-    from loraloop.agent import Agent, PassageIndex, Runtime
+    from loraloop.agent import Agent, Fallback, PassageIndex, Runtime
     from loraloop.inputs.tool_sources import Holds
     from loraloop.tool_schemas import NetworkPolicy, Tool
 
@@ -149,6 +149,20 @@ class AgentOptions:
         list[str] | None,
         typer.Option("--ask", help="Tool whose calls need approval (`all`: every tool), besides those that say so."),
     ] = None
+    fallback: Annotated[
+        str,
+        typer.Option(
+            "--fallback",
+            metavar="URL",
+            help="API of a larger model, which writes a step where the router abstains or a check fails twice.",
+        ),
+    ] = ""
+    fallback_model: Annotated[
+        str, typer.Option("--fallback-model", help="That model's name there; by default the first that it lists.")
+    ] = ""
+    fallback_key_env: Annotated[
+        str, typer.Option("--fallback-key-env", help="Environment variable with the key for --fallback.")
+    ] = ""
 
     def index(self) -> PassageIndex | None:
         """Reads the documents; None where there are none."""
@@ -172,7 +186,22 @@ class AgentOptions:
             "sampling": Sampling(temperature=self.temperature, seed=self.seed),
             "retriever": index,
             "guard": guard if self.screen else replace(guard, input=None),
+            "fallback": self._fallback(),
         }
+
+    def _fallback(self) -> Fallback | None:
+        """The larger model that these options name; None for none.
+
+        Raises:
+            InputError: It has no address, or its key is empty.
+        """
+        from loraloop.agent import Fallback
+
+        if self.fallback:
+            return Fallback(self.fallback, self.fallback_model, key_env=self.fallback_key_env)
+        if self.fallback_model or self.fallback_key_env:
+            raise InputError("--fallback-model and --fallback-key-env are of a fallback: give its address (--fallback)")
+        return None
 
     def agent(self, runtime: Runtime, tools: list[Tool], index: PassageIndex | None, **more: Any) -> Agent[Any, Any]:
         """An agent with these options."""

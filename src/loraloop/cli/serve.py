@@ -146,7 +146,7 @@ class ServerParts:
         watch = SkillWatch(runtime, lambda: self.base.folders(runtime))
         watch.start()
         stack.callback(watch.stop)
-        return ServerState(runtime, self.settings, hosted)
+        return ServerState(runtime, self.settings, hosted, own.fallback)
 
 
 def _listening(url: str) -> None:

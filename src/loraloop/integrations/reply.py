@@ -25,6 +25,7 @@ from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
+    from loraloop.agent.engine.remote.fallback import Fallback
     from loraloop.agent.hooks import Hook
     from loraloop.agent.runtime import Runtime
 
@@ -54,6 +55,8 @@ class ReplyRequest:
         timeout: Seconds; None for no bound.
         max_prompt: Tokens of the conversation at most, tools included; longer ones are refused before the base reads
             them. 0 for as many as the context holds.
+        prompting: Extra prompt text; that of the base where None.
+        fallback: Writes steps on which the router abstains; None for no step.
     """
 
     messages: tuple[Message, ...]
@@ -70,6 +73,7 @@ class ReplyRequest:
     timeout: float | None = None
     max_prompt: int = 0
     prompting: Prompting | None = None
+    fallback: Fallback | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +207,7 @@ class Replying:
             sampling=request.sampling,
             output_type=request.output,
             guard=request.guard,
+            fallback=request.fallback,
         )
         prompt, history = (last.content, before) if last.role == "user" else ("", request.messages)
         job = agent.job(prompt, messages=history, policy=Policy())  # a skill that lacks what it works on is passed over

@@ -81,6 +81,8 @@ def add_steps(
 def _step_line(step: Step, screen: Mapping[str, Any] | None) -> Text:
     line = Text.assemble(f"{step.index + 1} ", skill_text(step.skill), f" {step.probability:.2f}")
     line.append(f"  by {step.decided_by}", style="dim")
+    if step.written_by:
+        line.append(f", written by {harmless(step.written_by)}", style="yellow")
     others = {name: f"{name} {probability:.2f}" for name, probability in step.route.runners_up}
     if step.routed and step.routed != step.skill:  # then the router did not choose the skill over the others
         line.append(f", the router: {others.pop(step.routed, step.routed)}", style="yellow")

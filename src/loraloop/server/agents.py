@@ -44,6 +44,14 @@ class AgentLimits(Strict):
     deadline: float | None = Field(default=None, gt=0)
 
 
+class FallbackSpec(Strict):
+    """A larger model that writes the steps which are handed over."""
+
+    url: str
+    model: str = ""
+    key_env: str = ""
+
+
 class AgentSpec(Strict):
     """An agent of the file."""
 
@@ -56,6 +64,7 @@ class AgentSpec(Strict):
     ask: list[str] = Field(default_factory=list)
     skills: list[str] = Field(default_factory=list)
     limits: AgentLimits = AgentLimits()
+    fallback: FallbackSpec | None = None
 
 
 class Resources(ExitStack):
@@ -95,7 +104,7 @@ def read_agents(file: Path, runtime: Runtime, resources: Resources) -> dict[str,
 
 def agent_of(name: str, spec: AgentSpec, runtime: Runtime, folder: Path, resources: Resources) -> Agent[Any, Any]:
     """The agent that a specification describes; its paths are relative to `folder`."""
-    from loraloop.agent import Agent, Limits, Policy
+    from loraloop.agent import Agent, Fallback, Limits, Policy
     from loraloop.agent.tracing.otel import OpenTelemetry
     from loraloop.inputs.tool_sources import is_url, tools_of
 
@@ -115,6 +124,7 @@ def agent_of(name: str, spec: AgentSpec, runtime: Runtime, folder: Path, resourc
             skills=tuple(spec.skills), needs_approval=frozenset("*" if name == "all" else name for name in spec.ask)
         ),
         retriever=read_documents([folder / path for path in spec.documents]),
+        fallback=None if spec.fallback is None else Fallback(**spec.fallback.model_dump()),
         hooks=[OpenTelemetry(agent=name)],
     )
 

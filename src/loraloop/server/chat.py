@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastapi import APIRouter, Request
@@ -73,7 +74,7 @@ async def prepared(
         until = time.monotonic() + state.settings.limits.seconds
         with stopping(lambda: gone.is_set() or time.monotonic() >= until):
             asked = reply_request(state.runtime, state.settings.limits, talk(), options)
-        return Replying(state.runtime, asked, state.hooks)
+        return Replying(state.runtime, replace(asked, fallback=state.fallback), state.hooks)
 
     try:
         return await while_there(request, awaited(make, gone.set))
@@ -213,6 +214,7 @@ def facts_of(run: RunResult[Any], forced: int) -> dict[str, Any]:
             "skill": step.skill,
             "probability": round(step.probability, 4),
             "decided_by": step.decided_by,
+            **({"written_by": step.written_by} if step.written_by else {}),
             "outcome": step.outcome,
             "ms": {name: round(ms, 2) for name, ms in step.ms.items()},
         }

@@ -26,6 +26,7 @@ from loraloop.tool_schemas.errors import SessionError
 if TYPE_CHECKING:
     from fastapi import Request
 
+    from loraloop.agent.engine.remote.fallback import Fallback
     from loraloop.agent.runtime import Runtime
     from loraloop.agent.sessions.sessions import Session
     from loraloop.agent.step import Step
@@ -194,6 +195,7 @@ class ServerState:
         runtime: Base, skills and router.
         settings: The server's settings.
         agents: Hosted agents by name.
+        fallback: The fallback of requests to a model (`auto`, a skill); hosted agents have their own.
 
     Attributes:
         sessions: Where conversations and runs are kept; None where the server keeps none.
@@ -203,8 +205,14 @@ class ServerState:
         SessionError: The sessions cannot be opened.
     """
 
-    def __init__(self, runtime: Runtime, settings: ServerSettings, agents: Mapping[str, HostedAgent]) -> None:
-        self.runtime, self.settings, self.agents = runtime, settings, dict(agents)
+    def __init__(
+        self,
+        runtime: Runtime,
+        settings: ServerSettings,
+        agents: Mapping[str, HostedAgent],
+        fallback: Fallback | None = None,
+    ) -> None:
+        self.runtime, self.settings, self.agents, self.fallback = runtime, settings, dict(agents), fallback
         self.sessions = settings.open_sessions()
         self.runs = RunRegistry(self.sessions)
         self.limiter = ConcurrencyLimiter(settings.limits)

@@ -226,7 +226,9 @@ class _Writer:
                 self.found.left_out["a transcript that was changed"] += 1
                 break
             follows = steps[place + 1].decided_by if place + 1 < len(steps) else ""
-            if contract == "calls" and (step.outcome in ("calls", "no_call", "ask") or place == corrected):
+            if step.written_by and place != corrected:
+                self.found.left_out["a step that the fallback wrote"] += 1
+            elif contract == "calls" and (step.outcome in ("calls", "no_call", "ask") or place == corrected):
                 self._calls(step, messages[:at], follows, place == corrected)
             elif contract == "text" and step.outcome == "text":
                 self._text(step, messages[:at], place == corrected)

@@ -130,7 +130,7 @@ def test_a_call_of_the_fallback_passes_every_check(peer: Any, extend: Callable[[
 
 def test_the_guard_judges_before_the_text_leaves_and_what_comes_back(peer: Any) -> None:
     runtime = scripted(Verdict(True, "violence"), Verdict(True, "violence"), routes="? ?")
-    runtime.router.unsafe.extend([True, False])  # type: ignore[attr-defined]
+    runtime.router.unsafe.extend([True, False, True])  # type: ignore[attr-defined]
     guard = Guard(output=Gate())
     agent = Agent(runtime, fallback=Fallback(peer.url), guard=guard)
     assert agent.run_sync("Bombs?").stop_reason == "refused" and peer.bodies == []
@@ -180,18 +180,16 @@ def test_a_form_that_failed_twice(peer: Any) -> None:
     assert result.steps[2].written_by == "model" and len(runtime.script.left) == 1
 
 
-@pytest.mark.parametrize("limits", [Limits(max_steps=2), Limits()])
-def test_steps_that_are_not_handed_over(peer: Any, extend: Callable[[str], str], limits: Limits) -> None:
+def test_steps_that_are_not_handed_over(peer: Any, extend: Callable[[str], str]) -> None:
     fallback = Fallback(peer.url)
     chosen = Agent(scripted("Hi.", routes="?"), fallback=fallback)
     assert writers(chosen.run_sync("Hi.", skill="none")) == [("none", "text", "")]
     once = scripted(calls(extend={"order_id": "A-12"}), calls(extend={"order_id": "B-7"}), "Done.", routes="tools")
     assert all(not by for _, _, by in writers(Agent(once, [extend], fallback=fallback).run_sync("Extend B7.")))
     last = scripted(*nowhere_twice(), "Which?", routes="tools")
-    result = Agent(last, [extend], limits=limits, fallback=fallback).run_sync("Extend it.")
-    if limits.max_steps == 2:
-        assert result.stop_reason == "max_steps" and result.steps[1].asked == ("order_id",)
-        assert peer.bodies == []
+    result = Agent(last, [extend], limits=Limits(max_steps=2), fallback=fallback).run_sync("Extend it.")
+    assert result.stop_reason == "max_steps" and result.steps[1].asked == ("order_id",)
+    assert peer.bodies == []
     assert Agent(scripted("Hi.", routes="?")).run_sync("Hi.").steps[0].written_by == "", "off unless asked for"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from loraloop.agent.engine.remote.fallback import Fallback
 from loraloop.agent.runtime import Runtime
 from loraloop.server.app import create_app
 from loraloop.server.runs import HostedAgent
@@ -25,10 +26,11 @@ def running(
     settings: ServerSettings | None = None,
     agents: Mapping[str, HostedAgent] | None = None,
     send_buffer: int = 0,
+    fallback: Fallback | None = None,
 ) -> Iterator[str]:
     """The address of a server that runs; `send_buffer` bytes are kept of what a client has not read."""
     settings = settings or ServerSettings()
-    app = create_app(ServerState(runtime, settings, agents or {}))
+    app = create_app(ServerState(runtime, settings, agents or {}, fallback))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -120,6 +120,8 @@ def route_line(step: Step) -> str:
         parts[0] += f" by {step.decided_by}"
     if step.route.abstained:
         parts[0] += " abstained"
+    if step.written_by:
+        parts.append(f"written by {harmless(step.written_by)}")
     if not step.kept:
         parts.append(f"{step.outcome}, dropped")
     tokens = f"{step.tokens.generated} tokens"

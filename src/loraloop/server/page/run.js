@@ -126,6 +126,10 @@ export class RunView {
     }
   }
 
+  onSkillActivated(event) {
+    if (event.written_by) this.note(event.step, `written by the fallback, ${event.written_by}`);
+  }
+
   onGated({ gate }) {
     if (["passed", "safe"].includes(gate.outcome)) return;
     this.note(gate.step, `the gate of the ${gate.place}${gate.tool && ` of ${gate.tool}`}: ${gate.outcome}`);
