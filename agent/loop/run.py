@@ -280,9 +280,10 @@ class Run:
     @contextmanager
     def _open_step(self, plan: StepPlan, text: StepText, clock: Clock) -> Iterator[OpenStep]:
         """Opens the step of the plan's skill, or one that the fallback has written, if it is the fallback's."""
-        if self._fallback is not None and is_handed_over(plan.decision, self.steps):
-            request, (base, bank) = self._writer.request(text, clock, True), (self._runtime.base, self._runtime.bank)
-            if (written := self._fallback.write(base, bank, self._trunk, request)) is not None:
+        if (fallback := self._fallback) is not None and is_handed_over(plan.decision, self.steps):
+            request = self._writer.request(text, clock, fallback=True)
+            written = fallback.write(self._runtime.base, self._runtime.bank, self._trunk, request)
+            if written is not None:
                 yield written
                 return
         trunk = self._gates.trunk_to_judge(self._trunk) if plan.judging else self._trunk
@@ -291,9 +292,10 @@ class Run:
 
     def _hands_over(self, plan: StepPlan, outcome: Outcome) -> bool:
         """Whether a text has failed a check for the second time, so that the fallback writes the step next."""
-        again = self.state.next.repair is not None and not plan.judging
-        last = outcome.again or plan.index + 1 >= self._job.limits.max_steps or self._fallback is None
-        return again and not last and outcome.name in FAILED and not is_handed_over(plan.decision, self.steps)
+        if plan.judging or self.state.next.repair is None or outcome.again or outcome.name not in FAILED:
+            return False
+        left = plan.index + 1 < self._job.limits.max_steps
+        return left and self._fallback is not None and not is_handed_over(plan.decision, self.steps)
 
     @property
     def _fallback(self) -> Fallback | None:

@@ -202,6 +202,8 @@ def _notes(trace: Trace, recorded: _Recorded) -> list[str]:
     notes = [f"called, and not in the trace: {call.name}({dumps(call.arguments)})" for call in recorded.missing]
     if any(step.decided_by == "caller" for step in trace.steps):
         notes.append("the caller of iter took part: its skills were used again, what it told or edited was not")
+    if any(step.written_by for step in trace.steps):
+        notes.append("a fallback wrote some of its steps: only an agent that has it can have them written again")
     settings = {**trace.settings.policy, **trace.settings.guard}
     lost = [name for name, value in settings.items() if is_function(value) and name not in ("decide", "approve")]
     if lost:

@@ -10,6 +10,7 @@ from rich.console import Console
 from loraloop.adapters.skill.blank import blank_skill
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent
+from loraloop.cli.chat.screen import route_line
 from loraloop.render.steps import steps_tree
 from loraloop.testing import ScriptedRuntime, answer, calls
 
@@ -38,3 +39,13 @@ def test_a_step_that_the_loop_decided_is_not_chosen_over_the_routers_choice() ->
     first, second = (line for line in out.getvalue().splitlines() if "  by " in line)
     assert "1 tools 0.01  by loop, the router: retrieval 0.98  over none 0.01" in first
     assert "2 retrieval 0.98  by router  over tools 0.01, none 0.01" in second
+
+
+def test_a_step_that_the_fallback_wrote_names_it() -> None:
+    from dataclasses import replace
+
+    (step,) = Agent(ScriptedRuntime("Hi.")).run_sync("Hi.").steps
+    written = replace(step, tokens=replace(step.tokens, written_by="big\x1b[2J"))
+    out = StringIO()
+    Console(file=out, width=200).print(steps_tree([written]))
+    assert "written by big[2J" in out.getvalue() and "written by big[2J" in route_line(written)

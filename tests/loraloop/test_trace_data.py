@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.training.data.checker import Checker
 from loraloop.adapters.training.data.readers import Reading, read_file
 from loraloop.agent.sessions.sessions import Sessions
+from loraloop.agent.tracing.trace import Trace
 from loraloop.agent.tracing.tracer import Tracer
 from loraloop.cli.main import app
 from loraloop.testing import ScriptedRuntime, calls, verdict
@@ -61,6 +63,15 @@ def test_calls_that_worked_become_records_that_training_reads(tmp_path: Path) ->
         and record.messages[0].content.count("# Tools") == 1
     )
     assert found.records[0]["origin"]["why"] == "worked"
+
+
+def test_what_a_fallback_wrote_trains_nobody(tmp_path: Path) -> None:
+    path = ran(tmp_path, calls(weather={"city": "Oslo"}), "It is sunny.")
+    trace = Trace.load(path)
+    first = replace(trace.steps[0], tokens=replace(trace.steps[0].tokens, written_by="big"))
+    replace(trace, steps=(first, *trace.steps[1:])).save(path)
+    found = from_traces(tmp_path)
+    assert found.records == [] and found.left_out["a step that the fallback wrote"] == 1
 
 
 @pytest.mark.parametrize("instructions", ["Today is Monday, 8 March 2027.", ""])

@@ -60,7 +60,7 @@ class Fallback:
         key = os.environ.get(key_env, "") if key_env else ""
         if key_env and not key:
             raise InputError(f"the variable {key_env} is empty: put the key of the fallback there")
-        if not url.startswith(("http://", "https://")):
+        if not str(url).startswith(("http://", "https://")):
             raise InputError(f"the fallback's address is {url!r}: give the address of an API, such as https://host/v1")
         if engine not in KINDS:
             raise unknown("engine", engine, KINDS)
@@ -94,8 +94,9 @@ class Fallback:
                 raise BaseModelError(f"{self.model} at {self.url} wrote nothing")
         except LoraloopError as error:
             log.warning("the fallback does not write this step, its own skill does: %s", error)
-            own = isinstance(error, ContextLengthError) or (isinstance(error, RefusedError) and error.status < 500)
-            self._rests_until = 0.0 if own else monotonic() + REST  # such an error is of this request alone
+            refused = isinstance(error, RefusedError) and error.status < 500
+            if not refused and not isinstance(error, ContextLengthError):  # these are of this request alone
+                self._rests_until = monotonic() + REST
             return None
         return step
 

@@ -179,7 +179,8 @@ class RemoteServer:
     def _refused(self, status: int, text: str) -> Exception:
         """The error of an answer that is none."""
         if status in (401, 403):
-            return InputError(f"the server at {self.url} refuses the key ({status}): give key=…, or --connect-key-env")
+            give = "give key=…, or --connect-key-env (to a fallback key_env=…, or --fallback-key-env)"
+            return InputError(f"the server at {self.url} refuses the key ({status}): {give}")
         try:
             found = json.loads(text)
             text = str((found.get("error") or found).get("message") or found["error_message"])
