@@ -18,8 +18,8 @@ REFUSING = re.compile(
 )
 REFUSED_FLATLY = re.compile(r"\b(?:can ?not|can't|won't|unable to) (?:help|assist|comply|fulfil)")
 ASKING = re.compile(
-    r"\?|\b(?:please|need|provide|tell me|let me know|specify|missing|which|what|brauche|benotige|fehlt|il (?:me )?faut|"
-    r"besoin|manque|necesito|falta|bisogno|manca|nodig|ontbreekt)\b"
+    r"\?|\b(?:please|need|provide|tell me|let me know|specify|missing|which|what|brauche|benotige|fehlt|"
+    r"il (?:me )?faut|besoin|manque|necesito|falta|bisogno|manca|nodig|ontbreekt)\b"
 )
 """A sentence that says what is missing, in six languages."""
 ABSENT = re.compile(
