@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, get_
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.checkpoint import Checkpoint
+from loraloop.agent.dates.notes import today_of, with_date_notes
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.guard.documents import DocumentGate
 from loraloop.agent.guard.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, RunHook, as_hooks
 from loraloop.agent.limits import Limits, check_kind, check_list
-from loraloop.agent.loop.date_notes import today_of, with_date_notes
 from loraloop.agent.loop.iterate import RunSteps, RunStream, RunText
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, check_policy
 from loraloop.agent.loop.run import Run

@@ -27,8 +27,8 @@ from report import BenchmarkReport, finish, options
 
 from loraloop.agent import Runtime
 from loraloop.agent.engine.branch import Branch
+from loraloop.agent.engine.cache.sequence import ComputeRequest
 from loraloop.agent.engine.scheduler import Scheduler
-from loraloop.agent.engine.sequence import ComputeRequest
 
 BLOCK = 16
 

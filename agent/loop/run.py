@@ -31,7 +31,7 @@ from loraloop.agent.checkpoint import (
     RunState,
     Spent,
 )
-from loraloop.agent.engine.sequence import Interrupted, RequestContext
+from loraloop.agent.engine.cache.sequence import Interrupted, RequestContext
 from loraloop.agent.engine.step import StepOutput
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.events import (
@@ -50,11 +50,12 @@ from loraloop.agent.events import (
     ToolsLimited,
     Ungrounded,
 )
+from loraloop.agent.grounding.answer_check import AnswerCheck, answer_from_records, correction, value_flaws
+from loraloop.agent.grounding.values import ValueCheck
 from loraloop.agent.guard.answer_judge import contradiction, records_in
 from loraloop.agent.guard.gates import Gates
 from loraloop.agent.guard.tool_filter import ToolFilter
 from loraloop.agent.hooks import Hook, RunFacts, RunFollowers, tell_hooks
-from loraloop.agent.loop.answer_check import AnswerCheck, answer_from_records, correction, value_flaws
 from loraloop.agent.loop.compaction import Compactor
 from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, unavailable_skills
@@ -62,7 +63,6 @@ from loraloop.agent.loop.opening import Opening, open_trunk, restore_trunk
 from loraloop.agent.loop.outcome import Facts, Outcome, flawed, outcome_of
 from loraloop.agent.loop.pending import Pending, StepPlan
 from loraloop.agent.loop.route import SkillChooser, StepView
-from loraloop.agent.loop.values import ValueCheck
 from loraloop.agent.loop.write import UNENFORCED, StepText, Writer
 from loraloop.agent.result import RunResult
 from loraloop.agent.runtime import Runtime

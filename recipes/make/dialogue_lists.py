@@ -17,7 +17,7 @@ from dialogue_tools import ShownTool, mask, plain
 from loraloop.adapters.training.data.example import estimate, system_content
 from loraloop.adapters.training.data.frozen import read_records
 from loraloop.adapters.training.data.overlap import Overlap
-from loraloop.agent.loop.dates import date_note, resolve_dates
+from loraloop.agent.dates.resolve import date_note, resolve_dates
 
 Json = dict[str, Any]
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from loraloop.adapters.training.data.checker import Checker
 from loraloop.adapters.training.data.readers import Reading
 from loraloop.adapters.training.recipe.gather import check_files
-from loraloop.agent.loop.dates import resolve_dates
+from loraloop.agent.dates.resolve import resolve_dates
 
 MAKE = Path(__file__).parents[2] / "recipes" / "make"
 sys.path.insert(0, str(MAKE))
