@@ -322,10 +322,8 @@ def desk(
     forced_skills(runtime, skill or [])
 
     def step(row: Mapping[str, Any]) -> None:
-        mark = "right" if row["right"] else "WRONG"
-        sys.stderr.write(
-            f"{mark} {row['seconds']:6.2f} s  {row['id']} ({row['kind']})  {'' if sealed else row['why']}\n"
-        )
+        mark, why = "right" if row["right"] else "WRONG", "" if sealed else row["why"]
+        sys.stderr.write(f"{mark} {row['seconds']:6.2f} s  {row['id']} ({row['kind']})  {why}\n")
 
     asked = partial(run, runtime, documents=documents, skills=("tools", "none") if bare else (), step=step)
     rows = asked(found, kinds=_words(kinds), limit=limit, together=together)
@@ -333,8 +331,9 @@ def desk(
     if together > 1:
         sys.stderr.write(f"{ALONE} of them one at a time, for the seconds:\n")
         alone = asked(sample(found, _words(kinds), limit, ALONE))
-    facts = {"base": runtime.base.name, "together": together}
-    made = report(rows, _name(json_file, "desk"), facts, alone, sealed=sealed)
+    made = report(
+        rows, _name(json_file, "desk"), {"base": runtime.base.name, "together": together}, alone, sealed=sealed
+    )
     console().print(desk_table(rows, made.metrics))
     show_failures(console(), rows, show_errors)
     _finish(made, json_file)
