@@ -302,6 +302,8 @@ def desk(
     Strict about effects: the right call with the right arguments, nothing changed that nobody asked for. Lenient about
     words: an answer states the fact that counts, in any usual format. Every call is approved. See docs/evaluation.md.
     """
+    if sealed and show_errors and not self_test:
+        raise InputError("--show-errors has no effect with --sealed: leave it out")
     found = _desk_worlds(worlds, world or (), sealed)
     if draws:
         found = [each.with_draws(draws, seed) for each in found]
@@ -311,8 +313,6 @@ def desk(
         sys.stderr.write(
             "The sealed worlds are opened once per release: nothing may be trained on or chosen by what they show.\n"
         )
-        if show_errors:
-            raise InputError("--show-errors has no effect with --sealed: leave it out")
     from loraloop.agent import Runtime
     from loraloop.evals.desk.runner import ALONE, report, run, sample
     from loraloop.inputs.loading import forced_skills, open_runtime
@@ -327,13 +327,11 @@ def desk(
 
     asked = partial(run, runtime, documents=documents, skills=("tools", "none") if bare else (), step=step)
     rows = asked(found, kinds=_words(kinds), limit=limit, together=together)
-    alone = None
     if together > 1:
         sys.stderr.write(f"{ALONE} of them one at a time, for the seconds:\n")
-        alone = asked(sample(found, _words(kinds), limit, ALONE))
-    made = report(
-        rows, _name(json_file, "desk"), {"base": runtime.base.name, "together": together}, alone, sealed=sealed
-    )
+    alone = asked(sample(found, _words(kinds), limit, ALONE)) if together > 1 else None
+    facts = {"base": runtime.base.name, "together": together}
+    made = report(rows, _name(json_file, "desk"), facts, alone, sealed=sealed)
     console().print(desk_table(rows, made.metrics))
     show_failures(console(), rows, show_errors)
     _finish(made, json_file)
