@@ -1,6 +1,6 @@
 from .agent import Agent as Agent
 from .checkpoint import PendingRun as PendingRun
-from .engine.prefix_cache import Memory as Memory
+from .engine.cache.prefix_cache import Memory as Memory
 from .engine.remote.fallback import Fallback as Fallback
 from .engine.sampler import Sampling as Sampling
 from .guard.guard import Gate as Gate

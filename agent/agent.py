@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, get_
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.checkpoint import Checkpoint
+from loraloop.agent.dates.notes import today_of, with_date_notes
 from loraloop.agent.engine.remote.fallback import Fallback
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.guard.documents import DocumentGate
 from loraloop.agent.guard.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, RunHook, as_hooks
 from loraloop.agent.limits import Limits, check_kind, check_list
-from loraloop.agent.loop.date_notes import today_of, with_date_notes
 from loraloop.agent.loop.iterate import RunSteps, RunStream, RunText
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, check_policy
 from loraloop.agent.loop.run import Run
@@ -213,14 +213,9 @@ class Agent(Generic[T, D]):
         self.sessions = as_sessions(sessions)
         self.clock, self.dates, self.fallback = clock, dates, fallback
         self._making = Lock()
-        if python and any(tool.name == PYTHON for tool in self.tools):
-            raise InputError(
-                f"a tool is called {PYTHON!r}, which is the sandbox's name where python=True: rename the tool"
-            )
+        self._python = _python_tool(python, self.tools, self.limits.tool_timeout)
         check_names_free(self.tools)
         self.output: OutputType[Any] = self._output(output_type)
-        sandbox = None if isinstance(python, bool) else python
-        self._python = python_tool(self.limits.tool_timeout, sandbox) if python else None
         if self.tools:
             runtime.let_call()
         self._system = system_content(instructions, self.tools, runtime.base.prompting.tools_header)
@@ -605,3 +600,10 @@ class Agent(Generic[T, D]):
             raise InputError(
                 f"skill {str(skill)!r} answers from passages: give passages=[…] with the prompt, or documents"
             )
+
+
+def _python_tool(python: bool | Sandbox, tools: Sequence[Tool], timeout: float) -> Tool | None:
+    """The tool that runs the code skill's programs; None where no programs are run."""
+    if python and any(tool.name == PYTHON for tool in tools):
+        raise InputError(f"a tool is called {PYTHON!r}, which is the sandbox's name where python=True: rename the tool")
+    return python_tool(timeout, None if isinstance(python, bool) else python) if python else None

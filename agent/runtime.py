@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base, Message
-    from loraloop.agent.engine.prefix_cache import Memory
+    from loraloop.agent.engine.cache.prefix_cache import Memory
     from loraloop.agent.engine.remote.grammar import Kind
     from loraloop.agent.engine.transcript import Transcript
     from loraloop.agent.skills.outlines_model import OutlinesModel

@@ -49,14 +49,14 @@ from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row
 from loraloop.adapters.base.decoder.native_cache import distinct
 from loraloop.agent.engine import Author, Budget, Generated, GenerateRequest, Sampler, Sampling, Trunk, generate
-from loraloop.agent.engine.prefix_cache import PrefixCache
+from loraloop.agent.engine.cache.prefix_cache import PrefixCache
 from loraloop.agent.engine.scheduler import Scheduler
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
 
 if TYPE_CHECKING:
     from loraloop.adapters.skill.skill import Skill
-    from loraloop.agent.engine.sequence import ComputeRequest
+    from loraloop.agent.engine.cache.sequence import ComputeRequest
 
 PARTS = ("alone", "bare", "free", "forced", "lock", "prompts", "peers")
 AGENTS = (1, 4, 8, 16, 32, 64)

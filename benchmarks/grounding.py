@@ -24,8 +24,8 @@ from report import BenchmarkReport, finish, options
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.training.data.frozen import frozen_rows
-from loraloop.agent.tools.grounding import Grounding, leaves_of, sources_of
-from loraloop.agent.tools.value_kinds import IDENTIFIERS, kind_of
+from loraloop.agent.grounding.grounding import Grounding, leaves_of, sources_of
+from loraloop.agent.grounding.value_kinds import IDENTIFIERS, kind_of
 from loraloop.tool_schemas.schema.normal import normalised
 from loraloop.tool_schemas.schema.places import json_path
 from loraloop.tool_schemas.tools.calls import Call

@@ -137,7 +137,14 @@ class CallChat(Chat):
             first, second = places[1]
             if texts[1][: first.start()] == begin and texts[1][second.end() :] == end:
                 between = texts[1][first.end() : second.start()]
-        return CallFormat(begin, only["middle"], end, between, f",{only['item']}", f":{only['key']}")
+        return CallFormat(
+            begin,
+            only["middle"],
+            end,
+            between,
+            item_separator=f",{only['item']}",
+            key_separator=f":{only['key']}",
+        )
 
 
 def _message(role: str, content: str) -> dict[str, Any]:

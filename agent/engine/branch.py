@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
+from loraloop.agent.engine.cache.ledger import Author
+from loraloop.agent.engine.cache.sequence import CachedSequence, MessageSpan, common_prefix
 from loraloop.agent.engine.drafts import TOGETHER, Drafts
-from loraloop.agent.engine.ledger import Author
-from loraloop.agent.engine.sequence import CachedSequence, MessageSpan, common_prefix
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base, Message

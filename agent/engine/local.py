@@ -9,10 +9,10 @@ from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from loraloop.agent.engine.cache.ledger import Active, Author
+from loraloop.agent.engine.cache.prefix_cache import FullCaches, Memory, PrefixCache
+from loraloop.agent.engine.cache.prefix_folder import PrefixFolder
 from loraloop.agent.engine.generate import Budget, Delta, Generated, GenerateRequest, generate
-from loraloop.agent.engine.ledger import Active, Author
-from loraloop.agent.engine.prefix_cache import FullCaches, Memory, PrefixCache
-from loraloop.agent.engine.prefix_folder import PrefixFolder
 from loraloop.agent.engine.sampler import EndChoice, TwoWayChoice
 from loraloop.agent.engine.scheduler import QUEUE, Scheduler, SchedulerStats
 from loraloop.agent.engine.step import ASKING, Openings, OpenStep, StepOutput, StepRequest

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from loraloop.agent.engine.sequence import CachedSequence, ComputeRequest, Interrupted
+from loraloop.agent.engine.cache.sequence import CachedSequence, ComputeRequest, Interrupted
 from loraloop.tool_schemas.errors import LimitError
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from loraloop.tool_schemas.errors import SchemaError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
-    from loraloop.agent.engine.ledger import Active
-    from loraloop.agent.engine.prefix_cache import Memory
+    from loraloop.agent.engine.cache.ledger import Active
+    from loraloop.agent.engine.cache.prefix_cache import Memory
     from loraloop.agent.engine.scheduler import SchedulerStats
     from loraloop.agent.engine.transcript import Transcript
     from loraloop.agent.skills.mixture import Mixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
-from loraloop.agent.engine.sequence import MessageSpan, RequestContext
+from loraloop.agent.engine.cache.sequence import MessageSpan, RequestContext
 from loraloop.tool_schemas.errors import ContextLengthError
 
 if TYPE_CHECKING:

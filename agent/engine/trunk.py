@@ -13,10 +13,10 @@ from torch import Tensor
 
 from loraloop.adapters.base.decoder.native_cache import PAGE, NativeCache
 from loraloop.agent.engine.branch import Branch
-from loraloop.agent.engine.ledger import Author
-from loraloop.agent.engine.prefix_cache import WORTH, CacheStats, FullCaches, PrefixCache, stats_of
+from loraloop.agent.engine.cache.ledger import Author
+from loraloop.agent.engine.cache.prefix_cache import WORTH, CacheStats, FullCaches, PrefixCache, stats_of
+from loraloop.agent.engine.cache.sequence import CachedSequence, MessageSpan, RequestContext
 from loraloop.agent.engine.scheduler import Scheduler
-from loraloop.agent.engine.sequence import CachedSequence, MessageSpan, RequestContext
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.engine.transcript import Transcript
 

@@ -32,8 +32,8 @@ from loraloop.agent.checkpoint import (
     RunState,
     Spent,
 )
+from loraloop.agent.engine.cache.sequence import Interrupted, RequestContext
 from loraloop.agent.engine.remote.fallback import Fallback
-from loraloop.agent.engine.sequence import Interrupted, RequestContext
 from loraloop.agent.engine.step import OpenStep, StepOutput
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.events import (
@@ -52,11 +52,12 @@ from loraloop.agent.events import (
     ToolsLimited,
     Ungrounded,
 )
+from loraloop.agent.grounding.answer_check import AnswerCheck, answer_from_records, correction, value_flaws
+from loraloop.agent.grounding.values import ValueCheck
 from loraloop.agent.guard.answer_judge import contradiction, records_in
 from loraloop.agent.guard.gates import Gates
 from loraloop.agent.guard.tool_filter import ToolFilter
 from loraloop.agent.hooks import Hook, RunFacts, RunFollowers, tell_hooks
-from loraloop.agent.loop.answer_check import AnswerCheck, answer_from_records, correction, value_flaws
 from loraloop.agent.loop.compaction import Compactor
 from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, unavailable_skills
@@ -64,7 +65,6 @@ from loraloop.agent.loop.opening import Opening, open_trunk, restore_trunk
 from loraloop.agent.loop.outcome import FAILED, Facts, Outcome, flawed, handed_over, outcome_of
 from loraloop.agent.loop.pending import Pending, StepPlan
 from loraloop.agent.loop.route import SkillChooser, StepView, is_handed_over
-from loraloop.agent.loop.values import ValueCheck
 from loraloop.agent.loop.write import UNENFORCED, StepText, Writer
 from loraloop.agent.result import RunResult
 from loraloop.agent.runtime import Runtime

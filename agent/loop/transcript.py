@@ -10,8 +10,8 @@ from typing import Any
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin, PassageSpan
 from loraloop.adapters.skill.contracts import Passage, user_content
+from loraloop.agent.dates.resolve import PREFIX
 from loraloop.agent.limits import check_list, check_messages
-from loraloop.agent.loop.dates import PREFIX
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools.render import HEADER, render_tools
 from loraloop.tool_schemas.tools.tool import Tool, check_names

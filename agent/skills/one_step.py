@@ -7,8 +7,8 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from loraloop.agent.engine.cache.sequence import RequestContext
 from loraloop.agent.engine.generate import Delta
-from loraloop.agent.engine.sequence import RequestContext
 from loraloop.agent.engine.step import StepOutput, StepRequest, checked, transcript
 from loraloop.agent.skills.threads import exit_waits, until_exit
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
-from loraloop.agent.tools.value_kinds import Kind
+from loraloop.agent.grounding.value_kinds import Kind
 from loraloop.tool_schemas.errors import InputError, SchemaError
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call

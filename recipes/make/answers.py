@@ -22,7 +22,7 @@ from desk_said import SAID, dumps
 from desk_world import ROLES, Desk, DeskError, Offer, World, read_desks
 from desks import FIRSTS, NEEDS, Talk, instructions_of
 
-from loraloop.agent.loop.dates import date_note, resolve_dates
+from loraloop.agent.dates.resolve import date_note, resolve_dates
 
 KINDS = {
     "result": 0.2, "results": 0.09, "empty": 0.08, "error": 0.14, "denied": 0.08, "partly": 0.07, "rule": 0.06,

@@ -10,7 +10,7 @@ from typing import Any
 
 from desk_world import HERE, TABLE
 
-from loraloop.agent.loop.dates import resolve_dates
+from loraloop.agent.dates.resolve import resolve_dates
 
 MONTHS, SOON, ON, WEEKDAYS, MODES = (TABLE[key] for key in ("months", "soon", "upon", "weekdays", "modes"))
 WORDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")

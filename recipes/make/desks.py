@@ -22,7 +22,7 @@ from typing import Any
 from desk_said import MODES, SAID, URGENCY, day_said, dumps, mistyped, span_said, time_said
 from desk_world import FIRST, ROLES, TABLE, Desk, DeskError, Offer, World, numbered, plural, read_desks
 
-from loraloop.agent.loop.dates import date_note, resolve_dates
+from loraloop.agent.dates.resolve import date_note, resolve_dates
 
 MEANS, NEEDS, FIRSTS, IDLE, QUESTIONS = (TABLE[key] for key in ("means", "needs", "firsts", "idle", "questions"))
 FOUND = {

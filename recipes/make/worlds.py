@@ -24,8 +24,8 @@ from desk_said import dumps
 from desk_world import masked_name
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.loop.date_notes import with_date_notes
-from loraloop.agent.loop.dates import stated_today
+from loraloop.agent.dates.notes import with_date_notes
+from loraloop.agent.dates.resolve import stated_today
 from loraloop.evals.desk.oracle import next_step, rehearse
 from loraloop.evals.desk.request import DeskRequest, DeskTurn, WantedCall
 from loraloop.evals.desk.slots import DrawError

@@ -68,9 +68,7 @@ def test_the_table_of_memory_is_made_of_the_committed_results() -> None:
         "weights that a token reads": [small["weights"] / 1e6, large["weights"] / 1e9],
         "keys and values of a token": [small["kv_token"] / 1e3, large["kv_token"] / 1e3],
         "a skill of rank 16 on all linear modules": [small["skill"] / 1e6, large["skill"] / 1e6],
-        "most memory up to the first token": [figures("coldstart")["metrics"]["agent_peak_mb"]],
         "the server under 16 clients for half an hour": [figures("serve_memory")["metrics"]["rss_last_mb"] / 1e3],
-        "a thousand skills of SmolLM2-135M behind one base": [figures("bank")["metrics"]["resident_mb"]],
     }
     for row, key in [
         ("caches of 16 agents with 1 500 shared tokens", "free, mixed, shared prefix, 16, MB"),

@@ -191,7 +191,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     # --- agent: engine -----------------------------------------------------------------------------------------------
     "agent/engine/test_scheduler.py::test_a_trunk_is_whole_after_a_bad_skill": [
-        (f"{AGENT}/engine/sequence.py", "if not finite and not bool(", "if False and not bool("),
+        (f"{AGENT}/engine/cache/sequence.py", "if not finite and not bool(", "if False and not bool("),
         (f"{AGENT}/engine/scheduler.py", "finite = isfinite(out.hidden.sum().item())", "finite = True"),
     ],
     "agent/engine/test_scheduler.py::test_a_context_of_a_bad_skill_that_acts_on_all_of_it_is_not_kept": [
@@ -349,11 +349,11 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/loop/run.py", "if self._deadline is not None and monotonic() >= self._deadline:", "if False:"),
         (f"{AGENT}/loop/run.py", "return None if deadline is None else self._began + deadline", "return None"),
     ],
-    "agent/loop/test_values.py::test_no_effect_on_an_identifier_that_nobody_gave": [
-        (f"{AGENT}/tools/grounding.py", "return kind == \"identifier\" and self.identifier(value)", "return True"),
+    "agent/grounding/test_values.py::test_no_effect_on_an_identifier_that_nobody_gave": [
+        (f"{AGENT}/grounding/grounding.py", "return kind == \"identifier\" and self.identifier(value)", "return True"),
         (f"{AGENT}/loop/outcome.py", "if values := facts.ungrounded(calls):", "if values := ():"),
     ],
-    "agent/loop/test_answer_check.py::test_then_the_receipts_are_the_answer": [
+    "agent/grounding/test_answer_check.py::test_then_the_receipts_are_the_answer": [
         (f"{AGENT}/loop/run.py", "if not outcome.output or not self._is_checked(plan, contract) or (", "if True or ("),
     ],
     # --- src/loraloop ------------------------------------------------------------------------------------------------
@@ -503,7 +503,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{SERVER}/decisions.py", "if judge.screen(trunk).probability < DECLINED_FROM:", "if True:"),
     ],
     "loraloop/server/test_decisions.py::test_probabilities_are_divided_by_those_without_an_input": [
-        (f"{AGENT}/engine/sequence.py", "if self.deadline is not None and monotonic() >= self.deadline:", "if False:"),
+        (f"{AGENT}/engine/cache/sequence.py", "if self.deadline is not None and monotonic() >= self.deadline:", "if False:"),
     ],
     "loraloop/server/test_agents.py::test_the_load_tells_nobody_what_others_ask": [
         (f"{SERVER}/models.py", "run.load(run.owner == owner)", "run.load(True)"),
@@ -559,8 +559,8 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{SERVER}/runs.py", "SET state = 'running', server = ? WHERE id = ? AND state = 'waiting'", "SET server = ? WHERE id = ?"),
     ],
     # --- promises beside the threat model ----------------------------------------------------------------------------
-    "agent/engine/test_prefix_cache.py::test_a_beginning_of_another_run_is_reused_up_to_the_first_other_token": [
-        (f"{AGENT}/engine/prefix_cache.py", "return best.fork(count)\n\n    @contextmanager",
+    "agent/engine/cache/test_prefix_cache.py::test_a_beginning_of_another_run_is_reused_up_to_the_first_other_token": [
+        (f"{AGENT}/engine/cache/prefix_cache.py", "return best.fork(count)\n\n    @contextmanager",
          "return best.fork(min(count + 1, best.length))\n\n    @contextmanager"),
     ],
     "agent/engine/test_scheduler.py::test_prompts_take_turns_with_those_who_decode": [
@@ -571,40 +571,40 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/loop/outcome.py", "if facts.calls_left < 1:", "if False:"),
         (f"{AGENT}/loop/outcome.py", "if len(fresh) > facts.calls_left:", "if False:"),
     ],
-    "agent/loop/test_answer_check.py::test_values_that_stand_in_no_record": [
-        (f"{AGENT}/loop/answer_check.py", 'if kind in ("identifier", "email", "url"):', 'if kind in ("email", "url"):'),
-        (f"{AGENT}/loop/answer_check.py", "return place.has_day(value.as_date) or bool(apart & steps)", "return True"),
-        (f"{AGENT}/loop/answer_check.py", "return digits or place.has_code(value)", "return True"),
-        (f"{AGENT}/loop/answer_check.py", "        return value in place.times or any(", "        return True or any("),
-        (f"{AGENT}/loop/answer_check.py", "    if value in (0, 1) or", "    if True or"),
+    "agent/grounding/test_answer_check.py::test_values_that_stand_in_no_record": [
+        (f"{AGENT}/grounding/answer_check.py", 'if kind in ("identifier", "email", "url"):', 'if kind in ("email", "url"):'),
+        (f"{AGENT}/grounding/answer_check.py", "return place.has_day(value.as_date) or bool(apart & steps)", "return True"),
+        (f"{AGENT}/grounding/answer_check.py", "return digits or place.has_code(value)", "return True"),
+        (f"{AGENT}/grounding/answer_check.py", "        return value in place.times or any(", "        return True or any("),
+        (f"{AGENT}/grounding/answer_check.py", "    if value in (0, 1) or", "    if True or"),
     ],
-    "agent/loop/test_answer_check.py::test_a_flawed_answer_is_written_again_with_the_receipts_beside_it": [
-        (f"{AGENT}/loop/answer_check.py", "happened = short_receipts(receipts_of(records))", 'happened = ""'),
+    "agent/grounding/test_answer_check.py::test_a_flawed_answer_is_written_again_with_the_receipts_beside_it": [
+        (f"{AGENT}/grounding/answer_check.py", "happened = short_receipts(receipts_of(records))", 'happened = ""'),
         (f"{AGENT}/loop/outcome.py", "return replace(dropped, again=True)", "return replace(dropped, stop=outcome.stop, output=records)"),
     ],
-    "agent/loop/test_answer_check.py::test_receipts_say_what_came_of_each_call": [
+    "agent/grounding/test_answer_check.py::test_receipts_say_what_came_of_each_call": [
         (f"{AGENT}/tools/receipts.py", 'if record.approval == "denied":', "if False:"),
         (f"{AGENT}/tools/receipts.py", "return \"unknown\" if record.at_least_once or (", "return \"unknown\" if False and ("),
         (f"{AGENT}/tools/receipts.py", 'return "empty" if _is_empty(record.result) else "done"', 'return "done"'),
         (f"{AGENT}/tools/receipts.py", "if _PLAIN.fullmatch(str(value))", "if True"),
     ],
-    "agent/loop/test_answer_check.py::test_a_receipt_of_deeply_nested_data_is_bounded": [
+    "agent/grounding/test_answer_check.py::test_a_receipt_of_deeply_nested_data_is_bounded": [
         (f"{AGENT}/tools/receipts.py", "if isinstance(value, Mapping | list | tuple) and not depth:", "if False:"),
     ],
-    "agent/tools/test_grounding.py::test_values_from_nowhere": [
-        (f"{AGENT}/tools/grounding.py", "return any(len(run) >= 3 for run in runs) and", "return bool(runs) and"),
-        (f"{AGENT}/tools/grounding.py", "return any(value in text for text in self.all.texts)", "return True"),
-        (f"{AGENT}/tools/grounding.py", "return all(any(place.has_number(each)", "return any(any(place.has_number(each)"),
+    "agent/grounding/test_grounding.py::test_values_from_nowhere": [
+        (f"{AGENT}/grounding/grounding.py", "return any(len(run) >= 3 for run in runs) and", "return bool(runs) and"),
+        (f"{AGENT}/grounding/grounding.py", "return any(value in text for text in self.all.texts)", "return True"),
+        (f"{AGENT}/grounding/grounding.py", "return all(any(place.has_number(each)", "return any(any(place.has_number(each)"),
     ],
-    "agent/tools/test_grounding.py::test_an_example_in_a_description_is_not_given": [
-        (f"{AGENT}/tools/grounding.py", "and not _stands_as_such(kind, value, examples, tool)", ""),
+    "agent/grounding/test_grounding.py::test_an_example_in_a_description_is_not_given": [
+        (f"{AGENT}/grounding/grounding.py", "and not _stands_as_such(kind, value, examples, tool)", ""),
     ],
-    "agent/tools/test_grounding.py::test_another_day_does_not_stand": [
-        (f"{AGENT}/tools/grounding.py", "(weekday and apart <= 14)", "apart <= 1400"),
+    "agent/grounding/test_grounding.py::test_another_day_does_not_stand": [
+        (f"{AGENT}/grounding/grounding.py", "(weekday and apart <= 14)", "apart <= 1400"),
     ],
-    "agent/tools/test_grounding.py::test_values_are_computed_by_the_stated_rules": [
-        (f"{AGENT}/tools/grounding.py", "            for one in own\n", "            for one in known\n"),
-        (f"{AGENT}/tools/grounding.py", "(weekday and apart <= 14)", "apart <= 14"),
+    "agent/grounding/test_grounding.py::test_values_are_computed_by_the_stated_rules": [
+        (f"{AGENT}/grounding/grounding.py", "            for one in own\n", "            for one in known\n"),
+        (f"{AGENT}/grounding/grounding.py", "(weekday and apart <= 14)", "apart <= 14"),
     ],
     "agent/tools/test_visible_errors.py::test_an_object_is_no_result": [
         (f"{AGENT}/tools/runner.py", "if _is_opaque(value):", "if False:"),

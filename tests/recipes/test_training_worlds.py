@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from loraloop.agent.loop.dates import stated_today
+from loraloop.agent.dates.resolve import stated_today
 from loraloop.evals.desk.oracle import rehearse
 from loraloop.evals.desk.world import World, read_world
 from loraloop.tool_schemas.tools.tool import Tool

@@ -26,7 +26,7 @@ class Past:
         """Makes it from trunks `[layers, 2, kv_heads, t, D]` of their own."""
         layers, two, heads, _, dim = trunks[0].shape
         lengths = tuple(trunk.shape[3] for trunk in trunks)
-        data = trunks[0].new_zeros(layers, two, len(trunks), heads, max(lengths), dim)
+        data = trunks[0].new_zeros((layers, two, len(trunks), heads, max(lengths), dim))
         for row, trunk in enumerate(trunks):
             data[:, :, row, :, : lengths[row]] = trunk
         return cls(data, lengths)

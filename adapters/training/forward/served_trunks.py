@@ -38,9 +38,8 @@ def served(
     if rows:
         base.forward(rows)
     config, lengths = base.config, tuple(cache.length for cache in caches)
-    data = torch.zeros(
-        config.layers, 2, len(trunks), config.kv_heads, max(lengths), config.head_dim, dtype=dtype
-    )  # fmt: skip
+    shape = (config.layers, 2, len(trunks), config.kv_heads, max(lengths), config.head_dim)
+    data = torch.zeros(shape, dtype=dtype)
     for row, cache in enumerate(caches):
         for layer in range(config.layers):
             keys, values = cache.planes(layer)

@@ -48,7 +48,7 @@ class Change:
             )
         pairs = list(zip(before, after, strict=True))
         gained, lost = sum(new and not old for old, new in pairs), sum(old and not new for old, new in pairs)
-        return cls(name, len(pairs), sum(before), sum(after), gained, lost)
+        return cls(name, len(pairs), sum(before), sum(after), gained=gained, lost=lost)
 
     @property
     def difference(self) -> float:

@@ -75,7 +75,7 @@ def connected(
             bank.add(Skill(blank.card.model_copy(update={"training": {"objective": "the server's"}}), blank.tensors))
         elif contract != "verdict":
             bank.add(blank)
-    made = RemoteEngine(local, bank, server, engine, model, adapters, folders=folders)
+    made = RemoteEngine(local, bank, server, kind=engine, model=model, adapters=adapters, folders=folders)
     log.warning("%s, model %s, through %s: %s", url, model, engine, "; ".join(made.missing))
     return local, bank, ProxyRouter.beside(local.prompting, reader), made
 

@@ -12,9 +12,9 @@ from functools import cached_property
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
+from loraloop.agent.engine.cache.ledger import Active, Author
+from loraloop.agent.engine.cache.prefix_cache import CacheStats, Memory
 from loraloop.agent.engine.generate import Delta
-from loraloop.agent.engine.ledger import Active, Author
-from loraloop.agent.engine.prefix_cache import CacheStats, Memory
 from loraloop.agent.engine.remote.adapters import load_adapters
 from loraloop.agent.engine.remote.grammar import Kind, RemoteGrammar
 from loraloop.agent.engine.remote.server import RefusedError, RemoteServer

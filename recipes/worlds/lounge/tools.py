@@ -204,11 +204,6 @@ def late(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return rng.choice([{"number": n, **f} for n, f in STATE["flights"].items() if f["delay_minutes"]])
 
 
-def on_time(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
-    """A flight without one."""
-    return rng.choice([{"number": n, **f} for n, f in STATE["flights"].items() if not f["delay_minutes"]])
-
-
 def first_gap(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A time of day, and the first free shower from then on."""
     gap = rng.choice(STATE["showers"][1:])

@@ -74,7 +74,14 @@ class BaseOptions:
             named = None if self.base == BaseOptions.__dataclass_fields__["base"].default else self.base
             key = os.environ.get(self.connect_key_env, "") if self.connect_key_env else ""
             return Runtime.connect(self.connect, base=named, engine=self.engine, key=key)  # type: ignore[arg-type]
-        return open_runtime(self.base, self.quantize, quiet, self.bare, self.skills_folder, self.keep_prefixes)
+        return open_runtime(
+            self.base,
+            self.quantize,
+            quiet,
+            bare=self.bare,
+            skills=self.skills_folder,
+            keep_prefixes=self.keep_prefixes,
+        )
 
     def folders(self, runtime: Runtime) -> list[Path]:
         """The folders of the skills that an opened runtime should have now."""

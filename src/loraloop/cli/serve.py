@@ -131,9 +131,9 @@ class ServerParts:
             stack: Closes connections and threads with the server; without one, they end with the process.
         """
         from loraloop.agent.tracing.otel import OpenTelemetry
+        from loraloop.inputs.skill_watch import SkillWatch
         from loraloop.server.agents import Resources, read_agents
         from loraloop.server.runs import HostedAgent
-        from loraloop.server.skill_watch import SkillWatch
         from loraloop.server.state import ServerState
 
         stack = ExitStack() if stack is None else stack

@@ -120,7 +120,6 @@ def tune(
     from loraloop.evals.tune import at_most, most_worth, store, weigh
     from loraloop.render.progress import counting
     from loraloop.render.report import command_line
-    from loraloop.tool_schemas.errors import InputError
 
     loaded = open_base(base)
     header = loaded.prompting.tools_header
@@ -130,7 +129,7 @@ def tune(
     if trained is None:
         raise InputError(f"{loaded.name} has no skill {name!r}: name the folder of one with --skill")
     with counting("validation", len(records)) as step:
-        cases = weigh(loaded, trained, name, records, step, ask)
+        cases = weigh(loaded, trained, name, records, step=step, ask=ask)
     judges = ask or name in ("safety", "verdict")
     found = at_most(cases, refused) if judges else most_worth(cases)
     table = Table("first opening", "taken rightly", "taken wrongly", "worth", title=f"{found.value:g} (n = {found.n})")
@@ -303,13 +302,9 @@ def desk(
     Strict about effects: the right call with the right arguments, nothing changed that nobody asked for. Lenient about
     words: an answer states the fact that counts, in any usual format. Every call is approved. See docs/evaluation.md.
     """
-    from loraloop.evals.desk.world import SEALED, SHIPPED, load_worlds
-
-    if sealed and worlds:
-        raise InputError("--sealed has worlds of its own: leave out --worlds")
-    if sealed and not SEALED.is_dir():
-        raise InputError("the sealed worlds are in loraloop's repository and not in its wheel: run this in a checkout")
-    found = load_worlds(worlds or (SEALED if sealed else SHIPPED), world or ())
+    if sealed and show_errors and not self_test:
+        raise InputError("--show-errors has no effect with --sealed: leave it out")
+    found = _desk_worlds(worlds, world or (), sealed)
     if draws:
         found = [each.with_draws(draws, seed) for each in found]
     if self_test:
@@ -318,8 +313,6 @@ def desk(
         sys.stderr.write(
             "The sealed worlds are opened once per release: nothing may be trained on or chosen by what they show.\n"
         )
-        if show_errors:
-            raise InputError("--show-errors has no effect with --sealed: leave it out")
     from loraloop.agent import Runtime
     from loraloop.evals.desk.runner import ALONE, report, run, sample
     from loraloop.inputs.loading import forced_skills, open_runtime
@@ -329,21 +322,30 @@ def desk(
     forced_skills(runtime, skill or [])
 
     def step(row: Mapping[str, Any]) -> None:
-        mark = "right" if row["right"] else "WRONG"
-        why = "" if sealed else row["why"]
+        mark, why = "right" if row["right"] else "WRONG", "" if sealed else row["why"]
         sys.stderr.write(f"{mark} {row['seconds']:6.2f} s  {row['id']} ({row['kind']})  {why}\n")
 
     asked = partial(run, runtime, documents=documents, skills=("tools", "none") if bare else (), step=step)
     rows = asked(found, kinds=_words(kinds), limit=limit, together=together)
-    alone = None
     if together > 1:
         sys.stderr.write(f"{ALONE} of them one at a time, for the seconds:\n")
-        alone = asked(sample(found, _words(kinds), limit, ALONE))
+    alone = asked(sample(found, _words(kinds), limit, ALONE)) if together > 1 else None
     facts = {"base": runtime.base.name, "together": together}
     made = report(rows, _name(json_file, "desk"), facts, alone, sealed=sealed)
     console().print(desk_table(rows, made.metrics))
     show_failures(console(), rows, show_errors)
     _finish(made, json_file)
+
+
+def _desk_worlds(worlds: Path | None, names: Sequence[str], sealed: bool) -> list[World]:
+    """The worlds that are measured: the sealed ones, those of a folder, or the open ones that ship."""
+    from loraloop.evals.desk.world import SEALED, SHIPPED, load_worlds
+
+    if sealed and worlds:
+        raise InputError("--sealed has worlds of its own: leave out --worlds")
+    if sealed and not SEALED.is_dir():
+        raise InputError("the sealed worlds are in loraloop's repository and not in its wheel: run this in a checkout")
+    return load_worlds(worlds or (SEALED if sealed else SHIPPED), names)
 
 
 def _self_test(worlds: Sequence[World]) -> None:

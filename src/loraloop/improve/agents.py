@@ -93,7 +93,7 @@ def ask_all(
         copy, agent = assistant(world)
         row, results = ask_results(agent, copy, request)
         shown = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in agent.tools]
-        found = states_of(copy, request, results, shown, runtime.contract, row["right"])
+        found = states_of(copy, request, results, shown, contract_of=runtime.contract, right=row["right"])
         run = WorldRun(row, tuple(found))
         with lock:
             each(run)

@@ -104,14 +104,15 @@ class ImproveReport:
         others = list(self.began["others"])
         head = ["round", "while learning", "records", "held out", *others, "kept", "minutes"]
         rows = [f"| {' | '.join(head)} |", f"|{' ---: |' * len(head)}"]
-        rows.append(self._row("0", "", "", self.began, "", ""))
+        rows.append(self._row("0", self.began))
         for done in self.rounds:
             learnt = done["learnt"]
             while_learning = _interval(learnt["right"], learnt["requests"]) if learnt else ""
             counted = sum(done["records"].values())
             kept = "yes" if done["kept"] else "no"
             minutes = f"{done['minutes']:.1f}"
-            rows.append(self._row(str(done["round"]), while_learning, str(counted), done["measured"], kept, minutes))
+            learning = (while_learning, str(counted))
+            rows.append(self._row(str(done["round"]), done["measured"], learning, (kept, minutes)))
         return "\n".join(rows)
 
     def kinds(self) -> str:
@@ -130,10 +131,16 @@ class ImproveReport:
             rows.append(f"| {kind} | {len(cases)} | {' | '.join(cells)} |")
         return "\n".join(rows)
 
-    def _row(self, number: str, learning: str, records: str, found: Mapping[str, Any], kept: str, minutes: str) -> str:
+    def _row(
+        self,
+        number: str,
+        found: Mapping[str, Any],
+        learning: tuple[str, str] = ("", ""),
+        end: tuple[str, str] = ("", ""),
+    ) -> str:
         cases = [found["held_out"], *found["others"].values()]
         cells = [_interval(sum(each.values()), len(each)) for each in cases]
-        return f"| {' | '.join([number, learning, records, *cells, kept, minutes])} |"
+        return f"| {' | '.join([number, *learning, *cells, *end])} |"
 
     def _lines(self) -> list[str]:
         lines = []

@@ -101,8 +101,8 @@ def skills_table(cards: Mapping[str, Card], sizes: Mapping[str, int]) -> Table:
     for column in ("skill", "writes", "method", "rank", "size", "description"):
         table.add_column(column, justify="right" if column in ("rank", "size") else "left")
     for name, card in cards.items():
-        size = f"{sizes[name] / 2**20:.1f} MiB"
-        table.add_row(skill_text(name), card.contract, card.method, str(card.rank or "–"), size, card.description)
+        kind = (card.contract, card.method, str(card.rank or "–"))
+        table.add_row(skill_text(name), *kind, f"{sizes[name] / 2**20:.1f} MiB", card.description)
     return table
 
 

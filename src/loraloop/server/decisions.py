@@ -22,8 +22,8 @@ from fastapi.responses import JSONResponse
 from pydantic import Field, StrictBool, StrictStr
 
 from loraloop.adapters.base.messages import Message
+from loraloop.agent.engine.cache.sequence import Interrupted, RequestContext
 from loraloop.agent.engine.sampler import Sampler, Sampling
-from loraloop.agent.engine.sequence import Interrupted, RequestContext
 from loraloop.agent.engine.step import StepRequest, run_step, transcript
 from loraloop.agent.guard.guard import default_guard
 from loraloop.agent.guard.judge import Judge

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.skill.blank import blank_skill
+from loraloop.agent.engine.cache.sequence import common_prefix
 from loraloop.agent.engine.generate import Delta, Generated, GenerateRequest
 from loraloop.agent.engine.local import LocalEngine
 from loraloop.agent.engine.sampler import Sampler, Sampling
-from loraloop.agent.engine.sequence import common_prefix
 from loraloop.agent.runtime import Runtime
 from loraloop.router.decision import NONE
 from loraloop.testing.base import scripted_base

@@ -17,8 +17,8 @@ from loraloop.adapters.base import Base, Message, Row
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Limits, Runtime
 from loraloop.agent.engine import Author, FullCaches, Ledger, LedgerError, Trunk
+from loraloop.agent.engine.cache.sequence import CachedSequence
 from loraloop.agent.engine.scheduler import Scheduler
-from loraloop.agent.engine.sequence import CachedSequence
 from loraloop.kernels.reference import Choice
 
 TOLERANCE = {"atol": 2e-4, "rtol": 1e-4}

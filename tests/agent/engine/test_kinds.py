@@ -18,8 +18,8 @@ from loraloop.adapters.base import Base, Message, Row, random_base
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Limits, Policy, Runtime
 from loraloop.agent.engine import Author, FullCaches, LedgerError, Trunk
+from loraloop.agent.engine.cache.sequence import CachedSequence
 from loraloop.agent.engine.scheduler import Scheduler
-from loraloop.agent.engine.sequence import CachedSequence
 from loraloop.tool_schemas.errors import ContextLengthError, InputError
 
 METHODS = ("lora", "dora", "ia3", "prefix", "prompt", "bottleneck", "vera")

@@ -31,8 +31,8 @@ from loraloop.agent.engine import (
     Trunk,
     generate,
 )
+from loraloop.agent.engine.cache.sequence import CachedSequence, ComputeRequest, Interrupted, RequestContext
 from loraloop.agent.engine.scheduler import CHUNK, Pace, Scheduler
-from loraloop.agent.engine.sequence import CachedSequence, ComputeRequest, Interrupted, RequestContext
 from loraloop.tool_schemas.errors import BaseModelError, LimitError, SkillError
 
 TOLERANCE = {"atol": 2e-4, "rtol": 1e-4}

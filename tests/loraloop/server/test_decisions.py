@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from loraloop.adapters.base import Base, Message
-from loraloop.agent.engine.sequence import RequestContext
+from loraloop.agent.engine.cache.sequence import RequestContext
 from loraloop.agent.runtime import Runtime
 from loraloop.server.decisions import Decider, PredicateQuestion, labelled, read, softmax, weigh
 from loraloop.tool_schemas.errors import LimitError

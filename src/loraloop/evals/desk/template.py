@@ -93,7 +93,7 @@ class RequestTemplate:
             scope[slot.name] = slot.draw(rng, scope, toolbox, held_out)
         drawn = dict(scope)
         turns = tuple(_turn(turn, scope, toolbox, rng, held_out) for turn in self.turns)
-        return DeskRequest(f"{self.id}~{seed}", self.kind, turns, self.tags, drawn, state)
+        return DeskRequest(f"{self.id}~{seed}", self.kind, turns, self.tags, slots=drawn, seed=state)
 
 
 def draws(
@@ -123,7 +123,7 @@ def draws(
     number = 0
     while from_here and len(found) < count:
         for template in list(from_here):
-            drawn, number = _new(template, own, seed, number, held_out, known)
+            drawn, number = _new(template, own, seed, number, held_out=held_out, known=known)
             if drawn is None:
                 from_here.remove(template)  # it has no more
             elif len(found) < count:
@@ -132,7 +132,7 @@ def draws(
 
 
 def _new(
-    template: RequestTemplate, toolbox: Toolbox, seed: int, number: int, held_out: bool, known: set[tuple[str, ...]]
+    template: RequestTemplate, toolbox: Toolbox, seed: int, number: int, *, held_out: bool, known: set[tuple[str, ...]]
 ) -> tuple[DeskRequest | None, int]:
     """A request that has not been drawn yet, or None; and the number of the next draw."""
     problem: DrawError | None = None
@@ -175,11 +175,11 @@ def _turn(turn: TurnTemplate, scope: dict[str, Any], toolbox: Toolbox, rng: rand
         WantedCall(
             call.name,
             arguments,
-            tuple(call.free),
-            filled(call.holds, scope),
-            filled(call.either, scope),
-            tuple(filled(call.gives, scope)),
-            needs,
+            free=tuple(call.free),
+            holds=filled(call.holds, scope),
+            either=filled(call.either, scope),
+            gives=tuple(filled(call.gives, scope)),
+            needs=needs,
         )
         for call, arguments, needs in calls
     )

@@ -313,7 +313,7 @@ def _template(part: RequestPart, content: WorldPart, where: str) -> RequestTempl
         )
         for turn in part.turns
     )
-    return RequestTemplate(part.id, part.kind, tuple(part.tags), slots, turns, where)
+    return RequestTemplate(part.id, part.kind, tuple(part.tags), slots=slots, turns=turns, where=where)
 
 
 def _slot(name: str, part: SlotPart) -> Slot:
@@ -334,7 +334,15 @@ def _plain_turn(turn: TurnPart) -> DeskTurn:
     for place, call in enumerate(turn.calls):
         needs = tuple(sorted(labels[name] for name in call.after if name in labels))
         calls.append(
-            WantedCall(call.name, call.arguments, tuple(call.free), call.holds, call.either, tuple(call.gives), needs)
+            WantedCall(
+                call.name,
+                call.arguments,
+                free=tuple(call.free),
+                holds=call.holds,
+                either=call.either,
+                gives=tuple(call.gives),
+                needs=needs,
+            )
         )
         labels[call.label or call.name] = place
     rest: dict[str, Any] = {

@@ -9,12 +9,12 @@ from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.decoder.native_cache import distinct
-from loraloop.agent.engine.ledger import Author
-from loraloop.agent.engine.sequence import CachedSequence, Executes, RequestContext, common_prefix
+from loraloop.agent.engine.cache.ledger import Author
+from loraloop.agent.engine.cache.sequence import CachedSequence, Executes, RequestContext, common_prefix
 
 if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import BankBytes
-    from loraloop.agent.engine.prefix_folder import PrefixFolder
+    from loraloop.agent.engine.cache.prefix_folder import PrefixFolder
 
 WORTH = 16
 """Tokens below which a copy is not worth its time."""

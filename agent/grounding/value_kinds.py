@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, time
 from typing import Any, Literal
 
-from loraloop.agent.tools.evidence import Day, clock_times_in, days_in
+from loraloop.agent.grounding.evidence import Day, clock_times_in, days_in
 
 Kind = Literal["identifier", "email", "url", "number", "date", "time", "name"]
 IDENTIFIERS: tuple[Kind, ...] = ("identifier", "email")

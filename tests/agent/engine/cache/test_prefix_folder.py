@@ -17,10 +17,10 @@ from loraloop import Agent, Limits
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base
 from loraloop.agent import Runtime
-from loraloop.agent.engine.ledger import Author
-from loraloop.agent.engine.prefix_folder import PrefixFolder
+from loraloop.agent.engine.cache.ledger import Author
+from loraloop.agent.engine.cache.prefix_folder import PrefixFolder
+from loraloop.agent.engine.cache.sequence import CachedSequence
 from loraloop.agent.engine.scheduler import Scheduler
-from loraloop.agent.engine.sequence import CachedSequence
 from loraloop.testing import ScriptedRouter
 
 IDS = [5 + n * 37 % 240 for n in range(300)]

@@ -1,7 +1,7 @@
 """What the calendar words of a text mean: `tomorrow`, `next Friday`, `the first Monday of June`, `a week later`.
 
 The grammar is small and keeps silent where a phrase has two readings, because a wrong date does more harm than none.
-Arithmetic is dateutil's; the words are data (`date_words`).
+Arithmetic is dateutil's; the words are data (`words`).
 
 Conventions: a week is Monday to Sunday. A bare weekday is the next one after today, on its own day a week ahead; `this`
 Friday counts today and is ahead too; `next Friday` is the one in next week, in French, Spanish and Italian the coming
@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from dateutil.relativedelta import relativedelta
 from dateutil.relativedelta import weekday as weekday_rule
 
-from .date_words import ALSO, CURRENT, EITHER_SIDE, ENGLISH, FROM, GERMAN, LANGUAGES, TO, Language
+from .words import ALSO, CURRENT, EITHER_SIDE, ENGLISH, FROM, GERMAN, LANGUAGES, TO, Language
 
 Date = datetime.date
 PREFIX = "Dates: "

@@ -18,8 +18,8 @@ from loraloop.adapters.atomic_write import atomic_path
 from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder.native_cache import NativeCache
 from loraloop.adapters.base.decoder.native_decoder import NativeDecoder
-from loraloop.agent.engine.ledger import Author
-from loraloop.agent.engine.sequence import CachedSequence, Executes
+from loraloop.agent.engine.cache.ledger import Author
+from loraloop.agent.engine.cache.sequence import CachedSequence, Executes
 
 _log = logging.getLogger(__name__)
 

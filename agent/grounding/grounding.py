@@ -32,9 +32,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from loraloop.adapters.base.messages import Message
+from loraloop.agent.grounding.evidence import Day, Evidence, readings
+from loraloop.agent.grounding.value_kinds import IDENTIFIERS, NUMERALS, PLACEHOLDER, Kind, kind_of, moments_of
 from loraloop.agent.tools.calls import UngroundedValue
-from loraloop.agent.tools.evidence import Day, Evidence, readings
-from loraloop.agent.tools.value_kinds import IDENTIFIERS, NUMERALS, PLACEHOLDER, Kind, kind_of, moments_of
 from loraloop.tool_schemas.schema.normal import normalised
 from loraloop.tool_schemas.schema.places import every, followed, json_path
 from loraloop.tool_schemas.tools.calls import Call

@@ -8,7 +8,7 @@ from threading import Lock
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from loraloop.agent.engine.ledger import Author, Ledger
+from loraloop.agent.engine.cache.ledger import Author, Ledger
 from loraloop.tool_schemas.errors import BaseModelError, SkillError, TimeLimitError
 
 if TYPE_CHECKING:

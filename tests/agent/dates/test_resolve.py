@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloop.agent.loop.dates import ResolvedDate, date_note, resolve_dates
+from loraloop.agent.dates.resolve import ResolvedDate, date_note, resolve_dates
 
 TODAY = datetime.date(2026, 3, 18)  # a Wednesday
 EARLIER = (datetime.date(2026, 4, 2), datetime.date(2026, 5, 1))

@@ -19,12 +19,12 @@ from typing import Any, TypeAlias
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
+from loraloop.agent.grounding.evidence import Day, Evidence, readings, written_days, written_times
+from loraloop.agent.grounding.grounding import FACTORS, MOST_PAIRS, leaf_lines, sources_of
+from loraloop.agent.grounding.value_kinds import NUMERALS, Kind, kind_of
 from loraloop.agent.step import AnswerFlaw
 from loraloop.agent.tools.calls import CallRecord
-from loraloop.agent.tools.evidence import Day, Evidence, readings, written_days, written_times
-from loraloop.agent.tools.grounding import FACTORS, MOST_PAIRS, leaf_lines, sources_of
 from loraloop.agent.tools.receipts import receipts_of, short_receipts
-from loraloop.agent.tools.value_kinds import NUMERALS, Kind, kind_of
 from loraloop.tool_schemas.jsontext import dumps
 
 AnswerCheck: TypeAlias = Callable[[str, Sequence[CallRecord], Sequence[Message]], tuple[AnswerFlaw, ...]]

@@ -12,7 +12,7 @@ import pytest
 from loraloop import Agent
 from loraloop.adapters.skill import history, registry
 from loraloop.adapters.skill.blank import blank_skill
-from loraloop.server.skill_watch import SkillWatch
+from loraloop.inputs.skill_watch import SkillWatch
 from loraloop.testing import ScriptedRuntime, calls
 
 

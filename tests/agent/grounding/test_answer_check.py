@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent import Agent, CallRecord, Limits, Policy, RunResult, events
-from loraloop.agent.loop.answer_check import value_flaws
+from loraloop.agent.grounding.answer_check import value_flaws
 from loraloop.agent.tools.receipts import receipt_of, short_receipts
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import InputError

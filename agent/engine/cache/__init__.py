@@ -1,0 +1,1 @@
+"""KV caches of a run: which skill each span is valid for, and beginnings that runs share."""
