@@ -37,6 +37,8 @@ def test_the_commands_pause_and_go_on(
     step, done = calls(send_money={"to": "Ann", "euros": 50}), "Done."
     wanted = [(step, 3, "call_0_0 send_money"), (done, 0, "sent 50 euros")]
     for command, (script, code, says) in zip(commands, wanted, strict=True):
-        monkeypatch.setattr("loraloop.cli.options.open_runtime", lambda *_, script=script: ScriptedRuntime(script))
+        monkeypatch.setattr(
+            "loraloop.cli.options.open_runtime", lambda *_, script=script, **__: ScriptedRuntime(script)
+        )
         assert run_command(shlex.split(command)[1:]) == code, command
         assert says in capsys.readouterr().out, command

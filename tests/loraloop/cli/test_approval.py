@@ -37,7 +37,7 @@ def act(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     (tmp_path / "shop.py").write_text(f"{MODULE}\nTOOLS = [pay, look]\n")
 
     def call(script: list[Any], *arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("loraloop.cli.options.open_runtime", lambda *_: ScriptedRuntime(*script))
+        monkeypatch.setattr("loraloop.cli.options.open_runtime", lambda *_, **__: ScriptedRuntime(*script))
         return run("run", *arguments, "--tools", "shop.py:TOOLS")
 
     return call

@@ -146,7 +146,7 @@ def test_a_line_goes_on_after_a_backslash_and_control_characters_are_left_out(sa
 
 def test_the_command_takes_the_options_of_run(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     runtimes = [ScriptedRuntime(calls(get_weather={"city": "Oslo"}), "Sunny."), ScriptedRuntime(calls(), "Hm.")]
-    monkeypatch.setattr("loraloop.cli.options.open_runtime", lambda *given: runtimes.pop(0))
+    monkeypatch.setattr("loraloop.cli.options.open_runtime", lambda *_, **__: runtimes.pop(0))
     start = tmp_path / "start.json"
     start.write_text('[{"role": "system", "content": "Be kind."}, {"role": "user", "content": "hi"}]')
     monkeypatch.setattr(sys, "stdin", io.StringIO("How is Oslo?\n"))

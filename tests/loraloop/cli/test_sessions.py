@@ -33,7 +33,7 @@ def say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     (tmp_path / "sums.py").write_text(TOOLS)
 
     def given(*script: Any) -> None:
-        monkeypatch.setattr("loraloop.cli.options.open_runtime", lambda *_: ScriptedRuntime(*script))
+        monkeypatch.setattr("loraloop.cli.options.open_runtime", lambda *_, **__: ScriptedRuntime(*script))
 
     return given
 
