@@ -1,4 +1,4 @@
-"""``loraloop plan``: how much a base, its agents and its skills take on this machine or on a card, and how many of it."""
+"""``loraloop plan``: the memory and time of a base with agents and skills on one machine, and how many machines."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _show(found: dict[str, Any]) -> None:
     load, most = found["load"], found["most"]
     words = {"agents": load["agents"], "resident": min(load["skills"], load["slots"])}
     console().print(f"{found['base']} in {found['form']} on {found['machine']}", markup=False, highlight=False)
-    sizes = {KINDS[name].format(**words): found["bytes"][name] for name in KINDS}
+    sizes = {KINDS[name].format(**words): found["bytes"][name] for name in KINDS if found["bytes"][name]}
     rows = [(name, f"{size / 1e9:.3f}") for name, size in sizes.items()]
     whole = f"{sum(sizes.values()) / 1e9:.3f} of {found['memory'] / 1e9:.1f}"
     console().print(_table(["memory", "GB"], [*rows, ("together", whole)]))
