@@ -132,14 +132,11 @@ class SlotStack:
         self.slots = tuple(slots)
         self.rank = rank
         places: list[tuple[Site, int, int, int]] = []
-        width = 0
         for layer in range(config.layers):
             for group, parts in GROUPS.items():
                 outputs, inputs = group_shape(config, group)
-                wide = rank * len(parts)
-                places.append(((layer, group), wide, inputs, outputs))
-                width += _aligned(wide * inputs) + _aligned(wide * outputs)
-        self._store = _zeros(len(self.slots), width, dtype, device)
+                places.append(((layer, group), rank * len(parts), inputs, outputs))
+        self._store = _zeros(len(self.slots), slot_elements(config, rank), dtype, device)
         self.A: dict[Site, Tensor] = {}
         self.B: dict[Site, Tensor] = {}
         offset = 0
@@ -200,6 +197,12 @@ class SlotStack:
         if end > start:
             self.A[site][row, start:end] = 0
             self.B[site][row, :, start:end] = 0
+
+
+def slot_elements(config: Dimensions, rank: int) -> int:
+    """Values of one slot of a rank: matrices of all sites, each of them aligned."""
+    shapes = ((rank * len(parts), group_shape(config, group)) for group, parts in GROUPS.items())
+    return config.layers * sum(_aligned(wide * outputs) + _aligned(wide * inputs) for wide, (outputs, inputs) in shapes)
 
 
 def _aligned(count: int) -> int:

@@ -18,7 +18,7 @@ _OBJECTIVE = "none: the update is zero"
 _METHOD = Lora(rank=1, alpha=1.0, targets=("o_proj",))
 
 
-def blank_skill(base: Base, name: str, contract: str = "text", description: str = "") -> Skill:
+def blank_skill(base: Base, name: str, contract: str = "text", description: str = "", method: Lora = _METHOD) -> Skill:
     """A skill for `base` whose update is zero.
 
     Its steps are decoded under the contract's grammar like any skill's, so that a base without trained skills can call
@@ -29,6 +29,7 @@ def blank_skill(base: Base, name: str, contract: str = "text", description: str 
         name: what it is called.
         contract: `calls`, `code`, `answer`, `verdict` or `text`.
         description: one sentence for people.
+        method: what its tensors are shaped by; its size and time are those of a trained skill of this method.
 
     Raises:
         SkillError: for another contract or an unusable name.
@@ -38,9 +39,9 @@ def blank_skill(base: Base, name: str, contract: str = "text", description: str 
         {
             "name": name,
             "description": description or f"{base.name} itself, writing {contract}",
-            "rank": _METHOD.rank,
-            "alpha": _METHOD.alpha,
-            "targets": list(_METHOD.targets),
+            "rank": method.rank,
+            "alpha": method.alpha,
+            "targets": list(method.targets),
             "invocation": list(base.chat.generation_prompt),
             "contract": contract,
             "fingerprints": Fingerprints(architecture=prints.architecture, weights=prints.weights).model_dump(),
@@ -49,7 +50,7 @@ def blank_skill(base: Base, name: str, contract: str = "text", description: str 
         },
         f"blank skill {name!r}",
     )
-    return Skill(card, _METHOD.init(ConfigContext(base.config))).to(torch.bfloat16)
+    return Skill(card, method.init(ConfigContext(base.config))).to(torch.bfloat16)
 
 
 def is_blank(card: Card) -> bool:

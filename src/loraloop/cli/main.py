@@ -19,6 +19,7 @@ from loraloop.cli.data import data_app
 from loraloop.cli.improve import improve
 from loraloop.cli.machine import doctor
 from loraloop.cli.options import AsJson, Quantize, command
+from loraloop.cli.plan import plan
 from loraloop.cli.run.command import demo, route, run
 from loraloop.cli.serve import serve_app
 from loraloop.cli.sessions import sessions_app
@@ -46,6 +47,7 @@ for _function in (demo, run, route, chat):
 app.command()(train)
 app.command()(improve)
 app.command()(doctor)
+app.command()(plan)
 
 
 @app.callback()

@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loraloop.capacity import matrix_values
 from loraloop.render.training import Watch
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.training.run import run_recipe, run_router_recipe
@@ -180,9 +181,7 @@ def load(order: BuildOrder, watch: Watch) -> Base:
 def parameters(base: Base) -> int:
     """The parameters of a base's matrices."""
     config = base.config
-    width = config.head_dim * (2 * config.heads + 2 * config.kv_heads)
-    layer = config.hidden_size * (width + 3 * config.intermediate_size)
-    return config.layers * layer + config.vocab_size * config.hidden_size * (1 if config.tied_embeddings else 2)
+    return matrix_values(config) + config.vocab_size * config.hidden_size * (1 if config.tied_embeddings else 2)
 
 
 def recipe_folder(base: Base) -> Path:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
+from loraloop.capacity import GPUS
 from loraloop.tool_schemas.errors import unknown
 from loraloop.training.build import BuildOrder, parameters, router_document, skill_document
 
@@ -26,10 +27,6 @@ ROUTER_SECONDS = 10.0
 """After so many no further states are read."""
 TOGETHER = 4
 """States that are read at once."""
-GPUS: Mapping[str, tuple[float, int]] = {
-    "t4": (65, 16), "l4": (121, 24), "rtx4090": (165, 24), "a100": (312, 80), "h100": (990, 80), "h200": (990, 141),
-}  # fmt: skip
-"""By name: teraflops of dense bf16 products (fp16 for the T4), and gigabytes of memory."""
 REACHED = 0.2
 """Share of its peak that a GPU is taken to reach in a training of short rows."""
 
@@ -113,7 +110,7 @@ def _disk_mb(prepared: Prepared, base: Base) -> float:
 
 def _on_gpu(prepared: Prepared, base: Base, gpu: str) -> tuple[float, float]:
     """Seconds and megabytes: two operations a parameter and token forward, four backward on the branch alone."""
-    speed, weights = GPUS[gpu][0] * 1e12 * REACHED, parameters(base)
+    speed, weights = GPUS[gpu].teraflops * 1e12 * REACHED, parameters(base)
     trunk = sum(len(example.trunk) for example in prepared.train) / len(prepared.train)
     branch = sum(example.length for example in prepared.train) / len(prepared.train) - trunk
     step = prepared.config.batch * weights * (2 * trunk + 6 * branch) / speed
@@ -134,7 +131,7 @@ def _router(order: BuildOrder, base: Base, gpu: str) -> PlannedPart:
     layer = max(1, round(base.config.layers * 2 / 3))
     if gpu:
         tokens = sum(len(base.chat.render(list(state.messages))) for state in some) / len(some)
-        each = max(2 * parameters(base) * tokens / (GPUS[gpu][0] * 1e12 * REACHED), 0.002)
+        each = max(2 * parameters(base) * tokens / (GPUS[gpu].teraflops * 1e12 * REACHED), 0.002)
     else:
         start, read = time.perf_counter(), 0
         while read < len(some) and (not read or time.perf_counter() - start < ROUTER_SECONDS):
