@@ -361,6 +361,11 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         ("src/loraloop/render/terminal.py", "if segment.control else harmless(segment.text)", ""),
         ("src/loraloop/render/console.py", "_CONTROL.sub(lambda found: f\"\\\\u{ord(found[0]):04x}\", text)", "text"),
     ],
+    "loraloop/cli/test_main.py::test_commands_that_run_the_code_of_a_folder_say_so": [
+        ("src/loraloop/evals/commands.py", "tools.py, which is run, and world.yaml.", "tools.py and world.yaml."),
+        ("src/loraloop/cli/data.py", " The worlds' `tools.py` are run.\n", "\n"),
+        ("src/loraloop/cli/improve.py", " The worlds' `tools.py` are run.\n", "\n"),
+    ],
     "loraloop/integrations/test_mcp_server.py::test_http_answers_those_who_may_ask": [
         ("src/loraloop/integrations/mcp_serving.py", "or hmac.compare_digest(brought, wanted):", "or True:"),
         ("src/loraloop/integrations/mcp_serving.py", "if host not in LOOPBACK and not (hosts and token):", "if False:"),
@@ -473,6 +478,9 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
             "place.textContent = error === null ? shown(result) : `error: ${error}`;",
             "showMarkdown(place, error === null ? shown(result) : `error: ${error}`);",
         ),
+    ],
+    "loraloop/server/page/test_views.py::test_what_a_step_of_a_long_trace_holds_is_laid_out_when_it_is_opened": [
+        (f"{PAGE}/run.js", 'make("details", "", "step now"', 'make("div", "", "step now"'),
     ],
     "loraloop/server/page/test_hostile_texts.py::test_html_of_an_answer_stays_text": [
         (f"{PAGE}/elements.js", "markdownit({ html: false,", "markdownit({ html: true,"),
