@@ -573,7 +573,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     "agent/engine/test_scheduler.py::test_prompts_take_turns_with_those_who_decode": [
         (f"{AGENT}/engine/scheduler.py", "room = self._pace.chunk(tokens)", "room = 0"),
-        (f"{AGENT}/engine/scheduler.py", "for request in urgent[:ROWS]:", "for work in []:"),
+        (f"{AGENT}/engine/scheduler.py", "for request in urgent[:ROWS]:", "for request in urgent[: 0 if len(queue) > len(urgent) else ROWS]:"),
     ],
     "agent/loop/test_outcome.py::test_what_a_text_means": [
         (f"{AGENT}/loop/outcome.py", "if facts.calls_left < 1:", "if False:"),
