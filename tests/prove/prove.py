@@ -110,8 +110,9 @@ def run_in_child(tests: Sequence[str], log: Path, writing: int, options: Sequenc
         os.dup2(output, 1)
         os.dup2(output, 2)
         phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
-        once = {"derandomize": True, "database": None, "report_multiple_bugs": False, "deadline": None}
-        hypothesis.settings.register_profile("prove", **once, phases=phases)  # type: ignore[arg-type]
+        hypothesis.settings.register_profile(
+            "prove", derandomize=True, database=None, deadline=None, report_multiple_bugs=False, phases=phases
+        )
         hypothesis.settings.load_profile("prove")
         plugins = [f"-p{name}" for name in (*PLUGINS, "no:cacheprovider", "no:unraisableexception")]
         outcome = Outcome()
