@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,8 +28,9 @@ def test_every_row_names_a_test_that_exists_and_was_seen_to_fail() -> None:
         assert named[1] in tested, f"tests/prove/mutations.py lacks an edit that disables its guard: {row}"
 
 
-def test_every_mutation_can_be_made() -> None:
-    for file, text, replacement, test in mutations.MUTATIONS:
+def test_every_mutation_can_be_made(tmp_path: Path) -> None:
+    """Each is an edit of what is there, after which no name is missing: a NameError would fail the test for nothing."""
+    for number, (file, text, replacement, test) in enumerate(mutations.MUTATIONS):
         assert text != replacement
         found = (ROOT / file).read_text(encoding="utf-8").count(text)
         assert found == 1, (
@@ -35,7 +38,13 @@ def test_every_mutation_can_be_made() -> None:
         )
         path, _, name = test.partition("::")
         assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path} has no {name}"
+        if file.endswith(".py"):
+            changed = (ROOT / file).read_text(encoding="utf-8").replace(text, replacement)
+            (tmp_path / f"{number}_{Path(file).name}").write_text(changed, encoding="utf-8")
     assert all(edits for edits in mutations.TABLE.values())
+    check = ["ruff", "check", "--isolated", "--no-cache", "--select=F821,F823", "--output-format=concise", tmp_path]
+    done = subprocess.run([sys.executable, "-m", *check], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_route_of_the_server_has_a_row() -> None:

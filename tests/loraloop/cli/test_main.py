@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,15 @@ def test_unknown_commands_and_options_name_the_nearest(run):
 def test_a_group_alone_shows_its_help(run, group):
     code, out, err = run(*group)
     assert code == 2 and "--help" in out and err == ""
+
+
+@pytest.mark.parametrize("command", ["eval desk", "data from-worlds", "improve"])
+def test_commands_that_run_the_code_of_a_folder_say_so(run, monkeypatch, command):
+    """A world is code, unlike an adapter file or a trace: whoever opens one from somebody else has to know."""
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, _ = run(*command.split(), "--help")
+    words = " ".join(re.sub("[│`]", " ", out).split())
+    assert code == 0 and re.search(r"tools\.py(, which is| are) run", words), words
 
 
 def test_bad_input_is_one_line_that_says_what_to_do(run, tmp_path):

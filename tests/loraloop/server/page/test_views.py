@@ -93,6 +93,28 @@ def test_skills_load_and_a_saved_trace(open_page: Callable[..., Any], tmp_path: 
     page.wait_for_selector("#run-view .error:has-text('is no trace')")
 
 
+def test_what_a_step_of_a_long_trace_holds_is_laid_out_when_it_is_opened(
+    open_page: Callable[..., Any], tmp_path: Path
+) -> None:
+    """All that thousands of steps hold would keep the page busy for minutes."""
+    file = tmp_path / "trace.json"
+    Agent(ScriptedRuntime(calls(look={"word": "x"}), "Saved."), [look], hooks=[Tracer(file)]).run_sync("Look x up.")
+    trace = json.loads(file.read_text())
+    step = json.dumps(trace["steps"][0])
+    trace["steps"] = [json.loads(step.replace("call_0_", f"call_{at}_")) | {"index": at} for at in range(300)]
+    file.write_text(json.dumps(trace))
+    page = open_page("x")
+    page.click("nav a:has-text('Runs')")
+    page.set_input_files("#file", str(file))
+    steps = page.locator("#run-view .step")
+    steps.nth(299).wait_for(state="attached")
+    visible = "[...each.querySelectorAll('*')].filter((inner) => inner.checkVisibility()).length"
+    counts = steps.evaluate_all(f"(all) => all.map((each) => {visible})")
+    assert len(counts) == 300 and min(counts) > 0 and max(counts) < 8
+    steps.nth(7).locator("summary").first.click()
+    assert steps.nth(7).evaluate(f"(each) => {visible}") > 12
+
+
 def test_two_traces_are_compared(open_page: Callable[..., Any], tmp_path: Path) -> None:
     """Traces of files stand in the list with the runs; what differs is listed, and what they say stays text."""
     tracer = Tracer()
