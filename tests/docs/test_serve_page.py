@@ -65,4 +65,4 @@ def test_its_file_of_agents_has_the_fields_that_there_are() -> None:
 
     (text,) = re.findall(r"^```yaml file=agents.yaml\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
     (given,) = read_yaml(text, "agents.yaml")["agents"].values()
-    assert set(AgentSpec.model_validate(given).model_dump()) == {*given, "skills"}
+    assert set(AgentSpec.model_validate(given).model_dump()) == {*given, "skills", "fallback"}

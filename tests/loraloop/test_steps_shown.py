@@ -12,7 +12,7 @@ from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent
 from loraloop.cli.chat.screen import route_line
 from loraloop.render.steps import steps_tree
-from loraloop.testing import ScriptedRuntime, answer, calls
+from loraloop.testing import ScriptedRuntime, calls
 
 
 def test_a_step_that_the_loop_decided_is_not_chosen_over_the_routers_choice() -> None:
@@ -20,7 +20,7 @@ def test_a_step_that_the_loop_decided_is_not_chosen_over_the_routers_choice() ->
         """Finds a page."""
         return title
 
-    runtime = ScriptedRuntime(calls(), answer("Ten.", ["1"]))
+    runtime = ScriptedRuntime(calls(), "Ten.")
     plain = blank_skill(runtime.base, "tools", "calls")
     runtime.bank.remove("tools")
     runtime.bank.add(Skill(plain.card.model_copy(update={"asks": True}), plain.tensors))
@@ -30,15 +30,15 @@ def test_a_step_that_the_loop_decided_is_not_chosen_over_the_routers_choice() ->
         from dataclasses import replace
 
         route = choose(features, state)
-        return replace(route, skill="retrieval", probability=0.98, runners_up=(("tools", 0.01), ("none", 0.01)))
+        return replace(route, skill="none", probability=0.98, runners_up=(("tools", 0.01), ("retrieval", 0.01)))
 
     runtime.router.choose = documents  # type: ignore[method-assign]
     result: Any = Agent(runtime, [find]).run_sync("How many?", passages=["Ten."])
     out = StringIO()
     Console(file=out, width=200).print(steps_tree(result.steps))
     first, second = (line for line in out.getvalue().splitlines() if "  by " in line)
-    assert "1 tools 0.01  by loop, the router: retrieval 0.98  over none 0.01" in first
-    assert "2 retrieval 0.98  by router  over tools 0.01, none 0.01" in second
+    assert "1 tools 0.01  by loop, the router: none 0.98  over retrieval 0.01" in first
+    assert "2 none 0.98  by router  over tools 0.01, retrieval 0.01" in second
 
 
 def test_a_step_that_the_fallback_wrote_names_it() -> None:

@@ -46,7 +46,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
     def give(*steps: Any) -> list[Any]:
         asked: list[Any] = []
 
-        def open_runtime(*given: Any) -> ScriptedRuntime:
+        def open_runtime(*given: Any, **_: Any) -> ScriptedRuntime:
             asked.append(given)
             return ScriptedRuntime(*steps)
 
