@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -87,7 +88,7 @@ def _show(found: dict[str, Any]) -> None:
     console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _table(headings: list[str], rows: list[tuple[str, ...]]) -> Table:
+def _table(headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Table:
     """A table whose first column is words and whose others are numbers."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for place, heading in enumerate(headings):
