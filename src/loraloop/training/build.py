@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -43,7 +42,7 @@ class BuildOrder:
         skills: Which of `SKILLS`.
         data: The folder of public sets. Without it the skills learn from the records of this package alone.
         quantize: The form that the base is served in.
-        minutes: Most minutes that a skill is trained, if its recipe sets no fewer; its schedule fits into them.
+        minutes: Most minutes that a skill is trained; its schedule fits into them.
         records: Most training records of a skill; the schedule and the states of the router shrink with them.
         measured: Most held-out records that a skill is measured on; twice as many choose its threshold.
     """
@@ -210,7 +209,7 @@ def skill_document(name: str, base: Base, order: BuildOrder) -> dict[str, Any] |
         schedule["steps"] = max(2, round(schedule["steps"] * data["limit"] / whole))
         schedule["validate_every"] = max(1, min(schedule["validate_every"], schedule["steps"] // 2))
     if order.minutes is not None:
-        schedule["seconds"] = min(60 * order.minutes, schedule.get("seconds", math.inf))
+        schedule["seconds"] = 60 * order.minutes
     if not base.native:
         schedule["trunks"] = "trained"
     if document.get("evaluation", {}).get("enabled", True):
