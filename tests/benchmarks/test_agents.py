@@ -94,20 +94,6 @@ def test_only_events_with_text_or_a_token_count(peers: ModuleType) -> None:
         peers.streamed(client, "/full", {})
 
 
-def test_prefix_caches_on_paper(benchmark: Callable[[str], ModuleType]) -> None:
-    reuse = benchmark("reuse")
-    context, result = tuple(range(100, 140)), tuple(range(200, 210))
-    said = (1, 2, 3, 4)
-    told = [reuse.Prompt("tools", 40, context + said), reuse.Prompt("", 54, context + said + result)]
-    by_adapter, shared, single = reuse.Replay(False), reuse.Replay(True), reuse.Replay(True, block=1)
-    for cache in (by_adapter, shared, single):
-        for prompt in (*told, told[0]):
-            cache.read(prompt)
-    assert by_adapter.computed == 40 + 54 + 8, "the adapter's own blocks are found, but for what fills none"
-    assert shared.computed == 40 + (54 - 32) + 8
-    assert single.computed == 40 + 14
-
-
 @pytest.mark.slow
 def test_all_parts_run(tmp_path: Path) -> None:
     command = [sys.executable, ROOT / "benchmarks" / "agents.py", "--agents", "1,2", "--limit", "1", "--tokens", "4"]
