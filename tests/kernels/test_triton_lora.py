@@ -89,10 +89,10 @@ def largest(problem: dict[str, Any]) -> Tensor:
 def test_agrees_with_the_definition(problem: dict[str, Any], dtype: torch.dtype) -> None:
     kept = ("segments", "spans")
     problem = {n: v if n in kept or v is None else v.to(dtype) for n, v in problem.items()}
-    want, most = expected(problem), largest(problem)
+    want, rounding = expected(problem), torch.finfo(dtype).eps * largest(problem)
     bare = problem["y"].clone()
     actual = added(**problem)
-    assert (actual.float() - want).abs().max() <= max(TOLERANCE[dtype] * want.abs().max(), torch.finfo(dtype).eps * most)
+    assert (actual.float() - want).abs().max() <= max(TOLERANCE[dtype] * want.abs().max(), rounding)
     for start, end, choice in problem["segments"]:
         if choice == 0:
             assert torch.equal(actual[start:end], bare[start:end])
