@@ -161,7 +161,18 @@ class Capacity:
         gpu = GPUS[name]
         rates, weights = Rates.of_gpu(gpu, config), weight_bytes(config, form)
         width = 4 if form == "fp32" else 2
-        return cls(base, form, name, config, weights, gpu.gigabytes * 2**30, rates, width, pages=False, gpu=True)
+        return cls(
+            base=base,
+            form=form,
+            machine=name,
+            config=config,
+            weights=weights,
+            memory=gpu.gigabytes * 2**30,
+            rates=rates,
+            width=width,
+            pages=False,
+            gpu=True,
+        )
 
     @property
     def token_bytes(self) -> int:

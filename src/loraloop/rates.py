@@ -95,7 +95,18 @@ def measure(base: Base, clock: Clock = perf_counter) -> Capacity:
     rates = replace(_forward_rates(base, width, clock), **_skill_rates(base, clock))
     pages = isinstance(cache, NativeCache)
     weights = weights_of(base)[0]
-    return Capacity(base.name, base.form, machine, base.config, weights, memory, rates, width, pages, not on_cpu)
+    return Capacity(
+        base=base.name,
+        form=base.form,
+        machine=machine,
+        config=base.config,
+        weights=weights,
+        memory=memory,
+        rates=rates,
+        width=width,
+        pages=pages,
+        gpu=not on_cpu,
+    )
 
 
 def _forward_rates(base: Base, width: int, clock: Clock) -> Rates:

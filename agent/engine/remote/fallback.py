@@ -88,7 +88,7 @@ class Fallback:
             request: What is written; a grammar in it is a `RemoteGrammar`.
         """
         try:
-            engine = RemoteEngine(base, bank, self._server, self._kind, self._model_name(), {}, {})
+            engine = RemoteEngine(base, bank, self._server, self._kind, self._model_name(), adapters={}, folders={})
             step = FallbackStep(engine, trunk, request)
             if not step.output.text.strip() and step.output.reason in ("stop", "unenforced"):
                 raise BaseModelError(f"{self.model} at {self.url} wrote nothing")

@@ -43,7 +43,7 @@ def plan(
     """Plan memory, speed and the number of machines. Without --gpu, this machine is measured for a few seconds."""
     from loraloop.capacity import Capacity, Load
 
-    load = Load(agents, skills, context, shared, rank, slots, speed)
+    load = Load(agents, skills, context, shared, rank=rank, slots=slots, speed=speed)
     if gpu:
         from loraloop.rates import config_of
 
