@@ -453,7 +453,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     "loraloop/server/test_bounded_work.py::test_a_client_that_leaves_takes_its_decisions_along": [
         (f"{SERVER}/decisions.py", "await while_there(request, awaited(decide, gone.set))", "await awaited(decide, gone.set)"),
     ],
-    "loraloop/server/test_bounded_work.py::test_a_long_conversation_silences_nobody": [
+    "loraloop/server/test_bounded_work.py::test_a_list_has_a_bound": [
         (f"{SERVER}/wire.py", "MOST_ITEMS = 10_000", "MOST_ITEMS = 10_000_000"),
     ],
     "loraloop/server/test_hostile.py::test_many_slow_schemas_hold_up_nobody_else": [

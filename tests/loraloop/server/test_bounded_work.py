@@ -125,6 +125,12 @@ def test_a_long_conversation_silences_nobody(url: str, path: str, body: dict[str
     assert longest < SILENCE
 
 
+def test_a_list_has_a_bound(url: str) -> None:
+    body = {"model": "base", "messages": [HI] * 10_001}
+    answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
+    assert answer.status_code == 400 and "10000" in answer.text, answer.text[:300]
+
+
 def slow_tools(count: int) -> list[dict[str, Any]]:
     """Tools whose schemas take long to be made ready."""
     deep: dict[str, Any] = {"type": "string", "pattern": "(?=a)b"}
