@@ -28,6 +28,7 @@ from loraloop.agent.sessions.sqlite import SessionFile
 from loraloop.agent.step import plain
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas import Tool
+from loraloop.tool_schemas.errors import SessionBusyError
 
 PROMPT = "Pay what is due."
 REAL = "What is the temperature in room 3?"
@@ -68,10 +69,19 @@ def agent_of(runtime: Any, order: dict[str, Any]) -> Agent[Any, Any]:
     return Agent(runtime, tools, limits=limits, hooks=[Hook(heard, (StepFinished, ToolCallFinished))])
 
 
+def is_run(session: Any) -> bool:
+    """Whether a process has the lease of the session, which may hold nothing yet."""
+    try:
+        session.store.database.check_free(session.id)
+    except SessionBusyError:
+        return True
+    return bool(session.state == "running")
+
+
 def run(order: dict[str, Any]) -> None:
     """Runs the session to its end from wherever it is."""
     session = Sessions(order["place"]).session(order["session"])
-    while session.state == "running":  # in PostgreSQL, until the lease of a process that was killed runs out
+    while is_run(session):  # in PostgreSQL, until the lease of a process that was killed runs out
         time.sleep(0.05)
     turns = session.turns
     if turns and turns[-1].result is not None:
