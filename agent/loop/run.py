@@ -271,7 +271,7 @@ class Run:
             if outcome.name == "stopped":
                 self._trunk.cut(before)
         elif self._is_checked(plan, contract) and (outcome.keep or outcome.output):
-            yield TokenGenerated(self.id, plan.index, decision.skill, shown.text, len(shown.ids), shown.spans)
+            yield TokenGenerated(self.id, plan.index, decision.skill, shown.text, len(shown.ids), spans=shown.spans)
         tokens = replace(out.tokens, prefilled=prefilled, reused=reused, shared=clock.sharing)
         first = {"first_token": round((out.first - start) * 1e3, 3)} if out.first else {}
         step = replace(self._step_of(plan, contract, out, outcome), tokens=tokens, ms=first)
@@ -360,8 +360,14 @@ class Run:
             with clock.phase("route"):
                 before = [span.message for span in messages]
                 features = self._runtime.router.features(self._trunk.features(), before)
-                form, able = plan.form, self._fallback is not None
-                view = StepView(features, before[-1], self.steps, form.required, bool(form.tools), able)
+                view = StepView(
+                    features,
+                    before[-1],
+                    self.steps,
+                    required=plan.form.required,
+                    callable=bool(plan.form.tools),
+                    fallback=self._fallback is not None,
+                )
                 plan.decision, plan.route = self._chooser.choose(view, next)
 
     def _wait_for_caller(self, plan: StepPlan, clock: Clock) -> Generator[Event, None, bool]:

@@ -150,7 +150,7 @@ class Writer:
         if step.decision.skill == self._runtime.closer:
             cue = closing_fact(step.messages, step.ask, step.steps, passages) or ""
         elif to_user:
-            cue = cue_of(prompting, step.messages, step.ask, self._job.tools, step.steps, passages)
+            cue = cue_of(prompting, step.messages, step.ask, self._job.tools, step.steps, passages=passages)
         elif step.contract == "calls":
             cue = READING.call_form if fallback else self._runtime.call_form(step.decision.skill)
         form = form_of(prompting, self._job.output) if step.contract == "text" else ""

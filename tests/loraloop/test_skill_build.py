@@ -15,6 +15,7 @@ import pytest
 
 from loraloop import Runtime
 from loraloop.adapters.base import Base
+from loraloop.evals.skills import TOKENS
 from loraloop.router import Router
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 from loraloop.training import build_plan
@@ -62,6 +63,19 @@ def test_a_base_of_ones_own_gets_skills_and_a_router(folder: Path, tmp_path: Pat
     status, out, _ = run(*command, "--max-tokens", "4", "--no-screen", "Say hello.")
     steps = json.loads(out)["steps"]
     assert status in (0, 5) and steps and {step["decided_by"] for step in steps} == {"router"}
+
+
+def test_skills_that_speak_of_a_run_are_built_too(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TOKENS, "verdict", 64)  # this base's tokens are single characters
+    order = BuildOrder(str(folder), tmp_path, ("answer", "verdict"), quantize="fp32", records=24, measured=6)
+    report = build(order)
+    assert report.skills["answer"]["threshold"] is None and not report.skills["answer"]["evaluation"]
+    threshold = report.skills["verdict"]["threshold"]
+    assert threshold["chosen"]["n"] == 12 and 0 < threshold["value"] <= 1
+    cards = [json.loads((tmp_path / name / "card.json").read_text(encoding="utf-8")) for name in order.skills]
+    assert [(card["contract"], card.get("closes", False)) for card in cards] == [("text", True), ("agreement", False)]
 
 
 @pytest.mark.slow

@@ -235,11 +235,14 @@ async def on_http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def on_invalid(request: Request, error: Exception) -> JSONResponse:
-    """A body that does not fit: the first thing that is wrong with it. Of several forms, the one that fits furthest."""
+    """A body that does not fit: the first thing that is wrong with it.
+
+    Of several forms, the one that fits furthest; of these, one of the type that was given.
+    """
     assert isinstance(error, RequestValidationError)
     around = error.errors()[0]["loc"][:-1]
     beside = [each for each in error.errors() if each["loc"][: len(around)] == around]
-    first = max(beside, key=lambda each: len(each["loc"]))
+    first = max(beside, key=lambda each: (len(each["loc"]), not each["type"].endswith("_type")))
     place = ".".join(str(part) for part in first["loc"] if part != "body" and not str(part).startswith("list["))
     if first["type"] == "json_invalid":
         return ApiError(400, f"the body is not JSON: {first['ctx']['error']} at {place}", "invalid_json").response()

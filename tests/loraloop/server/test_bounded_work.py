@@ -125,9 +125,9 @@ def test_a_long_conversation_silences_nobody(url: str, path: str, body: dict[str
     assert longest < SILENCE
 
 
-def test_a_list_has_a_bound(url: str) -> None:
-    body = {"model": "base", "messages": [HI] * 10_001}
-    answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
+@pytest.mark.parametrize(("path", "field"), [("/v1/chat/completions", "messages"), ("/v1/responses", "input")])
+def test_a_list_has_a_bound(url: str, path: str, field: str) -> None:
+    answer = httpx.post(f"{url}{path}", json={"model": "base", field: [HI] * 10_001}, timeout=60)
     assert answer.status_code == 400 and "10000" in answer.text, answer.text[:300]
 
 
