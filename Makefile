@@ -19,6 +19,7 @@ ARGS_decode      := $(LLAMA)
 SCRIPT_decode_qwen := decode
 ARGS_decode_qwen := --base qwen2.5-coder-1.5b --limit 5 $(LLAMA)
 ARGS_drafts      := --base qwen2.5-coder-1.5b
+ARGS_capacity    := --base qwen2.5-coder-1.5b --limit 1
 ARGS_grammar     := $(if $(wildcard $(DATA)/tools),--data $(DATA))
 ARGS_agents      := $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
 VLLM   := 0.32.0

@@ -28,6 +28,7 @@ from episode import random_skill
 from report import BenchmarkReport, finish, options
 
 from loraloop.adapters.bank.bank import Bank
+from loraloop.adapters.bank.host import HOST_BYTES
 from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder.decoder import Row
 from loraloop.adapters.base.decoder.native_cache import distinct
@@ -133,11 +134,12 @@ def bytes_of(bench: Bench, here: Capacity) -> dict[str, tuple[float, float]]:
         bank.slot(name)
     agents, load = 8, Load(8, context=1600, shared=1500)
     caches = bench.caches(load)
+    held = min(len(bench.names), HOST_BYTES // here.slot_bytes(16))  # the memory for waiting skills is bounded
     found = {
         "weights": (weight_bytes(base.config, base.form), weights_of(base)[0]),
         f"caches of {agents} agents": (here.cache_bytes(load), distinct(caches)[1]),
         "a slot": (here.slot_bytes(16), bank.bytes.device / 4),
-        "a skill in memory": (here.slot_bytes(16), bank.bytes.host / len(bench.names)),
+        "a skill in memory": (here.slot_bytes(16), bank.bytes.host / held),
     }
     return {f"{name}, MB": (wanted / 1e6, measured / 1e6) for name, (wanted, measured) in found.items()}
 
