@@ -27,7 +27,6 @@ from .retrieval.retriever import Retriever as Retriever
 from .runtime import Runtime as Runtime
 from .sandbox.sandbox import Sandbox as Sandbox
 from .sandbox.sandbox import SandboxResult as SandboxResult
-from .skills.mixture import Mixture as Mixture
 from .step import GateRecord as GateRecord
 from .step import Step as Step
 from .step import Tokens as Tokens

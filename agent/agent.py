@@ -33,7 +33,6 @@ from loraloop.agent.retrieval.retriever import Retriever, with_found
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.sandbox.sandbox import Sandbox
 from loraloop.agent.sessions.runs import after_approval, as_sessions, in_session
-from loraloop.agent.skills.mixture import Mixture
 from loraloop.agent.skills.threads import OnError, awaited, run_all, running_loop
 from loraloop.agent.tools.approval import apply_decisions
 from loraloop.agent.tools.calls import PYTHON, Approve, Deny
@@ -57,7 +56,7 @@ class Options(TypedDict, Generic[D], total=False):
 
     passages: Sequence[Passage | Mapping[str, Any] | str] | None
     messages: Sequence[Message]
-    skill: str | Mapping[str, float] | Mixture | None
+    skill: str | None
     policy: Policy | None
     tool_choice: str | Mapping[str, Any] | None
     deps: D
@@ -257,7 +256,7 @@ class Agent(Generic[T, D]):
             passages: Texts from which the question may be answered; where None, the best that the agent's retriever
                 finds, and `[]` for none.
             messages: The transcript so far, usually an earlier result's `messages`.
-            skill: Forces the first choice; `"none"` is the bare base, `{"code": 0.7, "tools": 0.3}` a mixture.
+            skill: Forces the first choice; `"none"` is the bare base.
             policy: A policy that replaces the agent's own.
             tool_choice: A tool choice that replaces the policy's: `auto`, `required`, `none`, or a tool's name; see
                 `Policy`.
@@ -485,7 +484,7 @@ class Agent(Generic[T, D]):
         journal: Journal = NO_JOURNAL,
         passages: Sequence[Passage | Mapping[str, Any] | str] | None = None,
         messages: Sequence[Message] = (),
-        skill: str | Mapping[str, float] | Mixture | None = None,
+        skill: str | None = None,
         policy: Policy | None = None,
         tool_choice: str | Mapping[str, Any] | None = None,
         deps: Any = None,
@@ -502,8 +501,8 @@ class Agent(Generic[T, D]):
         if skill is not None:
             policy = replace(policy, skills=(skill, *policy.skills))
         self._check(policy)
-        for choice in policy.choices[:1]:
-            self._check_fit(choice, bool(found) or (passages is None and self.retriever is not None))
+        for name in policy.skills[:1]:
+            self._check_fit(name, bool(found) or (passages is None and self.retriever is not None))
         begun = () if journal.interrupted else request(prompt, found, messages, self._system, guard.trust_passages)
         begun = with_date_notes(begun, self._today(begun) if self.dates else None)
         asked = {"messages": begun, "passages": found, "deps": deps, "guard": guard}
@@ -592,14 +591,12 @@ class Agent(Generic[T, D]):
             self.runtime.grammar(output.term)
         return output
 
-    def _check_fit(self, skill: str | Mixture, passages: bool) -> None:
+    def _check_fit(self, skill: str, passages: bool) -> None:
         contract = self.runtime.contract(skill)
         if contract == "calls" and not self.tools:
-            raise InputError(f"skill {str(skill)!r} calls tools, and the agent has none: give it tools")
+            raise InputError(f"skill {skill!r} calls tools, and the agent has none: give it tools")
         if contract == "answer" and not passages:
-            raise InputError(
-                f"skill {str(skill)!r} answers from passages: give passages=[…] with the prompt, or documents"
-            )
+            raise InputError(f"skill {skill!r} answers from passages: give passages=[…] with the prompt, or documents")
 
 
 def _python_tool(python: bool | Sandbox, tools: Sequence[Tool], timeout: float) -> Tool | None:

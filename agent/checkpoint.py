@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.skills.mixture import Mixture
 from loraloop.agent.step import Compaction, Decision, GateRecord, Step, StopReason, plain
 from loraloop.agent.tools.calls import Deny, PendingCall
 from loraloop.agent.tools.signing import check, sign
@@ -102,7 +101,7 @@ class NextStep:
 
     after: str = "user"
     masked: set[str] = field(default_factory=set)
-    choices: tuple[str | Mixture, ...] = ()
+    choices: tuple[str, ...] = ()
     first: bool = True
     repair: Retry | None = None
     retry: Retry | None = None

@@ -84,9 +84,8 @@ class Planned(Event):
 class Routed(Event):
     """The next step's skill is decided, by the `router`, the `policy`, the `screen`, the `caller`, or as one more try.
 
-    Where several skills run together, `mixture` has their weights and `skill` says the same in words. `routed` is the
-    router's own choice, whoever decided; empty where it was not asked. A skill less probable than `threshold` is not
-    taken by the router.
+    `routed` is the router's own choice, whoever decided; empty where it was not asked. A skill less probable than
+    `threshold` is not taken by the router.
     """
 
     step: int
@@ -96,21 +95,20 @@ class Routed(Event):
     runners_up: tuple[tuple[str, float], ...]
     masked: tuple[str, ...]
     decided_by: str
-    mixture: tuple[tuple[str, float], ...] = ()
     routed: str = ""
     threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SkillActivated(Event):
-    """The step's slot is ready; 0 is the bare base, and a mixture has (slot, weight) pairs.
+    """The step's slot is ready; 0 is the bare base.
 
     `written_by` is the fallback's model where the fallback has written the step in the place of the skill.
     """
 
     step: int
     skill: str
-    slot: int | tuple[tuple[int, float], ...]
+    slot: int
     activation: str
     microseconds: float
     written_by: str = ""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.limits import check_number, check_probability
-from loraloop.agent.skills.mixture import Mixture, as_choice, names_of
 from loraloop.agent.step import Step
 from loraloop.agent.tools.calls import Approval, PendingCall
 from loraloop.agent.tools.tool_choice import choice_of
@@ -64,8 +63,8 @@ class Forbid:
         object.__setattr__(self, "names", frozenset(names))
 
 
-Wish: TypeAlias = "str | Mapping[str, float] | Mixture | Sequence[str | Mapping[str, float] | Mixture] | Forbid | None"
-"""What a policy's `decide` may return: a skill, a mixture, several in order of preference, `Forbid`, or None."""
+Wish: TypeAlias = "str | Sequence[str] | Forbid | None"
+"""What a policy's `decide` may return: a skill, several in order of preference, `Forbid`, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +78,19 @@ class Thresholds:
             skill's card. A lower one answers less.
         ask_user: Minimum P(required arguments are missing) at which a step asks the user for them, if its skill was
             trained to; None: the threshold on its skill's card. A lower one asks more.
-        mix: Minimum probability at which a runner-up takes part: the step runs on a mixture of the chosen skill and
-            these, weighted by their probabilities. It writes what the chosen skill writes. None: no step does.
         ask: The deprecated name of `ask_user`.
     """
 
     no_call: float | None = None
     no_answer: float | None = None
     ask_user: float | None = None
-    mix: float | None = None
     ask: InitVar[float | None] = None
 
     def __post_init__(self, ask: float | None) -> None:
         if ask is not None:
             _warn_renamed("Thresholds(ask=…)", "ask_user")
             object.__setattr__(self, "ask_user", ask)
-        for name in ("no_call", "no_answer", "ask_user", "mix"):
+        for name in ("no_call", "no_answer", "ask_user"):
             check_probability(name, getattr(self, name))
 
 
@@ -103,13 +99,12 @@ class Policy:
     """Overrides of a run's decisions; each one is visible in the trace.
 
     Attributes:
-        skills: Skills for the first choices, in order; then the router decides. `"none"` is the bare base. An entry
-            may be a mixture: `{"code": 0.7, "tools": 0.3}`, or a `Mixture` that also says what the step writes.
+        skills: Skills for the first choices, in order; then the router decides. `"none"` is the bare base.
         forbid: Skills never chosen.
         decide: Asked at each choice that `skills` and `tool_choice` leave open, with the step's facts, the router's
-            choice among them. Returns a skill or a mixture to force it, several in order of preference (what cannot
+            choice among them. Returns a skill to force it, several in order of preference (what cannot
             be chosen is passed over), ``Forbid("code")`` to have the router choose without it, or None.
-        thresholds: Probabilities from which a step calls nothing, finds no answer, asks, or runs on a mixture.
+        thresholds: Probabilities from which a step calls nothing, finds no answer, or asks.
         repeat_calls: Whether a call answered in this run may run again. If not, a step of only those is dropped.
         after_answer: Whether the run ends with a retrieval answer or routes again.
         tool_choice: `auto` lets the router and the skill decide about calls. `required` has the run begin with at
@@ -137,7 +132,7 @@ class Policy:
         ask: The deprecated name of `needs_approval`.
     """
 
-    skills: tuple[str | Mapping[str, float] | Mixture, ...] = ()
+    skills: tuple[str, ...] = ()
     forbid: frozenset[str] = frozenset()
     decide: Callable[[StepFacts], Wish] | None = None
     thresholds: Thresholds = Thresholds()
@@ -161,9 +156,9 @@ class Policy:
             names = getattr(self, name)
             if not isinstance(names, Collection) or (isinstance(names, str | Mapping) and name != "needs_approval"):
                 raise InputError(f"{name} is {names!r}: give a list of names, such as ('tools', 'none')")
-            if name != "skills" and (other := next((each for each in names if not isinstance(each, str)), None)):
+            for other in (each for each in names if not isinstance(each, str)):
                 raise InputError(f"{name} has {other!r}: give names")
-        object.__setattr__(self, "skills", tuple(map(as_choice, self.skills)))
+        object.__setattr__(self, "skills", tuple(self.skills))
         object.__setattr__(self, "forbid", frozenset(self.forbid))
         object.__setattr__(self, "needs_approval", self.approval_names)
         for name, takes in (("approve", "(call, context)"), ("decide", "a step's facts")):
@@ -178,7 +173,7 @@ class Policy:
         if not isinstance(self.repeat_calls, bool):
             raise InputError(f"repeat_calls is {self.repeat_calls!r}: give True or False")
         if not isinstance(self.thresholds, Thresholds):
-            raise InputError(f"thresholds is {self.thresholds!r}: give Thresholds(no_call=…, no_answer=…, mix=…)")
+            raise InputError(f"thresholds is {self.thresholds!r}: give Thresholds(no_call=…, no_answer=…)")
         object.__setattr__(self, "tool_choice", choice_of(self.tool_choice))
         check_number("min_calls", self.min_calls, least=0)
         check_number("max_calls", self.max_calls, least=1, why="; tool_choice='none' forbids calls")
@@ -187,14 +182,9 @@ class Policy:
                 f"min_calls is {self.min_calls} and max_calls {self.max_calls}: give 0 <= min_calls <= max_calls"
             )
         check_number("repairs", self.repairs, least=0)
-        both = self.forbid.intersection(name for choice in self.choices for name in names_of(choice))
+        both = self.forbid.intersection(self.skills)
         if both:
             raise InputError(f"skill {min(both)!r} is both forced and forbidden: choose one")
-
-    @property
-    def choices(self) -> tuple[str | Mixture, ...]:
-        """`skills`, mappings read as mixtures."""
-        return tuple(map(as_choice, self.skills))
 
     @property
     def approval_names(self) -> frozenset[str]:

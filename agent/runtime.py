@@ -14,7 +14,7 @@ from loraloop.agent.engine.local import LocalEngine
 from loraloop.agent.engine.scheduler import QUEUE
 from loraloop.agent.engine.step import Engine, Openings, transcript
 from loraloop.agent.limits import check_messages, check_number
-from loraloop.agent.skills.mixture import Mixture, check_choice, contract_of, names_of
+from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -238,14 +238,14 @@ class Runtime:
 
         return Skills(self)
 
-    def contract(self, skill: str | Mixture) -> str:
-        """What a skill writes: `calls`, `code`, `answer`, `verdict` or `text`; a mixture as its heaviest member.
+    def contract(self, skill: str) -> str:
+        """What a skill writes: `calls`, `code`, `answer`, `verdict` or `text`.
 
         Raises:
             UnknownNameError: naming the nearest skill.
         """
-        check_choice(skill, self.bank)
-        return contract_of(skill, self.bank)
+        self._check_known(skill)
+        return "text" if skill == NONE else str(self.bank.card(skill).contract)
 
     def text_schema(self, skill: str) -> dict[str, Any] | None:
         """JSON Schema of what a text skill writes, as its recipe says; None for any text."""
@@ -289,12 +289,15 @@ class Runtime:
         card = self.bank.card(skill) if skill in self.bank else None
         return card is not None and card.contract == "calls" and is_blank(card)
 
-    def check(self, skill: str | Mixture) -> None:
-        """Raises UnknownNameError, naming the nearest skill, if there is no such skill; InputError if it cannot mix."""
-        check_choice(skill, self.bank)
-        for name in names_of(skill):
-            if name in self.with_contract("agreement"):
-                raise InputError(f"the skill {name!r} checks answers: it cannot be chosen for a step")
+    def check(self, skill: str) -> None:
+        """Raises UnknownNameError, naming the nearest, if there is no such skill; InputError if it writes no step."""
+        self._check_known(skill)
+        if skill in self.with_contract("agreement"):
+            raise InputError(f"the skill {skill!r} checks answers: it cannot be chosen for a step")
+
+    def _check_known(self, skill: str) -> None:
+        if skill != NONE and skill not in self.bank:
+            raise unknown("skill", skill, (*self.bank.names, NONE))
 
     def with_contract(self, contract: str) -> tuple[str, ...]:
         """Names of the skills that write this."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.skills.mixture import Mixture
 from loraloop.agent.tools.calls import CallRecord, UngroundedValue
 from loraloop.tool_schemas.jsontext import dumps
 
@@ -48,7 +47,7 @@ def plain(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class RouteRecord:
-    """The router's answer when a step's skill was decided, and the mixture that took part.
+    """The router's answer when a step's skill was decided.
 
     Attributes:
         probability: Probability of the skill that runs, or the screen's probability where a verdict is written.
@@ -56,7 +55,6 @@ class RouteRecord:
         abstained: Whether the router fell back to none.
         runners_up: Other skills and their probabilities.
         masked: Skills that could not be chosen.
-        mixture: The skills that run together and their weights; None for a single one.
         threshold: The probability from which the router takes a skill; None where it has none, or was not asked.
     """
 
@@ -65,7 +63,6 @@ class RouteRecord:
     abstained: bool = False
     runners_up: tuple[tuple[str, float], ...] = ()
     masked: tuple[str, ...] = ()
-    mixture: Mixture | None = None
     threshold: float | None = None
 
 
@@ -74,7 +71,7 @@ class Decision:
     """Which skill a step gets, and who says so.
 
     Attributes:
-        skill: Its name; `none` is the bare base, `0.7 code + 0.3 tools` a mixture.
+        skill: Its name; `none` is the bare base.
         by: `router`, `policy`, `screen`, `caller` (of `Agent.iter`), `repair` for one more try at a step whose text was
             invalid, `retry` after a tool that asked for another try, `ask` where the user is asked for arguments, or
             `loop` where the loop's own order decides against the router: the skill for calls is asked first, and who
@@ -85,16 +82,6 @@ class Decision:
     skill: str
     by: str
     route: RouteRecord = RouteRecord()
-
-    @property
-    def choice(self) -> str | Mixture:
-        """What is made ready to run."""
-        return self.route.mixture or self.skill
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The skills that run."""
-        return self.route.mixture.names if self.route.mixture else (self.skill,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -428,13 +428,11 @@ class Soak:
         rng, history = random.Random(f"{self.seed}-{number}"), ()
         while not self._over.is_set():
             asked: dict[str, Any] = {"deps": [], "messages": history if rng.random() < 0.3 else ()}
-            kind = rng.choice(("tool", "tool", "skill", "skill", "mixture", "passages", "plain"))
+            kind = rng.choice(("tool", "tool", "skill", "skill", "passages", "plain"))
             if kind == "tool":
                 asked["tool_choice"] = rng.choice(TOOLS).name
             elif kind == "skill":
                 asked["skill"] = rng.choice(self._writers)
-            elif kind == "mixture":
-                asked["skill"] = {"code": 0.7, "tools": 0.3}
             elif kind == "passages":
                 asked.update(passages=PASSAGES, skill="retrieval")
             try:

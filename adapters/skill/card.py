@@ -36,8 +36,6 @@ GONE = ("beams", "reranking")
 
 WIDE = ("lora", "rslora", "dora", "adalora", "vera", "galore")
 """Methods with low-rank pairs, whose cards say a rank."""
-BLENDS = ("lora", "rslora", "adalora", "vera", "galore")
-"""Methods that leave low-rank pairs and nothing else."""
 TARGETED = (*WIDE, "ia3")
 """Methods that change linear modules, whose cards name them."""
 
@@ -182,11 +180,6 @@ class Card(_Frozen):
         if self.ask_threshold is not None and not self.asks:
             raise ValueError("ask_threshold: this skill does not ask; remove it, or set `asks`")
         return self
-
-    @property
-    def blends(self) -> bool:
-        """Whether the skill can take part in a mixture, which is a weighted sum of low-rank pairs."""
-        return self.method in BLENDS
 
     @property
     def width(self) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from threading import Lock
 from time import perf_counter
@@ -18,10 +18,8 @@ from loraloop.agent.engine.scheduler import QUEUE, Scheduler, SchedulerStats
 from loraloop.agent.engine.step import ASKING, Openings, OpenStep, StepOutput, StepRequest
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.engine.trunk import Trunk, TrunkStore
-from loraloop.agent.skills.mixture import Mixture, as_choice, check_choice, contract_of
 from loraloop.agent.step import Tokens
 from loraloop.router.decision import NONE
-from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
 
 SLOT_SECONDS = 300.0
 """How long a step waits for a slot where the steps of other runs have all of them."""
-MEMBER_SECONDS = 2.0
-"""How long a mixture waits for the slot of its second or a later skill, while it holds those of the first."""
 
 
 class LocalStep:
@@ -208,25 +204,17 @@ class LocalEngine:
         return generate(branch, request)
 
     @contextmanager
-    def activate(self, skill: str | Mapping[str, float] | Mixture, wait: float = SLOT_SECONDS) -> Iterator[Active]:
-        """Makes a skill or a mixture of skills ready: slots are known and stay their own while the block runs.
+    def activate(self, skill: str, wait: float = SLOT_SECONDS) -> Iterator[Active]:
+        """Makes a skill ready: its slot is known and stays its own while the block runs.
 
         Args:
-            skill: Its name, or a mixture.
+            skill: Its name.
             wait: Seconds to wait for a slot where the steps of other runs have all of them.
 
         Raises:
             UnknownNameError: no such skill.
-            InputError: a mixture of skills that act on the whole context with others that do not, or of a skill that
-                has more than low-rank pairs.
             LimitError: every slot that could hold it has been in use for as long as that.
         """
-        if not isinstance(skill, str):
-            skill = as_choice(skill)
-            if isinstance(skill, Mixture):
-                with self._mixed(skill) as active:
-                    yield active
-                return
         if skill == NONE:
             yield Active(self.author, "text", 0.0)
             return
@@ -241,31 +229,6 @@ class LocalEngine:
             yield Active(known[1], card.contract, perf_counter() - start)
         finally:
             self.bank.unpin(skill)
-
-    @contextmanager
-    def _mixed(self, mixture: Mixture) -> Iterator[Active]:
-        start = perf_counter()
-        check_choice(mixture, self.bank)
-        with ExitStack() as stack:
-            # Who waits while holding a slot may be who the others wait for: only the first one is worth a long wait.
-            members = [
-                (stack.enter_context(self.activate(name, MEMBER_SECONDS if at else SLOT_SECONDS)).author, weight)
-                for at, (name, weight) in enumerate(mixture.weights)
-            ]
-            kinds = {author.activation for author, _ in members}
-            if len(kinds) > 1:
-                raise InputError(
-                    f"the mixture {mixture} joins skills that act on the whole context with skills that act on the "
-                    "branch alone: mix skills of one activation"
-                )
-            author = Author(
-                self.author.weights,
-                str(mixture),
-                tuple((author.slot, weight) for author, weight in members if isinstance(author.slot, int)),
-                kinds.pop(),
-                " + ".join(f"{weight!r} {author.adapter}" for author, weight in members),
-            )
-            yield Active(author, contract_of(mixture, self.bank), perf_counter() - start)
 
     @property
     def compiler(self) -> GrammarCompiler:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.cache.prefix_cache import Memory
     from loraloop.agent.engine.scheduler import SchedulerStats
     from loraloop.agent.engine.transcript import Transcript
-    from loraloop.agent.skills.mixture import Mixture
     from loraloop.tool_schemas.grammar.grammar import Grammar, Term
     from loraloop.tool_schemas.tools.call_format import CallFormat
 
@@ -52,7 +51,7 @@ class StepRequest:
     """What one step writes at a transcript's end.
 
     Attributes:
-        choice: The skill, or a mixture of skills; `none` is the bare base.
+        choice: The skill; `none` is the bare base.
         grammar: What may be written; None for free text.
         extra_prompt: Messages that only this step sees, in alternatives: the first that fits is used, and none of them
             where none fits.
@@ -69,7 +68,7 @@ class StepRequest:
         clock: Clock that measures each phase.
     """
 
-    choice: str | Mixture = NONE
+    choice: str = NONE
     grammar: Grammar | None = None
     extra_prompt: Sequence[Sequence[Message]] = ()
     max_tokens: int = 512

@@ -71,7 +71,7 @@ class DocumentGate:
             return replace(job, gates=records)
         policy, contract = job.policy, self._runtime.contract
         if not kept:
-            policy = replace(policy, skills=tuple(each for each in policy.choices if contract(each) != "answer"))
+            policy = replace(policy, skills=tuple(each for each in policy.skills if contract(each) != "answer"))
         asked = user_message(job.prompt, kept, trusted=False)
         return replace(job, policy=policy, passages=kept, messages=(*job.messages[:-1], asked), gates=records)
 

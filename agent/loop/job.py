@@ -126,11 +126,11 @@ def check_policy(policy: Policy, tools: tuple[Tool, ...], limits: Limits, runtim
     names = [tool.name for tool in tools]
     for name in policy.approval_names - {"*", PYTHON, *names}:
         raise unknown("tool to ask about", name, (*names, PYTHON, "*"))
-    for each in (*policy.choices, *policy.forbid):
+    for each in (*policy.skills, *policy.forbid):
         runtime.check(each)
     if NONE in policy.forbid:
         raise InputError("none cannot be forbidden: the base answers when no skill does")
-    choice, first = choice_of(policy.tool_choice), next(iter(policy.choices), None)
+    choice, first = choice_of(policy.tool_choice), next(iter(policy.skills), None)
     if choice not in WORDS and choice not in names:
         raise unknown("tool or tool choice", choice, (*names, *WORDS))
     if policy.min_calls > limits.max_tool_calls and choice != "none":
@@ -140,11 +140,9 @@ def check_policy(policy: Policy, tools: tuple[Tool, ...], limits: Limits, runtim
     if choice == "auto":
         return
     if choice == "none":
-        for forced in policy.choices:
+        for forced in policy.skills:
             if runtime.contract(forced) == "calls":
-                raise InputError(
-                    f"tool_choice is 'none', but skill {str(forced)!r}, which calls tools, is forced: choose"
-                )
+                raise InputError(f"tool_choice is 'none', but skill {forced!r}, which calls tools, is forced: choose")
         return
     if not tools:
         raise InputError(f"tool_choice is {choice!r}, and the agent has no tools: give it tools")
@@ -152,7 +150,7 @@ def check_policy(policy: Policy, tools: tuple[Tool, ...], limits: Limits, runtim
     if limits.max_tool_calls < 1:
         raise InputError(f"tool_choice is {choice!r}, but the limits allow no call: raise max_tool_calls")
     if first is not None and runtime.contract(first) != "calls":
-        raise InputError(f"tool_choice is {choice!r}, but skill {str(first)!r} is forced, which calls no tools: choose")
+        raise InputError(f"tool_choice is {choice!r}, but skill {first!r} is forced, which calls no tools: choose")
     if first is None and policy.forbid.issuperset(callers):
         raise InputError(f"tool_choice is {choice!r}, but {', '.join(callers)} is forbidden: allow a skill that calls")
 

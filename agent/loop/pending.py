@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from loraloop.adapters.base.messages import Message
@@ -12,7 +11,6 @@ from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.route import forced_decision
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.skills.mixture import Mixture, as_choice
 from loraloop.agent.step import Decision
 from loraloop.agent.tools.tool_choice import CallForm
 from loraloop.router.decision import Route
@@ -113,17 +111,16 @@ class Pending:
         """Tools that the step may call, if it calls any."""
         return self._plan.form.names
 
-    def use(self, skill: str | Mapping[str, float] | Mixture) -> None:
-        """Gives the step another skill, or a mixture.
+    def use(self, skill: str) -> None:
+        """Gives the step another skill.
 
         Raises:
             UnknownNameError: There is no such skill.
             InputError: It has nothing to work on: no tools, or no passages.
         """
-        choice = as_choice(skill)
-        self._runtime.check(choice)
-        self._grammars.check(self._runtime.contract(choice), str(choice), self._plan.form)
-        self._plan.decision = forced_decision(choice, self._plan.route, "caller")
+        self._runtime.check(skill)
+        self._grammars.check(self._runtime.contract(skill), skill, self._plan.form)
+        self._plan.decision = forced_decision(skill, self._plan.route, "caller")
 
     def mask_tools(self, *names: str) -> None:
         """Takes tools away from this step.
@@ -135,7 +132,7 @@ class Pending:
         for name in names:
             if name not in self.tools:
                 raise unknown("tool", str(name), self.tools)
-        if self._runtime.contract(self.decision.choice) == "calls" and set(self.tools) <= set(names):
+        if self._runtime.contract(self.decision.skill) == "calls" and set(self.tools) <= set(names):
             raise InputError(
                 f"{self.skill!r} calls tools, and every tool would be masked: use another skill first, or keep one"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,6 @@ from loraloop.agent.loop.job import Job
 from loraloop.agent.loop.prompts import closing_fact
 from loraloop.agent.policy import Forbid, StepFacts
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.skills.mixture import Mixture, as_choice, names_of, of_route
 from loraloop.agent.step import Decision, RouteRecord, Step
 from loraloop.router.decision import NONE, Route, RouterState
 from loraloop.tool_schemas.errors import InputError
@@ -61,8 +60,8 @@ class SkillChooser:
         state = self._state(view, next)
         route = self._runtime.router.choose(view.features, state)
         if next.retry is not None:
-            return forced_decision(next.retry.decision.choice, route, "retry"), route
-        if next.choices and not state.masked.intersection(names_of(next.choices[0])):
+            return forced_decision(next.retry.decision.skill, route, "retry"), route
+        if next.choices and next.choices[0] not in state.masked:
             return forced_decision(next.choices[0], route), route
         if view.required:
             return self._required_call(route), route
@@ -138,23 +137,16 @@ class SkillChooser:
             other = runtime.router.choose(view.features, replace(state, masked=state.masked | wish.names))
             return self._by_router(other, route.skill)
         for choice in choices_of(wish):
-            if self._fits(choice, able):
+            runtime.check(choice)
+            if choice in able:
                 return forced_decision(choice, route)
             if not isinstance(wish, Sequence) or isinstance(wish, str):
                 listed = ", ".join(able)
                 raise InputError(
-                    f"decide gave {str(choice)!r}, which this step cannot take: choose among {listed}, or give "
+                    f"decide gave {choice!r}, which this step cannot take: choose among {listed}, or give "
                     "several in order of preference"
                 )
         return None
-
-    def _fits(self, choice: str | Mixture, able: Collection[str]) -> bool:
-        """Whether a step can take a choice: a skill that is open, or a mixture of a contract that is."""
-        self._runtime.check(choice)
-        if not isinstance(choice, Mixture):
-            return choice in able
-        contract = self._runtime.contract(choice)
-        return contract == "text" or any(name in able for name in self._runtime.with_contract(contract))
 
     def _required_call(self, route: Route) -> Decision:
         """For a required call: the router's choice if it writes calls, else the most probable skill that does."""
@@ -165,7 +157,7 @@ class SkillChooser:
         return forced_decision(max(able, key=lambda name: route.probabilities.get(name, 0.0)), route)
 
     def _by_router(self, route: Route, first: str = "") -> Decision:
-        """The router's choice, or a mixture of its top skills where the policy's threshold admits more than one.
+        """The router's choice.
 
         Args:
             route: The router's choice.
@@ -175,49 +167,30 @@ class SkillChooser:
             UnknownNameError: The bank lacks the chosen skill.
         """
         self._runtime.check(route.skill)
-        least, routed = self._job.policy.thresholds.mix, first or route.skill
-        mixture = self._mixture(route, least) if least and route.skill != NONE else None
+        routed = first or route.skill
         record = RouteRecord(
             probability=route.probability,
             routed=routed,
             abstained=route.abstained,
             runners_up=route.runners_up,
             masked=route.masked,
-            mixture=mixture,
             threshold=route.threshold,
         )
-        return Decision(str(mixture or route.skill), "router" if routed == route.skill else "policy", record)
-
-    def _mixture(self, route: Route, least: float) -> Mixture | None:
-        """A mixture of the chosen skill and the runners-up of the same activation; skills that judge are left out."""
-        runtime, bank = self._runtime, self._runtime.bank
-        guards, own = runtime.with_contract("verdict"), bank.card(route.skill)
-        if not own.blends:
-            return None
-        others = [
-            (name, probability)
-            for name, probability in route.runners_up
-            if name in bank
-            and name not in guards
-            and (card := bank.card(name)).blends
-            and card.activation == own.activation
-        ]
-        return of_route([(route.skill, route.probability), *others], least, runtime.contract(route.skill))
+        return Decision(route.skill, "router" if routed == route.skill else "policy", record)
 
 
-def forced_decision(choice: str | Mixture, route: Route | None, by: str = "policy") -> Decision:
+def forced_decision(skill: str, route: Route | None, by: str = "policy") -> Decision:
     """A decision that was not the router's. The route, if there is one, says how probable the router finds it."""
-    names, known = names_of(choice), {} if route is None else route.probabilities
+    known = {} if route is None else route.probabilities
     record = RouteRecord(
-        probability=max((known.get(name, 0.0) for name in names), default=0.0),
+        probability=known.get(skill, 0.0),
         routed="" if route is None else route.skill,
         abstained=route is not None and route.abstained,
-        runners_up=tuple((name, p) for name, p in known.items() if name not in names),
+        runners_up=tuple((name, p) for name, p in known.items() if name != skill),
         masked=() if route is None else route.masked,
-        mixture=choice if isinstance(choice, Mixture) else None,
         threshold=None if route is None else route.threshold,
     )
-    return Decision(str(choice), by, record)
+    return Decision(skill, by, record)
 
 
 def by_loop(skill: str, route: Route) -> Decision:
@@ -246,17 +219,7 @@ def is_handed_over(decision: Decision, steps: Sequence[Step]) -> bool:
     return decision.by in ("router", "loop") and decision.route.abstained
 
 
-def addresses_user(runtime: Runtime, decision: Decision, contract: str) -> bool:
-    """Whether a step is text for the user that no skill was trained to write: the base's, or that of such a mixture.
-
-    A skill whose contract is text was trained to write in its own way. It gets no extra prompt text.
-    """
-    if contract != "text" or decision.skill == NONE:
-        return contract == "text"
-    return all(runtime.contract(name) != "text" for name in decision.names)
-
-
-def choices_of(wish: object) -> list[str | Mixture]:
+def choices_of(wish: object) -> list[str]:
     """What a `decide` returned, as a list of choices in order of preference; empty where the router is to choose.
 
     Raises:
@@ -264,8 +227,7 @@ def choices_of(wish: object) -> list[str | Mixture]:
     """
     if wish is None:
         return []
-    if isinstance(wish, str | Mapping | Mixture):
-        return [as_choice(wish)]
-    if isinstance(wish, Sequence):
-        return [as_choice(each) for each in wish]
-    raise InputError(f"decide returned {wish!r}: give a skill, a mixture, a list of them, Forbid(…), or None")
+    names = [wish] if isinstance(wish, str) else wish
+    if isinstance(names, Sequence) and all(isinstance(name, str) for name in names):
+        return [*names]
+    raise InputError(f"decide returned {wish!r}: give a skill, a list of them, Forbid(…), or None")

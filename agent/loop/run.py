@@ -232,7 +232,7 @@ class Run:
             clock: Clock that measures each phase.
         """
         decision, start, before = plan.decision, perf_counter(), len(self._trunk.ids)
-        contract, reused = self._runtime.contract(decision.choice), before - prefilled
+        contract, reused = self._runtime.contract(decision.skill), before - prefilled
         text = self._step_text(plan, contract)
         with self._open_step(plan, text, clock) as written:
             author, took = written.active.author, round(written.active.seconds * 1e6, 1)
@@ -332,7 +332,6 @@ class Run:
             runners_up=route.runners_up,
             masked=route.masked,
             decided_by=decision.by,
-            mixture=route.mixture.weights if route.mixture else (),
             routed=route.routed,
             threshold=route.threshold,
         )
@@ -752,4 +751,4 @@ def _empty(result: Any) -> bool:
 
 def _fresh(job: Job) -> RunState:
     """What a run knows before its first step."""
-    return RunState(Spent(), NextStep(choices=job.policy.choices), GuardState())
+    return RunState(Spent(), NextStep(choices=job.policy.skills), GuardState())

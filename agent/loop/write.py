@@ -15,7 +15,6 @@ from loraloop.agent.events import Event, TokenGenerated
 from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.job import Job
 from loraloop.agent.loop.prompts import StepPrompt, closing_fact, cue_of, form_of
-from loraloop.agent.loop.route import addresses_user
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.step import Decision, Step, StopReason
 from loraloop.agent.tools.tool_choice import CallForm
@@ -94,9 +93,9 @@ class Writer:
         if fallback:
             form, grammar_of = replace(step.form, format=None, ask=False), self._grammars.remote
             step = replace(step, decision=Decision(NONE, step.decision.by), form=form)
-        to_user = addresses_user(runtime, step.decision, contract)
+        to_user = contract == "text" and step.decision.skill == NONE
         return StepRequest(
-            choice=step.decision.choice,
+            choice=step.decision.skill,
             grammar=grammar_of(contract, step.form, clock, last, skill),
             extra_prompt=self._extra_prompt(step, to_user, fallback),
             max_tokens=min(job.limits.step_tokens, step.tokens),

@@ -1,1 +1,1 @@
-"""Skills without the loop: as functions, as Outlines models, and mixed."""
+"""Skills without the loop: as functions, and as Outlines models."""

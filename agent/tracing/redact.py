@@ -12,7 +12,7 @@ _PARTS = ("prompt", "messages", "passages", "steps", "end", "error")
 _TEXTS = ("prompt", "content", "text", "title", "output")
 _DATA = ("arguments", "wanted", "result", "value")
 _NAMES = frozenset(
-    {"activation", "category", "decided_by", "event", "hook", "masked", "mixture", "name", "reason", "routed"}
+    {"activation", "category", "decided_by", "event", "hook", "masked", "name", "reason", "routed"}
     | {"runners_up", "skill", "skills", "slot", "tools", "written_by"}
 )
 

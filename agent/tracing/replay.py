@@ -84,7 +84,7 @@ def replay(
         python=job.python if live or job.python is None else recorded.tool(job.python),
     )
     runtime = on.runtime if isinstance(on, Agent) else on
-    for choice in job.policy.choices:
+    for choice in job.policy.skills:
         runtime.check(choice)
     try:
         Run(runtime, job, hooks=as_hooks([tracer])).finish()

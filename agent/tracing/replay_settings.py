@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from loraloop.agent.guard.guard import Gate, Guard
 from loraloop.agent.output_type import OutputType
 from loraloop.agent.policy import ALL, Policy, Thresholds
-from loraloop.agent.skills.mixture import Mixture
 from loraloop.agent.tools.calls import Approval, Approve, Deny
 from loraloop.agent.tracing.tracer import is_function
 from loraloop.tool_schemas.errors import InputError, unknown
@@ -38,11 +37,11 @@ def policy_of(trace: Trace) -> Policy:
     """A trace's policy; what its `decide` or the caller of `Agent.iter` decided is decided again."""
     values = {name: value for name, value in trace.settings.policy.items() if not is_function(value)}
     values.pop("needs_approval", None)
-    skills = tuple(_choice(each) for each in values.pop("skills", ()))
+    skills = tuple(values.pop("skills", ()))
     forbid = frozenset(values.pop("forbid", ()))
     thresholds = made(Thresholds, values.pop("thresholds", {}))
     by = {"caller", "policy"} if trace.settings.policy.get("decide") else {"caller"}
-    decided = {step.index: step.decision.choice for step in trace.steps if step.decided_by in by}
+    decided = {step.index: step.skill for step in trace.steps if step.decided_by in by}
 
     def decide(facts: StepFacts) -> Wish:
         return decided.get(facts.index)
@@ -99,9 +98,3 @@ def output_of(form: Mapping[str, Any] | None) -> OutputType[Any]:
         case _:
             raise InputError(f"the trace has an output type of an unknown kind: {dict(form)!r}")
     return OutputType.of(term)
-
-
-def _choice(choice: Any) -> str | Mixture:
-    return (
-        choice if isinstance(choice, str) else Mixture([(name, w) for name, w in choice["weights"]], choice["contract"])
-    )

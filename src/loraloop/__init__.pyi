@@ -13,7 +13,6 @@ from .agent import Gate as Gate
 from .agent import Guard as Guard
 from .agent import Hook as Hook
 from .agent import Limits as Limits
-from .agent import Mixture as Mixture
 from .agent import OpenTelemetry as OpenTelemetry
 from .agent import OutputType as OutputType
 from .agent import PassageIndex as PassageIndex

@@ -22,7 +22,6 @@ from loraloop import (
     LoraloopError,
     McpServer,
     Message,
-    Mixture,
     PassageIndex,
     Policy,
     Router,
@@ -130,7 +129,7 @@ def of_tools(folder: Path) -> list[Tool]:
 # --- policies, hooks, retrievers ------------------------------------------------------------------------------------
 
 
-def decide(facts: StepFacts) -> str | list[str] | Forbid | Mixture | None:
+def decide(facts: StepFacts) -> str | list[str] | Forbid | None:
     assert_type(facts.route, Route)
     assert_type(facts.steps, tuple[Step, ...])
     match facts.after:
@@ -139,12 +138,12 @@ def decide(facts: StepFacts) -> str | list[str] | Forbid | Mixture | None:
         case "dropped":
             return ["retrieval", "none"]
         case _:
-            return Mixture({"code": 0.7, "tools": 0.3}) if facts.index else None
+            return "code" if facts.index else None
 
 
 def policies() -> Policy:
     Policy(decide=lambda facts: facts.index)  # type: ignore[arg-type, return-value]
-    return Policy(skills=("code", {"code": 1.0}), forbid=frozenset({"safety"}), decide=decide, tool_choice="auto")
+    return Policy(skills=("code", "none"), forbid=frozenset({"safety"}), decide=decide, tool_choice="auto")
 
 
 def note(event: Event) -> None:

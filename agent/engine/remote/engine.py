@@ -21,8 +21,8 @@ from loraloop.agent.engine.remote.server import RefusedError, RemoteServer
 from loraloop.agent.engine.scheduler import SchedulerStats
 from loraloop.agent.engine.step import OpenStep, StepOutput, StepRequest
 from loraloop.agent.engine.transcript import Transcript
-from loraloop.agent.skills.mixture import contract_of
 from loraloop.agent.step import Tokens
+from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, SchemaError
 from loraloop.tool_schemas.grammar.grammar import Term, term_of
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 MISSING = (
     "a skill acts on the whole context, and the server keeps no trunk that skills share",
     "thresholds of skills (no call, asking, no answer, unsafe) are not applied",
-    "mixtures of skills are refused",
     "programs are checked and not enforced while they are written",
     "tokens are counted by the tokenizer of the router's base",
 )
@@ -51,7 +50,7 @@ class RemoteStep:
 
     def __init__(self, engine: RemoteEngine, trunk: Transcript, request: StepRequest) -> None:
         chat = engine.base.chat
-        contract = contract_of(request.choice, engine.bank)
+        contract = "text" if request.choice == NONE else engine.bank.card(request.choice).contract
         self.active = Active(Author(engine.base.fingerprints.weights, activation="full"), contract, 0.0)
         self.request, self.output = request, StepOutput()
         self.room = trunk.context - len(trunk.ids) - len(chat.generation_prompt) - len(chat.closing)
@@ -117,7 +116,7 @@ class RemoteStep:
             **({"seed": how.seed} if how.seed is not None else {}),
             **({"stop": list(request.stops)} if request.stops and request.grammar is None else {}),
         }
-        if isinstance(request.choice, str) and (adapter := engine.adapters.get(request.choice)):
+        if adapter := engine.adapters.get(request.choice):
             body["lora_path" if engine.kind == "sglang" else "model"] = adapter
         if isinstance(request.grammar, RemoteGrammar):
             body |= request.grammar.fields(engine.kind)
@@ -176,13 +175,7 @@ class RemoteEngine:
 
     @contextmanager
     def step(self, trunk: Transcript, request: StepRequest) -> Iterator[OpenStep]:
-        """Opens a step.
-
-        Raises:
-            InputError: A mixture of skills is asked for.
-        """
-        if not isinstance(request.choice, str):
-            raise InputError(f"the mixture {request.choice} cannot be written by a server: choose one skill")
+        """Opens a step."""
         yield RemoteStep(self, trunk, request)
 
     def stream(self, body: dict[str, Any], gone: Callable[[], object]) -> Iterator[dict[str, Any]]:

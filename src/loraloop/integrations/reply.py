@@ -18,7 +18,6 @@ from loraloop.agent.loop.run import Run
 from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
 from loraloop.agent.result import RunResult
-from loraloop.agent.skills.mixture import as_choice, names_of
 from loraloop.agent.tools.calls import call_key
 from loraloop.tool_schemas.errors import ContextLengthError, InputError, TimeLimitError
 from loraloop.tool_schemas.tools.calls import Call
@@ -228,7 +227,7 @@ class Replying:
                     read, reused = event.context, event.reused
                     check_prompt(read, request.max_prompt)
                 elif isinstance(event, Routed):
-                    contract = runtime.contract(as_choice(dict(event.mixture)) if event.mixture else event.skill)
+                    contract = runtime.contract(event.skill)
                 elif isinstance(event, TokenGenerated) and event.text and contract in ("text", "code"):
                     streamed = True
                     yield event.text
@@ -248,13 +247,11 @@ class Replying:
 
     def _adjusted(self, policy: Policy) -> Policy:
         """The policy without what would leave the form that is asked for, or be done twice."""
-        policy = replace(policy, repairs=0, thresholds=replace(policy.thresholds, mix=None))
+        policy = replace(policy, repairs=0)
         if self.request.retry and self.request.tools and policy.tool_choice == "auto" and not policy.skills:
             callers = [name for name in self._runtime.with_contract("calls") if name not in policy.forbid]
             policy = replace(policy, skills=tuple(callers[:1]))
         if self.request.output.term is None and not self.request.stops:
             return policy
-        coders = set(self._runtime.with_contract("code")).difference(
-            name for choice in policy.choices for name in names_of(choice)
-        )
+        coders = set(self._runtime.with_contract("code")).difference(policy.skills)
         return replace(policy, forbid=policy.forbid | coders)

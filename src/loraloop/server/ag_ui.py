@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from loraloop.agent.skills.mixture import as_choice
 from loraloop.server.errors import ApiError
 from loraloop.server.wire import TEXT, Items
 
@@ -79,8 +78,8 @@ async def translated(
                 if not event["resumed"]:
                     yield {"type": "RUN_STARTED", **here}
             case "Routed":
-                written, choice = "", as_choice(dict(event["mixture"]) or event["skill"])
-                talks = runtime.contract(choice) in ("text", "code")
+                written = ""
+                talks = runtime.contract(event["skill"]) in ("text", "code")
                 yield {"type": "STEP_STARTED", "stepName": f"{step}: {event['skill']}"}
                 yield {"type": "CUSTOM", "name": "loraloop.routed", "value": dict(event)}
             case "TokenGenerated" if talks:

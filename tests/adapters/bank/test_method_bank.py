@@ -119,8 +119,6 @@ def test_what_extras_take_is_counted_and_given_back(host: Base, method_skill: Ma
 def test_a_mixture_of_other_kinds_is_refused(host: Base, method_skill: Make) -> None:
     bank = Bank(host, slots=4)
     slots = {method: bank.slot(bank.add(method_skill(host, method))) for method in ("lora", "vera", "ia3", "prefix")}
-    cards = {method: bank.card(method).blends for method in slots}
-    assert cards == {"lora": True, "vera": True, "ia3": False, "prefix": False}
     mixed = host.forward(
         [Row(BRANCH, host.new_cache(), ((slots["lora"], 0.5), (slots["vera"], 0.5)))], attached=bank.attached
     ).hidden
@@ -230,11 +228,11 @@ def test_cards_name_methods_and_options() -> None:
     from loraloop.adapters.skill.card import Card
 
     card = Card.checked({**fields, "method": "prefix", "options": {"tokens": 3}})
-    assert (card.rank, card.targets, card.width, card.blends) == (0, (), 0, False)
+    assert (card.rank, card.targets, card.width) == (0, (), 0)
     wide = Card.checked(
         {**fields, "rank": 4, "alpha": 8, "targets": ["q_proj"], "options": {"rank_pattern": {"q_proj": 9}}}
     )
-    assert wide.width == 9 and wide.blends
+    assert wide.width == 9
     for change, why in (
         ({"method": "prefixx"}, "did you mean 'prefix'"),
         ({"method": "dora"}, "the field 'rank' is missing"),

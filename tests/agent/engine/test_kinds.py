@@ -20,7 +20,7 @@ from loraloop.agent import Agent, Limits, Policy, Runtime
 from loraloop.agent.engine import Author, FullCaches, LedgerError, Trunk
 from loraloop.agent.engine.cache.sequence import CachedSequence
 from loraloop.agent.engine.scheduler import Scheduler
-from loraloop.tool_schemas.errors import ContextLengthError, InputError
+from loraloop.tool_schemas.errors import ContextLengthError
 
 METHODS = ("lora", "dora", "ia3", "prefix", "prompt", "bottleneck", "vera")
 VIRTUAL = {"prefix": 5, "prompt": 5}
@@ -230,18 +230,6 @@ def test_virtual_tokens_that_leave_no_room_are_told(
                 model.generate("hello")
         else:
             assert model.generate("hello")
-
-
-def test_mixtures_of_other_kinds_are_refused_before_a_run_begins(
-    small: Base, method_skill: Make, make_runtime: Callable[..., Any]
-) -> None:
-    bank = Bank(small, slots=3)
-    for method in ("lora", "ia3", "prefix"):
-        bank.add(method_skill(small, method))
-    runtime = Runtime(small, bank, make_runtime().router)
-    for other in ("ia3", "prefix"):
-        with pytest.raises(InputError, match=rf"the skill '{other}', which is of the method '{other}'"):
-            Agent(runtime).run_sync("hello", policy=Policy(skills=({"lora": 0.5, other: 0.5},)))
 
 
 def test_a_runtime_has_slots_for_the_skills_it_loads(

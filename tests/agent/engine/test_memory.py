@@ -110,20 +110,6 @@ def test_a_step_waits_for_a_slot_that_others_have(small: Base, make_skill: Any) 
     timer.join()
 
 
-def test_a_mixture_that_no_bank_holds_is_an_error_and_no_deadlock(
-    small: Base, make_skill: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("loraloop.agent.engine.local.MEMBER_SECONDS", 0.05)
-    bank = Bank(small, slots=1)
-    for seed, name in enumerate(("one", "two")):
-        bank.add(make_skill(small, name, "text", seed))
-    runtime = Runtime(small, bank, ScriptedRouter())
-    with pytest.raises(LimitError, match="are pinned"), runtime.engine.activate({"one": 0.5, "two": 0.5}):
-        pass
-    with runtime.engine.activate("two"):  # what the mixture had is given back
-        pass
-
-
 def test_an_index_on_a_full_disk_stays_as_it_was_and_can_be_added_to_again(tmp_path: Path) -> None:
     with PassageIndex(tmp_path / "index") as index:
         index.add({"source": "first", "text": "The heron nests here."})

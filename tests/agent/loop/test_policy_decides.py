@@ -40,8 +40,6 @@ def test_it_is_told_the_facts(make_runtime: MakeRuntime) -> None:
 def test_it_forces(make_runtime: MakeRuntime) -> None:
     step = first(make_runtime, "prose", "tools")
     assert (step.skill, step.decided_by, step.routed) == ("prose", "policy", "tools")
-    mixed = first(make_runtime, {"prose": 0.6, "code": 0.4}, "tools")
-    assert dict(mixed.route.mixture.weights) == {"prose": 0.6, "code": 0.4} and mixed.routed == "tools"
 
 
 def test_it_orders(make_runtime: MakeRuntime) -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from loraloop import Agent, Limits, Policy, Sampling, ToolRetry
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Message
-from loraloop.agent import Mixture, Runtime
+from loraloop.agent import Runtime
 from loraloop.agent.events import RunStarted, StepFinished, ToolCallStarted
 from loraloop.agent.result import RunResult
 from loraloop.agent.sessions.sessions import Sessions
@@ -76,9 +76,9 @@ CASES: dict[str, tuple[Sequence[Any], dict[str, Any], dict[str, Any]]] = {
         {"tools": [book], "limits": Limits(tool_retries=1)},
         {},
     ),
-    "another try of a mixture": (
+    "another try of a forced skill": (
         ['[{"name":"book","arguments":{"table":1}}]', '[{"name":"book","arguments":{"table":2}}]', "Table 2."],
-        {"tools": [book], "policy": Policy(skills=(Mixture({"tools": 0.6, "code": 0.4}, "calls"),))},
+        {"tools": [book], "policy": Policy(skills=("tools",))},
         {},
     ),
     "passages": (

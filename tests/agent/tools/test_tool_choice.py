@@ -93,8 +93,8 @@ def test_required_comes_after_the_screen(make_runtime: MakeRuntime) -> None:
 
 def test_a_forced_skill_that_calls_writes_the_required_call(make_runtime: MakeRuntime) -> None:
     agent = Agent(make_runtime("prose"), [pick], limits=Limits(max_steps=1))
-    step = agent.run_sync("go", tool_choice="required", skill={"tools": 0.7, "code": 0.3}).steps[0]
-    assert step.outcome == "calls" and step.route.mixture and step.decided_by == "policy"
+    step = agent.run_sync("go", tool_choice="required", skill="tools").steps[0]
+    assert step.outcome == "calls" and step.decided_by == "policy"
 
 
 @pytest.mark.parametrize(("least", "most"), [(0, 1), (1, 1), (2, 3), (3, 3)])

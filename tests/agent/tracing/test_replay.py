@@ -138,18 +138,13 @@ def test_the_policys_function_and_the_callers_choices_are_made_again() -> None:
     assert not found and "caller of iter" in found.notes[0]
 
 
-def test_an_answers_form_and_a_mixture_are_kept() -> None:
+def test_an_answers_form_is_kept() -> None:
     bounded = JsonSchema({"type": "string"}, None, "check")
     forms = [Literal["yes", "no"], list[int], bounded, Regex("a+"), Lark('start: "b"')]
     for form, said in zip(forms, ("yes", "[1,2]", '"c"', "aa", "b"), strict=True):
         trace, agent = traced((said,), (), output_type=form)
         found = replay(trace, agent.runtime)
         assert not found and found.trace is not None and found.trace.settings.output == trace.settings.output
-    mixed = Policy(skills=({"code": 0.75, "tools": 0.25},))
-    said = "```python\nprint(1)\n```"  # any skill may write it
-    trace, agent = traced((said,), policy=mixed)
-    assert trace.settings.policy["skills"][0]["weights"] == [["code", 0.75], ["tools", 0.25]]
-    assert trace.steps[0].route.mixture and not replay(trace, agent.runtime)
 
 
 def test_sampling_is_drawn_again(make_runtime: Any) -> None:

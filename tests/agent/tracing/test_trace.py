@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from loraloop.adapters.base.messages import ROLES, Message
 from loraloop.agent import Agent, Guard, Hook, Limits, Policy, Sampling, Thresholds
 from loraloop.agent.events import EVENTS, StepFinished
-from loraloop.agent.skills.mixture import Mixture
 from loraloop.agent.step import Compaction, RouteRecord, Step, Tokens, Weighed
 from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tracing.redact import LEFT_OUT
@@ -113,7 +112,6 @@ records = st.builds(
 pairs = st.lists(st.tuples(names, st.floats(0, 1)), max_size=2).map(tuple)
 routes = st.builds(
     RouteRecord, st.floats(0, 1), names, st.booleans(), pairs, st.lists(names, max_size=2).map(tuple),
-    st.none() | st.just(Mixture({"code": 0.7, "tools": 0.3}, "code")),
 )  # fmt: skip
 steps = st.builds(
     Step, index=st.integers(0, 9), skill=names, decided_by=names, route=routes, outcome=names, kept=st.booleans(),

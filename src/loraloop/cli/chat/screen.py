@@ -37,11 +37,11 @@ class ChatScreen:
 
     def event(self, event: Any) -> None:
         """Shows an event."""
-        from loraloop.agent import Mixture, events
+        from loraloop.agent import events
 
         match event:
-            case events.Routed(skill=skill, mixture=mixture):
-                contract = self._runtime.contract(Mixture(mixture) if mixture else skill)
+            case events.Routed(skill=skill):
+                contract = self._runtime.contract(skill)
                 self._streams, self._shown = contract in ("text", "code"), ""
             case events.TokenGenerated(text=text) if self._streams:
                 self._write(text)
