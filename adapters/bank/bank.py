@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +15,6 @@ import torch
 from loraloop.adapters.bank.device import DeviceTier, SlotClaim
 from loraloop.adapters.bank.entry import BankEntry
 from loraloop.adapters.bank.host import HOST_BYTES, HostTier
-from loraloop.adapters.bank.prefetch import Prefetcher
 from loraloop.adapters.payload.attached import BankAttached
 from loraloop.adapters.payload.attached_native import NativeAttached
 from loraloop.adapters.payload.slots import HostPayload, bucket_of
@@ -51,12 +49,12 @@ class Bank:
     """Skills by name, in three tiers: registered (on disk), read (in memory), resident (in a slot).
 
     A skill of any method takes one slot. What it has besides low-rank pairs lies in places of its own (`extras`), which
-    are made when the first skill needs them. Mixtures are of skills that have pairs only.
+    are made when the first skill needs them.
 
     Registering a skill reads its card and header. Activating a resident one is a dictionary look-up; another one is
     read if it must be, and replaces the skill that was used least recently and is not pinned; its matrices are written
     in place. Every method may be called from any thread, and none waits for another skill's file. A caller that runs
-    forwards while other threads activate or prefetch skills holds a pin (`using`) for as long as it needs the slot.
+    forwards while other threads activate skills holds a pin (`using`) for as long as it needs the slot.
 
     Args:
         base: the base that the skills must fit.
@@ -90,10 +88,8 @@ class Bank:
         self._writing: dict[str, dict[str, None]] = {}
         self._reading: set[str] = set()
         self._replaced: set[str] = set()
-        self._clock = 0
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._ahead = Prefetcher(self._fetch)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -173,7 +169,6 @@ class Bank:
             UnknownNameError: no such skill.
             InputError: it is pinned.
         """
-        self._ahead.forget(name)
         with self._changed:
             self._changed.wait_for(lambda: name not in self._reading and name not in self._device.claimed)
             entry = self._entry(name)
@@ -199,7 +194,6 @@ class Bank:
         source = skill if isinstance(skill, Skill | SkillFolder) else SkillFolder.open(skill)
         entry = BankEntry.of(source, self._base, self._stacks[-1].rank, bucket_of(source.card.width))
         name = entry.card.name
-        self._ahead.forget(name)
 
         def idle() -> bool:
             old = self._entries.get(name)
@@ -272,27 +266,16 @@ class Bank:
         finally:
             self.unpin(name)
 
-    def prefetch(self, name: str) -> bool:
-        """Makes a skill ready in the background: read into memory, and into a slot that is free or cold.
-
-        A slot is cold if its skill has not been asked for during the last activations, as many as there are slots, and
-        is not pinned. What goes wrong is raised when the skill is asked for.
-
-        Returns:
-            Whether there was anything to do.
+    def read(self, name: str) -> None:
+        """Reads a skill into memory, so that its first step does not wait for the disk.
 
         Raises:
             UnknownNameError: no such skill.
+            SkillError: it is damaged.
         """
         with self._lock:
-            if name == BARE or name in self._device.resident:
-                return False
-            self._entry(name)
-        return self._ahead.ask(name)
-
-    def settle(self, timeout: float | None = None) -> bool:
-        """Waits until everything that was to be prefetched is ready; False if that took longer (seconds)."""
-        return self._ahead.wait(timeout)
+            entry = self._entry(name)
+        self._prepared(name, entry)
 
     def _entry(self, name: str) -> BankEntry:
         entry = self._entries.get(name)
@@ -320,14 +303,10 @@ class Bank:
                 slot = self._device.touch(name)
                 if slot is not None:
                     entry.pins += pins
-                    entry.used = self._clock = self._clock + 1
                     return slot
                 if name in self._device.claimed:
                     self._changed.wait()
                     continue
-                if entry.failed is not None:
-                    failed, entry.failed = entry.failed, None
-                    raise failed
             prepared = self._prepared(name, entry)
             with self._changed:
                 if self._entries.get(name) is not entry or self._device.has(name):
@@ -355,7 +334,6 @@ class Bank:
         finally:
             with self._changed:
                 self._device.settle(entry.card.name, written)
-                entry.used = self._clock = self._clock + 1
                 entry.pins += pins if written else 0
                 self._changed.notify_all()
 
@@ -382,30 +360,9 @@ class Bank:
                     self._host.put(name, made)
                 self._changed.notify_all()
 
-    def _fetch(self, name: str) -> None:
-        """What the prefetching thread does."""
-        with self._lock:
-            entry = self._entries.get(name)
-            if entry is None or self._device.has(name):
-                return
-        try:
-            prepared = self._prepared(name, entry)
-            with self._changed:
-                if self._entries.get(name) is not entry or self._device.has(name):
-                    return
-                place = self._device.claim(name, entry.card.width, partial(self._idle, cold=True))
-                if place is None:
-                    return
-                if place.before is not None:
-                    self.attached.clear(place.slot)
-            self._write(entry, place, prepared, 0)
-        except Exception as error:
-            entry.failed = error
-
-    def _idle(self, name: str, cold: bool = False) -> bool:
-        """Whether a resident skill may make room; cold: for a guess."""
-        entry = self._entries[name]
-        return not entry.pins and (not cold or self._clock - entry.used >= self._device.count - 1)
+    def _idle(self, name: str) -> bool:
+        """Whether a resident skill may make room."""
+        return not self._entries[name].pins
 
     def _full(self, name: str, rank: int) -> LimitError:
         return LimitError(

@@ -29,16 +29,12 @@ class BankEntry:
         source: where its tensors are.
         identity: names its weights; empty until they have been read.
         pins: how many callers rely on its slot.
-        used: when it was last asked for, on the bank's own clock.
-        failed: what went wrong when it was read ahead; whoever asks for it next is told.
     """
 
     card: Card
     source: SkillFolder | Skill
     identity: str = ""
     pins: int = 0
-    used: int = 0
-    failed: Exception | None = None
 
     def read(self, base: Base, dtype: torch.dtype) -> HostPayload:
         """Reads the tensors and lays them out as slots of `dtype` want them.

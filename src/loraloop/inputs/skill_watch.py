@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,8 +45,8 @@ class SkillWatch:
     def start(self, seconds: float = SECONDS) -> None:
         """Reads all skills, so that no run reads one from a folder that was replaced, and looks from now on."""
         for name in self.runtime.bank.names:
-            self.runtime.bank.prefetch(name)
-        self.runtime.bank.settle()
+            with suppress(LoraloopError):  # of a damaged skill, the step that runs on it is told
+                self.runtime.bank.read(name)
 
         def watch() -> None:
             while not self._stopped.wait(seconds):

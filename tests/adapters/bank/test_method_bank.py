@@ -81,8 +81,7 @@ def test_hot_swaps_in_any_order_move_nothing_and_leave_nothing_behind(host: Base
     for _ in range(40):
         name = rng.choice(list(skills))
         if rng.random() < 0.3:
-            bank.prefetch(name)
-            bank.settle()
+            bank.read(name)
         assert torch.equal(branch(host, bank.attached, bank.slot(name)), expected[name]), name
         held = bank.attached.extras.get(1)
         if held is not None:
@@ -261,7 +260,7 @@ def test_threads_swap_skills_of_all_methods_without_mixing_them_up(
         rng = random.Random(seed)
         for _ in range(15):
             name = rng.choice(EVERY)
-            bank.prefetch(rng.choice(EVERY))
+            bank.read(rng.choice(EVERY))
             with bank.using(name) as slot:
                 if not torch.equal(branch(host, bank.attached, slot), expected[name]):
                     wrong.append(name)

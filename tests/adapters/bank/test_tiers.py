@@ -14,11 +14,10 @@ import torch
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.bank.entry import BankEntry
 from loraloop.adapters.bank.host import HostTier
-from loraloop.adapters.bank.prefetch import Prefetcher
 from loraloop.adapters.base import Base, Row, random_base
 from loraloop.adapters.skill import store
 from loraloop.adapters.skill.skill import Skill
-from loraloop.tool_schemas.errors import InputError, LimitError, SkillError, UnknownNameError
+from loraloop.tool_schemas.errors import InputError, LimitError, SkillError
 
 from .test_bank import TOKENS, make
 
@@ -155,51 +154,7 @@ def test_another_skill_in_the_same_folder(base: Base, tmp_path: Path) -> None:
     assert bank.slot("two") == 1
 
 
-# --- in the background ---
-
-
-def test_what_is_prefetched_is_ready(base: Base, tmp_path: Path) -> None:
-    bank = Bank(base, slots=2)
-    for name in "abc":
-        bank.add(make(base, name).save(tmp_path / name))
-    assert bank.prefetch("a") and bank.settle(10)
-    assert bank.tier("a") == "device" and not bank.prefetch("a") and not bank.prefetch("none")
-    assert bank.slot("b") != bank.slot("a")
-    assert bank.prefetch("c") and bank.settle(10)
-    assert bank.tier("c") == "host" and sorted(bank.resident) == ["a", "b"], "both slots were asked for just now"
-    with pytest.raises(UnknownNameError):
-        bank.prefetch("d")
-    fresh = Bank(base, slots=1)
-    fresh.add(make(base, "c"))
-    assert torch.equal(output(base, bank, bank.slot("c")), output(base, fresh, fresh.slot("c")))
-
-
-def test_a_guess_takes_only_a_cold_slot(base: Base) -> None:
-    bank = Bank(base, slots=2)
-    for name in "abc":
-        bank.add(make(base, name))
-    cold, hot = bank.slot("a"), bank.slot("b")
-    bank.slot("b")
-    with bank.using("a"):
-        bank.slot("b")
-        bank.slot("b")
-        assert bank.prefetch("c") and bank.settle(10)
-        assert bank.tier("c") == "host", "a is pinned, b is hot"
-    assert bank.prefetch("c") and bank.settle(10)
-    assert bank.resident == {"b": hot, "c": cold}
-
-
-def test_errors_wait_for_whoever_asks(base: Base, tmp_path: Path) -> None:
-    bank = Bank(base, slots=1)
-    folder = make(base, "one").save(tmp_path / "one")
-    bank.add(folder)
-    whole = (folder / store.TENSORS).read_bytes()
-    (folder / store.TENSORS).write_bytes(whole[:-8])
-    assert bank.prefetch("one") and bank.settle(10)
-    (folder / store.TENSORS).write_bytes(whole)
-    with pytest.raises(SkillError, match="header promises"):
-        bank.slot("one")
-    assert bank.slot("one") == 1, "an error is told once; then the skill is read again"
+# --- from several threads ---
 
 
 def test_nobody_waits_for_another_skills_file(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +172,8 @@ def test_nobody_waits_for_another_skills_file(base: Base, tmp_path: Path, monkey
         return read(self, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(BankEntry, "read", slow)
-    bank.prefetch("slow")
+    reader = threading.Thread(target=bank.read, args=("slow",))
+    reader.start()
     assert began.wait(10)
     start = monotonic()
     for _ in range(100):
@@ -229,42 +185,13 @@ def test_nobody_waits_for_another_skills_file(base: Base, tmp_path: Path, monkey
         thread.start()
     sleep(0.05)
     go.set()
-    for thread in waiting:
+    for thread in (reader, *waiting):
         thread.join(10)
     assert len(set(slots)) == 1 and len(slots) == 3 and reads == ["slow"], "one thread reads for all"
 
 
-def test_the_prefetching_thread_goes_when_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loraloop.adapters.bank.prefetch.IDLE", 0.05)
-    done: list[str] = []
-    gate = threading.Event()
-
-    def work(name: str) -> None:
-        assert gate.wait(10)
-        done.append(name)
-
-    ahead = Prefetcher(work)
-    assert ahead.ask("first")
-    for index in range(20):
-        ahead.ask(str(index))
-    assert not ahead.ask("19") and not ahead.wait(0.01)
-    gate.set()
-    assert (ahead.wait(10) and done == ["first", *map(str, range(12, 20))]) or done[-8:] == [*map(str, range(12, 20))]
-    until(lambda: ahead._thread is None)
-    assert ahead.ask("again") and ahead.wait(10) and done[-1] == "again"
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    end = monotonic() + seconds
-    while not condition():
-        assert monotonic() < end
-        sleep(0.005)
-
-
-def test_threads_and_prefetches_never_touch_a_slot_in_use(
-    base: Base, tmp_path: Path, race: Callable[..., None]
-) -> None:
-    """Every output under a pin is that of the skill asked for, while others activate and prefetch all the time."""
+def test_threads_never_touch_a_slot_in_use(base: Base, tmp_path: Path, race: Callable[..., None]) -> None:
+    """Every output under a pin is that of the skill asked for, while others activate and read all the time."""
     names = [f"skill-{i}" for i in range(8)]
     one = size_of(base, make(base, names[0], 2))
     bank = Bank(base, slots=3, rank=8, host_bytes=3 * one)
@@ -278,7 +205,7 @@ def test_threads_and_prefetches_never_touch_a_slot_in_use(
         try:
             for step in range(25):
                 name = names[(seed * 5 + step * 3) % len(names)]
-                bank.prefetch(names[(seed + step) % len(names)])
+                bank.read(names[(seed + step) % len(names)])
                 try:
                     with bank.using(name) as slot:
                         if not torch.equal(output(base, bank, slot), expected[name]):
@@ -290,7 +217,7 @@ def test_threads_and_prefetches_never_touch_a_slot_in_use(
             failures.append(repr(error))
 
     race(work)
-    assert bank.settle(10) and not failures
+    assert not failures
 
 
 def test_the_host_tier_forgets_the_least_recently_used() -> None:
