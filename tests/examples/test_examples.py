@@ -24,7 +24,6 @@ SAYS = {
     "pydantic_tool": "sent 25.00 EUR to Alice",
     "sandbox": "timed out",
     "sessions": "the session is interrupted\ncalls without an end: ['book']",
-    "smolagents_agent": "get_weather({'city': 'Rome'}) -> 18 degrees",
     "streaming": "steps",
     "tools_folder": "order_status({'order': 4711}) -> {'order': 4711, 'status': 'shipped'",
     "typed_answer": "Report(city='Paris', celsius=18.0, sky='light clouds')",

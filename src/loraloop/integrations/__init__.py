@@ -1,1 +1,1 @@
-"""loraloop inside other frameworks: as their model (pydantic-ai, smolagents), and as an MCP server."""
+"""loraloop inside other frameworks: as the model of pydantic-ai, and as an MCP server."""
