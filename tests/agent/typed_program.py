@@ -54,7 +54,6 @@ from loraloop.agent import (
 from loraloop.agent.events import Event, RunFinished, StepFinished, TokenGenerated
 from loraloop.router import Route
 from loraloop.testing import (
-    RecordedTools,
     ScriptedRouter,
     ScriptedRuntime,
     Turn,
@@ -266,13 +265,12 @@ def of_sandboxes() -> SandboxResult:
 def of_testing() -> None:
     with forbid_real_model():
         runtime = ScriptedRuntime(calls(add={"a": 1, "b": 2}), answer("x"), text("y", "code"), "z")
-        recorded = RecordedTools([add])
-        agent = Agent(runtime, recorded)
+        agent = Agent(runtime, [add])
         assert_type(agent, Agent[None])
         result = agent.run_sync("x")
         assert_routes(result, ["tools", "none"])
         assert_called(result, "add", {"a": 1})
-        assert_not_called(recorded, "sub")
+        assert_not_called(result, "sub")
         assert_type(runtime.turns, list[Turn])
         runtime.assert_finished()
 

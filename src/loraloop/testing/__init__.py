@@ -1,4 +1,4 @@
-"""For tests of programs that embed loraloop: a scripted model and router, recorded tools, assertions on runs."""
+"""For tests of programs that embed loraloop: a scripted model and router, assertions on runs."""
 
 import lazy_loader
 

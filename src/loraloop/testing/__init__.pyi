@@ -3,8 +3,6 @@ from .checks import assert_not_called as assert_not_called
 from .checks import assert_routes as assert_routes
 from .forbid import RealModelError as RealModelError
 from .forbid import forbid_real_model as forbid_real_model
-from .recorded import RecordedCall as RecordedCall
-from .recorded import RecordedTools as RecordedTools
 from .router import ScriptedRouter as ScriptedRouter
 from .runtime import ScriptedRuntime as ScriptedRuntime
 from .runtime import Turn as Turn

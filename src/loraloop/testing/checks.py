@@ -9,7 +9,6 @@ from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
     from loraloop.agent.result import RunResult
-    from loraloop.testing.recorded import RecordedTools
 
 
 class Made(Protocol):
@@ -41,7 +40,7 @@ def assert_routes(result: RunResult[Any], skills: Sequence[str]) -> None:
 
 
 def assert_called(
-    made: RunResult[Any] | RecordedTools,
+    result: RunResult[Any],
     name: str,
     arguments: Mapping[str, Any] | None = None,
     *,
@@ -51,13 +50,13 @@ def assert_called(
     """Raises AssertionError unless a tool was called, and returns these calls.
 
     Args:
-        made: A run's result, whose calls for the caller count too, or recorded tools.
+        result: The run's, whose calls for the caller count too.
         name: The tool.
         arguments: What the call's arguments hold, maybe among others; None for any.
         times: How many such calls there are; None for one or more.
         exactly: Whether the arguments hold nothing else.
     """
-    every = _calls(made)
+    every = _calls(result)
     named = [call for call in every if call.name == name]
     fit = [call for call in named if not _unlike(call, arguments, exactly)]
     if (fit and times is None) or times == len(fit):
@@ -70,20 +69,20 @@ def assert_called(
     lines += [f"  {each.name}({dumps(each.arguments)}){_why(each, name, arguments, exactly)}" for each in every]
     if not every:
         lines.append("  nothing was called")
-    raise AssertionError("\n".join(lines) + _run_of(made))
+    raise AssertionError("\n".join([*lines, shown(result)]))
 
 
-def assert_not_called(made: RunResult[Any] | RecordedTools, name: str | None = None) -> None:
+def assert_not_called(result: RunResult[Any], name: str | None = None) -> None:
     """Raises AssertionError if a tool was called; without a name, if any was.
 
     Args:
-        made: A run's result, or recorded tools.
+        result: The run's.
         name: The tool's.
     """
-    wrong = [call for call in _calls(made) if name is None or call.name == name]
+    wrong = [call for call in _calls(result) if name is None or call.name == name]
     if wrong:
         listed = "\n".join(f"  {each.name}({dumps(each.arguments)})" for each in wrong)
-        raise AssertionError(f"{name or 'a tool'} was called:\n{listed}{_run_of(made)}")
+        raise AssertionError(f"{name or 'a tool'} was called:\n{listed}\n{shown(result)}")
 
 
 def shown(result: RunResult[Any]) -> str:
@@ -100,13 +99,9 @@ def shown(result: RunResult[Any]) -> str:
     return "\n".join([*lines, f"  ended: {result.stop_reason}, output {result.output!r}"])
 
 
-def _calls(made: RunResult[Any] | RecordedTools) -> list[Made]:
-    from loraloop.agent.result import RunResult
-
-    if not isinstance(made, RunResult):
-        return list(made.calls)
-    waiting: Iterable[Made] = made.calls
-    return [*(call for step in made.steps for call in step.calls), *waiting]
+def _calls(result: RunResult[Any]) -> list[Made]:
+    waiting: Iterable[Made] = result.calls
+    return [*(call for step in result.steps for call in step.calls), *waiting]
 
 
 def _unlike(call: Made, arguments: Mapping[str, Any] | None, exactly: bool) -> list[str]:
@@ -127,9 +122,3 @@ def _unlike(call: Made, arguments: Mapping[str, Any] | None, exactly: bool) -> l
 def _why(call: Made, name: str, arguments: Mapping[str, Any] | None, exactly: bool) -> str:
     wrong = _unlike(call, arguments, exactly) if call.name == name else []
     return f": {'; '.join(wrong)}" if wrong else ""
-
-
-def _run_of(made: RunResult[Any] | RecordedTools) -> str:
-    from loraloop.agent.result import RunResult
-
-    return f"\n{shown(made)}" if isinstance(made, RunResult) else ""
