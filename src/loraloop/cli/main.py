@@ -42,10 +42,9 @@ GROUPS = {
 }
 for _name, _group in GROUPS.items():
     app.add_typer(_group, name=_name)
-for _function in (demo, run, route, chat):
+for _function in (demo, run, route, chat, improve):
     app.command()(command(_function))
 app.command()(train)
-app.command()(improve)
 app.command()(doctor)
 app.command()(plan)
 

@@ -12,11 +12,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from loraloop.adapters.training.improve.journal import ImproveJournal, Lines
 from loraloop.adapters.training.improve.keep import Change, verdict
 from loraloop.improve.agents import RequestInWorld, WorldRun, ask_all, requests_of
 from loraloop.improve.measures import Measured, frozen_records, measure_records, measure_requests
+from loraloop.improve.order import ImproveOrder
 from loraloop.improve.report import ImproveReport
 from loraloop.improve.worlds import open_worlds
 from loraloop.render.training import Watch, clock
@@ -45,74 +45,6 @@ TRAINED_SHARE = 0.5
 """Share of the time that is spent on training, at least; as many rounds are made as it allows."""
 LEAST_SECONDS = 10.0
 """Least seconds of a training."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImproveOrder:
-    """What is to be improved, on what, and for how long.
-
-    Attributes:
-        base: A name of `loraloop bases`, a folder, a GGUF file or a hub id.
-        out: The folder that everything is written to.
-        worlds: Folder of worlds with slots; or None, and `traces` is given.
-        traces: Folder of traces of real runs, rated and corrected; see `loraloop trace rate`.
-        skill: The skill, which writes calls.
-        skills: Folder of skills and a router, such as `loraloop skills build` makes; the shipped ones and the user's
-            where None.
-        minutes: Minutes for everything together; loading the base is not counted.
-        requests: Requests of a round.
-        held_out: Requests, or records of traces, that are measured.
-        others: Old records of each source that are measured.
-        temperature: Sampling temperature of the runs that are learnt from.
-        data: The folder of public sets, for recipes that replay them.
-        quantize: The form that the base is served in.
-        documents: Whether the assistant has the worlds' documents.
-        register: Whether a skill that is kept becomes the user's skill of that name.
-        seed: Seed of all draws.
-    """
-
-    base: str
-    out: Path
-    worlds: Path | None = None
-    traces: Path | None = None
-    skill: str = "tools"
-    skills: Path | None = None
-    minutes: float = 60.0
-    requests: int = 60
-    held_out: int = 60
-    others: int = 40
-    temperature: float = 0.7
-    data: Path | None = None
-    quantize: str | None = None
-    documents: bool = True
-    register: bool = True
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if (self.worlds is None) == (self.traces is None):
-            raise InputError("give what is learnt from: --worlds FOLDER, or --traces FOLDER")
-        if not self.minutes > 0 or min(self.requests, self.held_out, self.others) < 1:
-            raise InputError("minutes, requests and what is measured must be positive")
-
-    def facts(self) -> dict[str, Any]:
-        """What a folder's improvement is known by; JSON data."""
-        place = self.worlds or self.traces
-        assert place is not None
-        facts = {name: getattr(self, name) for name in self.__slots__ if name not in ("out", "register")}
-        return {
-            **{k: str(v) if isinstance(v, Path) else v for k, v in facts.items()},
-            "learnt_from": fingerprint(place),
-        }
-
-
-def fingerprint(place: Path) -> str:
-    """SHA-256 of the files that are learnt from: their names and contents."""
-    digest = hashlib.sha256()
-    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
-    for path in files:
-        if "__pycache__" not in path.parts:
-            digest.update(f"{path.relative_to(place)}\n".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def improve(

@@ -21,7 +21,8 @@ from loraloop.adapters.skill.skill import Skill
 from loraloop.agent.tracing.tracer import Tracer
 from loraloop.cli.main import run_command
 from loraloop.improve import loop
-from loraloop.improve.loop import ImproveOrder, improve
+from loraloop.improve.loop import improve
+from loraloop.improve.order import ImproveOrder
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import InputError
 
@@ -38,7 +39,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def order(out: Path, **more: Any) -> ImproveOrder:
     given: dict[str, Any] = {"requests": 4, "held_out": 3, "others": 2, "minutes": 0.05, "documents": False}
-    return ImproveOrder("smollm2-135m", out, **({"worlds": WORLDS} | given | more))
+    return ImproveOrder(out=out, **({"worlds": WORLDS} | given | more))
 
 
 def lines(path: Path) -> list[str]:
