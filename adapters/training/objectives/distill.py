@@ -54,7 +54,7 @@ class BaseTeacher:
         if words[0] != words[1] or not _same_words(teacher, student):
             raise InputError(
                 f"{teacher.name} has another tokenizer than {student.name}: distil its texts instead "
-                "(a teacher at an endpoint, or a Sampler), or take a teacher of the same family"
+                "(`loraloop data teacher`), or take a teacher of the same family"
             )
         self.identity = teacher.fingerprints.weights
         self._reader = Reader(training_view(teacher))

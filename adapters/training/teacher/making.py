@@ -13,7 +13,6 @@ from loraloop.adapters.training.data.example import system_content
 from loraloop.adapters.training.data.record import SKILL_OF, Record
 from loraloop.adapters.training.scoring.metrics import scores
 from loraloop.adapters.training.scoring.score import Runs, right
-from loraloop.adapters.training.teacher.sampler import SkillSampler
 from loraloop.tool_schemas.errors import InputError
 
 PAIRS = 2
@@ -32,7 +31,7 @@ def taught(records: Sequence[Record], write: Callable[[Sequence[Sequence[Message
 
 def preferences(
     records: Sequence[Record],
-    sampler: SkillSampler,
+    write: Callable[[Sequence[Sequence[Message]], int, Callable[[], None]], list[list[str]]],
     samples: int = 4,
     runs: Runs | None = None,
     done: Callable[[], None] = lambda: None,
@@ -44,13 +43,13 @@ def preferences(
 
     Args:
         records: Records whose completions are known to be right.
-        sampler: Sampler that writes with the skill; its temperature should be above 0.
+        write: Has the skill write outputs, given the transcripts, how many of each, and `done`.
         samples: Outputs of each transcript.
         runs: How programs are run, for code with tests.
         done: Called after each transcript.
     """
     transcripts = _distinct(records)
-    written = sampler.write([record.messages for record in transcripts], samples, done)
+    written = write([record.messages for record in transcripts], samples, done)
     rows: list[Row] = []
     for record, texts in zip(transcripts, written, strict=True):
         hits = {text: is_right(record, text, runs) for text in dict.fromkeys(texts) if text.strip()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,8 +15,14 @@ from loraloop.inputs.loading import BaseName, SkillsFolder
 from loraloop.render.console import print_json
 
 if TYPE_CHECKING:
+    from loraloop.adapters.base.messages import Message
     from loraloop.adapters.training.data.checker import CheckedRecords, Finding
     from loraloop.adapters.training.data.record import Record
+
+    Transcript = Sequence[Message]
+
+TOGETHER = 8
+"""Transcripts that are completed at once; they share the base's forwards."""
 
 data_app = typer.Typer(no_args_is_help=True, help="Training data: what is wrong with it, and making more of it.")
 
@@ -101,7 +108,7 @@ def teacher(
     base: BaseName = "",
     quantize: Quantize = None,
     skill: Annotated[str, typer.Option(help="With --base: a skill of it, by name or folder.")] = "",
-    max_tokens: Annotated[int, typer.Option(help="Maximum number of tokens of one completion.")] = 256,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of tokens of one completion.")] = 256,
     contract: What = "text",
     form: Form = "auto",
     limit: Limit = None,
@@ -121,18 +128,18 @@ def teacher(
         from loraloop.adapters.training.teacher.endpoint import Endpoint
 
         kept = out.with_name(f"{out.name}.answers")
-        teacher: Any = Endpoint(
+        teacher = Endpoint(
             url, model, folder=kept, key_variable=key, options={"max_tokens": max_tokens}, per_minute=per_minute
         )
+        write: Any = teacher.write
     else:
-        teacher = _sampler(base, quantize, skill, 0.0, max_tokens)
+        several = _writer(base, quantize, skill, max_tokens)
+
+        def write(transcripts: Sequence[Transcript], done: Callable[[], None]) -> list[str]:
+            return [text for (text,) in several(transcripts, 1, done)]
+
     with counting("writing", len(records)) as done:
-
-        def write(transcripts: Sequence[Any]) -> list[str]:
-            written = teacher.write(transcripts, done=done)
-            return written if url else [text for (text,) in written]
-
-        write_rows(rows := taught(records, write), out)
+        write_rows(rows := taught(records, partial(write, done=done)), out)
     sys.stderr.write(f"{len(rows)} records written to {out}\n")
 
 
@@ -145,7 +152,7 @@ def preferences(
     quantize: Quantize = None,
     samples: Annotated[int, typer.Option(help="Number of outputs sampled for each transcript.")] = 4,
     temperature: Annotated[float, typer.Option(help="Temperature of the sampling.")] = 0.8,
-    max_tokens: Annotated[int, typer.Option(help="Maximum number of tokens of one output.")] = 256,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of tokens of one output.")] = 256,
     contract: What = "text",
     form: Form = "auto",
     limit: Limit = None,
@@ -157,9 +164,9 @@ def preferences(
     from loraloop.render.progress import counting
 
     records = _records(files, contract, form, limit)
-    sampler = _sampler(base, quantize, skill, temperature, max_tokens)
+    write = _writer(base, quantize, skill, max_tokens, temperature)
     with counting("writing", len(records)) as done:
-        write_rows(rows := made(records, sampler, samples, runs_program, done), out)
+        write_rows(rows := made(records, write, samples, runs_program, done), out)
     sys.stderr.write(f"{len(rows)} pairs written to {out}\n")
 
 
@@ -265,11 +272,26 @@ def _records(files: Sequence[Path], contract: Contract, form: str, limit: int | 
     return list(found.records)[:limit]
 
 
-def _sampler(base: str, quantize: str | None, skill: str, temperature: float, longest: int) -> Any:
+def _writer(
+    base: str, quantize: str | None, skill: str, max_tokens: int, temperature: float = 0.0
+) -> Callable[[Sequence[Transcript], int, Callable[[], None]], list[list[str]]]:
+    """A function that writes so many completions of each transcript, and says when one of them is done."""
     from loraloop.adapters.training.recipe.objective import find_skill
-    from loraloop.adapters.training.teacher.sampler import SkillSampler
+    from loraloop.agent.engine.sampler import Sampling
+    from loraloop.agent.skills.threads import run_all
+    from loraloop.evals.bench import Bench
     from loraloop.inputs.loading import open_base
 
     loaded = open_base(base, quantize)
-    found = find_skill(skill, Path.cwd(), loaded.name) if skill else None
-    return SkillSampler(loaded, found, temperature, longest)
+    bench = Bench(loaded, find_skill(skill, Path.cwd(), loaded.name) if skill else None, max_tokens)
+
+    def write(transcripts: Sequence[Transcript], samples: int, done: Callable[[], None]) -> list[list[str]]:
+        def completions(place: int) -> list[str]:
+            draws = [Sampling(temperature, seed=place * samples + number) for number in range(samples)]
+            texts = [bench.write(transcripts[place], None, sampling=draw).text for draw in draws]
+            done()
+            return texts
+
+        return run_all([partial(completions, place) for place in range(len(transcripts))], TOGETHER)
+
+    return write

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill.skill import Skill
     from loraloop.adapters.training.data.example import Example
     from loraloop.adapters.training.data.record import Record
+    from loraloop.agent.engine.sampler import Sampling
     from loraloop.tool_schemas.grammar.grammar import Term
 
 LABELS = 64
@@ -44,7 +45,7 @@ class BenchStep:
 
 
 class Bench:
-    """Lets the bare base or a skill write a step greedily. Steps after the same messages share one prefill.
+    """Lets the bare base or a skill write a step, from any thread. Steps after the same messages share one prefill.
 
     Args:
         base: The base.
@@ -93,6 +94,7 @@ class Bench:
         threshold: float | None = None,
         extra_prompt: str = "",
         ask: bool = False,
+        sampling: Sampling | None = None,
     ) -> BenchStep:
         """Writes the step that follows some messages.
 
@@ -104,8 +106,10 @@ class Bench:
                 skill's card.
             extra_prompt: Text that only this step sees, in its branch.
             ask: Whether asking for arguments is weighed, rather than the contract's openings.
+            sampling: Sampling of tokens; greedy where None.
         """
         from loraloop.adapters.base.messages import Message
+        from loraloop.agent.engine.sampler import Sampler, Sampling
         from loraloop.agent.engine.step import ASKING, Openings, StepOutput, StepRequest
         from loraloop.agent.skills.one_step import write_step
         from loraloop.tool_schemas.errors import ContextLengthError, LimitError
@@ -120,6 +124,7 @@ class Bench:
                 grammar=None if term is None else runtime.grammar(term),
                 extra_prompt=[[Message("user", extra)]] if extra else (),
                 max_tokens=self._max_tokens,
+                sampler=Sampler(sampling or Sampling()),
                 openings=Openings(*ASKING, threshold) if ask else openings,
             )
             *_, last = write_step(runtime, messages, request)

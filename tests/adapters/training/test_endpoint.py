@@ -1,4 +1,4 @@
-"""A teacher at an endpoint: a real HTTP server that fails, waits and counts; and preferences from sampled outputs."""
+"""A teacher at an endpoint: a real HTTP server that fails, waits and counts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from typing import Any
 
 import pytest
 
-from loraloop.adapters.base import Message, random_base
-from loraloop.adapters.skill.blank import blank_skill
+from loraloop.adapters.base import Message
 from loraloop.adapters.training.teacher.endpoint import Endpoint
-from loraloop.adapters.training.teacher.sampler import SkillSampler
 from loraloop.tool_schemas.errors import InputError, LimitError
 
 
@@ -119,16 +117,3 @@ def test_the_rate_is_kept(server: Server, tmp_path: Path) -> None:
     endpoint(server, tmp_path, per_minute=600).write(ASKED)
     assert time.monotonic() - began >= 0.2
     assert len(server.seen) == 3
-
-
-@pytest.mark.parametrize("wrong", [{"temperature": float("nan")}, {"temperature": float("inf")}, {"longest": 0}])
-def test_sampling_settings_are_checked(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="must be"):
-        SkillSampler(random_base(0), **wrong)
-
-
-def test_greedy_samples_are_those_of_the_base() -> None:
-    base = random_base(3)
-    alone = [SkillSampler(base, longest=5).write([[Message("user", text)]])[0][0] for text in ("a", "longer one")]
-    skilled = SkillSampler(base, blank_skill(base, "plain", "text"), longest=5)
-    assert [texts[0] for texts in skilled.write([[Message("user", "a")], [Message("user", "longer one")]])] == alone

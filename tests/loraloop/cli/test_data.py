@@ -99,18 +99,18 @@ def record(contract: str, completion: str, **parts: Any) -> Record:
 
 
 class Said:
-    """A sampler that says the same of everything."""
+    """Writes the same of everything."""
 
     def __init__(self, *texts: str) -> None:
         self.texts = texts
 
-    def write(self, transcripts: Any, samples: int = 1, done: Any = None) -> list[list[str]]:
+    def __call__(self, transcripts: Any, samples: int, done: Any) -> list[list[str]]:
         return [list(self.texts) for _ in transcripts]
 
 
 def test_pairs_keep_tools_and_passages_and_may_reject_anything(tmp_path: Path) -> None:
     called = record("calls", CALL, tools=(TOOL,), gold={"calls": json.loads(CALL)})
-    rows = preferences([called], Said(CALL, "[]", "nonsense", CALL))  # type: ignore[arg-type]
+    rows = preferences([called], Said(CALL, "[]", "nonsense", CALL))
     write_rows(rows, tmp_path / "calls.jsonl")
     pairs = read(tmp_path / "calls.jsonl", "calls")
     assert [(r.completion, r.rejected) for r in pairs] == [(CALL, "[]"), (CALL, "nonsense")]
@@ -118,7 +118,7 @@ def test_pairs_keep_tools_and_passages_and_may_reject_anything(tmp_path: Path) -
     good = '{"answerable":true,"citations":["p"],"answer":"Ada"}'
     gold = {"answerable": True, "citations": ["p"], "answers": ["Ada"]}
     cited = record("answer", good, passages=(Passage("p", "Ada did."),), gold=gold)
-    write_rows(preferences([cited], Said('{"answerable":false}')), tmp_path / "answer.jsonl")  # type: ignore[arg-type]
+    write_rows(preferences([cited], Said('{"answerable":false}')), tmp_path / "answer.jsonl")
     (pair,) = read(tmp_path / "answer.jsonl", "answer")
     assert (pair.completion, pair.rejected) == (good, '{"answerable":false}') and pair.gold["answers"] == ["Ada"]
     assert is_right(record("text", "Yes"), "Yes") and not is_right(record("text", "Yes"), "No")
