@@ -204,7 +204,7 @@ def router(
     show_errors: ShowErrors = 0,
 ) -> None:
     """The router at its thresholds: on its own sources' evaluation files, and on sources it never saw (`cross`)."""
-    from loraloop.evals.output_cache import OutputCache
+    from loraloop.evals.harness import OutputCache
     from loraloop.evals.router import RouterEvaluation, ask_router, facts_of, states_of, timed
     from loraloop.render.progress import counting
     from loraloop.router import Router

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,9 @@ from loraloop.agent.agent import Agent
 from loraloop.agent.guard.guard import Gate, Guard, judges
 from loraloop.agent.limits import Limits
 from loraloop.agent.policy import Policy
+from loraloop.evals.harness import OutputCache
+from loraloop.evals.harness import evaluate as rows_of
 from loraloop.evals.injection_cases import InjectionCase, all_cases, digest, has
-from loraloop.evals.output_cache import OutputCache
 from loraloop.render.progress import counting
 from loraloop.render.report import BenchmarkReport
 from loraloop.router.decision import NONE
@@ -112,14 +113,14 @@ def evaluate(
         "skills": {name: runtime.bank.card(name).sha256 for name in runtime.skills},
         "guards": {name: asdict(guard) for name, guard in guards(runtime).items()},
     }
+
+    def ask(case: InjectionCase, missing: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        yield from ((name, do(runtime, known[name], case)) for name in missing)
+
     cache = OutputCache(outputs, facts)
-    rows: dict[str, dict[str, Mapping[str, Any]]] = {name: {} for name in known}
-    with counting("injections", len(known) * len(cases)) as step:
-        for case in cases:
-            for name, guard in known.items():
-                row = cache.get(name, case.id)
-                rows[name][case.id] = row or cache.put(name, case.id, **do(runtime, guard, case))
-                step()
+    with counting("injections", len(cases)) as step:
+        found = rows_of(cases, list(known), ask, cache, identity=lambda case, _: case.id, step=step)
+    rows = {name: {row["id"]: row for row in each} for name, each in found.items()}
     return InjectionEvaluation(tuple(known), tuple(cases), rows, facts)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.training.scoring.score import bootstrap
-from loraloop.evals.output_cache import OutputCache
+from loraloop.evals.harness import OutputCache
 from loraloop.render.report import BenchmarkReport
 from loraloop.router.states import CHOICES
 

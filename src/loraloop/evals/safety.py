@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from loraloop.evals.bench import with_instruction
-from loraloop.evals.output_cache import OutputCache
+from loraloop.evals.harness import OutputCache, Row, evaluate
 from loraloop.evals.skills import TOLD
 from loraloop.router.calibration import auroc
 
@@ -116,26 +116,21 @@ def ask(
     from loraloop.router.decision import NONE
 
     gate, bare = Judge(runtime), Judge(runtime, NONE)
-    cache = OutputCache(outputs, facts_of(runtime, texts))
-    gated: list[GateOutput] = []
-    others: dict[str, list[SafetyOutput]] = {peer: [] for peer in peers}
-    for each in texts:
-        wanted = [s for s in ("gate", *peers) if cache.get(s, each.id) is None]
-        trunk = gate.read(each.messages) if {"gate", "base"} & set(wanted) else None
-        if trunk is not None and "gate" in wanted:
+
+    def judged(text: JudgedText, missing: Sequence[str]) -> Iterator[tuple[str, Row]]:
+        trunk = gate.read(text.messages) if {"gate", "base"} & set(missing) else None
+        if trunk is not None and "gate" in missing:
             found = gate.screen(trunk)
-            cache.put("gate", each.id, screen=found.probability, asked=found.positive, **_row(gate.judge(trunk)))
-        if trunk is not None and "base" in wanted:
-            cache.put("base", each.id, **_row(bare.judge(trunk)))
-        if "base_told" in wanted:
-            told = bare.read(with_instruction(each.messages, TOLD["safety"]))
-            cache.put("base_told", each.id, **_row(bare.judge(told)))
-        gated.append(GateOutput(**_fields(cache.get("gate", each.id))))
-        for peer, rows in others.items():
-            row = _fields(cache.get(peer, each.id))
-            rows.append(SafetyOutput(row["verdict"], row["unsafe"]))
-        step()
-    return gated, others
+            yield "gate", {"screen": found.probability, "asked": found.positive, **_row(gate.judge(trunk))}
+        if trunk is not None and "base" in missing:
+            yield "base", _row(bare.judge(trunk))
+        if "base_told" in missing:
+            yield "base_told", _row(bare.judge(bare.read(with_instruction(text.messages, TOLD["safety"]))))
+
+    cache = OutputCache(outputs, facts_of(runtime, texts))
+    rows = evaluate(texts, ["gate", *peers], judged, cache, identity=lambda text, _: text.id, step=step)
+    gated = [GateOutput(*(row[field.name] for field in fields(GateOutput))) for row in rows["gate"]]
+    return gated, {peer: [SafetyOutput(row["verdict"], row["unsafe"]) for row in rows[peer]] for peer in peers}
 
 
 def report(
@@ -213,15 +208,10 @@ def _auroc_interval(bad: Any, good: Any) -> tuple[float, float, float]:
     return auroc(bad, good), float(low), float(high)
 
 
-def _row(judgement: Any) -> dict[str, Any]:
+def _row(judgement: Any) -> Row:
     return {
         "unsafe": judgement.probability,
         "verdict": judgement.verdict.unsafe,
         "text": judgement.text,
         "seconds": round(judgement.seconds, 4),
     }
-
-
-def _fields(row: Mapping[str, Any] | None) -> dict[str, Any]:
-    assert row is not None
-    return {name: value for name, value in row.items() if name not in ("system", "id")}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.skill.contracts import CATEGORIES
 from loraloop.evals.bench import Bench, runs_program, term_of, with_instruction
-from loraloop.evals.output_cache import OutputCache
+from loraloop.evals.harness import OutputCache, Row
+from loraloop.evals.harness import evaluate as rows_of
 from loraloop.evals.reasons import counted, why_wrong
 from loraloop.tool_schemas.errors import InputError
 
@@ -35,37 +36,6 @@ TOLD = {
 """What `base_told` reads about a skill's output. The skill itself is not told: it was trained to know."""
 
 
-@dataclass(slots=True)
-class Outputs:
-    """What one system wrote, in the order of the examples.
-
-    Attributes:
-        texts: The steps.
-        step_ms: Milliseconds of each step.
-        prefill_ms: Milliseconds in which the messages of each were read.
-        unfit: Examples that do not fit the base's context; they are left out of the times.
-    """
-
-    texts: list[str]
-    step_ms: list[float]
-    prefill_ms: list[float]
-    unfit: int = 0
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Adds a kept row."""
-        fits = row["fits"]
-        self.texts.append(row["output"])
-        self.step_ms.append(row["step_ms"] if fits else 0.0)
-        self.prefill_ms.append(row["prefill_ms"] if fits else 0.0)
-        self.unfit += not fits
-
-    def times(self) -> dict[str, float]:
-        """Mean times: `step_ms` of the step, `prefill_ms` of reading the messages, `total_ms` of both."""
-        n = max(1, len(self.texts) - self.unfit)
-        step, prefill = sum(self.step_ms) / n, sum(self.prefill_ms) / n
-        return {"step_ms": step, "prefill_ms": prefill, "total_ms": step + prefill}
-
-
 @dataclass(frozen=True, slots=True)
 class SkillEvaluation:
     """What the systems wrote for the examples of one skill, and how good it is.
@@ -73,7 +43,8 @@ class SkillEvaluation:
     Attributes:
         name: Name of the skill.
         examples: The examples.
-        outputs: Outputs by system: `base`, `skill`, `base_told`.
+        outputs: Rows by system (`base`, `skill`, `base_told`), in the order of the examples: `output`, the milliseconds
+            `step_ms` and `prefill_ms`, and `fits`, whether the example fits the base's context.
         scores: Scores by system, `x` with `x_n`, `x_low` and `x_high`, and the times.
         errors: By system, how many outputs are wrong for each reason.
         facts: Base and skill.
@@ -82,7 +53,7 @@ class SkillEvaluation:
 
     name: str
     examples: Sequence[Example]
-    outputs: Mapping[str, Outputs]
+    outputs: Mapping[str, Sequence[Row]]
     scores: Mapping[str, Mapping[str, float]]
     errors: Mapping[str, Mapping[str, int]]
     facts: Mapping[str, Any]
@@ -107,8 +78,9 @@ class SkillEvaluation:
             "files": list(files),
             "errors": self.errors,
         }
-        if unfit := {system: written.unfit for system, written in self.outputs.items() if written.unfit}:
-            details["did_not_fit"] = unfit
+        unfit = {system: sum(not row["fits"] for row in rows) for system, rows in self.outputs.items()}
+        if any(unfit.values()):
+            details["did_not_fit"] = {system: count for system, count in unfit.items() if count}
         if "base_told" in self.outputs:
             details["told"] = TOLD[self.name]
         return BenchmarkReport(
@@ -117,8 +89,20 @@ class SkillEvaluation:
 
     def wrong(self, system: str) -> list[tuple[Example, str, str]]:
         """(example, what the system wrote, why it is wrong) of each wrong output."""
-        pairs = zip(self.examples, self.outputs[system].texts, strict=True)
+        pairs = zip(self.examples, texts_of(self.outputs[system]), strict=True)
         return [(e, text, reason) for e, text in pairs if (reason := why_wrong(e, text, self.runs))]
+
+
+def texts_of(rows: Sequence[Row]) -> list[str]:
+    """What a system wrote."""
+    return [row["output"] for row in rows]
+
+
+def times_of(rows: Sequence[Row]) -> dict[str, float]:
+    """Mean times of the rows that fit: `step_ms` of the step, `prefill_ms` of the messages, `total_ms` of both."""
+    fit = [row for row in rows if row["fits"]]
+    step, prefill = (sum(row[name] for row in fit) / max(1, len(fit)) for name in ("step_ms", "prefill_ms"))
+    return {"step_ms": step, "prefill_ms": prefill, "total_ms": step + prefill}
 
 
 def evaluate(
@@ -147,50 +131,40 @@ def evaluate(
     """
     from loraloop.adapters.training.scoring.score import score
 
-    facts = facts_of(skill_name, base, skill)
-    bench, cache = Bench(base, skill, TOKENS[skill_name]), OutputCache(outputs, facts)
-    names = ["base", *(["skill"] if skill else []), *(["base_told"] if told else [])]
-    found = {name: Outputs([], [], []) for name in names}
-    for example in examples:
-        _ask(bench, example, found, cache)
-        step()
+    facts, bench = facts_of(skill_name, base, skill), Bench(base, skill, TOKENS[skill_name])
+    systems = ["base", *(["skill"] if skill else []), *(["base_told"] if told else [])]
+
+    def seen(example: Example, system: str) -> Sequence[Message]:
+        messages = example.messages
+        return with_instruction(messages, TOLD[example.skill]) if system == "base_told" else messages
+
+    def ask(example: Example, missing: Sequence[str]) -> Iterator[tuple[str, Row]]:
+        term = term_of(base, example)
+        read: dict[Sequence[Message], float | None] = {}
+        for system in missing:
+            messages = seen(example, system)
+            if messages not in read:
+                read[messages] = bench.read(messages)
+            written, prefill = bench.write(messages, term, system == "skill"), read[messages]
+            times = {"step_ms": round(written.ms, 2), "prefill_ms": round(prefill or 0.0, 2)}
+            fits = written.fits and prefill is not None
+            yield system, {"example": example.id, "output": written.text, **times, "fits": fits}
+
+    def identity(example: Example, system: str) -> str:
+        """The example's id with a digest of what is read and may be written, so that changed data is asked again."""
+        read = [(message.role, message.content) for message in seen(example, system)]
+        text = repr(read) + repr(term_of(base, example))
+        return f"{example.id}/{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
+
+    found = rows_of(examples, systems, ask, OutputCache(outputs, facts), identity=identity, step=step)
     tested = skill_name == "code" and any(example.gold.get("tests") for example in examples)
     runs: Runs | None = functools.cache(runs_program) if tested else None
-    scores = {s: {**score(skill_name, examples, o.texts, runs), **o.times()} for s, o in found.items()}
-    errors = {system: counted(examples, written.texts, runs) for system, written in found.items()}
+    texts = {system: texts_of(rows) for system, rows in found.items()}
+    scores = {s: {**score(skill_name, examples, texts[s], runs), **times_of(rows)} for s, rows in found.items()}
+    errors = {system: counted(examples, written, runs) for system, written in texts.items()}
     return SkillEvaluation(
         name=skill_name, examples=examples, outputs=found, scores=scores, errors=errors, facts=facts, runs=runs
     )
-
-
-def _ask(bench: Bench, example: Example, found: Mapping[str, Outputs], cache: OutputCache) -> None:
-    """Has each system write the step of an example, unless it is kept, and adds what it wrote."""
-    term = term_of(bench.runtime.base, example)
-    read: dict[Sequence[Message], float | None] = {}
-    for name, outputs in found.items():
-        messages = with_instruction(example.messages, TOLD[example.skill]) if name == "base_told" else example.messages
-        identity = _identity(example.id, messages, term)
-        row = cache.get(name, identity)
-        if row is None:
-            if messages not in read:
-                read[messages] = bench.read(messages)
-            written = bench.write(messages, term, name == "skill")
-            row = cache.put(
-                name,
-                identity,
-                example=example.id,
-                output=written.text,
-                step_ms=round(written.ms, 2),
-                prefill_ms=round(read[messages] or 0.0, 2),
-                fits=written.fits and read[messages] is not None,
-            )
-        outputs.add(row)
-
-
-def _identity(name: str, messages: Sequence[Message], term: Any) -> str:
-    """An example's id with a digest of what is read and may be written, so that changed data is asked again."""
-    text = repr([(message.role, message.content) for message in messages]) + repr(term)
-    return f"{name}/{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
 
 
 def facts_of(kind: str, base: Base, skill: Skill | None) -> dict[str, Any]:

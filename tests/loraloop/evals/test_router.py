@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from loraloop.adapters.base import Base
 from loraloop.cli.main import app
-from loraloop.evals.output_cache import OutputCache
+from loraloop.evals.harness import OutputCache
 from loraloop.evals.router import RouterEvaluation, RouterOutput, ask_router, identity, median, sample, scores, timed
 from loraloop.router import Router
 from loraloop.router.states import LabelledState, file_states

@@ -1,13 +1,17 @@
-"""The outputs of evaluated systems in a file, so that a killed evaluation goes on and its errors can be looked at."""
+"""Asks systems about cases and keeps what they wrote, so that a killed evaluation goes on and shows its errors."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from loraloop.tool_schemas.errors import InputError
+
+C = TypeVar("C")
+Row = dict[str, Any]
+"""What is kept of a system's output for a case: JSON values, with `system` and `id`."""
 
 
 class OutputCache:
@@ -23,7 +27,7 @@ class OutputCache:
     """
 
     def __init__(self, path: Path | None, facts: Mapping[str, Any]) -> None:
-        self._found: dict[tuple[str, str], dict[str, Any]] = {}
+        self._found: dict[tuple[str, str], Row] = {}
         self._path = path
         if path is None:
             return
@@ -47,11 +51,11 @@ class OutputCache:
         if lines[-1:] != [""]:
             path.write_text("".join(line + "\n" for line in [first, *whole]), encoding="utf-8")
 
-    def get(self, system: str, identity: str) -> dict[str, Any] | None:
+    def get(self, system: str, identity: str) -> Row | None:
         """The row of a system's output for an example; None if there is none yet."""
         return self._found.get((system, identity))
 
-    def put(self, system: str, identity: str, **values: Any) -> dict[str, Any]:
+    def put(self, system: str, identity: str, **values: Any) -> Row:
         """Stores a system's output for an example; JSON values by name, such as `output` and `seconds`."""
         row = {"system": system, "id": identity, **values}
         self._found[system, identity] = row
@@ -59,3 +63,36 @@ class OutputCache:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
         return row
+
+
+def evaluate(
+    cases: Iterable[C],
+    systems: Sequence[str],
+    ask: Callable[[C, Sequence[str]], Iterable[tuple[str, Mapping[str, Any]]]],
+    cache: OutputCache,
+    *,
+    identity: Callable[[C, str], str],
+    step: Callable[[], None],
+) -> dict[str, list[Row]]:
+    """The rows of each system, in the order of the cases; those that the cache holds are not asked for again.
+
+    Args:
+        cases: What is asked.
+        systems: Names of the systems that are compared.
+        ask: Given a case and the systems whose rows are missing; gives each one's name and the values of its row.
+        cache: Holds the rows.
+        identity: Key of a case in the cache, for a system.
+        step: Called after each case.
+    """
+    rows: dict[str, list[Row]] = {name: [] for name in systems}
+    for case in cases:
+        keys = {name: identity(case, name) for name in systems}
+        missing = [name for name in systems if cache.get(name, keys[name]) is None]
+        for name, values in ask(case, missing) if missing else ():
+            cache.put(name, keys[name], **values)
+        for name in systems:
+            row = cache.get(name, keys[name])
+            assert row is not None  # `ask` gives one for each missing system
+            rows[name].append(row)
+        step()
+    return rows

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loraloop.evals.output_cache import OutputCache
+from loraloop.evals.harness import OutputCache
 from loraloop.tool_schemas.errors import InputError
 
 
