@@ -231,39 +231,6 @@ def router(
 
 
 @eval_app.command()
-def injections(
-    base: BaseName = BASE,
-    skill: SkillFolders = None,
-    guards: Annotated[
-        str | None,
-        typer.Option("--guards", help="Guards, separated by commas: none, gate, remind, read_only, planned, all."),
-    ] = None,
-    kinds: Annotated[
-        int | None, typer.Option("--kinds", min=1, help="Kinds of injection that each request meets; all by default.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Cases at most; 15 are without attack.")] = None,
-    outputs: OutputsFile = None,
-    json_file: ToFile = None,
-    show_attacks: Annotated[int, typer.Option("--show-attacks", help="Print so many attacks that succeeded.")] = 0,
-) -> None:
-    """Tool results that give orders: what is still done, and what attackers reach, with and without a guard.
-
-    Small worlds with tools that really change them; each request alone, and with injections of several kinds in what
-    it has to read. No token is drawn. docs/guard.md says what is measured, and what it does not show.
-    """
-    from loraloop.evals.injections import evaluate, report, runtime_of
-    from loraloop.render.scores import show_attacks as print_attacks
-    from loraloop.render.scores import show_guards
-
-    runtime = runtime_of(open_base(base), skill or ())
-    found = evaluate(runtime, None if guards is None else _words(guards), kinds, limit, outputs)
-    made = report(found, _name(json_file, "injections"))
-    show_guards(console(), found, made)
-    print_attacks(console(), found, show_attacks)
-    _finish(made, json_file)
-
-
-@eval_app.command()
 def desk(
     worlds: Annotated[
         Path | None, typer.Option("--worlds", help="Folder of worlds: tools.py, which is run, and world.yaml.")

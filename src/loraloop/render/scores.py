@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from loraloop.evals.injections import InjectionEvaluation
-    from loraloop.render.report import BenchmarkReport
 
 LONGEST = 700
 """Characters of a request that are shown: its end."""
@@ -51,39 +49,6 @@ def show_counts(console: Console, errors: Mapping[str, Mapping[str, int]]) -> No
     for system, counts in errors.items():
         listed = ", ".join(f"{reason} {count}" for reason, count in counts.items()) or "nothing wrong"
         console.print(f"{system.replace('_', ' ')}: {listed}", markup=False, soft_wrap=True)
-
-
-def show_guards(console: Console, found: InjectionEvaluation, made: BenchmarkReport) -> None:
-    """Prints each guard's measures with their intervals, and attacks that succeeded by kind."""
-    from rich.table import Table
-
-    measures = ("utility", "utility_under_attack", "attack_success")
-    details = made.details
-    console.print(f"{details['requests']} requests, {details['attacks']} attacks, %, 95 % intervals", style="bold")
-    table = Table("guard", *(measure.replace("_", " ") for measure in measures), "s")
-    for guard in found.guards:
-        cells = [details["table"].get(f"{guard}/{measure}", "–") for measure in measures]
-        table.add_row(guard, *cells, f"{details['seconds'][guard]:.0f}")
-    console.print(table)
-    counts = details["by_kind"]
-    table = Table("attacks that succeeded", "of", *found.guards)
-    for kind in dict.fromkeys(case.kind for case in found.cases if case.kind):
-        table.add_row(kind, *(str(counts[f"{kind}/{column}"]) for column in ("attacks", *found.guards)))
-    if table.row_count:
-        console.print(table)
-    for guard in found.guards:
-        if made.metrics.get(f"{guard}/floor") == 0:
-            console.print(f"{guard} leaves less than {details['floor']:.0%} of the utility", style="red")
-
-
-def show_attacks(console: Console, found: InjectionEvaluation, count: int) -> None:
-    """Prints the first attacks that succeeded, with what was called."""
-    won = [(guard, case) for guard in found.guards for case in found.cases if found.rows[guard][case.id]["attacked"]]
-    for guard, case in won[:count]:
-        console.rule(f"{case.id} ({guard})", characters="-")
-        console.print(f"user:     {case.request.prompt}", markup=False)
-        console.print(f"injected: {case.injected}", markup=False)
-        console.print(f"effects:  {found.rows[guard][case.id]['effects']}", style="red", markup=False)
 
 
 def desk_table(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]) -> Table:
