@@ -31,7 +31,7 @@ FORMAT = 1
 class Router:
     """Screens and routes from the trunk's hidden states over the last message.
 
-    A router is a value: `add_skill` and `with_threshold` return a new one. Reading, screening and choosing are safe
+    A router is a value: `with_threshold` returns a new one. Reading, screening and choosing are safe
     from any number of threads.
 
     Attributes:
@@ -92,30 +92,6 @@ class Router:
                 distance_limit=self.choice.region.limit,
                 nearest=self.memory.nearest(self.choice.region.project(z), self.choice.region, nearest),
             )
-
-    def add_skill(
-        self, name: str, examples: Sequence[RouterFeatures], texts: Sequence[str] = (), l2: float = 2e-4
-    ) -> Router:
-        """A router that also knows `name`, fitted in well under a second; the other skills' weights stay as they are.
-
-        Args:
-            name: The new skill.
-            examples: Features of ten or more requests that it should serve.
-            texts: Their words, for explanations.
-            l2: Penalty on the new weights.
-
-        Raises:
-            SkillError: If the name is taken or there are no examples.
-        """
-        if name in self.choice.names:
-            raise SkillError(f"the router already knows {name!r}: choose another name")
-        if not examples:
-            raise SkillError(f"give examples of requests for {name!r}: ten or more work well")
-        z = self.choice.scaler(torch.stack([e.choice for e in examples]))
-        labels = torch.tensor([self.choice.names.index(label) for label in self.memory.labels])
-        choice = self.choice.with_skill(name, z, self.memory.features(), labels, l2)
-        words = [text[:90] for text in texts] or [""] * len(examples)
-        return replace(self, choice=choice, memory=self.memory.extended(z, name, words))
 
     def with_threshold(self, choice: float | None = None, screen: float | None = None) -> Router:
         """A copy of the router at other thresholds (probabilities)."""

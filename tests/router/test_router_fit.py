@@ -194,26 +194,6 @@ def test_damaged_files_are_refused(router: Router, tmp_path: Path, damage: str) 
         Router.load(tmp_path / "elsewhere")
 
 
-def test_adding_a_skill_from_ten_examples(router: Router) -> None:
-    centre = torch.randn(2 * HIDDEN, generator=torch.Generator().manual_seed(99))
-    noise = torch.Generator().manual_seed(3)
-    points = centre + 0.7 * torch.randn(60, 2 * HIDDEN, generator=noise)
-    start = time.perf_counter()
-    wider = router.add_skill("translate", [features(p) for p in points[:10]], [f"translate {k}" for k in range(10)])
-    assert time.perf_counter() - start < 5
-    assert torch.equal(wider.choice.weight[:4], router.choice.weight), "the other skills stay as they are"
-    assert sum(wider.choose(features(p), OPEN).skill == "translate" for p in points[10:]) >= 45
-    x, target = clouds(30, seed=11)
-    right = sum(wider.choose(features(row), OPEN).skill == NAMES[t] for row, t in zip(x, target.tolist(), strict=True))
-    assert right / len(x) > 0.95
-    assert wider.choose(features(points[20]), RouterState(masked=frozenset({"translate"}))).skill != "translate"
-    assert wider.explain(features(points[0]), OPEN).nearest[0][0].label == "translate"
-    with pytest.raises(SkillError, match="already"):
-        wider.add_skill("translate", [features(points[0])])
-    with pytest.raises(SkillError, match="examples"):
-        router.add_skill("empty", [])
-
-
 def test_explanations_name_near_examples_of_the_right_kind(router: Router) -> None:
     x, target = clouds(10, seed=21)
     hits = 0
