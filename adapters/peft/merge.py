@@ -1,26 +1,21 @@
 """A skill inside a base: merged safetensors that transformers and `Base.load` read.
 
 The skill is added to the values that the given base serves, which are those that it was trained on; from a quantized
-base, that is its dequantized values. Quantizing the result again rounds once more: `measure` says what that costs.
+base, that is its dequantized values. Quantizing the result again rounds once more.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from loraloop.adapters.base.loading.folders import cache_folder
 from loraloop.adapters.methods.context import BaseContext
-from loraloop.adapters.payload.payload import Payload, PayloadAttached
+from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import MODULE_PATHS, MODULES
 from loraloop.adapters.peft.folding import folded
 from loraloop.adapters.skill import store
@@ -34,41 +29,8 @@ if TYPE_CHECKING:
     from loraloop.adapters.base.loading.config import ModelConfig
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-PROMPTS = (
-    "Write a Python function that returns the n-th Fibonacci number.",
-    "What is the weather in Paris tomorrow?",
-    "Summarize: The meeting was moved from Monday to Thursday because two people are ill.",
-)
 SHARD = 4 << 30
 """Bytes of a file of weights; a larger model is written in several."""
-
-
-@dataclass(frozen=True, slots=True)
-class MergeError:
-    """How far a merged base is from the base with the skill in a slot.
-
-    Attributes:
-        form: in which the merged base was loaded.
-        weight: ‖loaded - exact‖ / ‖exact‖ over all changed matrices.
-        update: ‖loaded - exact‖ / ‖exact - base‖: how large the rounding is beside the skill.
-        logit_mean: mean absolute difference of logits, over the tokens of a few prompts.
-        logit_max: the largest one.
-        logit_scale: standard deviation of the logits, to compare with.
-        agreement: share of positions at which both give the same next token.
-        tokens: positions that were compared.
-    """
-
-    form: str
-    weight: float
-    update: float
-    logit_mean: float
-    logit_max: float
-    logit_scale: float
-    agreement: float
-    tokens: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def merge(base: Base, skill: Skill, folder: str | Path, dtype: str = "bf16") -> Path:
@@ -229,67 +191,3 @@ def chat_template(format: ChatFormat) -> str:
     begin = f"{{% if messages and messages[0]['role'] != 'system' %}}{first}{{% endif %}}" if first else ""
     end = f"{{% if add_generation_prompt %}}{{{{ {json.dumps(format.generation)} }}}}{{% endif %}}"
     return f"{begin}{{% for m in messages %}}{branches}{{% endif %}}{{% endfor %}}{end}"
-
-
-@torch.no_grad()
-def measure(
-    base: Base,
-    payload: Payload,
-    folder: str | Path,
-    form: str,
-    prompts: Sequence[str] = PROMPTS,
-    cache_dir: str | Path | None = None,
-) -> MergeError:
-    """What a merged folder, loaded in a form, differs from the base with the payload in it, active on everything.
-
-    Args:
-        base: the base that the payload was merged into.
-        payload: what was merged.
-        folder: the merged one.
-        form: to load it in: `int4`, `int8`, `bf16`, `fp32` or `nf4`.
-        prompts: texts whose logits are compared, as a user's messages.
-        cache_dir: where the converted base is kept; by default it is not kept.
-    """
-    from loraloop.adapters.base import Base as Loaded
-    from loraloop.adapters.base import Row
-    from loraloop.adapters.base.decoder.training_view import training_view
-
-    with nullcontext(cache_dir) if cache_dir else _passing_cache() as cache:
-        made = Loaded.load(str(folder), quantize=form, device=base.device, cache_dir=cache)
-    served, other, off, size, moved = BaseContext(base), BaseContext(made), 0.0, 0.0, 0.0
-    for exact in folded(payload, served):
-        loaded, before = other.weight(exact.layer, exact.module), served.weight(exact.layer, exact.module)
-        off += float((loaded.cpu() - exact.weight).square().sum(dtype=torch.float64))
-        size += float(exact.weight.square().sum(dtype=torch.float64))
-        moved += float((exact.weight - before.cpu()).square().sum(dtype=torch.float64))
-    mine, its = training_view(base), training_view(made)  # one arithmetic for both: only the values differ
-    attached = PayloadAttached(payload, base.dtype)
-    differences, wanted, same = [], [], []
-    for prompt in prompts:
-        ids = [*base.chat.message("user", prompt), *base.chat.generation_prompt]
-        here = mine.logits(mine.forward([Row(ids, mine.new_cache(), 1)], attached).hidden).cpu()
-        there = its.logits(its.forward([Row(ids, its.new_cache())]).hidden).cpu()
-        differences.append((here - there).abs().flatten())
-        wanted.append(here.flatten())
-        same.append(here.argmax(-1) == there.argmax(-1))
-    found, scale, agree = torch.cat(differences), torch.cat(wanted).std(), torch.cat(same).float()
-    return MergeError(
-        form=form,
-        weight=math.sqrt(off / size),
-        update=math.sqrt(off / moved) if moved else math.inf,
-        logit_mean=float(found.mean()),
-        logit_max=float(found.max()),
-        logit_scale=float(scale),
-        agreement=float(agree.mean()),
-        tokens=len(agree),
-    )
-
-
-@contextmanager
-def _passing_cache() -> Iterator[Path]:
-    """A cache folder for one load, with the C library that is there already."""
-    with tempfile.TemporaryDirectory() as folder:
-        built = cache_folder() / "native"
-        if built.is_dir():
-            (Path(folder) / "native").symlink_to(built)
-        yield Path(folder)

@@ -124,47 +124,24 @@ def merge(
     base: BaseName = "smollm2-135m",
     quantize: Quantize = None,
     dtype: Dtype = "bf16",
-    measure: Annotated[
-        bool,
-        typer.Option(
-            "--measure/--no-measure", help="Load the merged base and report how far it is from the base with the skill."
-        ),
-    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Write a base with a skill in it: safetensors that transformers and --base read.
 
-    The skill is added to the values that the base serves in its form. The report says what is lost to the dtype of the
-    file and, where the form is a quantized one, to quantizing again.
+    The skill is added to the values that the base serves in its form.
     """
-    from loraloop.adapters.peft.merge import measure as measured
     from loraloop.adapters.peft.merge import merge as write
 
     _check_new(out)
     loaded, skill = _opened(name, base, quantize, as_json)
     write(loaded, skill, out, dtype)
     notes = _mode_notes(skill)
-    errors = []
-    if measure:
-        forms = list(dict.fromkeys(["fp32" if dtype == "fp32" else "bf16", loaded.form]))
-        payload = skill.payload(loaded.config)
-        errors = [measured(loaded, payload, out, form).to_dict() for form in forms]
     if as_json:
-        print_json({"folder": str(out), "base": loaded.name, "form": loaded.form, "notes": notes, "errors": errors})
+        print_json({"folder": str(out), "base": loaded.name, "form": loaded.form, "notes": notes})
         return
-    lines = [f"wrote {out}: {loaded.name} ({loaded.form}) with {skill.card.name}, {dtype}", *notes]
-    for error in errors:
-        lines.append(
-            f"loaded as {error['form']}: weights {error['weight']:.2%} off ({error['update']:.0%} of what the skill "
-            f"changed), logits {error['logit_mean']:.3f} on average and {error['logit_max']:.2f} at most (their "
-            f"standard deviation is {error['logit_scale']:.2f}), the same next token at {error['agreement']:.1%} of "
-            f"{error['tokens']} positions"
-        )
-        if error["update"] > 0.5:
-            lines.append(
-                f"{error['form']} rounds away much of the skill: keep it in a slot, or load the merged base wider"
-            )
-    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.write(
+        "\n".join([f"wrote {out}: {loaded.name} ({loaded.form}) with {skill.card.name}, {dtype}", *notes]) + "\n"
+    )
 
 
 @skills_app.command()

@@ -81,22 +81,14 @@ def test_merge(run: Run, place: Path, tmp_path: Path) -> None:
         "skills", "merge", str(place / "lora"), *given, "--out", str(tmp_path / "merged"), "--dtype", "fp32"
     )
     assert code == 0, err
-    assert "wrote" in out and "loaded as fp32: weights 0.00% off" in out and "the same next token at 100.0%" in out
+    assert "wrote" in out and (tmp_path / "merged" / "model.safetensors").is_file()
     code, out, _ = run("skills", "merge", str(place / "branch"), *given, "--out", str(tmp_path / "two"), "--json")
     told = json.loads(out)
-    assert [error["form"] for error in told["errors"]] == ["bf16", "fp32"] and "every token" in told["notes"][0]
+    assert told["form"] == "fp32" and "every token" in told["notes"][0]
     code, out, err = run("skills", "merge", str(place / "lora"), *given, "--out", str(tmp_path / "two"))
     assert code == 2 and "exists: name a new folder" in err and out == ""
     code, out, err = run("skills", "merge", str(place / "prefix"), *given, "--out", str(tmp_path / "three"))
     assert code == 2 and "cannot be merged into a base" in err and not (tmp_path / "three").exists()
-    assert run("skills", "merge", str(place / "lora"), *given, "--out", str(tmp_path / "four"), "--no-measure")[0] == 0
-
-
-def test_merge_says_when_a_form_rounds_the_skill_away(run: Run, place: Path, tmp_path: Path) -> None:
-    given = ("--base", str(place / "tiny"), "--quantize", "nf4", "--out", str(tmp_path / "merged"))
-    code, out, err = run("skills", "merge", str(place / "branch"), *given)
-    assert code == 0 and "another quantization" in err
-    assert "loaded as bf16" in out and "loaded as nf4" in out and "nf4 rounds away much of the skill" in out
 
 
 def exported(run: Run, place: Path, out: Path, *words: str | Path) -> dict[str, Any]:
