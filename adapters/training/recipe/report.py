@@ -16,6 +16,8 @@ SYSTEMS = {
     "skill": "skill, same grammar",
     "skill_free": "skill, no grammar",
 }
+FEW = 60
+"""Points of a curve up to which each is marked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,12 @@ class RecipeReport:
             parts += ["## Before and after", self.table()]
         if self.routing:
             parts += ["## Routing", routing_table(self.routing)]
-        parts += ["## Training", *(f"![{Path(name).stem}]({name})" for name in plots if name.endswith(".svg"))]
-        parts.append(_pairs(self.training))
+        parts += ["## Training", *(f"![{Path(name).stem}]({name})" for name in plots)]
+        parts.append(pairs_table(self.training))
         parts += ["## Data", _sources(self.data)]
         if self.evaluation.get("samples"):
             parts += ["## Samples", _samples(self.evaluation["samples"])]
-        parts += ["## Facts", _pairs(self.facts)]
+        parts += ["## Facts", pairs_table(self.facts)]
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def table(self) -> str:
@@ -145,45 +147,60 @@ def routing_table(found: Mapping[str, float]) -> str:
 
 
 def plot(log: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:
-    """Draws loss, validation loss and learning rate over the steps, as SVG and PNG.
+    """Draws loss, validation loss and learning rate over the steps.
 
     Returns:
         The files' names; none where matplotlib is not installed or nothing was logged.
     """
+    curves = {
+        label: [(row["step"], row[name]) for row in log if name in row]
+        for label, name in (("training", "loss"), ("validation", "valid_loss"), ("learning rate", "lr"))
+    }
+    rates = {"learning rate": curves.pop("learning rate")}
+    drawn = {
+        "loss.svg": draw(folder / "loss.svg", "loss a completion token", "step", curves, far_apart=True),
+        "learning_rate.svg": draw(folder / "learning_rate.svg", "learning rate", "step", rates),
+    }
+    return [name for name, done in drawn.items() if done]
+
+
+def draw(
+    path: Path, title: str, over: str, curves: Mapping[str, Sequence[tuple[float, float]]], *, far_apart: bool = False
+) -> bool:
+    """Draws curves as SVG.
+
+    Args:
+        path: The file that is written.
+        title: What the values are.
+        over: What they are drawn over.
+        curves: Points by label.
+        far_apart: Whether values of very different size are drawn on a logarithmic scale.
+
+    Returns:
+        Whether they were drawn: matplotlib is installed, and there is a point.
+    """
+    lines = {label: points for label, points in curves.items() if points}
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
     except ImportError:
-        return []
-    steps = [(r["step"], r["loss"]) for r in log if "loss" in r]
-    valid = [(r["step"], r["valid_loss"]) for r in log if "valid_loss" in r]
-    rates = [(r["step"], r["lr"]) for r in log if "lr" in r]
-    made: list[str] = []
-    for name, title, lines in (
-        ("loss", "loss a completion token", [("training", steps), ("validation", valid)]),
-        ("learning_rate", "learning rate", [("learning rate", rates)]),
-    ):
-        if not any(points for _, points in lines):
-            continue
-        figure = Figure(figsize=(7, 3.2), layout="constrained")
-        axes = figure.subplots()
-        for label, points in lines:
-            if points:
-                x, y = zip(*points, strict=True)
-                axes.plot(x, y, marker="o" if label == "validation" else None, markersize=3.5, lw=1.2, label=label)
-        values = [y for _, points in lines for _, y in points]
-        if name == "loss" and 0 < min(values) < max(values) / 20:
-            axes.set_yscale("log")
-        axes.set_xlabel("step")
-        axes.set_title(title, fontsize=10)
-        axes.spines[["top", "right"]].set_visible(False)
-        if len(lines) > 1:
-            axes.legend(frameon=False)
-        FigureCanvasSVG(figure).print_svg(str(folder / f"{name}.svg"), metadata={"Date": None})  # type: ignore[no-untyped-call]
-        FigureCanvasAgg(figure).print_png(str(folder / f"{name}.png"))  # type: ignore[no-untyped-call]
-        made += [f"{name}.svg", f"{name}.png"]
-    return made
+        return False
+    if not lines:
+        return False
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for label, points in lines.items():
+        marker = "o" if len(points) <= FEW else None
+        axes.plot(*zip(*points, strict=True), marker=marker, markersize=3.5, lw=1.2, label=label)
+    values = [y for points in lines.values() for _, y in points]
+    if far_apart and 0 < min(values) < max(values) / 20:
+        axes.set_yscale("log")
+    axes.set_xlabel(over)
+    axes.set_title(title, fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})  # type: ignore[no-untyped-call]
+    return True
 
 
 def interval(found: Mapping[str, float], name: str) -> str:
@@ -194,7 +211,8 @@ def interval(found: Mapping[str, float], name: str) -> str:
     return f"{100 * found[name]:.1f} ({low:.0f}–{high:.0f})"
 
 
-def _pairs(facts: Mapping[str, Any]) -> str:
+def pairs_table(facts: Mapping[str, Any]) -> str:
+    """Named values as a table of Markdown."""
     rows = ["| | |", "| --- | --- |"]
     for name, value in facts.items():
         text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else str(value)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.atomic_write import write_text
+from loraloop.adapters.training.recipe.report import draw, pairs_table
 from loraloop.adapters.training.scoring.score import rate
 
 
@@ -63,18 +64,18 @@ class ImproveReport:
 
     def write(self) -> Path:
         """Writes `report.json`, `report.md` and, where matplotlib is installed, `rounds.svg`; returns the folder."""
-        drawn = _plot(self.curves(), self.folder / "rounds.svg")
+        drawn = draw(self.folder / "rounds.svg", "percent right", "round", self.curves())
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, default=str) + "\n"
         write_text(self.folder / "report.json", text)
         write_text(self.folder / "report.md", self.markdown(drawn))
         return self.folder
 
-    def curves(self) -> dict[str, list[float]]:
-        """The share of right cases before the first round and after each, by what was measured."""
+    def curves(self) -> dict[str, list[tuple[float, float]]]:
+        """Percent of right cases before the first round (0) and after each, by what was measured."""
         found = {"held out": [self.before, *(_share(done["measured"]["held_out"]) for done in self.rounds)]}
         for name, cases in self.began["others"].items():
             found[name] = [_share(cases), *(_share(done["measured"]["others"][name]) for done in self.rounds)]
-        return found
+        return {name: [(number, 100 * share) for number, share in enumerate(shares)] for name, shares in found.items()}
 
     def markdown(self, drawn: bool = False) -> str:
         """The report as a page."""
@@ -96,7 +97,7 @@ class ImproveReport:
             parts.append("![rounds](rounds.svg)")
         if kinds := self.kinds():
             parts += ["## By kind", kinds]
-        parts += ["## Rounds", "\n".join(self._lines()), "## Facts", _facts(self.facts)]
+        parts += ["## Rounds", "\n".join(self._lines()), "## Facts", pairs_table(self.facts)]
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def table(self) -> str:
@@ -162,31 +163,3 @@ def _share(cases: Mapping[str, bool]) -> float:
 def _interval(right: int, n: int) -> str:
     share, low, high = rate([True] * right + [False] * (n - right))
     return f"{100 * share:.1f} ({100 * low:.0f}–{100 * high:.0f})"
-
-
-def _facts(facts: Mapping[str, Any]) -> str:
-    rows = ["| | |", "| --- | --- |"]
-    for name, value in facts.items():
-        text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else str(value)
-        rows.append(f"| {name} | {' '.join(text.split()).replace('|', chr(92) + '|')} |")
-    return "\n".join(rows)
-
-
-def _plot(curves: Mapping[str, Sequence[float]], path: Path) -> bool:
-    """Draws the curves; whether they could be drawn."""
-    try:
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
-    axes = figure.subplots()
-    for name, shares in curves.items():
-        axes.plot(range(len(shares)), [100 * share for share in shares], marker="o", markersize=3.5, lw=1.2, label=name)
-    axes.set_xlabel("round")
-    axes.set_title("percent right", fontsize=10)
-    axes.set_xticks(range(max(len(shares) for shares in curves.values())))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})  # type: ignore[no-untyped-call]
-    return True

@@ -86,7 +86,7 @@ def test_a_recipe_becomes_a_registered_skill_with_a_report(tmp_path: Path) -> No
     assert told["evaluation"]["n"] == 4 and told["training"]["steps"] == 6
     page = (report.folder / "report.md").read_text()
     assert "base, same grammar" in page and "CC-BY-SA-4.0" in page and str(tmp_path) not in page
-    assert {"loss.svg", "loss.png"} <= {path.name for path in report.folder.iterdir()}
+    assert {"loss.svg", "learning_rate.svg"} <= {path.name for path in report.folder.iterdir()}
 
 
 class Killed(Watch):
