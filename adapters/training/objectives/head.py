@@ -35,7 +35,7 @@ def divergence(decoder: Decoder, states: Tensor, teacher: Decoder, taught: Tenso
     The teacher's vocabulary may be padded differently: what both have is compared.
     """
     scales = (temperature * decoder.config.scales.logits, temperature * teacher.config.scales.logits)
-    return apply(_Divergence, states, taught, _head(decoder), _head(teacher), scales, temperature**2)
+    return temperature**2 * apply(_Divergence, states, taught, (_head(decoder), _head(teacher)), scales)
 
 
 def _head(decoder: Decoder) -> Dense:
@@ -131,10 +131,9 @@ class _LogProbs(torch.autograd.Function):
 class _Divergence(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, taught: Tensor, weight: Dense, teacher: Dense, scales: tuple[float, float],
-        factor: float,
-    ) -> Tensor:  # fmt: skip
-        own, others = weight.values, teacher.values
+        ctx: Any, states: Tensor, taught: Tensor, heads: tuple[Dense, Dense], scales: tuple[float, float]
+    ) -> Tensor:
+        own, others = (head.values for head in heads)
         both = min(len(own), len(others))
         total = torch.zeros((), device=states.device)
         grads = torch.empty_like(states) if ctx.needs_input_grad[0] else None
@@ -147,9 +146,9 @@ class _Divergence(torch.autograd.Function):
             if grads is not None:
                 head.back(student.sub_(target), grads[here])
         if grads is not None:
-            ctx.save_for_backward(grads * (factor / scales[0]))
-        return total * factor
+            ctx.save_for_backward(grads if scales[0] == 1.0 else grads / scales[0])
+        return total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return ctx.saved_tensors[0] * grad, None, None, None, None, None
+        return ctx.saved_tensors[0] * grad, None, None, None
