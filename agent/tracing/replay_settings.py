@@ -39,7 +39,7 @@ def policy_of(trace: Trace) -> Policy:
     values.pop("needs_approval", None)
     skills = tuple(values.pop("skills", ()))
     forbid = frozenset(values.pop("forbid", ()))
-    thresholds = made(Thresholds, values.pop("thresholds", {}))
+    thresholds = made(Thresholds, {k: v for k, v in values.pop("thresholds", {}).items() if k != "mix"})  # of 0.2
     by = {"caller", "policy"} if trace.settings.policy.get("decide") else {"caller"}
     decided = {step.index: step.skill for step in trace.steps if step.decided_by in by}
 

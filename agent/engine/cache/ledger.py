@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loraloop.kernels.reference import Choice
 from loraloop.tool_schemas.errors import LoraloopError
 
 ACTIVATIONS = ("branch", "full")
@@ -32,7 +31,7 @@ class Author:
 
     weights: str
     skill: str = ""
-    slot: Choice = 0
+    slot: int = 0
     activation: str = "branch"
     adapter: str = ""
 

@@ -53,6 +53,13 @@ def test_a_run_of_the_same_is_the_same_and_runs_no_tool() -> None:
     assert not replay(trace, agent) and ran == []
 
 
+def test_a_trace_of_0_2_names_a_threshold_that_is_gone() -> None:
+    trace, agent = traced(policy=Policy(max_calls=1))
+    thresholds = {**trace.settings.policy["thresholds"], "mix": None}
+    settings = replace(trace.settings, policy={**trace.settings.policy, "thresholds": thresholds})
+    assert replay(replace(trace, settings=settings), agent.runtime).trace is not None
+
+
 def test_what_differs_is_said_step_by_step() -> None:
     trace, agent = traced()
     runtime = ScriptedRuntime(calls(weather={"city": "Rome"}), calls(), "I do not know.")
