@@ -19,7 +19,6 @@ from loraloop.agent import Agent, Limits, Runtime
 from loraloop.agent.engine import Author, FullCaches, Ledger, LedgerError, Trunk
 from loraloop.agent.engine.cache.sequence import CachedSequence
 from loraloop.agent.engine.scheduler import Scheduler
-from loraloop.kernels.reference import Choice
 
 TOLERANCE = {"atol": 2e-4, "rtol": 1e-4}
 
@@ -36,9 +35,6 @@ def author(base: Base, bank: Bank, name: str) -> Author:
     weights = base.fingerprints.weights
     if name == "none":
         return Author(weights)
-    if name == "both":
-        slot: Choice = ((bank.slot("one"), 0.6), (bank.slot("two"), 0.4))
-        return Author(weights, "both", slot, "full", "0.6 one + 0.4 two")
     return Author(weights, name, bank.slot(name), bank.card(name).activation, name)
 
 
@@ -53,7 +49,7 @@ def recomputed(base: Base, bank: Bank, who: Author, context: list[int], branch: 
     return base.logits(base.forward([Row(branch, cache, who.slot)], attached=bank.attached).hidden[-1:])[0]
 
 
-SKILLS = st.sampled_from(["one", "two", "both", "branch", "none"])
+SKILLS = st.sampled_from(["one", "two", "branch", "none"])
 THEN = st.sampled_from(["keep", "drop", "cut", "fork"])
 
 
@@ -75,7 +71,7 @@ def test_reused_contexts_equal_recomputed_ones_in_any_order(
         context = list(trunk.ids)
         branch = trunk.branch(who)
         torch.testing.assert_close(branch.feed(ids), recomputed(small, bank, who, context, ids), **TOLERANCE)
-        assert (branch.recomputed == 0) or name in ("one", "two", "both")
+        assert (branch.recomputed == 0) or name in ("one", "two")
         branch.close(ids if then != "drop" else ())
         assert full.held.tokens <= limit
         if then == "keep":
@@ -118,7 +114,7 @@ def test_the_least_recently_used_context_goes_first(small: Base, bank: Bank) -> 
         branch.close()
         return branch.recomputed
 
-    assert [cost("one"), cost("two"), cost("one"), cost("both")] == [100, 100, 0, 100]
+    assert [cost("one"), cost("two"), cost("one")] == [100, 100, 0]
     assert full.held.tokens == 200 and full.held.count == 2 and full.held.bytes > 0
     assert [cost("one"), cost("two")] == [0, 100], "two was used least recently"
     branch = trunk.branch(author(small, bank, "one"))
@@ -161,8 +157,6 @@ def test_a_context_is_found_by_its_author_alone(small: Base, bank: Bank) -> None
         Author(weights, "one", 1, "full", "other tensors"),
         Author(weights, "one", 1, "branch", "one"),
         author(small, bank, "two"),
-        author(small, bank, "both"),
-        Author(weights, "both", ((1, 0.5), (2, 0.4)), "full", "0.5 one + 0.4 two"),
     ]
     for stranger in strangers:
         assert full.take(stranger, ids) is None
