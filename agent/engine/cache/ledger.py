@@ -25,8 +25,7 @@ class Author:
     """Who computes a span: the base's weights, and the skill on top of them.
 
     `skill` and `slot` are empty and 0 for the bare base. `adapter` identifies the skill's weights, so that a slot
-    that was loaded again with others is another author. A blend of skills is an author of its own: its `adapter` names
-    the weights of every member and how much of it there is.
+    that was loaded again with others is another author.
     """
 
     weights: str

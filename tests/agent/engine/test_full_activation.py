@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +110,15 @@ def test_the_least_recently_used_context_goes_first(small: Base, bank: Bank) -> 
     trunk = Trunk(small, (), bank.attached, full=full)
     trunk.extend(tokens(random.Random(2), 100))
 
+    authors = {name: author(small, bank, name) for name in ("one", "two")}
+    authors["third"] = replace(authors["one"], adapter="other tensors")
+
     def cost(name: str) -> int:
-        branch = trunk.branch(author(small, bank, name))
+        branch = trunk.branch(authors[name])
         branch.close()
         return branch.recomputed
 
-    assert [cost("one"), cost("two"), cost("one")] == [100, 100, 0]
+    assert [cost("one"), cost("two"), cost("one"), cost("third")] == [100, 100, 0, 100]
     assert full.held.tokens == 200 and full.held.count == 2 and full.held.bytes > 0
     assert [cost("one"), cost("two")] == [0, 100], "two was used least recently"
     branch = trunk.branch(author(small, bank, "one"))
