@@ -24,7 +24,7 @@ from loraloop.agent.limits import Limits, check_kind, check_list
 from loraloop.agent.loop.iterate import RunSteps, RunStream, RunText
 from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, check_policy
 from loraloop.agent.loop.run import Run
-from loraloop.agent.loop.transcript import as_passages, as_tools, request, system_content, without_system
+from loraloop.agent.messages import as_passages, as_tools, request, system_content, without_system
 from loraloop.agent.output_type import OutputType
 from loraloop.agent.policy import Policy
 from loraloop.agent.result import RunResult, T

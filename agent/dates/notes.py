@@ -14,7 +14,7 @@ from datetime import date, datetime
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
 from loraloop.agent.dates.resolve import date_note, resolve_dates, stated_today
-from loraloop.agent.loop.transcript import is_date_note, words_of
+from loraloop.agent.messages import is_date_note, words_of
 from loraloop.tool_schemas.errors import InputError
 
 _ISO = re.compile(r"(?<![\w-])\d{4}-\d\d-\d\d(?![\d-])")

@@ -12,7 +12,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.agent.guard.gates import UNDECIDED, screen_says
 from loraloop.agent.guard.guard import Gate, judges
 from loraloop.agent.guard.judge import Judge
-from loraloop.agent.loop.transcript import user_message
+from loraloop.agent.messages import user_message
 from loraloop.agent.step import GateRecord
 from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tools.observation import observation

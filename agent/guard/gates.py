@@ -17,7 +17,7 @@ from loraloop.agent.events import Event, Gated, Screened, TokenGenerated
 from loraloop.agent.guard.guard import Gate, Guard, Place, judges
 from loraloop.agent.guard.judge import Judge
 from loraloop.agent.loop.outcome import Outcome
-from loraloop.agent.loop.transcript import words_of
+from loraloop.agent.messages import words_of
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.step import Decision, GateRecord, RouteRecord
 from loraloop.router.decision import NONE, ScreenResult

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.engine.step import Openings, StepRequest, run_step, transcript
 from loraloop.agent.engine.transcript import Transcript
-from loraloop.agent.loop.transcript import words_of
+from loraloop.agent.messages import words_of
 from loraloop.agent.runtime import Runtime
 from loraloop.tool_schemas.errors import LoraloopError
 from loraloop.tool_schemas.grammar.grammar import Choice

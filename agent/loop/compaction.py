@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from loraloop.adapters.base.chat import Chat
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.engine.transcript import Transcript
-from loraloop.agent.loop.transcript import LEFT_OUT, is_date_note
+from loraloop.agent.messages import LEFT_OUT, is_date_note
 from loraloop.agent.step import Compaction
 from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tools.observation import shorten_result

@@ -16,7 +16,7 @@ from loraloop.agent.limits import check_list
 from loraloop.agent.retrieval.chunking import OVERLAP, SIZE, check_sizes, cut
 from loraloop.agent.retrieval.documents import Document, cleaned, one_line, read_path
 from loraloop.agent.retrieval.meaning import DEPTH, Embedder, Meaning, fused
-from loraloop.agent.sqlite_file import SqliteFile, create, is_ours
+from loraloop.agent.sessions.sqlite_file import SqliteFile, create, is_ours
 from loraloop.tool_schemas.errors import InputError
 
 Given = Document | Mapping[str, Any] | str | os.PathLike[str]

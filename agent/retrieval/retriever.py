@@ -9,7 +9,7 @@ from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from loraloop.adapters.skill.contracts import Passage, user_content
-from loraloop.agent.loop.transcript import as_passages, user_message
+from loraloop.agent.messages import as_passages, user_message
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:

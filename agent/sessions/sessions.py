@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from loraloop.adapters.base.loading.folders import data_folder
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.loop.transcript import is_date_note
+from loraloop.agent.messages import is_date_note
 from loraloop.agent.result import RunResult
 from loraloop.agent.sessions.journal import OnUnfinished, SessionJournal
 from loraloop.agent.sessions.rows import (

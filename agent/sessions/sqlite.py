@@ -11,8 +11,8 @@ from pathlib import Path
 from loraloop.agent.sessions import file_lock
 from loraloop.agent.sessions.file_lock import FileLease
 from loraloop.agent.sessions.schema import VERSION, changes
+from loraloop.agent.sessions.sqlite_file import SqliteFile, create, is_ours
 from loraloop.agent.sessions.store import INTERRUPTED, Runner
-from loraloop.agent.sqlite_file import SqliteFile, create, is_ours
 from loraloop.tool_schemas.errors import SessionBusyError, SessionError
 
 _MARK = 0x4C4F4F53  # PRAGMA application_id

@@ -14,7 +14,7 @@ from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.step import StepOutput, StepRequest
 from loraloop.agent.limits import check_list, check_number, check_probability
-from loraloop.agent.loop.transcript import request, system_content
+from loraloop.agent.messages import request, system_content
 from loraloop.agent.skills.one_step import write_step
 from loraloop.agent.skills.results import SkillResult
 from loraloop.agent.skills.schemas import PARAMETERS, RETURNS

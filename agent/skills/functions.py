@@ -16,7 +16,7 @@ from loraloop.adapters.skill.contracts import (
     verdict_schema,
 )
 from loraloop.agent.engine.step import StepOutput
-from loraloop.agent.loop.transcript import as_passages, as_tools
+from loraloop.agent.messages import as_passages, as_tools
 from loraloop.agent.output_type import OutputType
 from loraloop.agent.skills.function import SkillCall, SkillFunction, StepOptions
 from loraloop.agent.skills.results import AnswerResult, CallsResult, CodeResult, TextResult, VerdictResult

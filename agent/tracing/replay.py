@@ -13,7 +13,7 @@ from loraloop.agent.hooks import as_hooks
 from loraloop.agent.limits import Limits
 from loraloop.agent.loop.job import Job
 from loraloop.agent.loop.run import Run
-from loraloop.agent.loop.transcript import as_tools, without_system
+from loraloop.agent.messages import as_tools, without_system
 from loraloop.agent.tools.calls import PYTHON, call_key
 from loraloop.agent.tools.python_tool import python_tool
 from loraloop.agent.tracing.diff import Differences, diff

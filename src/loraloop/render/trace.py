@@ -26,7 +26,7 @@ def trace_tree(trace: Trace, full: bool = False) -> Tree:
         trace: The run.
         full: Texts in full, the messages and passages it began with, and what else happened.
     """
-    from loraloop.agent.loop.transcript import is_date_note
+    from loraloop.agent.messages import is_date_note
 
     base, end = trace.runtime.base, trace.end
     how = end.stop_reason if end else "no end"

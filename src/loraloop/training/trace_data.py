@@ -311,7 +311,7 @@ def shown(context: Sequence[Message], tools: Sequence[Any]) -> dict[str, Any]:
 
     Where a note stands before the user's first message, the instructions are there even if they are empty.
     """
-    from loraloop.agent.loop.transcript import is_date_note
+    from loraloop.agent.messages import is_date_note
 
     turns = [{"role": message.role, "content": message.content} for message in context]
     begun = bool(context) and context[0].role == "system" and not is_date_note(context[0])

@@ -18,7 +18,7 @@ from loraloop.adapters.base.origin import Origin
 from loraloop.agent import Agent, Limits, Runtime, Tracer
 from loraloop.agent.dates.notes import with_date_notes
 from loraloop.agent.loop.compaction import Compactor
-from loraloop.agent.loop.transcript import is_date_note
+from loraloop.agent.messages import is_date_note
 from loraloop.agent.sessions.sessions import Sessions
 from loraloop.integrations.reply import Replying, ReplyRequest
 from loraloop.testing import ScriptedRuntime, calls

@@ -14,7 +14,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.grounding.grounding import Sources, UngroundedValue, sources_of, ungrounded, ungrounded_error
-from loraloop.agent.loop.transcript import user_message
+from loraloop.agent.messages import user_message
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool
 

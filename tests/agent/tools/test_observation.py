@@ -180,7 +180,7 @@ def test_a_tool_is_not_run_where_its_result_has_no_room(make_runtime: MakeRuntim
 
 
 def make_request(tool: Tool) -> Any:
-    from loraloop.agent.loop.transcript import request, system_content
+    from loraloop.agent.messages import request, system_content
 
     return request("go", (), (), system_content("", [tool]))
 

@@ -21,7 +21,7 @@ def slow(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    from loraloop.agent.loop.transcript import as_tools
+    from loraloop.agent.messages import as_tools
 
     runtime = ScriptedRuntime(
         calls(weather={"city": "Oslo"}), "It is sunny.", calls(slow={"seconds": 60}), "Hello again."

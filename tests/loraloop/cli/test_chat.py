@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from loraloop.agent.loop.transcript import as_tools
+from loraloop.agent.messages import as_tools
 from loraloop.cli.chat.command import converse
 from loraloop.cli.chat.conversation import Conversation, read_messages
 from loraloop.cli.chat.slash_commands import COMMANDS
@@ -80,7 +80,7 @@ def test_what_is_not_written_for_people_is_not_streamed(said: Said) -> None:
 
 
 def read_passage() -> tuple[Any, ...]:
-    from loraloop.agent.loop.transcript import as_passages
+    from loraloop.agent.messages import as_passages
 
     return as_passages(["Ada wrote it."])
 

@@ -101,7 +101,7 @@ class Conversation:
                 break
             decisions = self._approve(result.pending, {tool.name: tool for tool in self.tools})
             stream = agent.resume_stream(result.pending, decisions)
-        from loraloop.agent.loop.transcript import without_system
+        from loraloop.agent.messages import without_system
 
         kept = without_system(result.messages)
         if kept and kept[-1].role != "user":
@@ -184,7 +184,7 @@ def read_messages(file: str | Path) -> tuple[str, tuple[Message, ...]]:
         InputError: It cannot be read, or holds something else; the message names the place.
     """
     from loraloop.adapters.base import Message
-    from loraloop.agent.loop.transcript import without_system
+    from loraloop.agent.messages import without_system
 
     wanted = 'give a JSON list of {"role", "content"}, or {"messages": […]} around it'
     try:

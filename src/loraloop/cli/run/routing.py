@@ -39,7 +39,7 @@ def first_route(
         ContextLengthError: The request does not fit the context.
     """
     from loraloop.agent.engine.timer import Clock
-    from loraloop.agent.loop.transcript import request, system_content
+    from loraloop.agent.messages import request, system_content
     from loraloop.agent.step import plain
     from loraloop.router.decision import RouterState
 

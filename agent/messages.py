@@ -1,4 +1,4 @@
-"""From what a caller gives to messages."""
+"""The messages of a run: made of what a caller gives, and the words in them."""
 
 from __future__ import annotations
 
