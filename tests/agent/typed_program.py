@@ -219,7 +219,7 @@ def of_steps(agent: Agent[Order]) -> None:
         assert_type(steps, RunSteps[Order])
         for pending in steps:
             assert_type(pending, Pending)
-            pending.use({"code": 0.7, "tools": 0.3})
+            pending.use("code")
             pending.mask_tools("add")
             pending.tell("Be short.")
             assert_type((pending.skill, pending.probability, pending.messages), tuple[str, float, tuple[Message, ...]])

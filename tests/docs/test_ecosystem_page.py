@@ -18,11 +18,10 @@ TEXT = PAGE.read_text(encoding="utf-8")
 
 
 def test_the_page_runs(run_page: Callable[[Path], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(run_page(PAGE)) == 3
+    assert len(run_page(PAGE)) == 2
     shown = capsys.readouterr().out
     for said in ("True 4", "'get_weather', {'city': 'Paris'}", " country="):
         assert said in shown
-    assert re.search(r"^\[\('(get_time|final_answer)', ", shown, re.MULTILINE), "whichever it is, it is a valid call"
 
 
 def test_contracts_options_and_settings_are_the_codes() -> None:

@@ -9,4 +9,4 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "testing.md"
 
 
 def test_the_page_runs(run_page: Callable[[Path], list[str]]) -> None:
-    assert len(run_page(PAGE)) == 5
+    assert len(run_page(PAGE)) == 4
