@@ -122,8 +122,8 @@ class Agent(Generic[T, D]):
             state (`Today is Wednesday, 18 March 2026.`); the system's clock is never read unasked.
         dates: Whether a note before the user's message says what its calendar words mean (`tomorrow`, `next Friday`);
             there is one only where the current date is known.
-        fallback: A larger model behind an OpenAI-compatible server, which writes a step where the router abstains or a
-            check has failed twice; the transcript of such a step is sent to it.
+        fallback: A larger model behind an OpenAI-compatible server, which writes a step where the router abstains, the
+            records do not bear out an answer, or another check has failed twice; it is sent the step's transcript.
 
     Raises:
         SchemaError: if a tool or the output type is unusable.

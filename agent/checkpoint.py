@@ -75,14 +75,14 @@ class Retry:
         text: What it wrote, where that was invalid.
         error: What is wrong with that.
         left: How often it may be tried after this time; 0 at the last.
-        about: What the error is about: the form of the text, values of calls, or an answer.
+        about: What the error is about: values of calls, or the form of the text or something else.
     """
 
     decision: Decision
     text: str = ""
     error: str = ""
     left: int = 0
-    about: Literal["form", "values", "answer"] = "form"
+    about: Literal["form", "values"] = "form"
 
 
 @dataclass(slots=True)

@@ -182,7 +182,7 @@ class Ungrounded(Event):
 
 @dataclass(frozen=True, slots=True)
 class AnswerFlawed(Event):
-    """The records do not bear out an answer: it is written `again`, or what the records say is the answer."""
+    """The records do not bear out an answer: they are the answer, or the fallback writes it `again`."""
 
     step: int
     flaws: tuple[AnswerFlaw, ...]

@@ -127,8 +127,8 @@ class Policy:
             the latter alone; `off`: none. A step with another value is written once more, then the user is asked.
         answers: `checked`: the answer of a run with calls, or of a step from passages, may name no number, date, time
             or identifier that stands in no record, and where there is a verdict skill it may not contradict the
-            records; else it is written once more, and then what happened is the answer (docs/grounding.md). It is
-            streamed when it has been checked. `free`: whatever the model writes.
+            records; else what happened is the answer (docs/grounding.md). It is streamed when it has been checked.
+            `free`: whatever the model writes.
         ask: The deprecated name of `needs_approval`.
     """
 

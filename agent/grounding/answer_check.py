@@ -1,11 +1,10 @@
 """The check of a run's last answer against its records. Functions of plain values, without side effects.
 
-An answer check is a function of the answer's text, the run's calls and the conversation, and returns the flaws that it
-finds (`AnswerCheck`). This one looks at values: numbers, dates, times, identifiers and addresses of an answer have to
-stand in the conversation, in a result, in the arguments of a call or in a passage, in any usual format, or be computed
-from numbers there: a sum, a difference or a product of two, the same in another unit or rounded, the sum or the mean of
-a column, how many items a list has, the time between two dates or times of day. Code, citations, the numbers of a list,
-and number words are not looked at. What a sentence claims is for the verdict skill (`agent/guard/answer_judge.py`).
+Numbers, dates, times, identifiers and addresses of an answer have to stand in the conversation, in a result, in the
+arguments of a call or in a passage, in any usual format, or be computed from numbers there: a sum, a difference or a
+product of two, the same in another unit or rounded, the sum or the mean of a column, how many items a list has, the
+time between two dates or times of day. Code, citations, the numbers of a list, and number words are not looked at. What
+a sentence claims is for the verdict skill (`agent/guard/answer_judge.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 from itertools import combinations
-from typing import Any, TypeAlias
+from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
@@ -24,10 +23,9 @@ from loraloop.agent.grounding.grounding import FACTORS, MOST_PAIRS, leaf_lines, 
 from loraloop.agent.grounding.value_kinds import NUMERALS, Kind, kind_of
 from loraloop.agent.step import AnswerFlaw
 from loraloop.agent.tools.calls import CallRecord
-from loraloop.agent.tools.receipts import receipts_of, short_receipts
+from loraloop.agent.tools.receipts import receipts_of
 from loraloop.tool_schemas.jsontext import dumps
 
-AnswerCheck: TypeAlias = Callable[[str, Sequence[CallRecord], Sequence[Message]], tuple[AnswerFlaw, ...]]
 _LEFT_OUT = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`|\[[^\]\n]{1,40}\]|^\s*(?:[-*]\s*)?\d{1,3}[.)]\s", re.DOTALL | re.MULTILINE
 )
@@ -150,17 +148,10 @@ def columns_of(result: Any) -> Iterator[list[Decimal]]:
             yield from named.values()
 
 
-def correction(flaws: Sequence[AnswerFlaw], records: Sequence[CallRecord]) -> str:
-    """The error about a flawed answer that the model sees, with the receipts beside it."""
-    named = " and ".join(f'"{flaw.text}"' for flaw in flaws[:4])
-    happened = short_receipts(receipts_of(records))
-    return f"Nothing that was said or found has {named}.{f' What happened: {happened}' if happened else ''}"
-
-
 def answer_from_records(
     records: Sequence[CallRecord], passages: Sequence[Passage] = (), citations: Sequence[str] = ()
 ) -> str:
-    """The answer that replaces one that is still flawed: the receipts, and the passages that it cites."""
+    """The answer that replaces a flawed one: the receipts, and the passages that it cites."""
     lines = [receipt.text for receipt in receipts_of(records)]
     lines += [f"{each.title or each.id}: {each.text}" for each in passages if each.id in citations]
     return "\n".join(lines)

@@ -47,7 +47,7 @@ class Job:
         stops: Strings that end free text.
         gates: What the guard decided about its documents.
         dates: Whether notes say what the user's calendar words mean.
-        fallback: Writes steps on which the router abstains or a check has failed twice; None for no step.
+        fallback: Writes a step where the router abstains, an answer is flawed or another check has failed twice.
     """
 
     prompt: str

@@ -18,9 +18,10 @@
 | code | code | the text | the run ends |
 | code | nothing that parses was found | nothing | route again, this contract masked |
 | text | anything | the text | the run ends |
-| text, answer | a value of no record | nothing | the step again, told which; then the records are the answer |
+| text, answer | what the records do not bear out | the receipts | as after a true answer |
 | text | not a value of the output type | nothing | the step again, told what is wrong; else the run ends |
-| any | fails a check twice, with a fallback | nothing | the step again, by the fallback |
+| text, answer | the same, with a fallback | nothing | the step again, by the fallback |
+| any | fails another check twice, with a fallback | nothing | the step again, by the fallback |
 
 A step that met a limit is never acted on: a call or a program that was cut short may mean something else.
 """
@@ -102,7 +103,7 @@ class Outcome:
         value: The value of an answer's text under the run's output type.
         ungrounded: Argument values that nobody gave.
         flaws: What is wrong with an answer.
-        records: The answer that the records give: it stands in the place of a flawed one, or would if the run ended.
+        records: The answer that the records give in the place of a flawed one.
     """
 
     name: str
@@ -213,24 +214,20 @@ def _ungrounded(text: str, values: tuple[UngroundedValue, ...], facts: Facts) ->
     return replace(dropped, name="ungrounded", ungrounded=values)
 
 
-def flawed(outcome: Outcome, flaws: tuple[AnswerFlaw, ...], error: str, records: str, again: bool) -> Outcome:
-    """An answer that the records do not bear out: it is written again, or what the records say is the answer.
+def flawed(outcome: Outcome, flaws: tuple[AnswerFlaw, ...], records: str) -> Outcome:
+    """An answer that the records do not bear out: what they say is the answer.
 
     Args:
         outcome: The outcome of the answer as it was written.
         flaws: What is wrong with it.
-        error: What is wrong with it in words, which the model sees where it writes the answer again.
         records: What the records say.
-        again: Whether it may be written again.
     """
-    dropped = Outcome("flawed", keep=False, error=error, flaws=flaws, records=records)
-    if again:
-        return replace(dropped, again=True)
-    return replace(dropped, stop=outcome.stop, output=records, citations=outcome.citations, mask=outcome.mask)
+    error = clip("; ".join(map(str, flaws)))
+    return replace(outcome, name="flawed", keep=False, output=records, error=error, flaws=flaws, records=records)
 
 
 def handed_over(outcome: Outcome) -> Outcome:
-    """A text that has failed a check for the second time, where the fallback writes the step next."""
+    """A text that has failed a check, where the fallback writes the step next."""
     return replace(outcome, again=True, stop=None, output="", mask=False, ask=())
 
 

@@ -201,9 +201,9 @@ def by_loop(skill: str, route: Route) -> Decision:
 def is_handed_over(decision: Decision, steps: Sequence[Step]) -> bool:
     """Whether a step is the fallback's, if there is one.
 
-    It is where the router abstains and nobody else chose the skill, and where a step is written again for the second
-    time. What the fallback began it ends: its invalid text it writes again itself, and where nothing of its step stayed
-    (no call, say), the next step on the same message is its too.
+    It is where the router abstains and nobody else chose the skill, where an answer was flawed, and where a step is
+    written again for the second time. What the fallback began it ends: its invalid text it writes again itself, and
+    where nothing of its step stayed (no call, say), the next step on the same message is its too.
 
     Args:
         decision: What was decided about the step.
@@ -215,7 +215,7 @@ def is_handed_over(decision: Decision, steps: Sequence[Step]) -> bool:
     if last is not None and last.written_by and (not last.kept or decision.by == "retry"):
         return True
     if decision.by == "repair":
-        return last is not None and last.decided_by == "repair"
+        return last is not None and (last.outcome == "flawed" or last.decided_by == "repair")
     return decision.by in ("router", "loop") and decision.route.abstained
 
 

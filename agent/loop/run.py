@@ -13,11 +13,10 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import partial
 from threading import Event as Flag
 from time import monotonic, perf_counter
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
@@ -52,7 +51,7 @@ from loraloop.agent.events import (
     ToolsLimited,
     Ungrounded,
 )
-from loraloop.agent.grounding.answer_check import AnswerCheck, answer_from_records, correction, value_flaws
+from loraloop.agent.grounding.answer_check import answer_from_records, value_flaws
 from loraloop.agent.grounding.values import ValueCheck
 from loraloop.agent.guard.answer_judge import contradiction, records_in
 from loraloop.agent.guard.gates import Gates
@@ -291,8 +290,9 @@ class Run:
             yield own
 
     def _hands_over(self, plan: StepPlan, outcome: Outcome) -> bool:
-        """Whether a text has failed a check for the second time, so that the fallback writes the step next."""
-        if plan.judging or self.state.next.repair is None or outcome.again or outcome.name not in FAILED:
+        """Whether the fallback writes the step next: an answer is flawed, or another check has failed twice."""
+        final = bool(outcome.flaws and self._job.policy.repairs) or self.state.next.repair is not None
+        if plan.judging or not final or outcome.again or outcome.name not in FAILED:
             return False
         left = plan.index + 1 < self._job.limits.max_steps
         return left and self._fallback is not None and not is_handed_over(plan.decision, self.steps)
@@ -454,9 +454,9 @@ class Run:
         if not outcome.output or not self._is_checked(plan, contract) or (contract == "text" and not records):
             return outcome
         values = self._values
-        checks: tuple[AnswerCheck, ...] = (partial(value_flaws, instructions=values.instructions),)
-        flaws = tuple(flaw for check in checks for flaw in check(outcome.output, records, values.messages))
-        return self._flawed(plan, outcome, flaws, records)
+        flaws = value_flaws(outcome.output, records, values.messages, values.instructions)
+        known = answer_from_records(records, self._job.passages, outcome.citations) if flaws else ""
+        return flawed(outcome, flaws, known) if known else outcome
 
     def _judge_answer(self, plan: StepPlan, contract: str, outcome: Outcome, before: int, clock: Clock) -> Outcome:
         """The outcome, unless the verdict skill says that the answer contradicts the records.
@@ -485,21 +485,7 @@ class Run:
         if probability is None:
             return outcome
         self._trunk.cut(before)
-        flaw = AnswerFlaw(CONTRADICTION, outcome.output, probability)
-        return flawed(outcome, (flaw,), str(flaw), known, again=False)
-
-    def _flawed(
-        self, plan: StepPlan, outcome: Outcome, flaws: tuple[AnswerFlaw, ...], records: Sequence[CallRecord]
-    ) -> Outcome:
-        """The outcome of an answer with these flaws, if it has any and the records say something."""
-        known = answer_from_records(records, self._job.passages, outcome.citations) if flaws else ""
-        if not known:
-            return outcome
-        repair = self.state.next.repair
-        left = self._job.policy.repairs if repair is None else repair.left
-        again = left > 0 and outcome.stop in (None, "answer") and (repair is None or repair.about != "answer")
-        again = again and plan.index + 1 < self._job.limits.max_steps
-        return flawed(outcome, flaws, correction(flaws, records), known, again)
+        return flawed(outcome, (AnswerFlaw(CONTRADICTION, outcome.output, probability),), known)
 
     def _runs_programs(self, plan: StepPlan) -> bool:
         """Whether a step's programs are run."""
@@ -519,8 +505,7 @@ class Run:
         if not outcome.again:
             return None
         left = max(0, self._repairs(plan, contract, text) - 1)
-        about: Literal["form", "values", "answer"] = "values" if outcome.ungrounded else "form"
-        return Retry(plan.decision, text, outcome.error, left, "answer" if outcome.flaws else about)
+        return Retry(plan.decision, text, outcome.error, left, "values" if outcome.ungrounded else "form")
 
     @property
     def _values(self) -> ValueCheck:
@@ -601,7 +586,7 @@ class Run:
         self.state.stop = outcome.stop
         if not outcome.again:
             self._conclude(outcome, draft.contract, acted=bool(records))
-        elif outcome.records:  # should the run meet a limit before the answer is written again
+        elif outcome.records:  # should the run meet a limit before the fallback has written the answer
             self.state.ending = Ending(outcome.records)
         if step.decided_by != "screen":
             next.retry = Retry(step.decision) if any(record.retry for record in records) else None

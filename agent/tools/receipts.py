@@ -19,7 +19,6 @@ _BEGINS: dict[Status, str] = {
     "failed": "Not done, because it failed",
     "unknown": "It is not known whether this was done",
 }
-_PLAIN = re.compile(r"[\w .,:/+°%€$£'@-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +68,6 @@ def status_of(record: CallRecord) -> Status:
     if record.error is not None:
         return "unknown" if record.at_least_once or (record.by_runtime and record.ms > 0) else "failed"
     return "empty" if _is_empty(record.result) else "done"
-
-
-def short_receipts(receipts: Iterable[Receipt]) -> str:
-    """Statuses, tools and plain arguments, for the prompt of a model: no text of a tool's result or error."""
-    lines = []
-    for receipt in receipts:
-        plain = {name: value for name, value in receipt.arguments.items() if _PLAIN.fullmatch(str(value))}
-        arguments = f" ({in_words(plain)})" if plain else ""
-        lines.append(f"{_BEGINS[receipt.status]}: {_words(receipt.tool)}{arguments}.")
-    return " ".join(lines)
 
 
 def in_words(value: Any, depth: int = DEPTH) -> str:

@@ -353,7 +353,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/grounding/grounding.py", "return kind == \"identifier\" and self.identifier(value)", "return True"),
         (f"{AGENT}/loop/outcome.py", "if values := facts.ungrounded(calls):", "if values := ():"),
     ],
-    "agent/grounding/test_answer_check.py::test_then_the_receipts_are_the_answer": [
+    "agent/grounding/test_answer_check.py::test_the_receipts_stand_in_the_place_of_a_flawed_answer": [
         (f"{AGENT}/loop/run.py", "if not outcome.output or not self._is_checked(plan, contract) or (", "if True or ("),
     ],
     # --- src/loraloop ------------------------------------------------------------------------------------------------
@@ -587,15 +587,17 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/grounding/answer_check.py", "        return value in place.times or any(", "        return True or any("),
         (f"{AGENT}/grounding/answer_check.py", "    if value in (0, 1) or", "    if True or"),
     ],
-    "agent/grounding/test_answer_check.py::test_a_flawed_answer_is_written_again_with_the_receipts_beside_it": [
-        (f"{AGENT}/grounding/answer_check.py", "happened = short_receipts(receipts_of(records))", 'happened = ""'),
-        (f"{AGENT}/loop/outcome.py", "return replace(dropped, again=True)", "return replace(dropped, stop=outcome.stop, output=records)"),
+    "agent/loop/test_fallback.py::test_an_answer_that_the_records_do_not_bear_out": [
+        (f"{AGENT}/loop/run.py", "bool(outcome.flaws and self._job.policy.repairs) or", ""),
+        (f"{AGENT}/loop/route.py", 'last.outcome == "flawed" or', ""),
+    ],
+    "agent/loop/test_fallback.py::test_a_run_that_ends_before_the_fallback_has_written_has_the_receipts": [
+        (f"{AGENT}/loop/run.py", "self.state.ending = Ending(outcome.records)", "pass"),
     ],
     "agent/grounding/test_answer_check.py::test_receipts_say_what_came_of_each_call": [
         (f"{AGENT}/tools/receipts.py", 'if record.approval == "denied":', "if False:"),
         (f"{AGENT}/tools/receipts.py", "return \"unknown\" if record.at_least_once or (", "return \"unknown\" if False and ("),
         (f"{AGENT}/tools/receipts.py", 'return "empty" if _is_empty(record.result) else "done"', 'return "done"'),
-        (f"{AGENT}/tools/receipts.py", "if _PLAIN.fullmatch(str(value))", "if True"),
     ],
     "agent/grounding/test_answer_check.py::test_a_receipt_of_deeply_nested_data_is_bounded": [
         (f"{AGENT}/tools/receipts.py", "if isinstance(value, Mapping | list | tuple) and not depth:", "if False:"),

@@ -29,7 +29,7 @@ log = logging.getLogger("loraloop")
 
 
 class Fallback:
-    """A larger model that writes a step where the router abstains or a check has failed twice; see `Agent`.
+    """A larger model that writes a step where the router abstains, an answer is flawed or a check has failed twice.
 
     A step that it writes sends the whole transcript, with the descriptions of the tools, to its server. Thread-safe;
     agents may share one.

@@ -161,7 +161,7 @@ class AgentOptions:
         typer.Option(
             "--fallback",
             metavar="URL",
-            help="API of a larger model, which writes a step where the router abstains or a check fails twice.",
+            help="API of a larger model, which writes a step where the router abstains or checks fail.",
         ),
     ] = ""
     fallback_model: Annotated[

@@ -45,7 +45,7 @@ def _tell(event: Any) -> None:
             shown = f"\nnobody gave {', '.join(map(str, values))}{'; it is asked for' if ask else ''}\n"
             sys.stdout.write(harmless(shown))
         case events.AnswerFlawed(flaws=flaws, again=again):
-            then = "is written again" if again else "is what the records say"
+            then = "is written again by the fallback" if again else "is what the records say"
             shown = f"\n{', '.join(map(str, flaws))}; the answer {then}\n"
             sys.stdout.write(harmless(shown))
         case events.ToolCallFinished(call=call):

@@ -58,8 +58,8 @@ def test_the_skill_reads_the_records_and_then_the_answer_in_its_branch() -> None
     assert "denied by the user" in judged.messages[-1].content
 
 
-def test_after_a_value_of_no_record_a_contradiction_is_not_written_a_third_time() -> None:
-    runtime, made = agent(ORDER, calls(), "I ordered 71 pads.", ORDERED, CONTRADICTS)
+def test_an_answer_with_a_value_of_no_record_is_not_judged_any_more() -> None:
+    runtime, made = agent(ORDER, calls(), "I ordered 71 pads.")
     result = made.run_sync("Order pads for Bonn.")
     runtime.assert_finished()
     assert result.output == RECEIPT

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraloop import Agent, Fallback, Limits, Policy, RunResult, Runtime, Tracer
-from loraloop.adapters.skill.contracts import Verdict
+from loraloop.adapters.skill.contracts import Verdict, agreement_text
 from loraloop.agent import Guard, Tokens, auto_approve, events
 from loraloop.agent.engine.remote import fallback as module
 from loraloop.agent.guard.guard import Gate
@@ -20,6 +20,7 @@ from loraloop.agent.loop.route import is_handed_over
 from loraloop.agent.step import Decision, RouteRecord, Step
 from loraloop.router.decision import NONE, Route, RouterState
 from loraloop.testing import ScriptedRouter, ScriptedRuntime, calls, text
+from loraloop.testing.runtime import SKILLS
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 from loraloop.tool_schemas.http.client import Retries
 
@@ -158,16 +159,51 @@ def test_a_value_that_nobody_gave_twice(peer: Any, extend: Callable[[str], str],
     assert "Nobody gave" in peer.bodies[0]["messages"][-1]["content"], "it sees what was wrong"
 
 
+@pytest.mark.parametrize("kind", ["value", "contradiction"])
 @pytest.mark.parametrize(("written", "output"), [("By 17 days.", "By 17 days."), ("By 433 days.", None)])
-def test_an_answer_that_no_record_bears_out_twice(
-    peer: Any, extend: Callable[[str], str], written: str, output: str | None
+def test_an_answer_that_the_records_do_not_bear_out(
+    peer: Any, extend: Callable[[str], str], written: str, output: str | None, kind: str
 ) -> None:
     peer.answers += [written]
-    runtime = scripted(calls(extend={"order_id": "B-7"}), "By 431 days.", "By 432 days.", routes="tools")
-    result = Agent(runtime, [extend], fallback=Fallback(peer.url)).run_sync("Extend B-7.")
-    assert [step.outcome for step in result.steps][:3] == ["calls", "flawed", "flawed"]
-    assert result.steps[3].written_by == "model" and len(result.steps) == 4
+    judged = [text(agreement_text(contradicts), "verdict") for contradicts in (True, False)]
+    flawed = ["By 431 days."] if kind == "value" else ["Not extended.", judged[0]]
+    skills = SKILLS if kind == "value" else {**SKILLS, "verdict": "agreement"}
+    passed = judged[1:] if kind == "contradiction" and output else []
+    runtime = scripted(calls(extend={"order_id": "B-7"}), *flawed, *passed, routes="tools", skills=skills)
+    stream = Agent(runtime, [extend], fallback=Fallback(peer.url)).stream("Extend B-7.")
+    told = [(event.again, len(event.flaws)) for event in stream if isinstance(event, events.AnswerFlawed)]
+    result = stream.result
+    runtime.assert_finished()
+    assert [outcome for _, outcome, _ in writers(result)] == ["calls", "flawed", "text" if output else "flawed"]
+    assert [by for _, _, by in writers(result)] == ["", "", "model"]
+    assert told == [(True, 1), *([] if output else [(False, 1)])]
+    assert "431" not in str(result.messages) and "Not extended" not in str(result.messages)
     assert result.output == (output or result.receipts[0].text), "the receipts have the last word"
+
+
+@pytest.mark.parametrize("why", ["repairs", "steps", "lost"])
+def test_without_a_fallback_that_may_write_the_receipts_are_the_answer(
+    peer: Any, extend: Callable[[str], str], why: str
+) -> None:
+    options: dict[str, Any] = {"repairs": {"policy": Policy(repairs=0)}, "steps": {"limits": Limits(max_steps=2)}}
+    runtime = scripted(calls(extend={"order_id": "B-7"}), "By 431 days.", "By 432 days.", routes="tools")
+    peer.answers += [401]
+    result = Agent(runtime, [extend], fallback=Fallback(peer.url), **options.get(why, {})).run_sync("Extend B-7.")
+    assert result.output == result.receipts[0].text and result.stop_reason == "answer"
+    assert len(peer.bodies) == (why == "lost") and all(not step.written_by for step in result.steps)
+
+
+def test_a_run_that_ends_before_the_fallback_has_written_has_the_receipts(
+    peer: Any, extend: Callable[[str], str]
+) -> None:
+    runtime = scripted(calls(extend={"order_id": "B-7"}), "By 431 days.", routes="tools")
+    agent = Agent(runtime, [extend], fallback=Fallback(peer.url))
+    stream = agent.stream("Extend B-7.")
+    for event in stream:
+        if isinstance(event, events.AnswerFlawed):
+            stream.cancel()
+    result = stream.result
+    assert (result.stop_reason, result.output, peer.bodies) == ("cancelled", result.receipts[0].text, [])
 
 
 def test_a_form_that_failed_twice(peer: Any) -> None:

@@ -54,10 +54,12 @@ def test_the_text_comes_while_it_is_written() -> None:
 
 
 def test_an_answer_that_is_checked_comes_when_it_has_passed() -> None:
-    runtime = ScriptedRuntime(LOOK, "It has 99 pages.", "It is the first letter.")
-    stream = Agent(runtime, [look]).stream_text("What is a?")
-    assert list(stream) == ["It is the first letter."] == [stream.result.output]
-    assert [step.outcome for step in stream.result.steps] == ["calls", "flawed", "text"]
+    runtime = ScriptedRuntime(LOOK, "It is the first letter.", LOOK, "It has 99 pages.")
+    agent = Agent(runtime, [look])
+    for outcome in ("text", "flawed"):
+        stream = agent.stream_text("What is a?")
+        assert list(stream) == [stream.result.output]
+        assert [step.outcome for step in stream.result.steps] == ["calls", outcome]
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,7 @@ export class RunView {
     const wrong = (flaws || [])
       .map(({ kind, text }) => (kind === "contradiction" ? `“${text}” contradicts the records` : `no record has “${text}”`))
       .join("; ");
-    const words = `${again ? "The answer was written again" : "What the records say is the answer"}: ${wrong}.`;
+    const words = `${again ? "A larger model is asked for the answer" : "What the records say is the answer"}: ${wrong}.`;
     this.said = "";
     this.answer.hidden = true;
     this.after.append(make("p", "", "checked", icon("checked"), make("span", words)));
