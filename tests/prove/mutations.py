@@ -204,7 +204,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     # --- agent: fallback ---------------------------------------------------------------------------------------------
     "agent/loop/test_fallback.py::test_steps_that_are_not_handed_over": [
         (f"{AGENT}/loop/run.py", "is not None and is_handed_over(plan.decision, self.steps):", "is not None:"),
-        (f"{AGENT}/loop/route.py", 'return last is not None and last.decided_by == "repair"', "return True"),
+        (f"{AGENT}/loop/route.py", 'last.outcome == "flawed" or last.decided_by == "repair")', "True)"),
     ],
     "agent/loop/test_fallback.py::test_a_call_of_the_fallback_passes_every_check": [
         (f"{AGENT}/loop/run.py", "ungrounded=self._values.refused,", "ungrounded=lambda calls: (),"),
