@@ -9,7 +9,7 @@ from typing import Any
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.checkpoint import NextStep
 from loraloop.agent.loop.job import Job
-from loraloop.agent.loop.prompts import closing_fact
+from loraloop.agent.loop.prompts import closing_fact, results_in_words
 from loraloop.agent.policy import Forbid, StepFacts
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.step import Decision, RouteRecord, Step
@@ -23,7 +23,7 @@ class StepView:
 
     Attributes:
         features: The router's input.
-        message: The last message of the transcript.
+        messages: The transcript.
         steps: The run's steps so far.
         required: Whether the caller requires a call now.
         callable: Whether the step has tools that it may call.
@@ -31,7 +31,7 @@ class StepView:
     """
 
     features: Any
-    message: Message
+    messages: Sequence[Message]
     steps: Sequence[Step]
     required: bool
     callable: bool
@@ -83,7 +83,11 @@ class SkillChooser:
         return None if shut or self._job.output.term is not None else name
 
     def _closing(self, view: StepView) -> bool:
-        return closing_fact([view.message], (), view.steps, self._job.passages) is not None
+        """Whether a skill closes the run. Results that the base is told in words it gives right, so these it says."""
+        fact, prompting = closing_fact(view.messages, (), view.steps, self._job.passages), self._job.prompting
+        if fact == "" and (prompting or self._runtime.base.prompting).name_results:
+            return not results_in_words(view.messages)
+        return fact is not None
 
     def _caller_first(self, view: StepView, state: RouterState, route: Route) -> Decision | None:
         """Asks a skill for calls before anybody answers; None where no such skill is to be asked.
@@ -96,7 +100,7 @@ class SkillChooser:
         answer, and then the skill for calls is asked.
         """
         runtime, known = self._runtime, getattr(self._runtime.router, "skills", None)
-        withheld = state.after == "dropped" and view.message.role == "tool"
+        withheld = state.after == "dropped" and view.messages[-1].role == "tool"
         if withheld and route.skill not in runtime.with_contract("text"):
             return by_loop(NONE, route)
         open_to_it = state.tools and (route.skill == NONE or state.after == "tool")
@@ -123,7 +127,7 @@ class SkillChooser:
         facts = StepFacts(
             index=len(view.steps),
             prompt=self._job.prompt,
-            message=view.message,
+            message=view.messages[-1],
             after=state.after,
             route=route,
             masked=shut,

@@ -361,7 +361,7 @@ class Run:
                 features = self._runtime.router.features(self._trunk.features(), before)
                 view = StepView(
                     features,
-                    before[-1],
+                    before,
                     self.steps,
                     required=plan.form.required,
                     callable=bool(plan.form.tools),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from loraloop.adapters.base.prompting import SMALL
 from loraloop.adapters.skill.blank import blank_skill
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.contracts import Passage
@@ -70,6 +71,15 @@ def test_it_says_what_came_of_results() -> None:
     result: RunResult[Any] = Agent(runtime, [PARK]).run_sync("Park in A7.")
     assert [step.outcome for step in result.steps] == ["calls", "no_call", "text"]
     assert last(runtime, result) == ("closer", "loop", "")
+
+
+@pytest.mark.parametrize(("found", "speaker"), [("parked in A7", "none"), (["a", "b"], "closer"), ("", "closer")])
+def test_results_that_a_small_base_is_told_in_words_it_says_itself(found: Any, speaker: str) -> None:
+    runtime = closing(CALL, calls(), text("It is parked in A7.", speaker))
+    runtime.base.prompting = SMALL
+    result: RunResult[Any] = Agent(runtime, [replace(PARK, function=lambda zone: found)]).run_sync("Park in A7.")
+    skill, _, extra_prompt = last(runtime, result)
+    assert skill == speaker and ("The result is parked in A7." in extra_prompt) == (speaker == "none")
 
 
 def test_it_says_that_a_tool_failed() -> None:

@@ -22,7 +22,7 @@ from loraloop.tool_schemas.errors import InputError, LimitError, LoraloopError, 
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool
 
-NAMES = ("code", "retrieval", "safety", "tools")
+NAMES = ("answer", "code", "retrieval", "safety", "tools")
 
 
 def add(a: int, b: int) -> int:
