@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import importlib
 import importlib.util
 import json
 import os
@@ -13,19 +14,25 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import kubernetes_validate
 import pytest
 import typer
 import yaml
 
+from loraloop import replicas
 from loraloop.cli.main import app
+from loraloop.tool_schemas.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
 CONTAINER = ROOT / "examples" / "deploy" / "Containerfile"
 MANIFEST = ROOT / "examples" / "many_machines" / "kubernetes.yaml"
+RAY_MANIFEST = ROOT / "examples" / "many_machines" / "rayservice.yaml"
 UNIT = ROOT / "examples" / "deploy" / "loraloop.service"
+
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 
 
 def check_command(words: list[str]) -> None:
@@ -42,10 +49,9 @@ def test_the_containers_command_and_extras_exist() -> None:
     kinds = {line.partition(" ")[0] for line in lines if line and not line.startswith("#")}
     assert kinds <= {"FROM", "RUN", "COPY", "ARG", "USER", "ENV", "EXPOSE", "VOLUME", "HEALTHCHECK", "CMD"}
     check_command(json.loads(lines[-1].removeprefix("CMD ")))
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     for file in (CONTAINER.read_text(encoding="utf-8"), PAGE):
-        named = re.findall(r"(?:loraloop|/src)\[([\w,-]+)\]", file)
-        assert named and {name for each in named for name in each.split(",")} <= extras.keys()
+        named = re.findall(r"(?:loraloop\[|EXTRAS=)([\w,-]+)", file)
+        assert named and {name for each in named for name in each.split(",")} <= EXTRAS.keys()
 
 
 HADOLINT = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -84,6 +90,36 @@ def test_the_manifest_is_valid_and_its_command_exists() -> None:
     probes = [container[name]["httpGet"] for name in container if name.endswith("Probe")]
     asked = [header for probe in probes for header in probe["httpHeaders"]]
     assert asked == [{"name": "Host", "value": "localhost"}] * 3, "the server refuses the pod's address"
+
+
+def test_the_manifest_of_kuberay_names_an_application_that_its_options_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = RAY_MANIFEST.read_text(encoding="utf-8")
+    spec = yaml.safe_load(text)["spec"]
+    (described,) = yaml.safe_load(spec["serveConfigV2"])["applications"]
+    module, _, name = described["import_path"].partition(":")
+    made = SimpleNamespace()
+    monkeypatch.setattr(replicas, "application", lambda build, settings: vars(made).update(settings=settings) or made)
+    monkeypatch.setenv("LORALOOP_KEYS", "0123456789")
+    build = getattr(importlib.import_module(module), name)
+    assert build(described["args"]) is made
+    assert made.settings.keys == {"0123456789"} and made.settings.sessions.startswith("postgresql://")
+    service = f"{yaml.safe_load(text)['metadata']['name']}-serve-svc"
+    assert made.settings.knows_host(f"{service}:8000") and f"http://{service}:8000" in text
+    with pytest.raises(InputError, match=r"--port=9.*num_replicas"):
+        build({"options": ["--port=9", *described["args"]["options"]]})
+
+    cluster = spec["rayClusterConfig"]
+    (workers,) = cluster["workerGroupSpecs"]
+    for template in (cluster["headGroupSpec"]["template"], workers["template"]):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"}, **template}
+        kubernetes_validate.validate(pod, "1.37", strict=True)
+        (container,) = template["spec"]["containers"]
+        assert container["envFrom"] == [{"secretRef": {"name": "loraloop"}}], "where the application is built, too"
+    (deployment,) = described["deployments"]
+    assert deployment["num_replicas"] == workers["replicas"] == workers["maxReplicas"]
+    assert deployment["graceful_shutdown_timeout_s"] <= workers["template"]["spec"]["terminationGracePeriodSeconds"]
+    least = next(each for each in EXTRAS["ray"] if each.startswith("ray[serve]>="))
+    assert cluster["rayVersion"] == f"{least.partition('>=')[2]}.0"
 
 
 def test_the_metrics_that_are_worth_an_alarm_exist() -> None:

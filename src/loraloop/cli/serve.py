@@ -16,6 +16,8 @@ from loraloop.cli.options import AgentOptions, BaseOptions, Instructions, Python
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
+    from ray.serve import Application
+
     from loraloop.server.settings import ServerSettings
     from loraloop.server.state import ServerState
 
@@ -102,6 +104,9 @@ def serve(
         sessions=sessions,
     )
     parts = ServerParts(settings, agent, tools, base, agents)
+    if context.obj is not None:  # `ray_application` reads the options
+        context.obj(parts)
+        return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what is open is closed, as after SIGINT
     if replicas:
         from loraloop.replicas import serve_replicas
@@ -147,6 +152,27 @@ class ServerParts:
         watch.start()
         stack.callback(watch.stop)
         return ServerState(runtime, self.settings, hosted, own.fallback)
+
+
+def ray_application(args: dict[str, list[str]]) -> Application:
+    """The server as an application that a configuration of Ray Serve names, such as a `RayService` of KubeRay.
+
+    Args:
+        args: `options`, a list of options of `loraloop serve`. The number of replicas and the port are Ray Serve's.
+
+    Raises:
+        InputError: An option is one that Ray Serve has of its own; or see `loraloop.replicas.application`.
+    """
+    from loraloop.replicas import application
+
+    for option in args["options"]:
+        if option.partition("=")[0] in ("--ray", "--port"):
+            raise InputError(f"{option}: num_replicas and http_options of the configuration say it; leave it out")
+    found: list[ServerParts] = []
+    serving = typer.main.get_command(serve_app)
+    serving.main(list(args["options"]), "loraloop serve", standalone_mode=False, obj=found.append)
+    (parts,) = found
+    return application(parts.open, parts.settings)
 
 
 def _listening(url: str) -> None:

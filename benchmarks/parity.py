@@ -1,0 +1,188 @@
+"""The first step of desk requests, written by loraloop's own engine and by vLLM with the exported skills.
+
+    python benchmarks/parity.py --vllm-python PYTHON --json benchmarks/results/parity.json
+
+PYTHON is an interpreter that has vLLM: `make build/vllm/.ready` builds `build/vllm/bin/python` for the processor. The
+requests are `--limit` of each of the six open desks, spread evenly over its kinds; nothing is drawn at random. The
+router is the same in both cases, so equal routes show that the transcripts are. Steps are the same where their JSON is
+(calls with their arguments, verdicts, answers with their citations), or, of the code skill, where both are programs;
+what the bare base writes is not compared.
+
+Where a step of a skill differs, the request is written here again and again with one more thing taken away that vLLM
+does not have: the thresholds of skills, then branch activation, then our arithmetic (int4 with another order of sums)
+for bf16. The first that makes the step the same is the reason of the difference; a step that stays different is
+`unexplained`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import torch
+from agents_peers import vllm_server
+from report import BenchmarkReport, finish, options
+from transformers_peer import save_for_transformers
+
+from loraloop.adapters.bank.bank import Bank
+from loraloop.adapters.base import Base
+from loraloop.adapters.peft.targets import export
+from loraloop.adapters.skill.card import Fingerprints
+from loraloop.adapters.skill.registry import known_skills
+from loraloop.adapters.skill.skill import Skill
+from loraloop.agent import Limits, Runtime
+from loraloop.evals.desk.runner import agent_of, chosen
+from loraloop.evals.desk.world import SHIPPED, DeskRequest, World, load_worlds
+
+if TYPE_CHECKING:
+    from loraloop.agent.step import Step
+
+BASE = "smollm2-135m"
+SKILLS = ("tools", "code", "retrieval", "safety")
+COMPACT = json.dumps({"backend": "guidance", "disable_any_whitespace": True})  # JSON as the skills write it
+SERVER = (
+    *("--served-model-name", BASE, "--max-lora-rank", "16", "--max-loras", "4"),
+    *("--structured-outputs-config", COMPACT),
+)
+"""Options of vLLM: skills are loaded while it runs, for which its environment needs VLLM_ALLOW_RUNTIME_LORA_UPDATING."""
+
+
+class Steps:
+    """Writes the first step of desk requests with one runtime."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime, self._agents = runtime, dict[str, Any]()
+
+    def first(self, world: World, request: DeskRequest, skill: str | None = None) -> Step:
+        """The first step of a request; a skill that is given is not routed."""
+        if world.name not in self._agents:
+            self._agents[world.name] = agent_of(self._runtime, world)
+            self._agents[world.name].limits = Limits(max_steps=1, step_tokens=128)
+        world.start(request)
+        found: Step = self._agents[world.name].run_sync(request.turns[0].say, skill=skill).steps[-1]
+        return found
+
+
+class Compared(NamedTuple):
+    """One request: who wrote its first step, why the two differ (empty where they do not), and what they wrote."""
+
+    request: str
+    skill: str
+    routed: bool
+    valid: bool
+    reason: str
+    here: Any
+    there: Any
+
+
+class Parity:
+    """The engines that are compared.
+
+    Args:
+        base: The base as it is served here.
+        model: Its folder as vLLM reads it, in bf16.
+        url: Where vLLM serves it.
+        exported: The exported skills, by skill.
+    """
+
+    def __init__(self, base: Base, model: Path, url: str, exported: Mapping[str, Path]) -> None:
+        skills = [Skill.load(known_skills(BASE)[name]) for name in SKILLS]
+        wide = Base.load(str(model), quantize="bf16", device="cpu")
+        prints = Fingerprints(**{name: getattr(wide.fingerprints, name) for name in ("architecture", "weights")})
+        full = {"activation": "full"}
+        local = Runtime.load(base)
+        self.here, self.there = Steps(local), Steps(Runtime.connect(url, engine="vllm", base=BASE, skills=exported))
+        self.lacking = {
+            "thresholds": steps_of(local, base, [without_thresholds(each) for each in skills]),
+            "the whole context": steps_of(local, base, [without_thresholds(each, **full) for each in skills]),
+            "bf16": steps_of(local, wide, [without_thresholds(each, **full, fingerprints=prints) for each in skills]),
+        }
+
+    def compare(self, world: World, request: DeskRequest) -> Compared:
+        """Writes the first step of a request here and there."""
+        ours, theirs = self.here.first(world, request), self.there.first(world, request)
+        reason, routed = "", (ours.routed, ours.skill) == (theirs.routed, theirs.skill)
+        if routed and ours.skill != "none" and written(ours) != written(theirs):
+            again = ((name, steps.first(world, request, ours.skill)) for name, steps in self.lacking.items())
+            reason = next((name for name, step in again if written(step) == written(theirs)), "unexplained")
+        name, valid = f"{world.name}/{request.id}", theirs.outcome != "invalid"
+        return Compared(name, ours.skill, routed, valid, reason, written(ours), written(theirs))
+
+
+def steps_of(local: Runtime, base: Base, skills: Sequence[Skill]) -> Steps:
+    """Steps of these skills on a base in this process, with the router of another runtime."""
+    bank = Bank(base, slots=len(skills), rank=16)
+    for each in skills:
+        bank.add(each)
+    return Steps(Runtime(base, bank, local.router))
+
+
+def without_thresholds(skill: Skill, **changes: Any) -> Skill:
+    """The same skill, which decides by the likelier token as a server does."""
+    return Skill(skill.card.model_copy(update={"threshold": None, "ask_threshold": None, **changes}), skill.tensors)
+
+
+def written(step: Step) -> Any:
+    """What is compared of a step: its JSON, or, where it is none, its outcome."""
+    try:
+        return json.loads(step.text)
+    except ValueError:
+        return step.outcome
+
+
+def exported_skills(base: Base, folder: Path) -> dict[str, Path]:
+    """The shipped skills of the embedded base as plain LoRA, by skill."""
+    return {name: export(Skill.load(known_skills(BASE)[name]), "vllm", folder, base.config).path for name in SKILLS}
+
+
+def figures_of(found: Sequence[Compared]) -> dict[str, float]:
+    """Requests, same routes, same steps and reasons of differences, over all and by the skill that wrote."""
+    figures: dict[str, float] = {}
+    by_skill = {name: [each for each in found if each.skill == name] for name in (*SKILLS, "none")}
+    for column, rows in {"all": list(found), **{name: rows for name, rows in by_skill.items() if rows}}.items():
+        reasons = Counter(each.reason for each in rows if each.routed and each.skill != "none")
+        figures |= {
+            f"requests/{column}": len(rows),
+            f"same route/{column}": sum(each.routed for each in rows),
+            f"valid there/{column}": sum(each.valid for each in rows),
+        }
+        if column != "none":
+            for name in ("", "thresholds", "the whole context", "bf16", "unexplained"):
+                figures[f"{f'differs: {name}' if name else 'same step'}/{column}"] = reasons[name]
+    return figures
+
+
+def main() -> None:
+    parser = options(__doc__.splitlines()[0], limit=7)
+    parser.add_argument("--vllm-python", required=True, metavar="PYTHON", help="interpreter with vLLM")
+    given = parser.parse_args()
+    base, found = Base.load(BASE, device="cpu"), list[Compared]()
+    os.environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+    threads = min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        save_for_transformers(base, folder / "model")
+        exported, model = exported_skills(base, folder), folder / "model"
+        server = vllm_server(given.vllm_python, model, threads, folder / "log", SERVER, gigabytes=1)
+        with server as (client, _):
+            parity = Parity(base, model, f"{client.base_url}/v1", exported)
+            for world in load_worlds(SHIPPED):
+                for request in chosen(world, limit=given.limit):
+                    found.append(parity.compare(world, request))
+                    print(*found[-1], sep=" | ", file=sys.stderr, flush=True)
+    names = ("request", "skill", "reason", "here", "there")
+    differences = [{name: getattr(each, name) for name in names} for each in found if each.reason or not each.routed]
+    report = BenchmarkReport("parity", len(found), figures_of(found), details={"differences": differences})
+    finish(report, given.json)
+
+
+if __name__ == "__main__":
+    main()
