@@ -41,6 +41,7 @@ from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Limits, Runtime
 from loraloop.evals.desk.runner import agent_of, chosen
 from loraloop.evals.desk.world import SHIPPED, DeskRequest, World, load_worlds
+from loraloop.evals.output_cache import OutputCache
 
 if TYPE_CHECKING:
     from loraloop.agent.step import Step
@@ -52,7 +53,7 @@ SERVER = (
     *("--served-model-name", BASE, "--max-lora-rank", "16", "--max-loras", "4"),
     *("--structured-outputs-config", COMPACT),
 )
-"""Options of vLLM: skills are loaded while it runs, for which its environment needs VLLM_ALLOW_RUNTIME_LORA_UPDATING."""
+"""Options of vLLM. Skills are loaded while it runs, so its environment needs VLLM_ALLOW_RUNTIME_LORA_UPDATING=1."""
 
 
 class Steps:
@@ -61,11 +62,11 @@ class Steps:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime, self._agents = runtime, dict[str, Any]()
 
-    def first(self, world: World, request: DeskRequest, skill: str | None = None) -> Step:
+    def first(self, world: World, request: DeskRequest, skill: str | None = None, tokens: int = 128) -> Step:
         """The first step of a request; a skill that is given is not routed."""
         if world.name not in self._agents:
             self._agents[world.name] = agent_of(self._runtime, world)
-            self._agents[world.name].limits = Limits(max_steps=1, step_tokens=128)
+        self._agents[world.name].limits = Limits(max_steps=1, step_tokens=tokens)
         world.start(request)
         found: Step = self._agents[world.name].run_sync(request.turns[0].say, skill=skill).steps[-1]
         return found
@@ -108,7 +109,8 @@ class Parity:
 
     def compare(self, world: World, request: DeskRequest) -> Compared:
         """Writes the first step of a request here and there."""
-        ours, theirs = self.here.first(world, request), self.there.first(world, request)
+        ours = self.here.first(world, request)
+        theirs = self.there.first(world, request, tokens=128 if ours.skill != "none" else 1)
         reason, routed = "", (ours.routed, ours.skill) == (theirs.routed, theirs.skill)
         if routed and ours.skill != "none" and written(ours) != written(theirs):
             again = ((name, steps.first(world, request, ours.skill)) for name, steps in self.lacking.items())
@@ -163,6 +165,7 @@ def figures_of(found: Sequence[Compared]) -> dict[str, float]:
 def main() -> None:
     parser = options(__doc__.splitlines()[0], limit=7)
     parser.add_argument("--vllm-python", required=True, metavar="PYTHON", help="interpreter with vLLM")
+    parser.add_argument("--outputs", type=Path, metavar="FILE", help="keep steps here: a killed run goes on from it")
     given = parser.parse_args()
     base, found = Base.load(BASE, device="cpu"), list[Compared]()
     os.environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
@@ -174,10 +177,14 @@ def main() -> None:
         server = vllm_server(given.vllm_python, model, threads, folder / "log", SERVER, gigabytes=1)
         with server as (client, _):
             parity = Parity(base, model, f"{client.base_url}/v1", exported)
+            known = OutputCache(given.outputs, {"skills": sorted(folder.name for folder in exported.values())})
             for world in load_worlds(SHIPPED):
                 for request in chosen(world, limit=given.limit):
-                    found.append(parity.compare(world, request))
-                    print(*found[-1], sep=" | ", file=sys.stderr, flush=True)
+                    row = known.get(BASE, f"{world.name}/{request.id}")
+                    found.append(Compared(*row["row"]) if row else parity.compare(world, request))
+                    if not row:
+                        known.put(BASE, found[-1].request, row=found[-1])
+                        print(*found[-1], sep=" | ", file=sys.stderr, flush=True)
     names = ("request", "skill", "reason", "here", "there")
     differences = [{name: getattr(each, name) for name in names} for each in found if each.reason or not each.routed]
     report = BenchmarkReport("parity", len(found), figures_of(found), details={"differences": differences})

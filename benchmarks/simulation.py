@@ -16,10 +16,11 @@ with probability `--switch` it is of another skill of the application.
 A machine reads one prompt at a time and writes for `ROWS` steps at once, each token at the speed of a full batch. It
 holds `SLOTS` skills on its card, as many in memory as `HOST` bytes take, all on disk, and the keys and values that the
 rest of the card's memory takes; the least recently used of each go first, and machines begin with the most popular. A
-step goes to the machine of its conversation (`by conversation`) or of its skill (`by skill`), by a hash; where `ROWS`
-steps are there already, to the least busy of it and three others. Counted are the steps that arrive in the second half
-of the time in which conversations begin. Machines do not fail, prompts do not slow what is written meanwhile, and
-routing takes no time.
+step goes to the machine of its conversation (`by conversation`) or of its skill (`by skill`), by a hash; or, `by
+popularity`, to one of the machines of its skill, which has `SPREAD` times its share of them and at least one, by a
+hash of the conversation. Where `ROWS` steps are there already, it goes to the least busy of that machine and three
+others. Counted are the steps that arrive in the second half of the time in which conversations begin. Machines do not
+fail, prompts do not slow what is written meanwhile, and routing takes no time.
 """
 
 from __future__ import annotations
@@ -51,7 +52,11 @@ STEPS, NEW, WRITTEN, THINK = 6, 60, 60, 1.0
 APPS, PALETTE, ZIPF = 2000, 6, 1.0
 ROWS, SLOTS, RANK, HOST = 16, 32, 16, 64 * 10**9
 SWITCHES, LENGTHS = (0.0, 0.1, 0.5, 1.0), (0, 2000)
-SYSTEMS = (("trunk", "conversation"), ("split", "conversation"), ("split", "skill"))
+SPREAD = 2.0
+SYSTEMS = (
+    *(("trunk", "conversation"), ("split", "conversation"), ("split", "skill")),
+    *(("trunk", "popularity"), ("split", "popularity")),
+)
 
 
 class Recent:
@@ -130,7 +135,9 @@ class Tally:
 class Fleet:
     """Machines, and the steps that run on them."""
 
-    def __init__(self, capacity: Capacity, count: int, system: str, placement: str, rng: random.Random) -> None:
+    def __init__(
+        self, capacity: Capacity, count: int, system: str, placement: str, rng: random.Random, skills: int = 1
+    ) -> None:
         self.world = simpy.Environment()
         self.capacity, self.system, self.placement, self.rng = capacity, system, placement, rng
         self.machines = [Machine(self.world, capacity) for _ in range(count)]
@@ -138,26 +145,35 @@ class Fleet:
         full = Load(ROWS, SLOTS, context=4096, shared=0, rank=RANK, slots=SLOTS)
         self.token, self.switch = capacity.token_seconds(full), capacity.switch_seconds(full)
 
-    def home(self, what: int) -> int:
-        """The number of the machine of a conversation or skill."""
-        return zlib.crc32(f"{self.placement} {what}".encode()) % len(self.machines)
+        shares = [(1 + rank) ** -ZIPF for rank in range(skills)] if placement == "popularity" else []
+        self.copies = [1 + int(SPREAD * count * share / sum(shares)) for share in shares]
+
+    def home(self, skill: int, conversation: int) -> Machine:
+        """The machine of a step."""
+        what = conversation if self.placement == "conversation" else skill
+        copy = f" {conversation % self.copies[skill]}" if self.copies else ""
+        return self.machines[zlib.crc32(f"{self.placement} {what}{copy}".encode()) % len(self.machines)]
+
+    def homes(self, skill: int) -> list[Machine]:
+        """The machines of a skill, where skills have machines."""
+        return [self.home(skill, copy) for copy in range(self.copies[skill] if self.copies else 1)]
 
     def warm(self, skills: int, apps: Sequence[Sequence[int]], shared: int) -> None:
         """Lets machines hold what is popular: skills, and in half of their room for tokens beginnings under them."""
-        split, by_skill = self.system == "split", self.placement == "skill"
-        pairs: list[Any] = [
-            (skill if split else None, "app", app)
+        split, by_skill = self.system == "split", self.placement != "conversation"
+        pairs = [
+            (skill, (skill if split else None, "app", app))
             for app, used in enumerate(apps)
-            for skill in (sorted(set(used)) if split else (0,))
+            for skill in (sorted(set(used)) if split or by_skill else (0,))
         ]
         first, room = self.machines[0], self.machines[0].cached.limit // max(2 * shared, 1)
         for skill in reversed(range(skills if by_skill else first.memory.limit)):
-            machine = self.machines[self.home(skill)] if by_skill else first
-            machine.memory.put(skill)
-            machine.slots.put(skill)
-        for pair in reversed((pairs if by_skill else pairs[:room]) if shared else []):
-            machine = self.machines[self.home(pair[0])] if by_skill else first
-            machine.cached.put(pair, shared, shared)
+            for machine in self.homes(skill) if by_skill else (first,):
+                machine.memory.put(skill)
+                machine.slots.put(skill)
+        for skill, pair in reversed((pairs if by_skill else pairs[:room]) if shared else []):
+            for machine in self.homes(skill) if by_skill else (first,):
+                machine.cached.put(pair, shared, shared)
         for machine in () if by_skill else self.machines[1:]:  # all are alike
             machine.memory, machine.slots, machine.cached = first.memory.copy(), first.slots.copy(), first.cached.copy()
 
@@ -175,7 +191,7 @@ class Fleet:
     def run(self, step: Step) -> Iterator[simpy.Event]:
         """One step, from its arrival to its last token."""
         began = self.world.now
-        machine = self.machines[self.home(step.conversation if self.placement == "conversation" else step.skill)]
+        machine = self.home(step.skill, step.conversation)
         if machine.busy >= ROWS:
             others = [self.rng.choice(self.machines) for _ in range(3)]
             machine = min((machine, *others), key=lambda each: each.busy)
@@ -235,7 +251,7 @@ class Traffic:
 
 def simulate(capacity: Capacity, machines: int, system: tuple[str, str], traffic: Traffic, seed: int) -> Tally:
     """What happens to the steps of one system under some traffic."""
-    fleet = Fleet(capacity, machines, *system, random.Random(seed))
+    fleet = Fleet(capacity, machines, *system, random.Random(seed), traffic.skills)
     fleet.world.process(traffic.arrive(fleet, random.Random(seed)))
     fleet.world.run()
     return fleet.tally

@@ -106,7 +106,7 @@ class RemoteStep:
         how = request.sampler.sampling
         body = {
             "model": engine.model,
-            "messages": laid_out([*(span.message for span in self._trunk.messages), *extra]),
+            "messages": engine.laid_out([*(span.message for span in self._trunk.messages), *extra]),
             "max_tokens": min(request.max_tokens, self.room),
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -186,6 +186,16 @@ class RemoteEngine:
             if not self.folders or not load_adapters(self.server, self.kind, self.folders):
                 raise
             yield from self.server.stream(body, gone)
+
+    def laid_out(self, messages: Sequence[Message]) -> list[dict[str, str]]:
+        """Messages for the server's chat template.
+
+        A server with our skills gets them as they are: the template of a base that skills are trained for takes them,
+        and the skills learnt to read what it makes of them. For another server see `laid_out`.
+        """
+        if self.adapters:
+            return [{"role": each.role, "content": each.content} for each in messages]
+        return laid_out(messages)
 
     def pin(self, trunk: Transcript) -> None:
         """Raises InputError: a server keeps what it likes."""

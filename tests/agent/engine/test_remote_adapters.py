@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from loraloop import Agent, Runtime
+from loraloop.adapters.base.chat import renderer
+from loraloop.adapters.base.messages import Message
+from loraloop.adapters.peft.merge import chat_template
 from loraloop.agent.engine.remote.adapters import adapters_of, load_adapters, skill_of
 from loraloop.agent.engine.remote.server import RemoteServer
 from loraloop.tool_schemas.errors import BaseModelError, InputError
@@ -81,3 +84,19 @@ def test_a_server_that_was_restarted_gets_its_adapters_again(
     adapter_server.adapters.clear()  # nobody told this one where they lie
     with pytest.raises(BaseModelError, match="does not exist"):
         found.run_sync("Hi.", skill="tools")
+
+
+def test_a_server_with_our_skills_reads_what_they_learnt_to_read(
+    adapter_server: Any, folder: Path, base: Any, one_base: None
+) -> None:
+    """Its chat template makes of the messages what a transcript here is; a date stands in a second system message."""
+    roles = ("system", "system", "user", "assistant", "tool", "tool", "system", "user")
+    messages = [Message(role, f"text {place}") for place, role in enumerate(roles)]
+    here = [base.chat.message(each.role, each.content, not place) for place, each in enumerate(messages)]
+    render = renderer(chat_template(base.chat.format), "", "")
+    with_skills = Runtime.connect(adapter_server.url, engine="vllm", skills={"tools": folder})
+    text = render(with_skills.engine.laid_out(messages), False)
+    assert base.tokenizer.backend.encode(text, add_special_tokens=False).ids == [token for ids in here for token in ids]
+    adapter_server.adapters.clear()
+    without = Runtime.connect(adapter_server.url, engine="vllm")
+    assert [each["role"] for each in without.engine.laid_out(messages)] == ["system", "user", "assistant", "user"]

@@ -1,0 +1,23 @@
+"""The figures of the comparison with vLLM, which itself is made by `make bench-parity`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+
+
+def test_figures_count_each_request_once(benchmark: Callable[[str], ModuleType]) -> None:
+    parity = benchmark("parity")
+    made = parity.Compared
+    found = parity.figures_of(
+        [
+            made("a", "tools", True, True, "", [], []),
+            made("b", "tools", True, False, "bf16", [], "invalid"),
+            made("c", "code", False, True, "", "code", "text"),
+            made("d", "none", True, True, "", "text", "answer"),
+        ]
+    )
+    rows = {row: found[f"{row}/all"] for row in ("requests", "same route", "valid there", "same step", "differs: bf16")}
+    assert rows == {"requests": 4, "same route": 3, "valid there": 3, "same step": 1, "differs: bf16": 1}
+    assert (found["same step/tools"], found["same route/code"], found["requests/none"]) == (1, 0, 1)
+    assert "same step/none" not in found and "requests/safety" not in found
