@@ -3,10 +3,11 @@
     python benchmarks/activation.py recipes/smollm2-135m/{tools,code,retrieval,safety}.yaml --data DATA --json …
 
 A skill that was trained for branch activation acts, as plain LoRA on vLLM or SGLang, on the whole context. Of the
-skill of each recipe (the shipped one, or `--skill FOLDER` for a single recipe) both modes are measured on `--limit` of
-the records that choose its checkpoint: the loss, in nats a token of what the skill should write; and the share of
-steps that are right, written greedily under the grammar and the card's thresholds. `right in one mode alone` is the
-share of steps that are right in one of the two: where it is small, so is what chance can do to the difference.
+skill of each recipe (the shipped one, or `--skill FOLDER` for a single recipe) both modes are measured on up to
+`--limit` records of the recipe's validation part: the loss, in nats a token of what the skill should write; and the
+share of steps that are right, written greedily under the grammar and the card's thresholds (programs without tests
+count as right where they parse). `right in one mode alone` is the share of steps that are right in one of the two:
+where it is small, so is what chance can do to the difference.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.training.data.record import Record
 
+LOOKED_AT = 1200
+"""Rows of each source that are looked at, spread over it; each row says whether it is one for validation."""
 MODES: tuple[Literal["branch", "full"], ...] = ("branch", "full")
 
 
@@ -72,9 +75,10 @@ def main() -> None:
     base: Base | None = None
     for path in given.recipes:
         recipe = read_recipe(path, data=given.data)
-        name = recipe.content.skill.name
+        name, data = recipe.content.skill.name, recipe.content.data
+        few = recipe.content.model_copy(update={"data": data.model_copy(update={"limit": 4 * given.limit})})
         base = base or load_base(recipe)
-        prepared = prepare(recipe, base)
+        prepared = prepare(replace(recipe, content=few), base, sample=LOOKED_AT)
         skill = Skill.load(given.skill or known_skills(base.name)[name])
         records = prepared.gathered.valid
         records = records[:: -(-len(records) // given.limit)]

@@ -79,6 +79,21 @@ def test_placement_by_skill_sends_a_skill_to_one_machine(
     assert warm.places["file"] == 0 and 0 < len(warm.waits) < 60 * sim.STEPS
 
 
+def test_popular_skills_have_several_machines_and_a_conversation_stays_at_one(sim: ModuleType, card: Capacity) -> None:
+    fleet = sim.Fleet(card, 200, "split", "popularity", random.Random(0), 1000)
+    assert fleet.copies == sorted(fleet.copies, reverse=True) and fleet.copies[-1] == 1
+    share = 1 / sum(1 / (1 + rank) for rank in range(1000))
+    assert fleet.copies[0] == 1 + int(sim.SPREAD * 200 * share) > 40
+    for skill in (0, 5, 999):
+        used = {id(fleet.home(skill, conversation)) for conversation in range(2000)}
+        assert used == {id(machine) for machine in fleet.homes(skill)} and 0 < len(used) <= fleet.copies[skill]
+    traffic = alone(sim, conversations=1, switch=0.0)
+    found = sim.simulate(card, 200, ("split", "popularity"), traffic, seed=0)
+    assert found.read == 1000 + sim.STEPS * sim.NEW and found.places["file"] == 1
+    fleet.warm(1000, [[0, 5]], 100)
+    assert all(each.memory.get(0) and each.cached.get((0, "app", 0)) for each in fleet.homes(0))
+
+
 def test_systems_see_the_same_conversations(sim: ModuleType, card: Capacity) -> None:
     traffic = alone(sim, conversations=40, rate=4.0, switch=0.5)
     found: list[Any] = [sim.simulate(card, 4, system, traffic, seed=2) for system in sim.SYSTEMS]
