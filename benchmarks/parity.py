@@ -21,7 +21,8 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,6 +53,7 @@ COMPACT = json.dumps({"backend": "guidance", "disable_any_whitespace": True})  #
 SERVER = (
     *("--served-model-name", BASE, "--max-lora-rank", "16", "--max-loras", "4"),
     *("--structured-outputs-config", COMPACT),
+    *("--enforce-eager", "--max-num-seqs", "4", "--num-gpu-blocks-override", "64"),  # little time and memory to start
 )
 """Options of vLLM. Skills are loaded while it runs, so its environment needs VLLM_ALLOW_RUNTIME_LORA_UPDATING=1."""
 
@@ -95,16 +97,19 @@ class Parity:
     """
 
     def __init__(self, base: Base, model: Path, url: str, exported: Mapping[str, Path]) -> None:
-        skills = [Skill.load(known_skills(BASE)[name]) for name in SKILLS]
-        wide = Base.load(str(model), quantize="bf16", device="cpu")
-        prints = Fingerprints(**{name: getattr(wide.fingerprints, name) for name in ("architecture", "weights")})
-        full = {"activation": "full"}
-        local = Runtime.load(base)
+        local, full = Runtime.load(base), {"activation": "full"}
+
+        def bf16() -> Steps:
+            wide = Base.load(str(model), quantize="bf16", device="cpu")
+            names = ("architecture", "weights")
+            prints = Fingerprints(**{name: getattr(wide.fingerprints, name) for name in names})
+            return changed(local, wide, **full, fingerprints=prints)
+
         self.here, self.there = Steps(local), Steps(Runtime.connect(url, engine="vllm", base=BASE, skills=exported))
-        self.lacking = {
-            "thresholds": steps_of(local, base, [without_thresholds(each) for each in skills]),
-            "the whole context": steps_of(local, base, [without_thresholds(each, **full) for each in skills]),
-            "bf16": steps_of(local, wide, [without_thresholds(each, **full, fingerprints=prints) for each in skills]),
+        self.lacking: dict[str, Callable[[], Steps]] = {
+            "thresholds": cache(partial(changed, local, base)),
+            "the whole context": cache(partial(changed, local, base, **full)),
+            "bf16": cache(bf16),
         }
 
     def compare(self, world: World, request: DeskRequest) -> Compared:
@@ -113,23 +118,23 @@ class Parity:
         theirs = self.there.first(world, request, tokens=128 if ours.skill != "none" else 1)
         reason, routed = "", (ours.routed, ours.skill) == (theirs.routed, theirs.skill)
         if routed and ours.skill != "none" and written(ours) != written(theirs):
-            again = ((name, steps.first(world, request, ours.skill)) for name, steps in self.lacking.items())
+            again = ((name, steps().first(world, request, ours.skill)) for name, steps in self.lacking.items())
             reason = next((name for name, step in again if written(step) == written(theirs)), "unexplained")
         name, valid = f"{world.name}/{request.id}", theirs.outcome != "invalid"
         return Compared(name, ours.skill, routed, valid, reason, written(ours), written(theirs))
 
 
-def steps_of(local: Runtime, base: Base, skills: Sequence[Skill]) -> Steps:
-    """Steps of these skills on a base in this process, with the router of another runtime."""
-    bank = Bank(base, slots=len(skills), rank=16)
-    for each in skills:
-        bank.add(each)
+def changed(local: Runtime, base: Base, **changes: Any) -> Steps:
+    """Steps of the skills on a base in this process, with the router of another runtime.
+
+    The skills decide by the likelier token, as a server does, and differ by these fields of their cards.
+    """
+    bank = Bank(base, slots=len(SKILLS), rank=16)
+    for name in SKILLS:
+        skill = Skill.load(known_skills(BASE)[name])
+        card = skill.card.model_copy(update={"threshold": None, "ask_threshold": None, **changes})
+        bank.add(Skill(card, skill.tensors))
     return Steps(Runtime(base, bank, local.router))
-
-
-def without_thresholds(skill: Skill, **changes: Any) -> Skill:
-    """The same skill, which decides by the likelier token as a server does."""
-    return Skill(skill.card.model_copy(update={"threshold": None, "ask_threshold": None, **changes}), skill.tensors)
 
 
 def written(step: Step) -> Any:

@@ -86,7 +86,8 @@ def test_popular_skills_have_several_machines_and_a_conversation_stays_at_one(si
     assert fleet.copies[0] == 1 + int(sim.SPREAD * 200 * share) > 40
     for skill in (0, 5, 999):
         used = {id(fleet.home(skill, conversation)) for conversation in range(2000)}
-        assert used == {id(machine) for machine in fleet.homes(skill)} and 0 < len(used) <= fleet.copies[skill]
+        assert used == {id(machine) for machine in fleet.homes(skill)}
+        assert fleet.copies[skill] // 2 < len(used) <= fleet.copies[skill]
     traffic = alone(sim, conversations=1, switch=0.0)
     found = sim.simulate(card, 200, ("split", "popularity"), traffic, seed=0)
     assert found.read == 1000 + sim.STEPS * sim.NEW and found.places["file"] == 1
