@@ -22,6 +22,9 @@ ARGS_drafts      := --base qwen2.5-coder-1.5b
 ARGS_capacity    := --base qwen2.5-coder-1.5b --limit 1
 ARGS_grammar     := $(if $(wildcard $(DATA)/tools),--data $(DATA))
 ARGS_agents      := $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
+ARGS_parity      := --vllm-python $(or $(VLLM_PYTHON),build/vllm/bin/python) --outputs build/parity.jsonl
+ARGS_activation  := recipes/smollm2-135m/tools.yaml recipes/smollm2-135m/code.yaml recipes/smollm2-135m/retrieval.yaml \
+	recipes/smollm2-135m/safety.yaml --data $(DATA)
 VLLM   := 0.32.0
 FARM   := build/mypy/loraloop
 RAY    := build/ray
@@ -185,6 +188,8 @@ types: $(VENV)/.test
 bench: $(addprefix bench-,$(BENCH))
 
 bench-gpu: bench-gpu_kernels
+
+bench-parity: build/vllm/.ready
 
 bench-%: $(VENV)/.test
 	$(BIN)/python benchmarks/$(or $(SCRIPT_$*),$*).py $(ARGS_$*) --json benchmarks/results/$*.json $(ARGS)

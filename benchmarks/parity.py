@@ -21,7 +21,8 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -70,7 +71,7 @@ class Steps:
             self._agents[world.name] = agent_of(self._runtime, world)
         self._agents[world.name].limits = Limits(max_steps=1, step_tokens=tokens)
         world.start(request)
-        found: Step = self._agents[world.name].run_sync(request.turns[0].say, skill=skill).steps[-1]
+        found: Step = self._agents[world.name].run_sync(request.turns[0].say, skill=skill).steps[0]
         return found
 
 
@@ -167,29 +168,37 @@ def figures_of(found: Sequence[Compared]) -> dict[str, float]:
     return figures
 
 
+@contextmanager
+def server(python: str, model: Path) -> Iterator[str]:
+    """vLLM with a model, for the length of a block: the URL of its API."""
+    os.environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+    threads = min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
+    with vllm_server(python, model, threads, model.parent / "log", SERVER, gigabytes=1) as (client, _):
+        yield f"{client.base_url}/v1"
+
+
 def main() -> None:
     parser = options(__doc__.splitlines()[0], limit=7)
     parser.add_argument("--vllm-python", required=True, metavar="PYTHON", help="interpreter with vLLM")
     parser.add_argument("--outputs", type=Path, metavar="FILE", help="keep steps here: a killed run goes on from it")
     given = parser.parse_args()
-    base, found = Base.load(BASE, device="cpu"), list[Compared]()
-    os.environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
-    threads = min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
+    requests = [(world, each) for world in load_worlds(SHIPPED) for each in chosen(world, limit=given.limit)]
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        save_for_transformers(base, folder / "model")
-        exported, model = exported_skills(base, folder), folder / "model"
-        server = vllm_server(given.vllm_python, model, threads, folder / "log", SERVER, gigabytes=1)
-        with server as (client, _):
-            parity = Parity(base, model, f"{client.base_url}/v1", exported)
-            known = OutputCache(given.outputs, {"skills": sorted(folder.name for folder in exported.values())})
-            for world in load_worlds(SHIPPED):
-                for request in chosen(world, limit=given.limit):
-                    row = known.get(BASE, f"{world.name}/{request.id}")
-                    found.append(Compared(*row["row"]) if row else parity.compare(world, request))
-                    if not row:
-                        known.put(BASE, found[-1].request, row=found[-1])
-                        print(*found[-1], sep=" | ", file=sys.stderr, flush=True)
+        base = Base.load(BASE, device="cpu")
+        exported = exported_skills(base, Path(place))
+        known = OutputCache(given.outputs, {"skills": sorted(folder.name for folder in exported.values())})
+        left = [(world, each) for world, each in requests if not known.get(BASE, f"{world.name}/{each.id}")]
+        if left:
+            model = Path(place) / "model"
+            save_for_transformers(base, model)
+            with server(given.vllm_python, model) as url:
+                parity = Parity(base, model, url, exported)
+                for world, request in left:
+                    row = parity.compare(world, request)
+                    known.put(BASE, row.request, row=row)
+                    print(*row, sep=" | ", file=sys.stderr, flush=True)
+    rows = [known.get(BASE, f"{world.name}/{each.id}") for world, each in requests]
+    found = [Compared(*row["row"]) for row in rows if row]
     names = ("request", "skill", "reason", "here", "there")
     differences = [{name: getattr(each, name) for name in names} for each in found if each.reason or not each.routed]
     report = BenchmarkReport("parity", len(found), figures_of(found), details={"differences": differences})
