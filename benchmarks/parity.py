@@ -43,7 +43,7 @@ from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Limits, Runtime
 from loraloop.evals.desk.runner import agent_of, chosen
 from loraloop.evals.desk.world import SHIPPED, DeskRequest, World, load_worlds
-from loraloop.evals.output_cache import OutputCache
+from loraloop.evals.harness import OutputCache
 
 if TYPE_CHECKING:
     from loraloop.agent.step import Step
