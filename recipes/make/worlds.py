@@ -15,7 +15,7 @@ import copy
 import json
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ EXTRA = (
 TAKEN_AWAY = 0.1
 """How often the tool that is needed is not there."""
 MOST_TOOLS = 30
+ALIKE = 8
+"""Conversations of one assistant."""
 
 
 class CarriedToolbox(Toolbox):
@@ -109,14 +111,53 @@ class Names:
         return text
 
 
+class Assistant:
+    """What a number of conversations share, so that training reads it once: instructions, names and tools.
+
+    Args:
+        world: Its world.
+        rng: Decides what is drawn.
+        schemas: Schemas of all worlds' tools, by world.
+    """
+
+    def __init__(self, world: World, rng: random.Random, schemas: Mapping[str, Sequence[dict[str, Any]]]) -> None:
+        self.rng, self.names = rng, Names(rng)
+        self.instructions = world.instructions + rng.choice(EXTRA)
+        self.own = {schema["name"]: schema for schema in schemas[world.name]}
+        self.others = [schema for name, of in schemas.items() if name != world.name for schema in of]
+        self.used = set[str]()
+        self._shown = list[dict[str, Any]]()
+
+    def tools(self, missing: Set[str]) -> list[dict[str, Any]]:
+        """The tools that are shown: those that are used, others of the world, in half of the draws strangers.
+
+        Args:
+            missing: Tools that this conversation lacks.
+        """
+        self._shown = self._shown or self._drawn()
+        return [self.names.masked(schema) for schema in self._shown if schema["name"] not in missing]
+
+    def _drawn(self) -> list[dict[str, Any]]:
+        rng = self.rng
+        spare = [name for name in self.own if name not in self.used]
+        kept = {*self.used, *rng.sample(spare, rng.randint(0, len(spare)))}
+        shown = [self.own[name] for name in self.own if name in kept]
+        if rng.random() < 0.5 or not shown:
+            taken = {schema["name"] for schema in self.own.values()}
+            strangers = [schema for schema in self.others if schema["name"] not in taken]
+            most = rng.choices((rng.randint(1, 5), rng.randint(4, 10), rng.randint(10, 24)), (65, 27, 8))[0]
+            shown += rng.sample(strangers, min(most, len(strangers), MOST_TOOLS - len(shown)))
+        rng.shuffle(shown)
+        return list({schema["name"]: schema for schema in shown}.values())
+
+
 class Conversation:
     """One conversation as it goes on, and its records.
 
     Args:
         world: With `toolbox` for its own.
         toolbox: Begun.
-        rng: Decides what is drawn.
-        schemas: Schemas of all worlds' tools, by world.
+        assistant: Its instructions, names and tools.
         values: Values of arguments that other draws of this world had, by argument; they grow.
         held_out: Whether values and wordings are those of held-out requests.
     """
@@ -125,19 +166,16 @@ class Conversation:
         self,
         world: World,
         toolbox: CarriedToolbox,
-        rng: random.Random,
-        schemas: Mapping[str, Sequence[dict[str, Any]]],
+        assistant: Assistant,
         values: dict[str, list[Any]],
         held_out: bool,
     ) -> None:
-        self.world, self.toolbox, self.rng, self.values, self.held_out = world, toolbox, rng, values, held_out
-        self.own = {schema["name"]: schema for schema in schemas[world.name]}
-        self.others = [schema for name, of in schemas.items() if name != world.name for schema in of]
-        self.names = Names(rng)
+        self.world, self.toolbox, self.assistant, self.held_out = world, toolbox, assistant, held_out
+        self.rng, self.names, self.values = assistant.rng, assistant.names, values
         self.today = stated_today(world.instructions)
-        self.messages = [{"role": "system", "content": world.instructions + rng.choice(EXTRA)}]
-        self.with_documents = rng.random() < 0.5
-        self.used, self.missing = set[str](), set[str]()
+        self.messages = [{"role": "system", "content": assistant.instructions}]
+        self.with_documents = self.rng.random() < 0.5
+        self.missing = set[str]()
         self.steps, self.answers = list[dict[str, Any]](), list[dict[str, Any]]()
 
     def ask(self, template: RequestTemplate, seed: str, alone: bool) -> bool:
@@ -151,13 +189,13 @@ class Conversation:
         self.world.start(request)
         if alone and len(request.turns) == 1 and len(request.turns[0].calls) == 1 and self.rng.random() < TAKEN_AWAY:
             needed = request.turns[0].calls[0].name
-            looks = {name for name in self.own if name not in self.world.changes}
+            looks = {name for name in self.assistant.own if name not in self.world.changes}
             self.missing = {needed} if needed in self.world.changes else looks
         functions = {function.__name__: function for function in self.world.tools}
         for self.world.turn, turn in enumerate(request.turns):
             self._turn(request, turn, template, functions)
         self.toolbox.past += [(call.name, call.arguments) for call in self.world.calls]
-        self.used |= {call.name for call in self.world.calls}
+        self.assistant.used |= {call.name for call in self.world.calls}
         return True
 
     def _turn(
@@ -170,7 +208,7 @@ class Conversation:
         while wanted is not None:
             kind = "none" if self.missing else request.kind
             if wanted.ask:
-                self.used |= self._with(wanted.ask)
+                self.assistant.used |= self._with(wanted.ask)
                 asked = [self.names.argument(name) for name in wanted.ask]
                 self._step({"ask": asked}, kind, self._flaw(wanted.ask, 0.35))
                 self._answer(turn, template, "ask", f"Missing: {', '.join(asked)}")
@@ -202,7 +240,8 @@ class Conversation:
 
     def _call(self, wanted: WantedCall) -> dict[str, Any]:
         """A call with its arguments in the order of the tool's schema."""
-        order = [name for name in self.own[wanted.name]["parameters"]["properties"] if name in wanted.arguments]
+        properties = self.assistant.own[wanted.name]["parameters"]["properties"]
+        order = [name for name in properties if name in wanted.arguments]
         return {"name": wanted.name, "arguments": {name: wanted.arguments[name] for name in order}}
 
     def _user(self, turn: DeskTurn, unanswered: bool) -> list[str]:
@@ -264,31 +303,14 @@ class Conversation:
             return ""
         return f"Nobody gave {self.names.argument(name)} {dumps(self.rng.choice(found))}: look it up, or ask for it."
 
-    # the tools
-
     def _with(self, asked: Sequence[str]) -> set[str]:
         """Own tools that require all of these arguments."""
-        return {
-            name for name, schema in self.own.items() if set(asked) <= set(schema["parameters"].get("required", ()))
-        }
-
-    def tools(self) -> list[dict[str, Any]]:
-        """The tools that are shown: those that are used, others of the world, in half of the draws strangers."""
-        rng = self.rng
-        spare = [name for name in self.own if name not in self.used]
-        kept = {*self.used, *rng.sample(spare, rng.randint(0, len(spare)))} - self.missing
-        shown = [self.own[name] for name in self.own if name in kept]
-        if rng.random() < 0.5 or not shown:
-            taken = {schema["name"] for schema in self.own.values()}
-            strangers = [schema for schema in self.others if schema["name"] not in taken]
-            most = rng.choices((rng.randint(1, 5), rng.randint(4, 10), rng.randint(10, 24)), (65, 27, 8))[0]
-            shown += rng.sample(strangers, min(most, len(strangers), MOST_TOOLS - len(shown)))
-        rng.shuffle(shown)
-        return [self.names.masked(schema) for schema in {schema["name"]: schema for schema in shown}.values()]
+        own = self.assistant.own.items()
+        return {name for name, schema in own if set(asked) <= set(schema["parameters"].get("required", ()))}
 
     def records(self, part: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """The records of both skills."""
-        tools = self.tools()
+        tools = self.assistant.tools(self.missing)
         told = [{"role": each["role"], "content": self._named(each)} for each in self.messages]
         shared = {"tools": tools, **({"part": part} if part != "train" else {})}
         steps = []
@@ -336,8 +358,10 @@ def conversations(
     found, values = list[Conversation](), dict[str, list[Any]]()
     while pool:
         number = 1 if rng.random() < 0.7 else rng.choice((2, 2, 3, 4))  # by requests, half of them are joined
+        if len(found) % ALIKE == 0:
+            assistant = Assistant(world, rng, schemas)
         toolbox.begin(f"{seed}/{world.name}/{len(pool)}")
-        talk = Conversation(own, toolbox, rng, schemas, values, held_out)
+        talk = Conversation(own, toolbox, assistant, values, held_out)
         for place in range(min(number, len(pool))):
             talk.ask(pool.pop(), f"{seed}.{len(pool)}", alone=number == 1 and place == 0)
         if talk.steps:

@@ -187,31 +187,23 @@ def _joined(examples: Sequence[Encoded]) -> Encoded:
     return Encoded(last.trunk, tuple(branches), last.shared)
 
 
-_TOGETHER = 4  # examples of one system message that stay together
-
-
 def batches(examples: Sequence[Encoded], size: int, seed: int) -> Iterator[list[Encoded]]:
-    """Endless batches of similar length, in a seeded random order, each example once an epoch.
+    """Endless batches in a seeded random order, each example once an epoch.
 
-    Up to four examples with the same system message stay together, since they share its forward.
+    Examples with one system message lie near one another, between those of a few others: a reader that keeps the system
+    messages of the last batches computes each of them once.
     """
     rng = random.Random(seed)
     while True:
-        units: list[list[Encoded]] = []
-        open_units: dict[tuple[int, ...], list[Encoded]] = {}
-        for example in rng.sample(examples, len(examples)):
-            head = example.trunk[: example.shared]
-            unit = open_units.get(head)
-            if head and unit is not None and len(unit) < min(_TOGETHER, size):
-                unit.append(example)
-                continue
-            units.append([example])
-            open_units[head] = units[-1]
-        rng.shuffle(units)
-        made = []
-        for start in range(0, len(units), size * 8):
-            part = sorted(units[start : start + size * 8], key=lambda unit: max(e.length for e in unit))
-            flat = [example for unit in part for example in unit]
-            made += [flat[i : i + size] for i in range(0, len(flat), size)]
-        rng.shuffle(made)
-        yield from made
+        groups: dict[object, list[Encoded]] = {}
+        for place, example in enumerate(rng.sample(examples, len(examples))):
+            groups.setdefault(example.trunk[: example.shared] or place, []).append(example)
+        order = [example for group in rng.sample(list(groups.values()), len(groups)) for example in group]
+        for start in range(0, len(order), size * _NEAR):
+            near = order[start : start + size * _NEAR]
+            rng.shuffle(near)
+            yield from (near[i : i + size] for i in range(0, len(near), size))
+
+
+_NEAR = 8
+"""Batches over which examples are mixed."""

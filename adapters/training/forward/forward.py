@@ -1,7 +1,7 @@
-"""The training forward: a batch's branches on their trunks, all rows' attention at once.
+"""The training forward: a batch's branches on their trunks.
 
-It computes what `Decoder.forward` computes over `BranchCache`s. Products run on flat `[N, H]` matrices without padding;
-only attention pads, so batches are best made of similar lengths.
+It computes what `Decoder.forward` computes over `BranchCache`s. Products run on flat `[N, H]` matrices without padding.
+Attention takes the rows one by one on a CPU, and all at once, padded, elsewhere.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from loraloop.adapters.training.forward.fused import (
     keep_mask,
 )
 from loraloop.adapters.training.forward.past import Past
-from loraloop.adapters.training.forward.plan import Plan
+from loraloop.adapters.training.forward.plan import Plan, Span
 from loraloop.kernels.quantized import DenseWeight, Weight
 
 
@@ -62,12 +62,14 @@ class BranchForward:
     checkpointing: bool = False
     _cos: Tensor = field(init=False)
     _sin: Tensor = field(init=False)
-    _bias: Tensor = field(init=False)
+    _spans: list[tuple[Span, Tensor]] = field(init=False)
     _beyond: Beyond | None = field(init=False)
 
     def __post_init__(self) -> None:
         self._cos, self._sin = self.plan.angles(self.decoder.rope)
-        self._bias = self.plan.bias(self.decoder.config.sliding_window)
+        device, window = self.plan.tokens.device, self.decoder.config.sliding_window
+        spans = self.plan.spans(1 if device.type == "cpu" and not self._alone else None)
+        self._spans = [(span, span.bias(window, device)) for span in spans]
         self._beyond = None if self.attached is None else self.attached.beyond(((0, self.plan.total, 1),))
 
     @property
@@ -93,11 +95,11 @@ class BranchForward:
 
     def keys_values(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Keys and values `[B, kv_heads, L, D]` of each layer, where the rows are trunks. The last is cut short."""
-        h = self._embedded()
+        h, (whole,) = self._embedded(), self.plan.spans()
         last = self.decoder.config.layers - 1
         for index in range(last + 1):
             q, k, v = self._projected(index, h)
-            yield k, v
+            yield whole.padded(k), whole.padded(v)
             if index < last:
                 h = self._rest(index, h, self._attended(index, q, k, v))
 
@@ -117,7 +119,7 @@ class BranchForward:
         return self._rest(index, h, x)
 
     def _projected(self, index: int, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values `[B, heads, L, D]`, rotated."""
+        """Queries, keys and values `[N, heads, D]`, rotated."""
         layer, config = self.decoder.layers[index], self.decoder.config
         x = self._input(index, "qkv", _norm(h, layer.attention_norm, config.rms_eps))
         y = self._product(index, layer, "qkv", x)
@@ -125,25 +127,30 @@ class BranchForward:
         q, k, v = self.decoder._heads(index, y, self._cos, self._sin)
         if not self._alone:
             q, k = q.to(dtype), k.to(dtype)
-        return self.plan.padded(q), self.plan.padded(k), self.plan.padded(v.to(dtype))
+        return q, k, v.to(dtype)
 
     def _attended(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """What attention gives, `[N, heads · D]`."""
-        batch, heads, length, dim = q.shape
-        kv_heads = k.shape[1]
-        prefix = {} if self.attached is None else self.attached.payload.prefix
-        if prefix:
-            k, v = (
-                torch.cat([part.to(own.dtype).transpose(0, 1).expand(batch, -1, -1, -1), own], dim=2)
-                for part, own in zip(prefix[index], (k, v), strict=True)
-            )
-        if self._alone:
-            x = attend(q.reshape(batch, kv_heads, heads // kv_heads, length, dim), k, v, self._bias)
-        else:
-            grouped = q.reshape(batch, kv_heads, heads // kv_heads * length, dim)
-            past = (None, None) if self.past is None else self.past.layer(index)
-            x = apply(Attend, grouped, k, v, *past, self._bias)
-        return self.plan.flat(x.reshape(batch, heads, length, dim)).to(self.decoder.dtype)
+        prefix = () if self.attached is None else self.attached.payload.prefix.get(index, ())
+        parts = []
+        for span, bias in self._spans:
+            rows_q, rows_k, rows_v = span.padded(q), span.padded(k), span.padded(v)
+            batch, heads, length, dim = rows_q.shape
+            kv_heads = rows_k.shape[1]
+            if self._alone:
+                grouped = rows_q.reshape(batch, kv_heads, heads // kv_heads, length, dim)
+                x = attend(grouped, rows_k, rows_v, bias)
+            else:
+                if prefix:
+                    rows_k, rows_v = (
+                        torch.cat([part.to(own.dtype).transpose(0, 1).expand(batch, -1, -1, -1), own], dim=2)
+                        for part, own in zip(prefix, (rows_k, rows_v), strict=True)
+                    )
+                grouped = rows_q.reshape(batch, kv_heads, heads // kv_heads * length, dim)
+                past = (None, None) if self.past is None else self.past.layer(index, span.rows)
+                x = apply(Attend, grouped, rows_k, rows_v, *past, bias)
+            parts.append(span.flat(x.reshape(batch, heads, length, dim)))
+        return torch.cat(parts).to(self.decoder.dtype)
 
     def _rest(self, index: int, h: Tensor, x: Tensor) -> Tensor:
         """From attention's result to the layer's output; both may be a choice of rows."""

@@ -12,8 +12,65 @@ from loraloop.adapters.base.decoder.rope import RopeTable
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """Rows whose attention is computed together, padded on the right to the longest of them.
+
+    Attributes:
+        rows: which of the forward's rows.
+        states: where their states stand in the flat `[N, …]` matrices.
+        counts: how many states each has.
+        past: positions of each row's trunk.
+        prefix: keys that a payload puts between trunk and row.
+        places: places of the flat states in `[rows · longest]`; None where all rows are as long.
+    """
+
+    rows: slice
+    states: slice
+    counts: list[int]
+    past: list[int]
+    prefix: int
+    places: Tensor | None
+
+    @property
+    def longest(self) -> int:
+        """States of the longest row."""
+        return max(self.counts)
+
+    def bias(self, window: int | None, device: torch.device) -> Tensor:
+        """`[rows or 1, L, T + prefix + L]` fp32: 0 where a state sees a position, else -inf."""
+        trunk = max(self.past)
+        past = torch.tensor(self.past, device=device)
+        if window is None and min(self.past) == trunk:
+            past = past[:1]
+        own = torch.arange(self.prefix + self.longest, device=device) + past[:, None]
+        before = torch.arange(trunk, device=device).expand(len(past), -1)
+        far = torch.full((), 1 << 40, device=device)
+        keys = torch.cat([torch.where(before < past[:, None], before, far), own], dim=1)[:, None]
+        queries = own[:, self.prefix :, None]
+        seen = keys <= queries
+        if window is not None:
+            seen &= queries - keys < window
+        return torch.zeros(seen.shape, device=device).masked_fill_(~seen, -torch.inf)
+
+    def padded(self, x: Tensor) -> Tensor:
+        """The span's states of flat `[N, heads, D]` -> `[rows, heads, L, D]`, with zeros where a row has no more."""
+        x = x[self.states]
+        heads, dim = x.shape[1:]
+        rows, longest = len(self.counts), self.longest
+        if self.places is not None:
+            x = x.new_zeros(rows * longest, heads, dim).index_copy(0, self.places, x)
+        return x.view(rows, longest, heads, dim).transpose(1, 2)
+
+    def flat(self, x: Tensor) -> Tensor:
+        """`[rows, heads, L, D]` -> the span's states `[n, heads · D]`."""
+        rows, heads, longest, dim = x.shape
+        x = x.transpose(1, 2).reshape(rows * longest, heads * dim)
+        return x if self.places is None else x.index_select(0, self.places)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """Rows of a forward, one after another in `[N, …]` matrices and padded on the right for attention.
+    """Rows of a forward, one after another in `[N, …]` matrices.
 
     Attributes:
         tokens: `[N - rows · prompt]` ids of all rows.
@@ -22,7 +79,6 @@ class Plan:
         past: positions of each row's trunk.
         prefix: keys that a payload puts between trunk and row.
         wanted: `[M]` places in the flat states whose final states are wanted.
-        places: `[N]` places of the flat states in `[rows · longest]`; None where all rows are as long.
     """
 
     tokens: Tensor
@@ -31,7 +87,6 @@ class Plan:
     past: list[int]
     prefix: int
     wanted: Tensor
-    places: Tensor | None
 
     @classmethod
     def of(
@@ -55,14 +110,11 @@ class Plan:
         """
         lengths = [len(row) for row in rows]
         counts = [count + prompt for count in lengths]
-        longest = max(counts)
         wanted: list[int] = []
-        places: list[int] = []
         offset = 0
         for index, count in enumerate(counts):
             if starts is not None:
                 wanted += range(offset + prompt + starts[index], offset + count)
-            places += range(index * longest, index * longest + count)
             offset += count
         flat = [token for row in rows for token in row]
         return cls(
@@ -72,7 +124,6 @@ class Plan:
             past=list(past) if past is not None else [0] * len(counts),
             prefix=prefix,
             wanted=torch.tensor(wanted, dtype=torch.long, device=device),
-            places=None if min(counts) == longest else torch.tensor(places, dtype=torch.long, device=device),
         )
 
     @property
@@ -80,9 +131,19 @@ class Plan:
         """N, the states of all rows."""
         return sum(self.counts)
 
-    @property
-    def longest(self) -> int:
-        return max(self.counts)
+    def spans(self, size: int | None = None) -> list[Span]:
+        """The rows for attention, `size` at a time; None: all at once."""
+        made: list[Span] = []
+        first, size = 0, size or len(self.counts)
+        for start in range(0, len(self.counts), size):
+            rows = slice(start, start + size)
+            counts = self.counts[rows]
+            longest, states = max(counts), slice(first, first + sum(counts))
+            padded = [row * longest + place for row, count in enumerate(counts) for place in range(count)]
+            places = None if min(counts) == longest else torch.tensor(padded, device=self.tokens.device)
+            made.append(Span(rows, states, counts, self.past[rows], self.prefix, places))
+            first = states.stop
+        return made
 
     def angles(self, rope: RopeTable) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines `[N, 1, D]`."""
@@ -90,33 +151,3 @@ class Plan:
         cos, sin = rope.at(0, max(first + count for first, count in zip(firsts, self.counts, strict=True)))
         spans = [slice(first, first + count) for first, count in zip(firsts, self.counts, strict=True)]
         return torch.cat([cos[span] for span in spans]), torch.cat([sin[span] for span in spans])
-
-    def bias(self, window: int | None) -> Tensor:
-        """`[rows or 1, L, T + prefix + L]` fp32: 0 where a state sees a position, else -inf."""
-        device, trunk = self.tokens.device, max(self.past)
-        past = torch.tensor(self.past, device=device)
-        if window is None and min(self.past) == trunk:
-            past = past[:1]
-        own = torch.arange(self.prefix + self.longest, device=device) + past[:, None]
-        before = torch.arange(trunk, device=device).expand(len(past), -1)
-        far = torch.full((), 1 << 40, device=device)
-        keys = torch.cat([torch.where(before < past[:, None], before, far), own], dim=1)[:, None]
-        queries = own[:, self.prefix :, None]
-        seen = keys <= queries
-        if window is not None:
-            seen &= queries - keys < window
-        return torch.zeros(seen.shape, device=device).masked_fill_(~seen, -torch.inf)
-
-    def padded(self, x: Tensor) -> Tensor:
-        """Flat `[N, heads, D]` -> `[rows, heads, L, D]`, with zeros where a row has no more states."""
-        heads, dim = x.shape[1:]
-        rows, longest = len(self.counts), self.longest
-        if self.places is not None:
-            x = x.new_zeros(rows * longest, heads, dim).index_copy(0, self.places, x)
-        return x.view(rows, longest, heads, dim).transpose(1, 2)
-
-    def flat(self, x: Tensor) -> Tensor:
-        """`[rows, heads, L, D]` -> `[N, heads · D]`."""
-        rows, heads, longest, dim = x.shape
-        x = x.transpose(1, 2).reshape(rows * longest, heads * dim)
-        return x if self.places is None else x.index_select(0, self.places)

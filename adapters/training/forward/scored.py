@@ -14,9 +14,10 @@ from loraloop.adapters.base.decoder.native_cache import NativeCache
 from loraloop.adapters.payload.payload import Payload, PayloadAttached
 from loraloop.adapters.training.data.encode import Encoded, EncodedBranch
 from loraloop.adapters.training.forward.forward import BranchForward, Dropout, prefill
+from loraloop.adapters.training.forward.heads import Heads
 from loraloop.adapters.training.forward.past import Past
 from loraloop.adapters.training.forward.plan import Plan
-from loraloop.adapters.training.forward.served_trunks import Ids, served
+from loraloop.adapters.training.forward.served_trunks import served
 from loraloop.adapters.training.forward.trunks import TrunkCache
 
 
@@ -59,15 +60,15 @@ class Reader:
         checkpointing: see `TrainConfig`.
         server: the base that computes trunks as it serves them; None: `decoder` computes them.
 
-    The system messages of the last batch are kept: data for one assistant has one, and computes it once.
+    The system messages of the last batches are kept: examples of one assistant compute theirs once.
     """
 
     decoder: Decoder
     store: TrunkCache | None = None
     checkpointing: bool = False
     server: Base | None = None
-    _served: dict[Ids, NativeCache] = field(default_factory=dict)
-    _trained: dict[Ids, Tensor] = field(default_factory=dict)
+    _served: Heads[NativeCache] = field(default_factory=Heads)
+    _trained: Heads[Tensor] = field(default_factory=Heads)
 
     def read(
         self,
@@ -142,15 +143,10 @@ class Reader:
             return Past(made.data.to(self.decoder.device), made.lengths)
         heads = [example.trunk[: example.shared] for example in examples]
         rests = [example.trunk[example.shared :] for example in examples]
-        if len(set(heads)) == len(heads) or not all(heads) or not all(rests):
+        if not all(heads) or not all(rests):
             return prefill(self.decoder, [example.trunk for example in examples])
         # Each alone, so that a run that goes on after a kill, with nothing kept, computes the same bits.
-        kept = {
-            head: self._trained[head] if head in self._trained else prefill(self.decoder, [head]).row(0)
-            for head in dict.fromkeys(heads)
-        }
-        self._trained.clear()
-        self._trained.update(kept)
+        kept = self._trained.of(heads, lambda new: [prefill(self.decoder, [head]).row(0) for head in new])
         begun = Past.of([kept[head] for head in heads])
         after = prefill(self.decoder, rests, begun)
         return Past.of([torch.cat([begun.row(i), after.row(i)], dim=3) for i in range(len(examples))])

@@ -8,15 +8,12 @@ import torch
 
 from loraloop.adapters.base import Base, Row
 from loraloop.adapters.base.decoder.native_cache import NativeCache
+from loraloop.adapters.training.forward.heads import Heads, Ids
 from loraloop.adapters.training.forward.past import Past
-
-Ids = tuple[int, ...]
 
 
 @torch.no_grad()
-def served(
-    base: Base, trunks: Sequence[tuple[Ids, Ids]], dtype: torch.dtype, kept: dict[Ids, NativeCache] | None = None
-) -> Past:
+def served(base: Base, trunks: Sequence[tuple[Ids, Ids]], dtype: torch.dtype, kept: Heads[NativeCache]) -> Past:
     """Keys and values of trunks by the C decoder: to the bit what a skill will stand on when it is served.
 
     Args:
@@ -24,15 +21,15 @@ def served(
         trunks: of each the system message, which is computed once for all that share it (or nothing), and the rest;
             not both empty.
         dtype: of the result.
-        kept: caches of the last batch's system messages, which are not computed again; this batch's take their place.
+        kept: caches of earlier batches' system messages, which are not computed again.
     """
-    kept = {} if kept is None else kept
-    heads = {head: kept.get(head) or _cache(base) for head, _ in trunks if head}
-    new = [Row(head, cache) for head, cache in heads.items() if head not in kept]
-    if new:
-        base.forward(new)
-    kept.clear()
-    kept.update(heads)
+
+    def computed(new: Sequence[Ids]) -> list[NativeCache]:
+        made = [_cache(base) for _ in new]
+        base.forward([Row(head, cache) for head, cache in zip(new, made, strict=True)])
+        return made
+
+    heads = kept.of([head for head, _ in trunks if head], computed)
     caches = [heads[head].fork() if head else _cache(base) for head, _ in trunks]
     rows = [Row(rest, cache) for (_, rest), cache in zip(trunks, caches, strict=True) if rest]
     if rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from loraloop.adapters.base import Base, Message, Row, random_base
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.training.data.encode import Encoded, encode
+from loraloop.adapters.training.forward.heads import Heads
 from loraloop.adapters.training.forward.served_trunks import served
 from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
 from loraloop.tool_schemas.errors import InputError
@@ -39,14 +41,14 @@ def native(base: Base) -> Base:
 
 def test_they_are_the_bits_that_a_served_context_has(native: Base) -> None:
     examples = asked(native)
-    past = served(native, parts(examples), torch.float32)
+    past = served(native, parts(examples), torch.float32, Heads())
     assert past.lengths == tuple(len(example.trunk) for example in examples)
     for row, example in enumerate(examples):
         cache = native.new_cache()
         native.forward([Row(example.trunk[: example.shared], cache)] if example.shared else [])
         native.forward([Row(example.trunk[example.shared :], cache)])
         for layer in (0, native.config.layers - 1):
-            for ours, theirs in zip(past.layer(layer), cache.planes(layer), strict=True):
+            for ours, theirs in zip(past.layer(layer, slice(None)), cache.planes(layer), strict=True):
                 assert torch.equal(ours[row, :, : len(example.trunk)], theirs)
 
 
@@ -54,7 +56,7 @@ def test_the_next_batch_does_not_read_the_same_system_message_again(
     native: Base, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     examples = asked(native)[:2]
-    whole = served(native, parts(examples), torch.float32)
+    whole = served(native, parts(examples), torch.float32, Heads())
     read: list[int] = []
     forward = Base.forward
     monkeypatch.setattr(
@@ -69,6 +71,22 @@ def test_the_next_batch_does_not_read_the_same_system_message_again(
         read.clear()
         assert torch.equal(reader.trunks(examples).data, whole.data)
         assert read == expected
+
+
+def test_the_system_messages_used_last_are_kept() -> None:
+    heads, made = Heads[int](most=6), list[tuple[int, ...]]()
+
+    def computed(new: Sequence[tuple[int, ...]]) -> list[int]:
+        made.extend(new)
+        return [sum(head) for head in new]
+
+    one, two, three = (1, 1, 1), (2, 2, 2), (3, 3, 3)
+    assert heads.of([one, two, one], computed) == {one: 3, two: 6}
+    assert heads.of([one, three], computed) == {one: 3, three: 9}
+    assert made == [one, two, three]
+    assert heads.of([one, two], computed) == {one: 3, two: 6}
+    assert made == [one, two, three, two]
+    assert heads.of([(4,) * 9], computed) == {(4,) * 9: 36}
 
 
 def test_a_loss_on_them_is_near_that_on_trained_ones(native: Base, tmp_path: Path) -> None:
