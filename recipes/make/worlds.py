@@ -309,8 +309,9 @@ class Conversation:
         return {name for name, schema in own if set(asked) <= set(schema["parameters"].get("required", ()))}
 
     def records(self, part: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """The records of both skills."""
-        tools = self.assistant.tools(self.missing)
+        """The records of both skills; none where every tool was taken away."""
+        if not (tools := self.assistant.tools(self.missing)):
+            return [], []
         told = [{"role": each["role"], "content": self._named(each)} for each in self.messages]
         shared = {"tools": tools, **({"part": part} if part != "train" else {})}
         steps = []
