@@ -114,6 +114,11 @@ def test_made_conversations_vary_in_turns_notes_names_and_tools(made: Made) -> N
     assert any("Nobody gave" in row.get("extra_prompt", "") for row in made[0])
 
 
+def test_conversations_share_an_assistant_by_eights(made: Made) -> None:
+    assistants = Counter(json.dumps([row["messages"][0], row["tools"]]) for row in made[0])
+    assert len(assistants) > 9 and len(made[0]) / len(assistants) > 8
+
+
 def test_parts_share_no_tool_and_answers_close_turns(made: Made) -> None:
     described = {
         part: {tool["description"] for row in made[0] if row.get("part", "train") == part for tool in row["tools"]}
