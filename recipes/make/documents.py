@@ -1,12 +1,11 @@
-"""Makes questions to documents, about half of which the passages beside them do not answer, and requests of tools.
+"""Makes questions to documents, about half of which the passages beside them do not answer.
 
-    python documents.py --questions 150 --draws 40 --requests 12 --seed 5 --out documents.jsonl
+    python documents.py --questions 150 --draws 40 --seed 5 --out documents.jsonl
 
 A retrieval skill learns from questions to the documents of worlds (`recipes/worlds`, without those that are held back).
 Questions to the documents of invented desks are for validation: they choose the probability from which the skill says
 that the passages hold no answer (`loraloop eval tune retrieval`). A row has `messages`, `tools`, `passages` and
-`completion`, in the form of a run of an agent. Requests that a world's tools carry out, and talk, stand beside the
-passages that are nearest to their words, which do not answer them.
+`completion`, in the form of a run of an agent.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from __future__ import annotations
 import argparse
 import random
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,33 +79,6 @@ def of_worlds(draws: int, seed: int) -> list[dict[str, Any]]:
     return made
 
 
-def of_requests(each: int, seed: int) -> list[dict[str, Any]]:
-    """Requests to the tools of each world and talk, beside the passages that share most words with them."""
-    rng, made = random.Random(f"requests {seed}"), []
-    for world in load_worlds(WORLDS):
-        if world.name in HELD_BACK:
-            continue
-        tools = [Tool.from_function(function) for function in world.tools]
-        listed = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools]
-        drawn = [r for r in world.draw(4 * len(world.templates), seed) if r.kind != "retrieval"]
-        for request in rng.sample(drawn, min(each, len(drawn))):
-            said = request.turns[0].say
-            words = set(re.findall(r"\w{4,}", said.lower()))
-            near = sorted(world.documents, key=lambda d: (-_shared(words, d), rng.random()))
-            shown = [(d["title"], d["text"]) for d in near[: rng.choice((1, 2, 3, 3))]]
-            passages = numbered(shown, rng)
-            content = user_content(said, [Passage(**passage) for passage in passages])
-            told = [{"role": "system", "content": world.instructions}, {"role": "user", "content": content}]
-            row = {"kind": "request", "messages": told, "passages": passages}
-            row["tools"] = rng.sample(listed, min(len(listed), rng.choice((0, 2, 4, 6))))
-            made.append({**row, "completion": {"answerable": False}})
-    return made
-
-
-def _shared(words: set[str], document: Mapping[str, str]) -> int:
-    return len(words & set(re.findall(r"\w{4,}", f"{document['title']} {document['text']}".lower())))
-
-
 def of_desks(questions: int, seed: int) -> list[dict[str, Any]]:
     """The questions, the answered ones about other documents than the unanswered ones as far as there are enough."""
     rng, desks = random.Random(seed), read_desks()
@@ -151,13 +122,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=150)
     parser.add_argument("--draws", type=int, default=40, help="draws of each request of a world")
-    parser.add_argument("--requests", type=int, default=12, help="requests of each world that are no questions to it")
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    rows = [*of_worlds(given.draws, given.seed), *of_requests(given.requests, given.seed)]
-    random.Random(given.seed).shuffle(rows)
-    rows += of_desks(given.questions, given.seed)
+    rows = [*of_worlds(given.draws, given.seed), *of_desks(given.questions, given.seed)]
     given.out.write_text("".join(dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
