@@ -144,22 +144,3 @@ def test_questions_to_the_documents_of_worlds_cite_what_answers_them(makers: Any
         assert row["completion"]["answerable"] == (cites.get(wording) in shown.values())
         if row["completion"]["answerable"]:
             assert [shown[each] for each in row["completion"]["citations"]] == [cites[wording]]
-
-
-def test_requests_of_tools_are_not_answered_by_the_passages_nearest_to_them(makers: Any) -> None:
-    import documents
-
-    worlds = {world.instructions: world for world in documents.load_worlds(documents.WORLDS)}
-    made = documents.of_requests(2, 1)
-    assert len(made) == 2 * (len(worlds) - len(documents.HELD_BACK))
-    for row in made:
-        world = worlds[row["messages"][0]["content"]]
-        questions = {
-            request.turns[0].say
-            for template in world.templates
-            if template.kind == "retrieval"
-            for request in world.draw_of(template, 10, 1)
-        }
-        assert row["completion"] == {"answerable": False} and world.name not in documents.HELD_BACK
-        assert row["messages"][1]["content"].rpartition("\n\n")[2] not in questions
-        assert {passage["text"] for passage in row["passages"]} <= {each["text"] for each in world.documents}
