@@ -45,6 +45,8 @@ _CLOCK = re.compile(
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 _JOINS = ("-", "/", ":", "_", "#")
+_JOINED_BEFORE = re.compile(r"(?:[^\W\d_]|[-/:_]|\w#)\Z")  # *#7* stands by itself
+_JOINED_AFTER = re.compile(r"[-/:_#]\w")
 _NOON = {"noon": (12, 0), "midday": (12, 0), "midnight": (0, 0)}
 DATES = "Dates:"
 """How a note of the runtime begins that says what the user's calendar words mean."""
@@ -245,8 +247,8 @@ class Evidence:
         for found in _NUMBER.finditer(text):
             values = readings(found[0])
             self.numbers |= values
-            before, after = text[max(found.start() - 1, 0) : found.start()], text[found.end() : found.end() + 1]
-            if not before.isalpha() and before not in _JOINS and after not in _JOINS:
+            before, after = text[max(found.start() - 2, 0) : found.start()], text[found.end() : found.end() + 2]
+            if not _JOINED_BEFORE.search(before) and not _JOINED_AFTER.match(after):
                 self.plain |= values
         for found in _GROUPED.finditer(text):
             values = readings(re.sub(r"[ \u00a0\u202f'’]", "", found[0]))
@@ -321,6 +323,10 @@ class Evidence:
     def dates(self) -> set[date]:
         """The days that have a year."""
         return {day.as_date for day in self.days if day.year is not None}
+
+    def has_beginning(self, letters: str) -> bool:
+        """Whether folded letters are a word that stands somewhere, or the beginning of one of four letters or more."""
+        return any(word == letters or (len(word) > 3 and word.startswith(letters)) for word in self.words)
 
     def has_word(self, word: str) -> bool:
         """Whether a word stands somewhere, with another ending or nearly so (*Annas*, *Jonh*)."""

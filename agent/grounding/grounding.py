@@ -4,7 +4,7 @@ What is checked is decided by a value's format in the schema, else by its shape:
 
 - An *identifier* is one token of letters and digits (`A-12`), groups of capitals and digits (`12 AB 34`), five digits
   or more, or a telephone number. Its letters and digits have to stand somewhere, whatever is between them; or its
-  digits alone, where these are three or more.
+  digits alone, where these are three or more; or it is an abbreviation of the user's words (`Grounding.identifier`).
 - An *e-mail address* has to stand somewhere with its letters and digits, a *URL* with its host.
 - A *number* is any but 0 and 1, also with a unit (`10kg`) or as a duration (`PT30M`). It stands somewhere in any format
   or as a word, or is computed (`Grounding.number`).
@@ -32,7 +32,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.grounding.evidence import Day, Evidence, readings
+from loraloop.agent.grounding.evidence import Day, Evidence, folded, readings
 from loraloop.agent.grounding.value_kinds import IDENTIFIERS, NUMERALS, PLACEHOLDER, Kind, kind_of, moments_of
 from loraloop.agent.tools.calls import UngroundedValue
 from loraloop.tool_schemas.schema.normal import normalised
@@ -212,9 +212,16 @@ class Grounding:
         return _stands_as_such(kind, value, self.agreed, tool) and not _stands_as_such(kind, value, examples, tool)
 
     def identifier(self, value: str) -> bool:
-        """Whether three digits of an identifier or more stand somewhere, and every other run of digits."""
+        """Whether an identifier is made of parts that stand somewhere.
+
+        All its runs of digits do, and one has three digits or more; or the user says each of its numbers, and a word
+        that begins with each run of its letters: *pump 14 in the north* is `N-14`.
+        """
         runs = re.findall(r"\d+", value)
-        return any(len(run) >= 3 for run in runs) and self.all.words.issuperset(runs)
+        if any(len(run) >= 3 for run in runs) and self.all.words.issuperset(runs):
+            return True
+        letters, own = re.findall(r"[^\W\d_]+", folded(value)), self.user_words
+        return bool(letters) and own.plain.issuperset(map(Decimal, runs)) and all(map(own.has_beginning, letters))
 
     def number(self, value: Decimal, arguments: Mapping[str, Any] = MappingProxyType({})) -> bool:
         """Whether a number stands somewhere, or is computed in one of these ways.

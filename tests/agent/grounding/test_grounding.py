@@ -39,6 +39,10 @@ def missing(
         ("A-12", "cancel a12 please"),
         ("A-12", "cancel A 12, please"),
         ("LP-6225", "the one with the number 6225"),
+        ("N-17", "North hall, pump 17: 2.1 bar"),
+        ("N-07", "pump #7 in the north"),
+        ("nor14", "pump fourteen, Northern hall"),
+        ("PUMP-14", "the pump with the number 14"),
         ("SW1A 1AA", "I live at sw1a1aa"),
         ("+44 7700 900123", "ring (+44) 7700-900-123"),
         ("00123", "number 00123"),
@@ -99,6 +103,13 @@ def test_values_that_stand_in_another_format(value: Any, said: str) -> None:
         ("A-12", "cancel A-123"),
         ("A-12", "cancel BA-12"),
         ("A-12", "12 of them"),
+        ("A-12", "12 and all of them"),
+        ("A-12", "the B-12 for Anna"),
+        ("A-12", "B-12-3 or 1/12 for Anna"),
+        ("A-12", "12.5 kg for Anna"),
+        ("A-12-3", "12 for Anna"),
+        ("AX-12", "12 for Anna"),
+        ("12-34-56", "12, 34 or 56"),
         ("LP-6225", "LP-6226"),
         ("jo@example.org", "write to Jo"),
         (10_000, "the rest of it"),
@@ -234,6 +245,31 @@ def test_a_code_that_was_said_stands_however_it_is_written(code: str, before: st
     for written in (code, code.lower(), code.replace("-", ""), code.replace("-", " ")):
         assert missing(code, f"{before} {written} {after}") == ()
     assert missing(code, f"{before} {after}") != ()
+
+
+SITES = st.sampled_from(["north", "South", "Überlingen", "harbour"])
+REPORTS = st.sampled_from(
+    ["Pump {n} in the {site} shows {bar} bar.", "{site} hall, pump {n}: {bar} bar", "{bar} bar ({site}, #{n})"]
+)
+
+
+@settings(deadline=None)
+@given(
+    site=SITES,
+    n=st.integers(2, 99),
+    other=st.integers(2, 99),
+    bar=st.integers(110, 930),
+    report=REPORTS,
+    long=st.integers(1, 4),
+)
+def test_an_abbreviation_stands_by_its_word_and_its_number(
+    site: str, n: int, other: int, bar: int, report: str, long: int
+) -> None:
+    said, letters = report.format(site=site, n=n, bar=bar / 100), site[:long].upper()
+    assert missing(f"{letters}-{n}", said) == () and missing(f"{letters}{n:02}", said) == ()
+    assert (missing(f"{letters}-{other}", said) == ()) == (other in (n, bar / 100)), "another number"
+    assert missing(f"{letters}Q-{n}", said) != (), "other letters"
+    assert missing(f"{letters}-{n}", "Do it.", results=[said]) != (), "words of a result are not the user's"
 
 
 @settings(deadline=None)
