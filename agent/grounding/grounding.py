@@ -221,7 +221,8 @@ class Grounding:
         if any(len(run) >= 3 for run in runs) and self.all.words.issuperset(runs):
             return True
         letters, own = re.findall(r"[^\W\d_]+", folded(value)), self.user_words
-        return bool(letters) and own.plain.issuperset(map(Decimal, runs)) and all(map(own.has_beginning, letters))
+        said = own.plain.issuperset(map(Decimal, runs)) and all(map(own.has_beginning, letters))
+        return bool(runs and letters) and said
 
     def number(self, value: Decimal, arguments: Mapping[str, Any] = MappingProxyType({})) -> bool:
         """Whether a number stands somewhere, or is computed in one of these ways.

@@ -270,6 +270,7 @@ def test_an_abbreviation_stands_by_its_word_and_its_number(
     assert (missing(f"{letters}-{other}", said) == ()) == (other in (n, bar / 100)), "another number"
     assert missing(f"{letters}Q-{n}", said) != (), "other letters"
     assert missing(f"{letters}-{n}", "Do it.", results=[said]) != (), "words of a result are not the user's"
+    assert missing(letters, said, {"type": "string", "format": "uuid"}) != (), "letters alone abbreviate nothing"
 
 
 @settings(deadline=None)
