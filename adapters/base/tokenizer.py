@@ -39,6 +39,7 @@ class Tokenizer:
             spec["model"]["ignore_merges"] = False
         self._plain = tokenizers.Tokenizer.from_str(json.dumps(spec))
         vocabulary = self._plain.get_vocab(with_added_tokens=False)
+        self.longest = max(map(len, vocabulary))  # bytes of the longest token
         self._absent = frozenset(byte for char, byte in self._byte_of.items() if char not in vocabulary)
 
     @property

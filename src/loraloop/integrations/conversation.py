@@ -78,7 +78,7 @@ def tool_of(name: str, description: str, parameters: dict[str, Any], strict: boo
     return _tool(name, description, json.dumps(parameters), strict)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)  # a grammar may take ten megabytes
 def _tool(name: str, description: str, parameters: str, strict: bool) -> Tool:
     schema = json.loads(parameters)
     if "type" not in schema:

@@ -132,6 +132,24 @@ def check_prompt(tokens: int, most: int) -> None:
         )
 
 
+def check_length(characters: int, longest: int, most: int) -> None:
+    """Checks without a tokenizer, which takes memory, that a conversation is not much too long.
+
+    Args:
+        characters: Characters of the conversation.
+        longest: Bytes of the base's longest token.
+        most: Most tokens that are read.
+
+    Raises:
+        ContextLengthError: It has more characters than so many tokens can hold.
+    """
+    if characters > most * longest:
+        raise ContextLengthError(
+            f"the conversation has {characters} characters, and at most {most} tokens are read: shorten the prompt, "
+            "the passages or the tools, or start without the old messages"
+        )
+
+
 class Replying:
     """A request that is being answered: iterate it once, from any thread, for pieces of text and then the `Reply`.
 
@@ -153,6 +171,8 @@ class Replying:
     def __init__(self, runtime: Runtime, request: ReplyRequest, hooks: Sequence[Hook] = ()) -> None:
         if not request.messages or request.messages[-1].role not in ("user", "tool"):
             raise InputError("there is nothing to reply to: end with a user's message or a tool's result")
+        base, most = runtime.base, request.max_prompt or runtime.base.config.max_positions
+        check_length(sum(len(message.content) for message in request.messages), base.tokenizer.longest, most)
         self._runtime, self.request, self._hooks = runtime, request, hooks
         self._policy = self._adjusted(request.policy)
         self._job = self._job_of(request.tools, self._policy)

@@ -17,7 +17,7 @@ from sse_starlette import EventSourceResponse
 
 from loraloop.agent.hooks import as_hooks
 from loraloop.agent.tracing.otel import OpenTelemetry
-from loraloop.integrations.reply import check_prompt
+from loraloop.integrations.reply import check_length, check_prompt
 from loraloop.server.errors import ApiError
 from loraloop.server.runs import HostedRun, RunRegistry, take_up_files
 from loraloop.server.settings import ServerLimits, ServerSettings
@@ -306,7 +306,9 @@ def check_texts(state: ServerState, texts: Iterable[str]) -> None:
         ContextLengthError: It is.
     """
     if most := state.settings.limits.max_prompt:
-        check_prompt(sum(len(state.runtime.base.tokenizer.encode(text)) for text in texts), most)
+        tokenizer, said = state.runtime.base.tokenizer, list(texts)
+        check_length(sum(map(len, said)), tokenizer.longest, most)
+        check_prompt(sum(len(tokenizer.encode(text)) for text in said), most)
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -26,3 +26,9 @@ def test_other_threads_run_while_a_long_text_is_encoded(base: Base) -> None:
     assert meanwhile > 20
     assert base.tokenizer.decode(ids) == text
     assert base.tokenizer.encode(text[:2699]) == ids[:700], "in the same tokens as short ones"
+
+
+def test_no_token_has_more_bytes_than_the_longest(base: Base) -> None:
+    tokenizer = base.tokenizer
+    sizes = [len(tokenizer.token_bytes(token)) for token in set(range(tokenizer.vocab_size)) - tokenizer.special_ids]
+    assert len(sizes) > 200 and max(sizes) == tokenizer.longest

@@ -208,6 +208,26 @@ def test_prompts_over_the_limit_are_refused_before_they_are_read(
     assert runtime.engine.scheduler.stats.rows > before
 
 
+@pytest.mark.parametrize("model", ["base", "one"])
+def test_what_no_tokens_could_hold_is_refused_before_it_is_tokenized(
+    serving: Callable[..., str], model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, encoded = ScriptedRuntime("ok"), list[str]()
+    tokenizer, most = runtime.base.tokenizer, 1000
+    limits = ServerSettings(limits=ServerLimits(max_prompt=most))
+    url = serving(runtime, limits, {"one": HostedAgent("one", Agent(runtime))})
+    encode = tokenizer.encode
+    monkeypatch.setattr(tokenizer, "encode", lambda text, *more: encoded.append(text) or encode(text, *more))
+    said = {"role": "user", "content": "word " * (most * tokenizer.longest // 5 + 1)}
+    body = {"model": model, "messages": [said, {"role": "assistant", "content": "Yes."}, HI]}
+    answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
+    assert answer.status_code == 400 and "characters, and at most 1000 tokens" in answer.text, answer.text
+    assert not [text for text in encoded if "word word" in text]
+    fits = {"model": model, "messages": [HI]}
+    assert httpx.post(f"{url}/v1/chat/completions", json=fits, timeout=60).status_code == 200
+    assert encoded
+
+
 @pytest.mark.parametrize(("path", "body"), WRONG)
 def test_a_wrong_body_silences_nobody(url: str, path: str, body: dict[str, Any]) -> None:
     answer, longest = silence(url, path, body)
