@@ -187,6 +187,10 @@ def _joined(examples: Sequence[Encoded]) -> Encoded:
     return Encoded(last.trunk, tuple(branches), last.shared)
 
 
+_NEAR = 8
+"""Batches over which examples are mixed."""
+
+
 def batches(examples: Sequence[Encoded], size: int, seed: int) -> Iterator[list[Encoded]]:
     """Endless batches in a seeded random order, each example once an epoch.
 
@@ -203,7 +207,3 @@ def batches(examples: Sequence[Encoded], size: int, seed: int) -> Iterator[list[
             near = order[start : start + size * _NEAR]
             rng.shuffle(near)
             yield from (near[i : i + size] for i in range(0, len(near), size))
-
-
-_NEAR = 8
-"""Batches over which examples are mixed."""

@@ -26,7 +26,7 @@ from loraloop.adapters.training.forward.fused import (
     keep_mask,
 )
 from loraloop.adapters.training.forward.past import Past
-from loraloop.adapters.training.forward.plan import Plan, Span
+from loraloop.adapters.training.forward.plan import Plan, RowSpan
 from loraloop.kernels.quantized import DenseWeight, Weight
 
 
@@ -62,7 +62,7 @@ class BranchForward:
     checkpointing: bool = False
     _cos: Tensor = field(init=False)
     _sin: Tensor = field(init=False)
-    _spans: list[tuple[Span, Tensor]] = field(init=False)
+    _spans: list[tuple[RowSpan, Tensor]] = field(init=False)
     _beyond: Beyond | None = field(init=False)
 
     def __post_init__(self) -> None:

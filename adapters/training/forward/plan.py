@@ -12,7 +12,7 @@ from loraloop.adapters.base.decoder.rope import RopeTable
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class RowSpan:
     """Rows whose attention is computed together, padded on the right to the longest of them.
 
     Attributes:
@@ -131,9 +131,9 @@ class Plan:
         """N, the states of all rows."""
         return sum(self.counts)
 
-    def spans(self, size: int | None = None) -> list[Span]:
+    def spans(self, size: int | None = None) -> list[RowSpan]:
         """The rows for attention, `size` at a time; None: all at once."""
-        made: list[Span] = []
+        made: list[RowSpan] = []
         first, size = 0, size or len(self.counts)
         for start in range(0, len(self.counts), size):
             rows = slice(start, start + size)
@@ -141,7 +141,10 @@ class Plan:
             longest, states = max(counts), slice(first, first + sum(counts))
             padded = [row * longest + place for row, count in enumerate(counts) for place in range(count)]
             places = None if min(counts) == longest else torch.tensor(padded, device=self.tokens.device)
-            made.append(Span(rows, states, counts, self.past[rows], self.prefix, places))
+            span = RowSpan(
+                rows=rows, states=states, counts=counts, past=self.past[rows], prefix=self.prefix, places=places
+            )
+            made.append(span)
             first = states.stop
         return made
 

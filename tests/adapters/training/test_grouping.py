@@ -10,7 +10,7 @@ import torch
 
 from loraloop.adapters.base import Base, Message
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.training.data.encode import encode, encode_grouped
+from loraloop.adapters.training.data.encode import Encoded, EncodedBranch, batches, encode, encode_grouped
 from loraloop.adapters.training.data.readers import Reading, read_file
 from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
@@ -75,3 +75,15 @@ def test_the_loss_is_that_of_turns_alone(tiny_base: Base, records: list[Record],
         if name.endswith("lora_B"):
             tensor.data.copy_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0)) * 0.1)
     torch.testing.assert_close(trainer.loss(grouped, grad=False), trainer.loss(alone, grad=False), atol=1e-5, rtol=1e-5)
+
+
+def test_examples_of_one_system_message_lie_near_one_another_and_mixed() -> None:
+    made = [Encoded((head, 9, each), (EncodedBranch((1, 2), 1),), 1) for head in range(60) for each in range(5)]
+    order = batches(made, 4, 0)
+    epoch = [next(order) for _ in range(75)]
+    assert sorted(example.trunk for batch in epoch for example in batch) == sorted(example.trunk for example in made)
+    for head in range(60):
+        places = [place for place, batch in enumerate(epoch) for example in batch if example.trunk[0] == head]
+        assert len(places) == 5 and max(places) - min(places) < 16
+    assert sum(len({example.trunk[0] for example in batch}) for batch in epoch) / 75 > 2
+    assert [next(order) for _ in range(75)] != epoch
