@@ -41,8 +41,8 @@ def serves(config: ModelConfig) -> bool:
 class NativeDecoder:
     """Weights in tiles and the forward pass over them; the counterpart of `Decoder`.
 
-    The residual stream and the norms are fp32; activations enter products as 16-bit whole numbers (quantized weights)
-    or bf16; keys and values are kept in bf16.
+    The residual stream and the norms are fp32; activations enter products in 8 bits, in groups of 32
+    (quantized weights), or in bf16; keys and values are kept in bf16.
     """
 
     config: ModelConfig
