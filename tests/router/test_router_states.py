@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from loraloop.adapters.base import Base, Message, Row, random_base
+from loraloop.adapters.training.data.frozen import frozen_rows
 from loraloop.router import Router, RouterState
 from loraloop.router.features import FeatureCache, extract, jobs, parts_of, pool, shortened
 from loraloop.router.fit import FOLDS, fit_recipe, read_router_recipe, share_of
-from loraloop.router.states import CHOICES, LabelledState, file_states, frozen_states
+from loraloop.router.states import CHOICES, LabelledState, file_states, frozen_states, world_states
 from loraloop.tool_schemas.errors import InputError, SkillError
 
 WEATHER = {
@@ -170,3 +171,22 @@ def test_what_is_wrong_with_the_recipe_of_a_router(toy: Base, tmp_path: Path) ->
         read_router_recipe({"choise": {"l2": 1.0}})
     with pytest.raises(InputError, match="tail@4"):
         fit_recipe(read_router_recipe({"share": 0.06, "choice": {"parts": ["end@99"]}}), toy, tmp_path)
+
+
+def test_states_of_worlds_ask_documents_and_tools_of_the_same_assistants() -> None:
+    states = world_states()
+    routes = Counter(state.label for state in states)
+    assert min(routes["tools"], routes["retrieval"], routes["none"]) > 100
+    assert all(state.messages[-1].role == "user" and state.state.tools for state in states)
+    assert all(state.state.passages for state in states if state.label == "retrieval")
+    beside = [state for state in states if state.label == "tools" and state.state.passages]
+    assert len(beside) > routes["retrieval"]
+    asked = {state.messages[0] for state in states if state.label == "retrieval"}
+    assert {state.messages[0] for state in beside} <= asked
+
+
+def test_worlds_kept_for_validation_are_not_learnt_from() -> None:
+    held = {row["messages"][0]["content"] for _, row in frozen_rows("worlds") if row.get("part") == "valid"}
+    assert held
+    learnt = {state.messages[0].content for state in frozen_states("train") if state.source.startswith("worlds_")}
+    assert learnt and not any(head.startswith(text) for head in learnt for text in held)
