@@ -197,16 +197,20 @@ class Evidence:
         texts: The texts.
         numbers: The numbers, those within dates and codes too.
         plain: The numbers that stand by themselves, and may be counted with.
+        amounts: Those of them that are no part of a day.
         days: The days.
         times: Hours and minutes.
+        spoken: Those of numbers that are written as words. Many such words have other meanings too: *one*, *ein*.
         words: Words of letters, and runs of digits, folded.
     """
 
     texts: tuple[str, ...]
     numbers: set[Decimal] = field(default_factory=set)
     plain: set[Decimal] = field(default_factory=set)
+    amounts: set[Decimal] = field(default_factory=set)
     days: set[Day] = field(default_factory=set)
     times: set[tuple[int, int]] = field(default_factory=set)
+    spoken: set[tuple[int, int]] = field(default_factory=set)
     words: set[str] = field(default_factory=set)
     _months: set[tuple[int, int | None]] = field(default_factory=set)
     _years: set[int] = field(default_factory=set)
@@ -227,14 +231,14 @@ class Evidence:
         made = cls(tuple(texts))
         for text in made.texts:
             for version in {text, *spelled_out(text)}:
-                made._read(version, bare)
+                made._read(version, bare, spelled=version != text)
             made._squeeze(text)
         return made
 
     def __or__(self, other: Evidence) -> Evidence:
         """The values and words that occur in the texts of either."""
         made = Evidence((*self.texts, *other.texts))
-        for name in ("numbers", "plain", "days", "times", "words", "_months", "_years", "_ordinals"):
+        for name in ("numbers", "plain", "amounts", "days", "times", "spoken", "words", "_months", "_years", "_ordinals"):
             setattr(made, name, getattr(self, name) | getattr(other, name))
         made._ranges = self._ranges + other._ranges
         moved = len(self._squeezed)
@@ -243,20 +247,26 @@ class Evidence:
         made._ends = self._ends | {at + moved for at in other._ends}
         return made
 
-    def _read(self, text: str, bare: bool) -> None:
+    def _read(self, text: str, bare: bool, spelled: bool) -> None:
+        undated = text  # of the same length
+        for start, end, _ in written_days(text):
+            undated = undated[:start] + " " * (end - start) + undated[end:]
         for found in _NUMBER.finditer(text):
             values = readings(found[0])
             self.numbers |= values
             before, after = text[max(found.start() - 2, 0) : found.start()], text[found.end() : found.end() + 2]
             if not _JOINED_BEFORE.search(before) and not _JOINED_AFTER.match(after):
                 self.plain |= values
+                self.amounts |= values if undated[found.start()].isdigit() else set()
         for found in _GROUPED.finditer(text):
             values = readings(re.sub(r"[ \u00a0\u202f'’]", "", found[0]))
             self.numbers |= values
             self.plain |= values
+            self.amounts |= values
         self.days.update(days_in(text))
         times = set(clock_times_in(text, bare=False))
-        self.times.update(times or (clock_times_in(text, bare=True) if bare else ()))
+        hours = clock_times_in(undated, bare=True) if bare and not times else ()
+        (self.spoken if spelled else self.times).update(times or hours)
         apart = text  # without its days, so that a day's month and year do not stand for their first and last days
         for pattern in (_ISO, _LOOSE_ISO, _NUMERIC, _DAY_MONTH, _MONTH_DAY):
             apart = pattern.sub(" ", apart)

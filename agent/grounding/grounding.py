@@ -304,7 +304,7 @@ class Grounding:
         when = value.as_date
         if self.moments.has_day(when):
             return True
-        steps = {1, *(int(each) for each in self.user_words.plain if each == int(each) and each < 1000)}
+        steps = {1, *(int(each) for each in self.user_words.amounts if each == int(each) and each < 1000)}
         weekday = day_name[when.weekday()].casefold() in self.user_words.words
         for base in self.moments.dates | set(dates):
             apart, months = abs((when - base).days), abs((when.year - base.year) * 12 + when.month - base.month)
@@ -318,15 +318,16 @@ class Grounding:
         """Whether a time of day stands somewhere, or is computed in one of these ways.
 
         So many hours or minutes before or after such a time, as a number of the user's says, or one hour after it; a
-        quarter, half or three quarters of an hour beside an hour that the user names.
+        quarter, half or three quarters of an hour beside an hour that the user names. A number of a date is no hour.
         """
-        if value in self.moments.times:
+        own = self.user_words
+        if value in self.moments.times | own.spoken:
             return True
         hour, minute = value
-        hours = {each for each, beyond in self.user_words.times if not beyond}
+        hours = {each for each, beyond in own.times | own.spoken if not beyond}
         if minute in (15, 30, 45) and {hour, (hour + 1) % 24} & hours:
             return True
-        steps = {int(each) * unit for each in self.user_words.plain if each == int(each) < 600 for unit in (1, 60)}
+        steps = {int(each) * unit for each in own.amounts if each == int(each) < 600 for unit in (1, 60)}
         apart = {(hour * 60 + minute) - (one * 60 + two) for one, two in self.moments.times}
         return 60 in apart or any(abs(each) in steps for each in apart)
 
