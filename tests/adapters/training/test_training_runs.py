@@ -141,6 +141,9 @@ def test_schedules() -> None:
     cosine = curve()
     assert cosine[1] == 1 and cosine[2:] == sorted(cosine[2:], reverse=True) and cosine[-1] > 0.1
     assert schedules.factor(TrainConfig(steps=10, seconds=100), 1, elapsed=100) == pytest.approx(0.1)
+    timed = TrainConfig(steps=1000, warmup=0.1, seconds=100)  # the clock ends it at step 20: the warm-up follows it too
+    assert [schedules.factor(timed, step, 5 * step) for step in (0, 1)] == pytest.approx([0.01, 0.5])
+    assert schedules.factor(timed, 2, 10) > 0.95
 
 
 def test_lora_plus_moves_b_faster(tmp_path: Path) -> None:
