@@ -238,7 +238,18 @@ class Evidence:
     def __or__(self, other: Evidence) -> Evidence:
         """The values and words that occur in the texts of either."""
         made = Evidence((*self.texts, *other.texts))
-        for name in ("numbers", "plain", "amounts", "days", "times", "spoken", "words", "_months", "_years", "_ordinals"):
+        for name in (
+            "numbers",
+            "plain",
+            "amounts",
+            "days",
+            "times",
+            "spoken",
+            "words",
+            "_months",
+            "_years",
+            "_ordinals",
+        ):
             setattr(made, name, getattr(self, name) | getattr(other, name))
         made._ranges = self._ranges + other._ranges
         moved = len(self._squeezed)

@@ -6,8 +6,8 @@ What is checked is decided by a value's format in the schema, else by its shape:
   or more, or a telephone number. Its letters and digits have to stand somewhere, whatever is between them; or its
   digits alone, where these are three or more; or it is an abbreviation of the user's words (`Grounding.identifier`).
 - An *e-mail address* has to stand somewhere with its letters and digits, a *URL* with its host.
-- A *number* is any but 0 and 1, also with a unit (`10kg`) or as a duration (`PT30M`). It stands somewhere in any format
-  or as a word, or is computed (`Grounding.number`).
+- A *number* is any but 0 and 1, also with a unit (`10kg`) or as a duration (`PT30M`); as text, `"1"`, these two as well.
+  It stands somewhere in any format or as a word, or is computed (`Grounding.number`).
 - A *date* or a *time* stands somewhere in any format, or is computed (`Grounding.day`, `Grounding.time`).
 - A *name* is up to five words, all of them capitalised, perhaps with numbers (`Ibuprofen 400 mg`). Each of its numbers
   has to stand somewhere, or, where it has none, one of its words. A placeholder (`[your city]`, `your_city`) stands
@@ -200,7 +200,9 @@ class Grounding:
             return True
         if kind in IDENTIFIERS:
             return kind == "identifier" and self.identifier(value)
-        if kind == "number":
+        if value in ("0", "1"):  # as text it is no count, but the number of something
+            found = self.all.has_number(Decimal(value))
+        elif kind == "number":
             found = all(self.number(each, call.arguments) for each in _numbers_of(value))
         elif kind in ("date", "time"):
             found = self.moment(value, dates)

@@ -87,10 +87,9 @@ def _kind_of_text(text: str) -> Kind | None:
     return "name" if _is_name(text) else None
 
 
-def _kind_of_digits(text: str) -> Kind | None:
-    if text in ("0", "1"):
-        return None
-    return "identifier" if text.isdigit() and (len(text) >= 5 or text.startswith("0")) else "number"
+def _kind_of_digits(text: str) -> Kind:
+    labelled = text.isdigit() and len(text) > 1 and (len(text) >= 5 or text.startswith("0"))
+    return "identifier" if labelled else "number"
 
 
 def _is_name(text: str) -> bool:

@@ -174,10 +174,15 @@ def test_the_number_of_a_day_or_of_an_article_makes_no_time(value: str, user: st
     assert [each.value for each in missing(value, user)] == [value]
 
 
+def test_one_as_text_is_the_number_of_something() -> None:
+    assert [each.value for each in missing("1", "Write to them that the work is done.")] == ["1"]
+    assert missing("1", "Write to number 1.") == missing("1", "the first one, please") == ()
+    assert missing(1, "A coffee, please.", NUMBER) == ()
+
+
 @pytest.mark.parametrize("user", ["on 8 February at 9", "8 February, nine o'clock", "um neun am 8. Februar"])
 def test_an_hour_beside_a_day_stands(user: str) -> None:
     assert missing("09:00", user) == ()
-
 
 
 @pytest.mark.parametrize("value", ["2026-03-18", "2026-03-19", "10:00", "2026-03-18T10:00"])
