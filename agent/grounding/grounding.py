@@ -6,8 +6,8 @@ What is checked is decided by a value's format in the schema, else by its shape:
   or more, or a telephone number. Its letters and digits have to stand somewhere, whatever is between them; or its
   digits alone, where these are three or more; or it is an abbreviation of the user's words (`Grounding.identifier`).
 - An *e-mail address* has to stand somewhere with its letters and digits, a *URL* with its host.
-- A *number* is any but 0 and 1, also with a unit (`10kg`) or as a duration (`PT30M`); as text, `"1"`, these two as well.
-  It stands somewhere in any format or as a word, or is computed (`Grounding.number`).
+- A *number* is any but 0 and 1, also with a unit (`10kg`) or as a duration (`PT30M`); as text (`"1"`), these two as
+  well. It stands somewhere in any format or as a word, or is computed (`Grounding.number`).
 - A *date* or a *time* stands somewhere in any format, or is computed (`Grounding.day`, `Grounding.time`).
 - A *name* is up to five words, all of them capitalised, perhaps with numbers (`Ibuprofen 400 mg`). Each of its numbers
   has to stand somewhere, or, where it has none, one of its words. A placeholder (`[your city]`, `your_city`) stands
