@@ -18,7 +18,7 @@ from loraloop.inputs.loading import read_documents
 from loraloop.server.ag_ui import AgUiInput, translated
 from loraloop.server.errors import STREAM, ApiError, documented
 from loraloop.server.runs import HostedAgent, HostedRun, owner_of
-from loraloop.server.state import begun, check_texts, event_stream, key_of, state_of, turn_of
+from loraloop.server.state import BodyRoute, begun, check_texts, event_stream, key_of, state_of, turn_of
 from loraloop.server.wire import Items, Pairs, Strict
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 from loraloop.tool_schemas.jsontext import dumps, levels
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from loraloop.agent.sessions.sessions import Session
     from loraloop.server.state import RequestTurn, ServerState
 
-routes = APIRouter()
+routes = APIRouter(route_class=BodyRoute)
 T = TypeVar("T")
 
 

@@ -26,7 +26,7 @@ from loraloop.agent.tracing.provenance import versions
 from loraloop.server import agents, chat, decisions, models, responses
 from loraloop.server.errors import MEANINGS, ApiError, api_error, documented
 from loraloop.server.runs import RunRegistry
-from loraloop.server.state import ServerState, key_of, state_of
+from loraloop.server.state import ServerState, brought_key, key_of, state_of
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def refusal(state: ServerState, request: Request) -> ApiError | None:
         return ApiError(403, f"pages of {origin!r} may not ask this server: see --allow-origin", "foreign_origin")
     if request.scope["path"] in OPEN or not settings.keys:
         return None
-    brought = request.headers.get("authorization", "").removeprefix("Bearer ").strip().encode()
+    brought = brought_key(request).encode()
     known = [*settings.keys, *([settings.admin_key] if settings.admin_key else [])]
     if not sum(hmac.compare_digest(brought, key.encode()) for key in known):
         return ApiError(401, "missing or invalid API key: send Authorization: Bearer KEY", "invalid_api_key")

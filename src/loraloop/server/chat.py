@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
@@ -22,7 +21,17 @@ from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.reply import Reply, Replying
 from loraloop.server.ag_ui import AgUiInput, translated
 from loraloop.server.errors import STREAM, ApiError, api_error, documented
-from loraloop.server.state import ServerState, begun, check_texts, event_stream, state_of, turn_of, while_there
+from loraloop.server.state import (
+    BodyRoute,
+    ServerState,
+    begun,
+    check_texts,
+    event_stream,
+    in_turn,
+    state_of,
+    turn_of,
+    while_there,
+)
 from loraloop.server.wire import ChatRequest, ReplyOptions, chat_options, conversation_of, reply_request
 from loraloop.tool_schemas.grammar.effort import stopping
 
@@ -32,7 +41,7 @@ if TYPE_CHECKING:
     from loraloop.integrations.conversation import ConversationBuilder
     from loraloop.server.state import RequestTurn
 
-routes = APIRouter()
+routes = APIRouter(route_class=BodyRoute)
 Progress: TypeAlias = Mapping[str, Any]
 """An event of AG-UI."""
 FINISH = {"answer": "stop", "code": "stop", "tool_call": "tool_calls", "refused": "content_filter"}
@@ -64,20 +73,16 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
 async def prepared(
     request: Request, talk: Callable[[], ConversationBuilder], options: ReplyOptions, turn: RequestTurn
 ) -> Replying:
-    """What the runtime is asked, made in a thread: a long conversation and the schemas of many tools take a while.
+    """What the runtime is asked, made `in_turn`: a long conversation and the schemas of many tools take a while."""
+    state = state_of(request)
 
-    It is given up when the client goes away.
-    """
-    state, gone = state_of(request), threading.Event()
-
-    def make() -> Replying:
-        until = time.monotonic() + state.settings.limits.seconds
-        with stopping(lambda: gone.is_set() or time.monotonic() >= until):
+    def make(stop: Callable[[], bool]) -> Replying:
+        with stopping(stop):
             asked = reply_request(state.runtime, state.settings.limits, talk(), options)
         return Replying(state.runtime, replace(asked, fallback=state.fallback), state.hooks)
 
     try:
-        return await while_there(request, awaited(make, gone.set))
+        return await in_turn(request, make)
     except BaseException:
         turn.leave()
         raise

@@ -31,7 +31,7 @@ from loraloop.agent.skills.threads import awaited
 from loraloop.integrations.reply import check_prompt
 from loraloop.router.decision import NONE, RouterState
 from loraloop.server.errors import ApiError, documented
-from loraloop.server.state import state_of, turn_of, while_there
+from loraloop.server.state import BodyRoute, state_of, turn_of, while_there
 from loraloop.server.wire import (
     AUTO,
     BASE,
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.transcript import Transcript
     from loraloop.agent.runtime import Runtime
 
-routes = APIRouter()
+routes = APIRouter(route_class=BodyRoute)
 ROUTER = "router"
 NOTHING = "N/A"
 """The input without content by which probabilities are calibrated."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 
 from loraloop.tool_schemas.errors import (
     ContextLengthError,
@@ -63,7 +64,7 @@ def documented(statuses: Iterable[int]) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorDocument, "description": MEANINGS[status]} for status in sorted(statuses)}
 
 
-class ApiError(Exception):
+class ApiError(HTTPException):
     """A request that cannot be answered.
 
     Attributes:
@@ -75,7 +76,7 @@ class ApiError(Exception):
     """
 
     def __init__(self, status: int, message: str, code: str = "", param: str = "", retry_after: int = 0) -> None:
-        super().__init__(message)
+        super().__init__(status, message)
         self.status, self.code, self.retry_after = status, code, retry_after
         # Half of a surrogate pair, which a body can spell, cannot be sent.
         self.message, self.param = (text.encode("utf-8", "replace").decode() for text in (message, param))

@@ -12,10 +12,10 @@ from fastapi.responses import JSONResponse
 
 from loraloop.server.errors import ApiError, documented
 from loraloop.server.runs import owner_of
-from loraloop.server.state import ServerState, key_of, state_of
+from loraloop.server.state import BodyRoute, ServerState, brought_key, key_of, state_of
 from loraloop.server.wire import AUTO, BASE, Strict
 
-routes = APIRouter()
+routes = APIRouter(route_class=BodyRoute)
 
 
 def model_names(state: ServerState) -> list[str]:
@@ -70,8 +70,8 @@ class SkillBody(Strict):
 async def change_skills(body: SkillBody, request: Request) -> JSONResponse:
     """Loads, warms, pins or removes a skill without a restart; needs the admin key."""
     state = state_of(request)
-    brought = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-    if not state.settings.admin_key or not hmac.compare_digest(brought.encode(), state.settings.admin_key.encode()):
+    brought = brought_key(request).encode()
+    if not state.settings.admin_key or not hmac.compare_digest(brought, state.settings.admin_key.encode()):
         raise ApiError(403, "skills are changed with the admin key (--admin-key-env)", "forbidden")
     if body.action == "load" and not body.folder:
         raise ApiError(400, "folder is missing: name the folder of the skill", "missing", "folder")

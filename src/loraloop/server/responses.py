@@ -16,7 +16,7 @@ from loraloop.integrations.conversation import ConversationBuilder
 from loraloop.integrations.reply import Reply
 from loraloop.server.chat import facts_of, prepared, replying, tool_calls, whole_reply
 from loraloop.server.errors import STREAM, ApiError, api_error, documented
-from loraloop.server.state import begun, event_stream, state_of, turn_of, while_there
+from loraloop.server.state import BodyRoute, begun, event_stream, state_of, turn_of, while_there
 from loraloop.server.wire import (
     ChatMessage,
     FunctionCall,
@@ -31,7 +31,7 @@ from loraloop.server.wire import (
     conversation_of,
 )
 
-routes = APIRouter()
+routes = APIRouter(route_class=BodyRoute)
 
 
 class OutputPart(TextPart):

@@ -28,6 +28,7 @@ class ServerLimits:
         max_tokens: Tokens that a request may ask for.
         max_prompt: Tokens that the conversation of a request may have; 0 for as many as the context holds.
         seconds: Seconds that a request may run.
+        preparation: Seconds of a processor that the schemas and the conversation of a request may take to be read.
         transfer_seconds: Seconds in which a body has to come, and in which a client has to take an event of a stream.
     """
 
@@ -39,6 +40,7 @@ class ServerLimits:
     max_tokens: int = 4096
     max_prompt: int = 0
     seconds: float = 300.0
+    preparation: float = 10.0
     transfer_seconds: float = 30.0
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fastapi import Request
+from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client import Counter as Count
 from sse_starlette import EventSourceResponse
 
 from loraloop.agent.hooks import as_hooks
+from loraloop.agent.skills.threads import awaited
 from loraloop.agent.tracing.otel import OpenTelemetry
 from loraloop.integrations.reply import check_length, check_prompt
 from loraloop.server.errors import ApiError
@@ -24,7 +30,7 @@ from loraloop.server.settings import ServerLimits, ServerSettings
 from loraloop.tool_schemas.errors import SessionError
 
 if TYPE_CHECKING:
-    from fastapi import Request
+    from fastapi import Response
 
     from loraloop.agent.engine.remote.fallback import Fallback
     from loraloop.agent.runtime import Runtime
@@ -35,6 +41,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log = logging.getLogger("loraloop.server")
+SLICE = 0.02
+"""Seconds after which what is prepared for a request gives way to other clients."""
+LARGE = 65536
+"""Bytes of a body that is read where others wait for it: its JSON is decoded in a millisecond."""
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -110,63 +120,102 @@ class RateLimit:
 
 
 class ConcurrencyLimiter:
-    """Lets so many requests run at the same time; so many more wait, in the order in which they came.
+    """Lets so many requests run at the same time; so many more wait.
+
+    A turn goes to the client that has the fewest, and among these to the one whose last turn is the longest ago: one
+    client's backlog delays that client alone. Where too many wait, the last request of the client with most is refused.
 
     Attributes:
         running: Requests that run.
-        waiting: Requests that wait.
     """
 
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
-        self._free = asyncio.Semaphore(limits.concurrency)
-        self._by_key: Counter[str] = Counter()
-        self.running = self.waiting = 0
+        self._queue: list[tuple[str, asyncio.Future[None]]] = []
+        self._turns: Counter[str] = Counter()
+        self._last: dict[str, int] = {}
+        self._given = self.running = 0
 
-    async def enter(self, key: str) -> RequestTurn:
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        return len(self._pending())
+
+    def others_wait(self, client: str) -> bool:
+        """Whether requests of other clients wait. Any thread may ask."""
+        return any(each != client for each, _ in self._pending())
+
+    async def enter(self, client: str) -> RequestTurn:
         """Waits for a turn.
 
         Args:
-            key: The key or the address of the client that makes the request.
+            client: The key or the address of the client that makes the request.
 
         Raises:
             ApiError: 429, where too many wait already.
         """
-        if self.waiting >= self._limits.queue and self._free.locked():
-            raise ApiError(
-                429, f"the queue is full ({self.waiting} requests are waiting): try again later", "queue_full", "", 2
-            )
-        if self._by_key[key] >= self._limits.per_key:
-            raise ApiError(429, f"you already have {self._by_key[key]} requests in flight", "too_many_requests", "", 2)
-        self._by_key[key] += 1
-        self.waiting += 1
-        try:
-            await self._free.acquire()
-        except BaseException:
-            self._leave(key)
-            raise
-        finally:
-            self.waiting -= 1
-        self.running += 1
-        return RequestTurn(self, key)
+        pending = self._pending()
+        waiting = Counter(each for each, _ in pending)
+        if (in_flight := self._turns[client] + waiting[client]) >= self._limits.per_key:
+            raise ApiError(429, f"you already have {in_flight} requests in flight", "too_many_requests", "", 2)
+        if len(pending) >= self._limits.queue and self.running >= self._limits.concurrency:
+            message = f"the queue is full ({len(pending)} requests are waiting): try again later"
+            full = ApiError(429, message, "queue_full", "", 2)
+            if waiting[client] + 1 >= max(waiting.values(), default=0):
+                raise full
+            next(turn for each, turn in reversed(pending) if waiting[each] == max(waiting.values())).set_exception(full)
+        await self._wait(client, len(self._queue))
+        return RequestTurn(self, client)
 
-    def leave(self, key: str) -> None:
+    async def again(self, client: str) -> None:
+        """Gives a turn back, and waits for the next one before other requests of the same client.
+
+        Raises:
+            ApiError: 429, it was refused because too many wait.
+        """
+        self.leave(client)
+        await self._wait(client, 0)
+
+    def leave(self, client: str) -> None:
         """Gives a turn back."""
         self.running -= 1
-        self._free.release()
-        self._leave(key)
+        self._turns -= Counter([client])
+        self._give()
 
-    def _leave(self, key: str) -> None:
-        self._by_key[key] -= 1
-        if not self._by_key[key]:
-            del self._by_key[key]
+    def _pending(self) -> list[tuple[str, asyncio.Future[None]]]:
+        return [each for each in self._queue if not each[1].done()]
+
+    async def _wait(self, client: str, place: int) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.insert(place, (client, turn))
+        self._give()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled() and turn.exception() is None:  # it had come
+                self.leave(client)
+            raise
+
+    def _give(self) -> None:
+        """Gives the turns that are free."""
+        self._queue = self._pending()
+        while self._queue and self.running < self._limits.concurrency:
+            client, turn = min(self._queue, key=lambda each: (self._turns[each[0]], self._last.get(each[0], 0)))
+            turn.set_result(None)
+            self._queue = self._pending()
+            self.running, self._given = self.running + 1, self._given + 1
+            self._turns[client] += 1
+            self._last.pop(client, None)
+            self._last[client] = self._given  # the latest one is the last
+            if len(self._last) > 10_000:
+                del self._last[next(iter(self._last))]
 
 
 class RequestTurn:
     """A request's turn, given back once, however often it is left."""
 
-    def __init__(self, limiter: ConcurrencyLimiter, key: str) -> None:
-        self._limiter, self._key, self._over = limiter, key, False
+    def __init__(self, limiter: ConcurrencyLimiter, client: str) -> None:
+        self._limiter, self._client, self._over = limiter, client, False
         self._following: list[Callable[[], object]] = []
 
     def __enter__(self) -> RequestTurn:
@@ -179,11 +228,17 @@ class RequestTurn:
         """Has a function called when it is given back."""
         self._following.append(function)
 
+    async def give_way(self) -> None:
+        """Waits for another turn, so that other clients have theirs."""
+        self._over = True
+        await self._limiter.again(self._client)
+        self._over = False
+
     def leave(self) -> None:
         """Gives it back."""
         if not self._over:
             self._over = True
-            self._limiter.leave(self._key)
+            self._limiter.leave(self._client)
             for function in self._following:
                 function()
 
@@ -200,6 +255,8 @@ class ServerState:
     Attributes:
         sessions: Where conversations and runs are kept; None where the server keeps none.
         runs: Runs of the agents.
+        limiter: Turns of requests that run.
+        preparing: Turns of requests that keep a processor busy before they run.
 
     Raises:
         SessionError: The sessions cannot be opened.
@@ -216,6 +273,7 @@ class ServerState:
         self.sessions = settings.open_sessions()
         self.runs = RunRegistry(self.sessions)
         self.limiter = ConcurrencyLimiter(settings.limits)
+        self.preparing = ConcurrencyLimiter(replace(settings.limits, concurrency=1))
         self.rate = RateLimit(settings.limits.per_minute)
         self.metrics = Metrics()
         self.pinned: set[str] = set()
@@ -331,6 +389,43 @@ async def turn_of(request: Request) -> RequestTurn:
     return await while_there(request, state_of(request).limiter.enter(key_of(request)))
 
 
+async def in_turn(request: Request, work: Callable[[Callable[[], bool]], T]) -> T:
+    """The result of what keeps a processor busy before a request runs: large bodies, conversations and schemas.
+
+    It is done in a thread, of one request at a time; clients take turns. It is given up when the client goes away.
+
+    Args:
+        request: The request.
+        work: Gets a function that is true as soon as the work has to end. The function waits where it is another
+            client's turn, and raises ApiError (400) where the work takes more of a processor than it may.
+
+    Raises:
+        ApiError: 429, where too many wait already.
+    """
+    state, gone, loop = state_of(request), threading.Event(), asyncio.get_running_loop()
+    limits, client = state.settings.limits, key_of(request)
+    until = time.monotonic() + limits.seconds
+    turn = await while_there(request, state.preparing.enter(client))
+
+    def make() -> T:
+        start, since = time.thread_time(), time.monotonic()
+
+        def stop() -> bool:
+            nonlocal since
+            if time.thread_time() - start > limits.preparation:
+                message = f"the tools and schemas took more than {limits.preparation:g} s of a processor to be read"
+                raise ApiError(400, f"{message}: offer fewer, or simpler ones", "too_much_work", "tools")
+            if time.monotonic() - since > SLICE and state.preparing.others_wait(client):
+                asyncio.run_coroutine_threadsafe(turn.give_way(), loop).result()
+                since = time.monotonic()
+            return gone.is_set() or time.monotonic() >= until
+
+        return work(stop)
+
+    with turn:
+        return await while_there(request, awaited(make, gone.set))
+
+
 async def begun(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     """Waits for the first item, then gives all: an error of a request is raised before its stream begins."""
     first = await anext(items)
@@ -353,8 +448,47 @@ def event_stream(state: ServerState, events: AsyncGenerator[dict[str, str], None
     return EventSourceResponse(events, ping=15, send_timeout=seconds, shutdown_grace_period=math.inf)
 
 
+def brought_key(request: Request) -> str:
+    """What a request brings as a bearer token."""
+    return request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+
+
 def key_of(request: Request) -> str:
     """The owner of a request: the key that it brings, or the address that it came from."""
-    brought = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-    known = brought in state_of(request).settings.keys
+    known = (brought := brought_key(request)) in state_of(request).settings.keys
     return brought if known else (request.client.host if request.client else "")
+
+
+class BodyRequest(Request):
+    """A request whose body, if it is large, is read `in_turn`: nothing else runs while JSON of megabytes is decoded.
+
+    Attributes:
+        field: What the body has to be.
+    """
+
+    field: Any = None
+
+    async def json(self) -> Any:
+        """The body, checked if it is large; one that does not fit as it is, for FastAPI to say what is wrong."""
+        body = await self.body()
+        return json.loads(body) if len(body) <= LARGE else await in_turn(self, lambda _: self._read(body))
+
+    def _read(self, body: bytes) -> Any:
+        value = json.loads(body)
+        checked, errors = self.field.validate(value, {}, loc=("body",)) if self.field else (value, [])
+        return value if errors else checked
+
+
+class BodyRoute(APIRoute):
+    """A route that gets its body by a `BodyRequest`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What FastAPI calls with a request."""
+        handle = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            read = BodyRequest(request.scope, request.receive)
+            read.field = self.body_field
+            return await handle(read)
+
+        return handler

@@ -1,0 +1,216 @@
+"""Clients take turns: who asks little does not wait behind the backlog of who asks much."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loraloop.server import state as server_state
+from loraloop.server import wire
+from loraloop.server.errors import ApiError
+from loraloop.server.settings import ServerLimits, ServerSettings
+from loraloop.server.state import ConcurrencyLimiter, RequestTurn
+from loraloop.testing import ScriptedRuntime
+
+CHAT = "/v1/chat/completions"
+HI = {"role": "user", "content": "Hi"}
+ASKED: dict[str, Any] = {"model": "base", "messages": [HI]}
+
+
+def client(url: str, host: int) -> httpx.Client:
+    """A client of another address of this machine."""
+    return httpx.Client(base_url=url, timeout=120, transport=httpx.HTTPTransport(local_address=f"127.0.0.{host}"))
+
+
+def slow_tools(owner: str, number: int, count: int) -> list[dict[str, Any]]:
+    """Tools whose schemas take long to be read, and which nobody has sent before."""
+    deep: dict[str, Any] = {"type": "string", "pattern": "(?=a)b"}
+    for _ in range(5):
+        deep = {"anyOf": [deep, {"allOf": [deep]}]}
+    schemas = ({"type": "object", "properties": {f"{owner}{number}_{each}": deep}} for each in range(count))
+    return [{"type": "function", "function": {"name": f"{owner}{n}", "parameters": s}} for n, s in enumerate(schemas)]
+
+
+@dataclass
+class Reading:
+    """The names of the tools that were read so far; one called `stop` waits until it may go on."""
+
+    names: list[str] = field(default_factory=list)
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> Reading:
+    seen, tool_of = Reading(), wire.tool_of
+
+    def noted(name: str, *more: Any) -> Any:
+        made = tool_of(name, *more)
+        seen.names.append(name)
+        assert name != "stop" or seen.go_on.wait(30)
+        return made
+
+    monkeypatch.setattr(wire, "tool_of", noted)
+    return seen
+
+
+def test_slow_schemas_of_one_address_delay_that_address_alone(serving: Callable[..., str], reading: Reading) -> None:
+    url, read = serving(ScriptedRuntime(*["ok"] * 20)), reading.names
+    with client(url, 2) as many, client(url, 3) as one, ThreadPoolExecutor(8) as pool:
+        backlog = [
+            pool.submit(many.post, CHAT, json={**ASKED, "tools": slow_tools("a", number, 3)}) for number in range(6)
+        ]
+        while not read:
+            time.sleep(0.001)
+        before = len(read)
+        answer = one.post(CHAT, json={**ASKED, "tools": slow_tools("b", 0, 3)})
+        other = Counter(name[0] for name in read[before : 1 + max(n for n, name in enumerate(read) if name[0] == "b")])
+        assert answer.status_code == 200, answer.text
+        assert [each.result().status_code for each in backlog] == [200] * 6
+    assert other["b"] == 3 and other["a"] <= 6, "it takes turns with the other address, and has no backlog"
+
+
+STOP = {**ASKED, "tools": [{"type": "function", "function": {"name": "stop"}}]}
+
+
+def test_requests_of_one_address_delay_that_address_alone(serving: Callable[..., str], reading: Reading) -> None:
+    url = serving(ScriptedRuntime(*["ok"] * 20), ServerSettings(limits=ServerLimits(concurrency=1)))
+    done = list[int]()
+    with client(url, 2) as many, client(url, 3) as one, ThreadPoolExecutor(8) as pool:
+        backlog = [pool.submit(many.post, CHAT, json=STOP) for _ in range(6)]
+        wait_for(one, waiting=5)
+        other = pool.submit(one.post, CHAT, json=ASKED)
+        for each in (*backlog, other):
+            each.add_done_callback(lambda each: done.append(6 if each is other else backlog.index(each)))
+        wait_for(one, waiting=6)
+        reading.go_on.set()
+        assert [each.result().status_code for each in (*backlog, other)] == [200] * 7
+    assert done.index(6) <= 2, "one of the other address ran already, and one more may be told of sooner"
+
+
+def test_a_full_queue_refuses_whoever_fills_it(serving: Callable[..., str], reading: Reading) -> None:
+    limits = ServerLimits(concurrency=1, queue=4)
+    url = serving(ScriptedRuntime(*["ok"] * 20), ServerSettings(limits=limits))
+    with client(url, 2) as many, client(url, 3) as one, ThreadPoolExecutor(8) as pool:
+        backlog = [pool.submit(many.post, CHAT, json=STOP) for _ in range(5)]
+        wait_for(one, waiting=4)
+        more = many.post(CHAT, json=ASKED)
+        assert more.status_code == 429 and more.json()["error"]["code"] == "queue_full"
+        other = pool.submit(one.post, CHAT, json=ASKED)
+        refused, _ = wait(backlog, return_when=FIRST_COMPLETED)
+        assert [each.result().json()["error"]["code"] for each in refused] == ["queue_full"]
+        reading.go_on.set()
+        assert other.result().status_code == 200
+        assert Counter(each.result().status_code for each in backlog) == {200: 4, 429: 1}
+
+
+def wait_for(asking: httpx.Client, waiting: int) -> None:
+    """Waits until so many requests wait."""
+    end = time.monotonic() + 30
+    while asking.get("/v1/load").json()["waiting"] != waiting:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_a_request_that_takes_too_much_of_a_processor_to_be_read_is_refused(serving: Callable[..., str]) -> None:
+    url = serving(ScriptedRuntime(*["ok"] * 20), ServerSettings(limits=ServerLimits(preparation=0.2)))
+    answer = httpx.post(f"{url}{CHAT}", json={**ASKED, "tools": slow_tools("a", 0, 100)}, timeout=120)
+    assert answer.status_code == 400 and answer.json()["error"]["code"] == "too_much_work", answer.text
+    assert "0.2 s" in answer.text and "offer fewer" in answer.text
+    assert httpx.post(f"{url}{CHAT}", json=ASKED, timeout=120).status_code == 200
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_large_bodies_are_read_one_at_a_time_beside_the_others(
+    serving: Callable[..., str], monkeypatch: pytest.MonkeyPatch, valid: bool
+) -> None:
+    url = serving(ScriptedRuntime(*["ok"] * 20), ServerSettings(limits=ServerLimits(max_prompt=1000)))
+    one, together, threads, loads = threading.Lock(), list[bool](), set[str](), json.loads
+
+    def noted(text: Any, **options: Any) -> Any:
+        if isinstance(text, bytes) and len(text) > 500_000:
+            threads.add(threading.current_thread().name)
+            together.append(not one.acquire(blocking=False))
+            try:
+                return loads(text, **options)
+            finally:
+                one.release()
+        return loads(text, **options)
+
+    monkeypatch.setattr(server_state.json, "loads", noted)
+    body = {**ASKED, "messages": [HI if valid else {"a": 1}] * 9_000 + [{"role": "user", "content": "x" * 500_000}]}
+    with client(url, 2) as many, ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: many.post(CHAT, json=body), range(6)))
+    wanted = "characters, and at most" if valid else "messages.0.role"
+    assert all(answer.status_code == 400 and wanted in answer.text for answer in answers), answers[0].text[:300]
+    assert together == [False] * 6 and all(name.startswith("loraloop-run") for name in threads), threads
+
+
+CLIENTS = st.sampled_from("abc")
+STEPS = st.lists(st.tuples(st.sampled_from(("enter", "leave", "cancel", "again")), CLIENTS, st.integers(0, 9)))
+
+
+@given(STEPS, st.integers(1, 3), st.integers(0, 4), st.integers(1, 5))
+def test_turns_go_to_the_client_with_the_fewest(
+    steps: list[tuple[str, str, int]], concurrency: int, queue: int, per_key: int
+) -> None:
+    asyncio.run(taken(steps, ServerLimits(concurrency=concurrency, queue=queue, per_key=per_key)))
+
+
+async def taken(steps: list[tuple[str, str, int]], limits: ServerLimits) -> None:
+    """Takes steps, and checks after each of them what is promised."""
+    limiter = ConcurrencyLimiter(limits)
+    tasks: list[tuple[str, asyncio.Task[RequestTurn]]] = []
+    turns: list[tuple[str, RequestTurn]] = []
+    again: list[tuple[str, RequestTurn, asyncio.Task[None]]] = []
+
+    async def settle() -> None:
+        for _ in range(4):
+            await asyncio.sleep(0)
+        for each in [each for each in tasks if each[1].done()]:
+            tasks.remove(each)
+            if not each[1].cancelled() and not isinstance(each[1].exception(), ApiError):
+                turns.append((each[0], each[1].result()))
+        for back in [each for each in again if each[2].done()]:
+            again.remove(back)
+            if back[2].exception() is None:
+                turns.append(back[:2])
+
+    def give_way(number: int) -> None:
+        name, turn = turns.pop(number % len(turns))
+        again.append((name, turn, asyncio.ensure_future(turn.give_way())))
+
+    for step, name, number in [*steps, *[("leave", "", 0)] * 99]:
+        running, waiting = Counter(each for each, _ in turns), {each[0] for each in (*tasks, *again)}
+        known = [turn for _, turn in turns]
+        if step == "enter":
+            tasks.append((name, asyncio.ensure_future(limiter.enter(name))))
+        elif step == "cancel" and tasks:
+            tasks[number % len(tasks)][1].cancel()
+        elif step in ("leave", "again") and turns:
+            if step == "leave":
+                freed, turn = turns.pop(number % len(turns))
+                turn.leave()
+                turn.leave()
+                running -= Counter([freed])
+            else:
+                give_way(number)
+        await settle()
+        new = [each for each, turn in turns if turn not in known]
+        if step == "leave" and waiting:
+            assert len(new) == 1 and running[new[0]] == min(running[each] for each in waiting)
+        assert limiter.running == len(turns) <= limits.concurrency and limiter.waiting == len(tasks) + len(again)
+        assert not limiter.waiting or limiter.running == limits.concurrency, "no turn is lost"
+        assert limiter.waiting <= limits.queue + len(again)
+    assert not turns and not tasks and not again
