@@ -5,10 +5,10 @@
 `loraloop serve` runs as a process of its own, as for `serve.py`. So many clients work: text, calls, programs and
 structured output in turn. First they are alone, then as many attackers send, without a pause and from a process of
 their own: bodies of which every item is wrong, conversations of very many items, a schema whose texts have no end
-that a search finds, hundreds of slow schemas, and hundreds of decisions; most of them leave before their answer. What
-has to hold: the 99th percentile of those who work is at most twice what it was, memory is bounded, and nobody gets a
-500. The attackers' requests that are worked on take turns and processor time like any others, so the figure is about
-what a refused or abandoned request may cost.
+that a search finds, hundreds of slow schemas, and hundreds of decisions; most of them leave before their answer. Each
+client asks from an address of its own, and none has a key. What has to hold: the 99th percentile of those who work is
+at most twice what it was, memory is bounded, and nobody gets a 500. The attackers' requests that are worked on take
+turns and processor time like any others, so the figure is about what a refused or abandoned request may cost.
 """
 
 from __future__ import annotations
@@ -81,11 +81,13 @@ def attack(url: str, many: int) -> None:
 
     def client(seed: int) -> None:
         rng = random.Random(seed)
+        transport = httpx.HTTPTransport(verify=False, local_address=f"127.0.2.{seed + 1}")
+        http = httpx.Client(base_url=url, timeout=LEAVING, transport=transport)
         while not over.is_set():
             for name, (path, body) in sorted(attacks(rng).items(), key=lambda _: rng.random()):
                 content, headers = json.dumps(body), {"Content-Type": "application/json"}
                 try:
-                    status = str(httpx.post(url + path, content=content, headers=headers, timeout=LEAVING).status_code)
+                    status = str(http.post(path, content=content, headers=headers).status_code)
                 except httpx.TimeoutException:
                     status = "left"
                 except httpx.HTTPError as error:
@@ -151,16 +153,20 @@ def main() -> None:
         return
     numbers, told = count(), Counter[str]()
     alone, attacked = Round(), Round()
+    addresses = [f"127.0.1.{number + 1}" for number in range(given.clients)]
+
+    def work(place: Serving, requests: int) -> Round:
+        return asyncio.run(clients(place, given.clients, numbers, requests, addresses=addresses))
+
     with server(given.base) as place:
-        asyncio.run(clients(place, given.clients, numbers, 2 * given.clients))
+        work(place, 2 * given.clients)
         before = place.resident()
         with Memory(place) as memory:
             for _ in range(given.rounds):
-                requests = given.limit * given.clients
-                alone.add(asyncio.run(clients(place, given.clients, numbers, requests)))
+                alone.add(work(place, given.limit * given.clients))
                 with attackers(place.url, given.clients) as answered:
                     time.sleep(2)  # until they are at work
-                    attacked.add(asyncio.run(clients(place, given.clients, numbers, requests)))
+                    attacked.add(work(place, given.limit * given.clients))
                 told.update(answered)
         after = place.resident()
     for name, times in sorted(told.items()):

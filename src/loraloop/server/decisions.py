@@ -28,7 +28,7 @@ from loraloop.agent.engine.step import StepRequest, run_step, transcript
 from loraloop.agent.guard.guard import default_guard
 from loraloop.agent.guard.judge import Judge
 from loraloop.agent.skills.threads import awaited
-from loraloop.integrations.reply import check_prompt
+from loraloop.integrations.reply import check_length, check_prompt
 from loraloop.router.decision import NONE, RouterState
 from loraloop.server.errors import ApiError, documented
 from loraloop.server.state import BodyRoute, state_of, turn_of, while_there
@@ -277,6 +277,8 @@ class Decider:
         """
         runtime = self._runtime
         skill = model if model in runtime.with_contract("text") else NONE
+        longest = most or runtime.base.config.max_positions
+        check_length(sum(len(each.content) for each in messages), runtime.base.tokenizer.longest, longest)
         trunk, reused = read(runtime, messages, routed=model == ROUTER)
         trunk.request_context = request_context
         answers, written = [], 0

@@ -38,6 +38,16 @@ MEANINGS = {
     503: "The server is shutting down.",
     504: "The request took longer than it may.",
 }
+KINDS: tuple[tuple[Any, ...], ...] = (
+    (ContextLengthError, 400, "context_length_exceeded", "messages"),
+    (UnknownNameError, 400, "unknown_name"),
+    (SchemaError, 400, "invalid_schema"),
+    (SessionBusyError, 409, "session_busy"),
+    (TimeLimitError, 504, "timeout"),
+    (LimitError, 400, "limit_exceeded"),
+    (LoraloopError, 400, "invalid_request"),
+)
+"""Status, code and field of the library's own errors; the first kind that fits counts."""
 
 
 class ErrorDetails(BaseModel):
@@ -101,20 +111,9 @@ def api_error(error: Exception) -> ApiError:
     """Any error as one for the client. What was not expected is logged under an id, which is all that is told."""
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, ContextLengthError):
-        return ApiError(400, str(error), "context_length_exceeded", "messages")
-    if isinstance(error, UnknownNameError):
-        return ApiError(400, str(error), "unknown_name")
-    if isinstance(error, SchemaError):
-        return ApiError(400, str(error), "invalid_schema")
-    if isinstance(error, SessionBusyError):
-        return ApiError(409, str(error), "session_busy")
-    if isinstance(error, TimeLimitError):
-        return ApiError(504, str(error), "timeout")
-    if isinstance(error, LimitError):
-        return ApiError(400, str(error), "limit_exceeded")
-    if isinstance(error, LoraloopError):
-        return ApiError(400, str(error), "invalid_request")
+    for kind, status, *more in KINDS:
+        if isinstance(error, kind):
+            return ApiError(status, str(error), *more)
     number = uuid.uuid4().hex[:12]
     log.exception("request failed, log id %s", number, exc_info=error)
     return ApiError(500, f"something failed unexpectedly; the server's log has it under {number}", "internal_error")

@@ -45,6 +45,8 @@ SLICE = 0.02
 """Seconds after which what is prepared for a request gives way to other clients."""
 LARGE = 65536
 """Bytes of a body that is read where others wait for it: its JSON is decoded in a millisecond."""
+MOST_VALUES = 200_000
+"""Commas and opening brackets of a body, in its texts too. Megabytes of them take half a second to be decoded."""
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -474,6 +476,9 @@ class BodyRequest(Request):
         return json.loads(body) if len(body) <= LARGE else await in_turn(self, lambda _: self._read(body))
 
     def _read(self, body: bytes) -> Any:
+        if sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:  # a millisecond for a megabyte
+            message = f"a body may have {MOST_VALUES} commas and opening brackets: send less at once"
+            raise ApiError(400, message, "too_many_values")
         value = json.loads(body)
         checked, errors = self.field.validate(value, {}, loc=("body",)) if self.field else (value, [])
         return value if errors else checked

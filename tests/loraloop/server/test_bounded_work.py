@@ -208,9 +208,16 @@ def test_prompts_over_the_limit_are_refused_before_they_are_read(
     assert runtime.engine.scheduler.stats.rows > before
 
 
-@pytest.mark.parametrize("model", ["base", "one"])
+@pytest.mark.parametrize(
+    ("path", "model", "field"),
+    [
+        ("/v1/chat/completions", "base", "messages"),
+        ("/v1/chat/completions", "one", "messages"),
+        ("/v1/decisions", "base", "input"),
+    ],
+)
 def test_what_no_tokens_could_hold_is_refused_before_it_is_tokenized(
-    serving: Callable[..., str], model: str, monkeypatch: pytest.MonkeyPatch
+    serving: Callable[..., str], path: str, model: str, field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime, encoded = ScriptedRuntime("ok"), list[str]()
     tokenizer, most = runtime.base.tokenizer, 1000
@@ -219,8 +226,9 @@ def test_what_no_tokens_could_hold_is_refused_before_it_is_tokenized(
     encode = tokenizer.encode
     monkeypatch.setattr(tokenizer, "encode", lambda text, *more: encoded.append(text) or encode(text, *more))
     said = {"role": "user", "content": "word " * (most * tokenizer.longest // 5 + 1)}
-    body = {"model": model, "messages": [said, {"role": "assistant", "content": "Yes."}, HI]}
-    answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
+    body = {"model": model, field: [said, {"role": "assistant", "content": "Yes."}, HI]}
+    body |= {"questions": [PREDICATE]} if field == "input" else {}
+    answer = httpx.post(url + path, json=body, timeout=60)
     assert answer.status_code == 400 and "characters, and at most 1000 tokens" in answer.text, answer.text
     assert not [text for text in encoded if "word word" in text]
     fits = {"model": model, "messages": [HI]}
