@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from loraloop.server import state as server_state
@@ -179,11 +179,15 @@ def test_a_body_of_very_many_values_is_refused_before_it_is_decoded(
     assert "200000 commas" in sent(201_000) and len(decoded) == 1
 
 
-CLIENTS = st.sampled_from("abc")
-STEPS = st.lists(st.tuples(st.sampled_from(("enter", "leave", "cancel", "again")), CLIENTS, st.integers(0, 9)))
+STEP = st.tuples(
+    st.sampled_from(("enter", "enter", "enter", "leave", "leave", "cancel", "leave and cancel", "give way")),
+    st.sampled_from("aaabc"),
+    st.integers(0, 9),
+)
 
 
-@given(STEPS, st.integers(1, 3), st.integers(0, 4), st.integers(1, 5))
+@given(st.lists(STEP, min_size=12, max_size=40), st.integers(1, 4), st.integers(0, 5), st.integers(3, 6))
+@example([*[("enter", name, 0) for name in "aabab"], ("leave", "", 2)], 3, 2, 3)
 def test_turns_go_to_the_client_with_the_fewest(
     steps: list[tuple[str, str, int]], concurrency: int, queue: int, per_key: int
 ) -> None:
@@ -193,46 +197,41 @@ def test_turns_go_to_the_client_with_the_fewest(
 async def taken(steps: list[tuple[str, str, int]], limits: ServerLimits) -> None:
     """Takes steps, and checks after each of them what is promised."""
     limiter = ConcurrencyLimiter(limits)
-    tasks: list[tuple[str, asyncio.Task[RequestTurn]]] = []
-    turns: list[tuple[str, RequestTurn]] = []
-    again: list[tuple[str, RequestTurn, asyncio.Task[None]]] = []
+    entering = list[tuple[str, asyncio.Task[RequestTurn]]]()
+    giving_way = list[tuple[str, RequestTurn, asyncio.Task[None]]]()
+    turns = list[tuple[str, RequestTurn]]()
 
     async def settle() -> None:
-        for _ in range(4):
+        for _ in range(5):
             await asyncio.sleep(0)
-        for each in [each for each in tasks if each[1].done()]:
-            tasks.remove(each)
+        for each in [each for each in entering if each[1].done()]:
+            entering.remove(each)
             if not each[1].cancelled() and not isinstance(each[1].exception(), ApiError):
                 turns.append((each[0], each[1].result()))
-        for back in [each for each in again if each[2].done()]:
-            again.remove(back)
-            if back[2].exception() is None:
+        for back in [each for each in giving_way if each[2].done()]:
+            giving_way.remove(back)
+            if not isinstance(back[2].exception(), ApiError):
                 turns.append(back[:2])
 
-    def give_way(number: int) -> None:
-        name, turn = turns.pop(number % len(turns))
-        again.append((name, turn, asyncio.ensure_future(turn.give_way())))
-
     for step, name, number in [*steps, *[("leave", "", 0)] * 99]:
-        running, waiting = Counter(each for each, _ in turns), {each[0] for each in (*tasks, *again)}
-        known = [turn for _, turn in turns]
+        before, waiting, freed = list(turns), [each[0] for each in (*entering, *giving_way)], ""
         if step == "enter":
-            tasks.append((name, asyncio.ensure_future(limiter.enter(name))))
-        elif step == "cancel" and tasks:
-            tasks[number % len(tasks)][1].cancel()
-        elif step in ("leave", "again") and turns:
-            if step == "leave":
-                freed, turn = turns.pop(number % len(turns))
-                turn.leave()
-                turn.leave()
-                running -= Counter([freed])
-            else:
-                give_way(number)
+            entering.append((name, asyncio.ensure_future(limiter.enter(name))))
+        if step.startswith("leave") and turns:
+            freed, turn = turns.pop(number % len(turns))
+            turn.leave()
+            turn.leave()
+        if step.endswith("cancel") and entering:
+            entering[number % len(entering)][1].cancel()
+        if step == "give way" and turns:
+            name, turn = turns.pop(number % len(turns))
+            giving_way.append((name, turn, asyncio.ensure_future(turn.give_way())))
         await settle()
-        new = [each for each, turn in turns if turn not in known]
-        if step == "leave" and waiting:
-            assert len(new) == 1 and running[new[0]] == min(running[each] for each in waiting)
-        assert limiter.running == len(turns) <= limits.concurrency and limiter.waiting == len(tasks) + len(again)
+        if step == "leave" and freed and waiting:
+            (new,) = (each for each, turn in turns if (each, turn) not in before)
+            running = Counter(each for each, _ in before) - Counter([freed])
+            assert running[new] == min(running[each] for each in waiting)
+        assert limiter.running == len(turns) <= limits.concurrency
+        assert limiter.waiting == len(entering) + len(giving_way) <= limits.queue + len(giving_way)
         assert not limiter.waiting or limiter.running == limits.concurrency, "no turn is lost"
-        assert limiter.waiting <= limits.queue + len(again)
-    assert not turns and not tasks and not again
+    assert not turns and not entering and not giving_way
