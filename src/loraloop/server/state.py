@@ -124,8 +124,8 @@ class RateLimit:
 class ConcurrencyLimiter:
     """Lets so many requests run at the same time; so many more wait.
 
-    A turn goes to the client that has the fewest, and among these to the one whose last turn is the longest ago: one
-    client's backlog delays that client alone. Where too many wait, the last request of the client with most is refused.
+    A turn goes to the client that has the fewest, and among these to the one whose last turn is the longest ago:
+    nobody waits behind another's backlog. Where too many wait, the last request of the client with most is refused.
 
     Attributes:
         running: Requests that run.
