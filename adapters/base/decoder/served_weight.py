@@ -39,7 +39,7 @@ class ServedWeight:
         return self.tiles.in_features
 
     def __call__(self, x: Tensor) -> Tensor:
-        y: Tensor = _Product.apply(x, self)
+        y: Tensor = _Product.apply(x, self)  # type: ignore[no-untyped-call]
         return y
 
     def dequantize(self) -> Tensor:
