@@ -14,7 +14,6 @@ from loraloop.adapters.payload.sites import GROUPS, module_shape
 from loraloop.kernels import ops
 from loraloop.kernels.gpu import triton_nf4
 from loraloop.kernels.nf4 import Nf4Weight
-from loraloop.kernels.reference import Choice
 from loraloop.kernels.rows import RowSlots
 
 DTYPE = torch.bfloat16
@@ -70,10 +69,10 @@ class Layers:
 
         return run
 
-    def ours(self, batch: int, rank: int, choices: list[Choice], slots: int = 8, fused: bool = True) -> Run:
+    def ours(self, batch: int, rank: int, chosen: list[int], slots: int = 8, fused: bool = True) -> Run:
         """NF4 and what the rows' slots add: in one launch a group, or as three (base, shrink, expand)."""
-        x, rows = self.inputs(batch), RowSlots.of(tuple((i, i + 1, c) for i, c in enumerate(choices)), self.device)
-        rows = RowSlots.all_tiles(rows.slots, rows.weights)
+        x, rows = self.inputs(batch), RowSlots.of(tuple((i, i + 1, slot) for i, slot in enumerate(chosen)), self.device)
+        rows = RowSlots.all_tiles(rows.slots)
         banks = [
             {group: self._bank(group, rank, slots, weight) for group, weight in layer.items()} for layer in self.groups
         ]
@@ -84,12 +83,12 @@ class Layers:
                     A, B, spans = bank[group]
                     if fused:
                         ops.nf4_lora_linear(
-                            x[group], *weight.tensors, weight.out_features, A, B, rows.slots, rows.weights, rows.tiles,
+                            x[group], *weight.tensors, weight.out_features, A, B, rows.slots, rows.tiles,
                             rows.counters, spans,
                         )  # fmt: skip
                     else:
                         y = ops.nf4_linear(x[group], *weight.tensors, weight.out_features)
-                        ops.lora_linear_(x[group], y, A, B, rows.slots, rows.weights, rows.tiles, spans)
+                        ops.lora_linear_(x[group], y, A, B, rows.slots, rows.tiles, spans)
 
         return run
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from loraloop.kernels.device import INTERPRETED
 
-_LORA = "Tensor A, Tensor B, Tensor slots, Tensor weights, Tensor tiles"
+_LORA = "Tensor A, Tensor B, Tensor slots, Tensor tiles"
 _NF4 = "Tensor codes, Tensor absmax, Tensor absmax_code, Tensor absmax_scales, Tensor offset"
 
 SCHEMAS = {

@@ -10,10 +10,9 @@ from loraloop.kernels.reference import nf4_dequantize as nf4_dequantize
 
 
 def lora_linear_(
-    x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, weights: Tensor, tiles: Tensor,
-    spans: Tensor | None = None,
+    x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, tiles: Tensor, spans: Tensor | None = None,
 ) -> None:  # fmt: skip
-    y.copy_(reference.lora_rows(x, y, A, B, slots, weights, spans))
+    y.copy_(reference.lora_rows(x, y, A, B, slots, spans))
 
 
 def nf4_linear(
@@ -25,7 +24,7 @@ def nf4_linear(
 
 def nf4_lora_linear(
     x: Tensor, codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, outputs: int,
-    A: Tensor, B: Tensor, slots: Tensor, weights: Tensor, tiles: Tensor, counters: Tensor, spans: Tensor | None = None,
+    A: Tensor, B: Tensor, slots: Tensor, tiles: Tensor, counters: Tensor, spans: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     y = nf4_linear(x, codes, absmax, absmax_code, absmax_scales, offset, outputs)
-    return reference.lora_rows(x, y, A, B, slots, weights, spans)
+    return reference.lora_rows(x, y, A, B, slots, spans)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -20,37 +18,8 @@ BLOCK = 64
 NESTED = 256
 """Absmaxes that share one scale of their own."""
 
-Blend = tuple[tuple[int, float], ...]
-"""(slot, weight) pairs whose updates are added: slots distinct and none 0, weights finite."""
-
-Choice = int | Blend
-"""What a row uses: a slot, or several of them at once."""
-
-Segments = tuple[tuple[int, int, Choice], ...]
-"""(start, end, choice) of each row of a forward in the flat [N, …] matrices, in order and without gaps."""
-
-
-def members(choice: Choice) -> Blend:
-    """The (slot, weight) pairs of a choice; none for slot 0."""
-    if isinstance(choice, int):
-        return ((choice, 1.0),) if choice else ()
-    return choice
-
-
-def plain(choice: Choice) -> Choice:
-    """Normalises a choice: a plain slot where it is one slot of weight 1.
-
-    Raises:
-        ValueError: an empty blend, slot 0 or a slot twice in it, a weight that is not finite.
-    """
-    if isinstance(choice, int):
-        return choice
-    slots = [slot for slot, _ in choice]
-    if not slots or min(slots) < 1 or len(set(slots)) != len(slots):
-        raise ValueError(f"a blend names slots other than 0, each once, not {slots}")
-    if not all(math.isfinite(weight) for _, weight in choice):
-        raise ValueError(f"the weights of a blend are finite numbers, not {[weight for _, weight in choice]}")
-    return slots[0] if len(slots) == 1 and choice[0][1] == 1 else choice
+Segments = tuple[tuple[int, int, int], ...]
+"""(start, end, slot) of each row of a forward in the flat [N, …] matrices, in order and without gaps."""
 
 
 def _check(x: Tensor, y: Tensor, A: Tensor, B: Tensor, segments: Segments) -> None:
@@ -67,80 +36,69 @@ def _check(x: Tensor, y: Tensor, A: Tensor, B: Tensor, segments: Segments) -> No
         shapes = ", ".join(f"{name}{list(t.shape)}" for name, t in (("x", x), ("y", y), ("A", A), ("B", B)))
         raise ValueError(f"lora_linear wants x[N, K], y[N, O], A[S, R, K], B[S, O, R], not {shapes}")
     position = 0
-    for start, end, choice in segments:
+    for start, end, slot in segments:
         if start != position or end < start:
             raise ValueError(f"segments must cover the {x.shape[0]} rows in order without gaps, not {segments}")
-        for slot, _ in members(plain(choice)):
-            if not 0 <= slot < A.shape[0]:
-                raise ValueError(f"slot {slot} is outside 0..{A.shape[0] - 1}")
+        if not 0 <= slot < A.shape[0]:
+            raise ValueError(f"slot {slot} is outside 0..{A.shape[0] - 1}")
         position = end
     if position != x.shape[0]:
         raise ValueError(f"segments must cover the {x.shape[0]} rows in order without gaps, not {segments}")
 
 
 def lora_linear(x: Tensor, y: Tensor, A: Tensor, B: Tensor, segments: Segments) -> Tensor:
-    """Adds to each run of rows the low-rank product of the slot it uses, or the weighted products of several slots.
+    """Adds to each run of rows the low-rank product of the slot it uses.
 
     Args:
         x: [N, K] inputs.
         y: [N, O] the base's product; not changed.
         A: [S, R, K] shrink matrices of all slots, zero-padded to one rank.
         B: [S, O, R] expand matrices, the scaling already multiplied in.
-        segments: (start, end, choice) runs that cover the N rows in order. Rows on slot 0 (the base) keep their bits.
+        segments: (start, end, slot) runs that cover the N rows in order. Rows on slot 0 (the base) keep their bits.
 
     Returns:
-        [N, O] in y's dtype. Products are formed in A's dtype and rounded once, after the sum. A blend of one slot of
-        weight 1 has the bits of that slot.
+        [N, O] in y's dtype. Products are formed in A's dtype and rounded once, after the sum.
 
     Raises:
         ValueError: shapes, segments or slots do not fit.
     """
     _check(x, y, A, B, segments)
     runs = []
-    for start, end, choice in segments:
-        part, rows = y[start:end], x[start:end].to(A.dtype)
-        for slot, weight in members(choice):
-            part = part + (weight * (rows @ A[slot].T)) @ B[slot].T
-        runs.append(part.to(y.dtype))
+    for start, end, slot in segments:
+        part = y[start:end]
+        if slot:
+            part = (part + (x[start:end].to(A.dtype) @ A[slot].T) @ B[slot].T).to(y.dtype)
+        runs.append(part)
     return torch.cat(runs) if runs else y
 
 
-def used(slots: Tensor) -> list[tuple[int, int, Tensor]]:
-    """(column, slot, rows) of each distinct slot in each column of a table [N, k]."""
-    found = []
-    for column in range(slots.shape[1]):
-        for slot in sorted(set(slots[:, column].tolist())):
-            if slot >= 0:
-                found.append((column, slot, (slots[:, column] == slot).nonzero()[:, 0]))
-    return found
+def used(slots: Tensor) -> list[tuple[int, Tensor]]:
+    """(slot, rows) of each distinct slot in a table [N]."""
+    return [(slot, (slots == slot).nonzero()[:, 0]) for slot in sorted(set(slots.tolist())) if slot >= 0]
 
 
-def lora_rows(
-    x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, weights: Tensor, spans: Tensor | None = None
-) -> Tensor:
-    """`lora_linear` for slots that are given as tensors: y + Σ w · (x A_sᵀ) B_sᵀ over each row's (slot, weight) pairs.
+def lora_rows(x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, spans: Tensor | None = None) -> Tensor:
+    """`lora_linear` for slots that are given as a tensor: y + (x A_sᵀ) B_sᵀ, s the slot of each row.
 
     Args:
         x: [N, K] inputs.
         y: [N, O] the base's product; not changed.
         A: [S, R, K] shrink matrices.
         B: [S, O, R] expand matrices, the scaling already multiplied in.
-        slots: int32 [N, k] indices of slots; -1 where a row uses fewer.
-        weights: fp32 [N, k].
+        slots: int32 [N] indices of slots; -1 where a row uses none.
         spans: int32 [S, R, 2]; columns of B outside of [first, last) are taken for zero.
 
     Returns:
         [N, O] in y's dtype, summed in fp32 and rounded once. Rows on no slot keep their bits.
     """
     total = y.float()
-    for column, slot, rows in used(slots):
+    for slot, rows in used(slots):
         expand = B[slot].float()
         if spans is not None:
             place = torch.arange(y.shape[1], device=y.device)[:, None]
             inside = (place >= spans[slot, :, 0]) & (place < spans[slot, :, 1])
             expand = torch.where(inside, expand, 0.0)
-        added = (weights[rows, column, None] * (x[rows].float() @ A[slot].float().T)) @ expand.T
-        total = total.index_add(0, rows, added)
+        total = total.index_add(0, rows, (x[rows].float() @ A[slot].float().T) @ expand.T)
     return total.to(y.dtype)
 
 

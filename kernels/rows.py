@@ -1,4 +1,4 @@
-"""Which slots each row of a forward uses, as tensors: what the operations of the op table take instead of segments."""
+"""Which slot each row of a forward uses, as tensors: what the operations of the op table take instead of segments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loraloop.kernels.reference import Segments, members
+from loraloop.kernels.reference import Segments
 
 NONE = -1
 """In a table of slots: nothing here."""
@@ -35,15 +35,13 @@ class RowSlots:
     """The slots of a forward's rows; the same for all of its layers.
 
     Attributes:
-        slots: int32 [N, k], indices into A and B; NONE where a row uses fewer than k.
-        weights: fp32 [N, k]; 0 beside NONE.
+        slots: int32 [N], indices into A and B; NONE where a row uses no slot.
         tiles: int32 [T], the row tiles (of `tile_rows(N)` rows) in which any row uses a slot; they make the grid.
         counters: int32 [2], zeros: through them the programs of one launch wait for each other. Launches that share
             them run one after another, because a forward, or a captured graph, has tables of its own.
     """
 
     slots: Tensor
-    weights: Tensor
     tiles: Tensor
     counters: Tensor
 
@@ -58,32 +56,20 @@ class RowSlots:
             index: where each slot lies in A and B; slots that are absent contribute nothing. By default slot s lies
                 at index s.
         """
-        runs = [
-            (start, end, [(at, weight) for slot, weight in members(choice) if (at := _at(slot, index)) != NONE])
-            for start, end, choice in segments
-        ]
-        count = runs[-1][1] if runs else 0
-        width = max((len(pairs) for _, _, pairs in runs), default=1) or 1
-        slots = torch.full((count, width), NONE, dtype=torch.int32)
-        weights = torch.zeros(count, width)
+        count = segments[-1][1] if segments else 0
+        slots = torch.full((count,), NONE, dtype=torch.int32)
         tile, active = tile_rows(count), set[int]()
-        for start, end, pairs in runs:
-            for column, (slot, weight) in enumerate(pairs):
-                slots[start:end, column] = slot
-                weights[start:end, column] = weight
-            if pairs and end > start:
+        for start, end, slot in segments:
+            at = NONE if not slot else slot if index is None else index.get(slot, NONE)
+            if at != NONE and end > start:
+                slots[start:end] = at
                 active.update(range(start // tile, (end - 1) // tile + 1))
-        tiles = torch.tensor(sorted(active), dtype=torch.int32)
-        tables = (slots, weights, tiles, torch.zeros(2, dtype=torch.int32))
+        tables = (slots, torch.tensor(sorted(active), dtype=torch.int32), torch.zeros(2, dtype=torch.int32))
         return cls(*(table.to(device, non_blocking=True) for table in tables))
 
     @classmethod
-    def all_tiles(cls, slots: Tensor, weights: Tensor) -> RowSlots:
+    def all_tiles(cls, slots: Tensor) -> RowSlots:
         """Tables whose contents may change later, as a captured graph reads them: every tile is in the grid."""
         count = slots.shape[0]
         tiles = torch.arange(-(-count // tile_rows(count)), dtype=torch.int32, device=slots.device)
-        return cls(slots, weights, tiles, torch.zeros(2, dtype=torch.int32, device=slots.device))
-
-
-def _at(slot: int, index: Mapping[int, int] | None) -> int:
-    return slot if index is None else index.get(slot, NONE)
+        return cls(slots, tiles, torch.zeros(2, dtype=torch.int32, device=slots.device))

@@ -17,7 +17,7 @@ from loraloop.adapters.payload.slot_events import SlotEvents
 from loraloop.adapters.payload.slots import HostPayload, SlotStack, Views
 from loraloop.kernels.nf4 import Nf4Weight
 from loraloop.kernels.quantized import Weight
-from loraloop.kernels.reference import Choice, Segments, members
+from loraloop.kernels.reference import Segments
 from loraloop.kernels.rows import RowSlots
 
 Tables = tuple[RowSlots | None, ...]
@@ -61,16 +61,15 @@ class SegmentedAttached(BankAttached):
         """The block's work reads slots: it follows their last writes, and whoever writes them next follows it."""
         return nullcontext() if self._events is None or not slots else self._events.reading(slots)
 
-    def used(self, choices: Sequence[Choice]) -> tuple[bool, ...]:
-        """Which stacks any of these choices needs."""
-        wanted = {slot for choice in choices for slot, _ in members(choice)}
-        return tuple(not wanted.isdisjoint(index) for index in self.index)
+    def used(self, slots: Collection[int]) -> tuple[bool, ...]:
+        """Which stacks any of these slots lies in."""
+        return tuple(any(slot in index for slot in slots) for index in self.index)
 
     def tables(self, segments: Segments, device: torch.device) -> Tables:
         """The tables of a forward, made once: all of its layers pass the same segments."""
         latest = self._latest
         if latest is None or latest[0] is not segments:
-            used = self.used([choice for _, _, choice in segments])
+            used = self.used({slot for _, _, slot in segments})
             made = tuple(
                 RowSlots.of(segments, device, index) if wanted else None
                 for wanted, index in zip(used, self.index, strict=True)
@@ -81,18 +80,17 @@ class SegmentedAttached(BankAttached):
     def linear(self, layer: int, group: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor:
         """Adds to the base product y[N, O] of x[N, K], in place, what each row's slots contribute."""
         site = (layer, group)
-        if not any(site in self.views[slot] for _, _, choice in segments for slot, _ in members(choice)):
+        if not any(site in self.views[slot] for _, _, slot in segments):
             return y
         return self.add(site, x, y, self.tables(segments, x.device))
 
     def add(self, site: Site, x: Tensor, y: Tensor, tables: Tables) -> Tensor:
-        """`linear` for tables that are already made. A mixture across rank buckets is rounded once a bucket."""
+        """`linear` for tables that are already made."""
         from loraloop.kernels import ops
 
         for stack, spans, rows in zip(self.stacks, self.spans, tables, strict=True):
             if rows is not None:
-                pair, tables_ = (stack.A[site], stack.B[site]), (rows.slots, rows.weights, rows.tiles)
-                ops.lora_linear_(x, y, *pair, *tables_, spans[site])
+                ops.lora_linear_(x, y, stack.A[site], stack.B[site], rows.slots, rows.tiles, spans[site])
         return y
 
     def product(self, site: Site, weight: Weight, x: Tensor, tables: Tables) -> Tensor:
@@ -111,7 +109,6 @@ class SegmentedAttached(BankAttached):
             A=stack.A[site],
             B=stack.B[site],
             slots=rows.slots,
-            weights=rows.weights,
             tiles=rows.tiles,
             counters=rows.counters,
             spans=self.spans[first][site],

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import gelu, relu, silu
 
 from loraloop.adapters.payload.sites import GROUPS, Dimensions, Site, group_shape
-from loraloop.kernels.reference import Choice, Segments
+from loraloop.kernels.reference import Segments
 from loraloop.tool_schemas.errors import SkillError
 
 Part = Literal["attention", "mlp"]
@@ -187,7 +187,7 @@ class PayloadAttached:
         pair = self.payload.pairs.get((layer, group))
         if pair is None:
             return y
-        if all(self._on(segments)):
+        if all(slot for _, _, slot in segments):
             return y + (x @ pair.A.T) @ pair.B.T
         runs = []
         for start, end, slot in segments:
@@ -199,16 +199,11 @@ class PayloadAttached:
         """What changes more than sums; None if the payload has nothing of it."""
         if not self.payload.kinds & BEYOND:
             return None
-        return PartsBeyond([self.payload if on else None for on in self._on(segments)], segments)
+        return PartsBeyond([self.payload if slot else None for _, _, slot in segments], segments)
 
-    def virtual(self, slot: Choice) -> Payload | None:
+    def virtual(self, slot: int) -> Payload | None:
         """The payload, if it has virtual tokens and the slot is not 0."""
         return self.payload if slot and self.payload.virtual else None
-
-    def _on(self, segments: Segments) -> list[bool]:
-        if not all(isinstance(slot, int) for _, _, slot in segments):
-            raise ValueError("one payload is attached, so a row is on it or on slot 0; a blend needs a bank")
-        return [bool(slot) for _, _, slot in segments]
 
 
 class PartsBeyond:

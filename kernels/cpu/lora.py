@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
@@ -23,21 +21,3 @@ def add_low_rank(x: Tensor, y: Tensor, shrink: Tensor, expand: Tensor) -> Tensor
     if x.dtype is shrink.dtype:
         return y.addmm_(torch.mm(x, shrink), expand)
     return y.add_(torch.mm(torch.mm(x.to(shrink.dtype), shrink), expand))
-
-
-def add_blend(x: Tensor, y: Tensor, pairs: Iterable[tuple[Tensor, Tensor, float]]) -> Tensor:
-    """y += the weighted sum of several low-rank products, in place and rounded once.
-
-    Args:
-        x: [N, K].
-        y: [N, O], changed.
-        pairs: (shrink [K, R], expand [R, O], weight) of each, as `add_low_rank` takes them.
-    """
-    if y.dtype is torch.float32:
-        for shrink, expand, weight in pairs:
-            y.addmm_(torch.mm(x.to(shrink.dtype), shrink).float(), expand.float(), alpha=weight)
-        return y
-    total = y.float()
-    for shrink, expand, weight in pairs:
-        total.add_(torch.mm(torch.mm(x.to(shrink.dtype), shrink), expand), alpha=weight)
-    return y.copy_(total)

@@ -11,7 +11,6 @@ from loraloop.kernels.cpu.tiles import LANES, TiledWeight
 from loraloop.kernels.quantized import StackedWeight, Weight
 
 GROUPS = ("qkv", "o", "gate_up", "down")
-MEMBERS = 8  # skills that a row mixes at most
 BLOCKS = 3  # diagonal blocks of an expand matrix at most
 _PARTS = 3
 
@@ -182,9 +181,7 @@ class CRow(ctypes.Structure):
     _fields_ = (
         ("cache", CCache),
         ("tokens", _int),
-        ("members", _int),
-        ("pairs", _pointer * MEMBERS),
-        ("weights", _float * MEMBERS),
+        ("pairs", _pointer),
         ("beyond", _pointer),
     )
 

@@ -104,7 +104,7 @@ INLINE vf silu(vf x) {
 static void multiply_tiles(worker *w, const linear *matrix, int64_t tile, int64_t tiles, int64_t first,
                            int64_t count, float (*y)[LANES]) {
     const run *r = state(w);
-    addend addends[BLOCK * MEMBERS];
+    addend addends[BLOCK];
     const int64_t n = here.shrinks ? find_addends(r, first, count, addends) : 0;
     for (int64_t i = 0; i < tiles; i++) {
         if (r->n <= FETCH)

@@ -78,16 +78,10 @@ static void number_rows(run *r) {
 }
 
 static int64_t widest_middle(const model *m, const row *x) {
-    int64_t widest_sum = 0;
-    for (int64_t site = 0; site < m->layers * GROUPS; site++) {
-        int64_t sum = 0;
-        for (int64_t member = 0; member < x->members; member++) {
-            const pair *p = x->pairs[member][site];
-            sum += p ? p->rank : 0;
-        }
-        widest_sum = most(widest_sum, sum);
-    }
-    return widest_sum;
+    int64_t widest_rank = 0;
+    for (int64_t site = 0; site < m->layers * GROUPS; site++)
+        if (x->pairs[site]) widest_rank = most(widest_rank, x->pairs[site]->rank);
+    return widest_rank;
 }
 
 static void find_beyond(run *r, const row *x) {
@@ -124,7 +118,7 @@ int loraloop_forward(request *ask) {
         const row *x = ask->rows + i;
         r.n += x->tokens;
         if (few(x->tokens)) partials += r.m->attention.heads * spans_of(x) * x->tokens;
-        if (x->members) r.middle_stride = most(r.middle_stride, widest_middle(r.m, x));
+        if (x->pairs) r.middle_stride = most(r.middle_stride, widest_middle(r.m, x));
         if (x->beyond) find_beyond(&r, x);
     }
     r.adapted = r.middle_stride > 0;

@@ -1,4 +1,4 @@
-/* Low-rank updates: y += weight * (x A^T) B^T for the rows that use a pair, x in bf16, sums in fp32. */
+/* Low-rank updates: y += (x A^T) B^T for the rows that use a pair, x in bf16, sums in fp32. */
 
 #ifndef LORALOOP_LORA_H
 #define LORALOOP_LORA_H
@@ -6,7 +6,6 @@
 #include "linear.h"
 
 #define MOST_BLOCKS 3
-#define MEMBERS 8      /* skills that a row mixes at most */
 #define RANKS 8        /* of one unit of work */
 
 typedef struct {
@@ -35,13 +34,13 @@ INLINE float shrink_one(const bf16 *a, int64_t inputs, const bf16 *x) {
     return sum_lanes(even + odd);
 }
 
-/* middle[token][rank] = weight * A[rank] . x[token], for a few ranks and tokens. */
-static void shrink(const pair *p, float weight, const inputs *in, int64_t first, int64_t tokens, int64_t rank, int64_t ranks,
-                   bf16 *middle, int64_t stride) {
+/* middle[token][rank] = A[rank] . x[token], for a few ranks and tokens. */
+static void shrink(const pair *p, const inputs *in, int64_t first, int64_t tokens, int64_t rank, int64_t ranks, bf16 *middle,
+                   int64_t stride) {
     for (int64_t t = 0; t < tokens; t++) {
         const bf16 *x = in->brief + (first + t) * in->width;
         bf16 *out = middle + (first + t) * stride;
-        for (int64_t r = rank; r < rank + ranks; r++) out[r] = narrow(weight * shrink_one(p->shrink + r * p->inputs, p->inputs, x));
+        for (int64_t r = rank; r < rank + ranks; r++) out[r] = narrow(shrink_one(p->shrink + r * p->inputs, p->inputs, x));
     }
 }
 

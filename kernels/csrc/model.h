@@ -45,10 +45,9 @@ typedef struct {
 /* One sequence's part in a forward. */
 typedef struct {
     cache cache;
-    int64_t tokens, members;
-    const pair *const *pairs[MEMBERS];   /* of each mixed skill: [layers * GROUPS], NULL where it changes nothing */
-    float weights[MEMBERS];
-    const extra *beyond;                 /* [layers], or NULL for a row that has pairs only */
+    int64_t tokens;
+    const pair *const *pairs;   /* of its skill: [layers * GROUPS], NULL where it changes nothing; or NULL for the bare base */
+    const extra *beyond;        /* [layers], or NULL for a row that has pairs only */
 } row;
 
 typedef struct {

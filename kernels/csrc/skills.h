@@ -5,8 +5,8 @@
 
 #include "state.h"
 
-INLINE const pair *pair_at(const row *row, int64_t member, int64_t layer_number, int group) {
-    return row->pairs[member][layer_number * GROUPS + group];
+INLINE const pair *pair_at(const row *row, int64_t layer_number, int group) {
+    return row->pairs ? row->pairs[layer_number * GROUPS + group] : NULL;
 }
 
 /* One unit a thread, or one a row where there are more rows: taking a unit costs more than computing a rank. */
@@ -16,12 +16,8 @@ INLINE int64_t ranks_a_unit(const run *r, const pair *p) {
 
 static int64_t shrink_units(const run *r, int64_t number) {
     const row *x = r->ask->rows + number;
-    int64_t units = 0;
-    for (int64_t member = 0; member < x->members; member++) {
-        const pair *p = pair_at(x, member, here.layer, here.group);
-        if (p) units += ceil_div(p->rank, ranks_a_unit(r, p)) * ceil_div(x->tokens, BLOCK);
-    }
-    return units;
+    const pair *p = pair_at(x, here.layer, here.group);
+    return p ? ceil_div(p->rank, ranks_a_unit(r, p)) * ceil_div(x->tokens, BLOCK) : 0;
 }
 
 static void shrink_unit(worker *w, int index) {
@@ -29,21 +25,11 @@ static void shrink_unit(worker *w, int index) {
     int64_t number = 0, left = index, units;
     while (left >= (units = shrink_units(r, number))) left -= units, number++;
     const row *x = r->ask->rows + number;
-    int64_t offset = 0;
-    for (int64_t member = 0; member < x->members; member++) {
-        const pair *p = pair_at(x, member, here.layer, here.group);
-        if (!p) continue;
-        const int64_t some = ranks_a_unit(r, p), across = ceil_div(p->rank, some), here_units = across * ceil_div(x->tokens, BLOCK);
-        if (left >= here_units) {
-            left -= here_units;
-            offset += p->rank;
-            continue;
-        }
-        const int64_t rank = left % across * some, block = left / across * BLOCK;
-        shrink(p, x->weights[member], here.in, r->first_of[number] + block, least(BLOCK, x->tokens - block), rank,
-               least(some, p->rank - rank), r->middle + offset, r->middle_stride);
-        return;
-    }
+    const pair *p = pair_at(x, here.layer, here.group);
+    const int64_t some = ranks_a_unit(r, p), across = ceil_div(p->rank, some);
+    const int64_t rank = left % across * some, block = left / across * BLOCK;
+    shrink(p, here.in, r->first_of[number] + block, least(BLOCK, x->tokens - block), rank, least(some, p->rank - rank),
+           r->middle, r->middle_stride);
 }
 
 /* What skills add for the rows to which the tokens [first, first + count) belong. Returns how many. */
@@ -51,14 +37,8 @@ static int64_t find_addends(const run *r, int64_t first, int64_t count, addend *
     int64_t n = 0;
     for (int64_t token = first; token < first + count;) {
         const int64_t number = r->row_of[token], end = least(r->first_of[number + 1], first + count);
-        const row *x = r->ask->rows + number;
-        int64_t offset = 0;
-        for (int64_t member = 0; member < x->members; member++) {
-            const pair *p = pair_at(x, member, here.layer, here.group);
-            if (!p) continue;
-            found[n++] = (addend){p, r->middle + token * r->middle_stride + offset, token - first, end - token};
-            offset += p->rank;
-        }
+        const pair *p = pair_at(r->ask->rows + number, here.layer, here.group);
+        if (p) found[n++] = (addend){p, r->middle + token * r->middle_stride, token - first, end - token};
         token = end;
     }
     return n;

@@ -17,11 +17,10 @@ _dense: dict[tuple[torch.device, torch.dtype, int], Tensor] = {}
 
 
 def lora_linear_(
-    x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, weights: Tensor, tiles: Tensor,
-    spans: Tensor | None = None,
+    x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, tiles: Tensor, spans: Tensor | None = None,
 ) -> None:  # fmt: skip
     with on_device(x):
-        triton_lora.lora_linear_(x, y, A, B, slots, weights, tiles, spans)
+        triton_lora.lora_linear_(x, y, A, B, slots, tiles, spans)
 
 
 def nf4_dequantize(
@@ -42,14 +41,14 @@ def nf4_linear(
 
 def nf4_lora_linear(
     x: Tensor, codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, outputs: int,
-    A: Tensor, B: Tensor, slots: Tensor, weights: Tensor, tiles: Tensor, counters: Tensor, spans: Tensor | None = None,
+    A: Tensor, B: Tensor, slots: Tensor, tiles: Tensor, counters: Tensor, spans: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     weight = (codes, absmax, absmax_code, absmax_scales, offset)
     with on_device(x):
         if triton_nf4.fits(x):
-            return triton_nf4.linear(x, weight, outputs, LoraOperands(A, B, slots, weights, counters, spans))
+            return triton_nf4.linear(x, weight, outputs, LoraOperands(A, B, slots, counters, spans))
         y = _through_dense(x, weight, outputs)
-        triton_lora.lora_linear_(x, y, A, B, slots, weights, tiles, spans)
+        triton_lora.lora_linear_(x, y, A, B, slots, tiles, spans)
         return y
 
 

@@ -36,7 +36,6 @@ class LoraOperands(NamedTuple):
     A: Tensor
     B: Tensor
     slots: Tensor
-    weights: Tensor
     counters: Tensor
     spans: Tensor | None = None
 
@@ -92,22 +91,22 @@ def linear(
     codes, absmax, absmax_code, absmax_scales, offset = weight
     rows = 16 if count <= 16 else 32 if count <= 32 else 64
     y = torch.empty(count, outputs, dtype=x.dtype, device=x.device)
-    A, B, slots, weights, counters, spans = lora or (None,) * 6
-    middle, wide, deep, split, rank, producers, mix = None, 16, 16, 1, 0, 0, 1
+    A, B, slots, counters, spans = lora or (None,) * 5
+    middle, wide, deep, split, rank, producers = None, 16, 16, 1, 0, 0
     strides: tuple[int, ...] = (0,) * 6
-    if A is not None and B is not None and slots is not None:
-        mix, rank, strides = slots.shape[1], A.shape[1], (*A.stride(), *B.stride())
+    if A is not None and B is not None:
+        rank, strides = A.shape[1], (*A.stride(), *B.stride())
         wide, deep, split = shrink_shape(inputs, rank, 16)
-        producers = triton.cdiv(rank, wide) * split * mix
-        middle = torch.empty(split, mix, count, rank, dtype=torch.float32, device=x.device)
+        producers = triton.cdiv(rank, wide) * split
+        middle = torch.empty(split, count, rank, dtype=torch.float32, device=x.device)
     consumers = triton.cdiv(outputs, columns)
     if permute is None:
         permute = not INTERPRETED and torch.version.hip is None and x.dtype in LEVELS_TYPES
     _linear[(producers + consumers,)](
         x, codes, absmax, absmax_code, absmax_scales, offset, levels(x.device), y, middle, A, B, spans,
-        slots, weights, counters, count, inputs, outputs, rank, x.stride(0),
+        slots, counters, count, inputs, outputs, rank, x.stride(0),
         0 if spans is None else spans.stride(0), *strides, producers, consumers,
-        LORA=rank > 0, SPANS=spans is not None, MIX=mix, SPLIT=split,
+        LORA=rank > 0, SPANS=spans is not None, SPLIT=split,
         ROWS=rows, COLUMNS=columns, BLOCKS=BLOCKS, WIDE=wide, DEEP=deep, PERMUTE=permute, WIDEN=INTERPRETED,
         num_warps=4, num_stages=4 if rows == 16 else 3,  # shared memory: below the 99 KB of small GPUs
     )  # fmt: skip
@@ -116,10 +115,10 @@ def linear(
 
 @triton.jit
 def _linear(  # type: ignore[no-untyped-def]
-    x, codes, absmax, absmax_code, absmax_scales, offset, levels, y, middle, A, B, spans, slots, weights, counters,
+    x, codes, absmax, absmax_code, absmax_scales, offset, levels, y, middle, A, B, spans, slots, counters,
     count, inputs, outputs, rank, x_row, span_slot, A_slot, A_rank, A_column, B_slot, B_column, B_rank,
     producers, consumers,
-    LORA: tl.constexpr, SPANS: tl.constexpr, MIX: tl.constexpr, SPLIT: tl.constexpr,
+    LORA: tl.constexpr, SPANS: tl.constexpr, SPLIT: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCKS: tl.constexpr, WIDE: tl.constexpr, DEEP: tl.constexpr,
     PERMUTE: tl.constexpr, WIDEN: tl.constexpr,
 ):  # fmt: skip
@@ -127,10 +126,9 @@ def _linear(  # type: ignore[no-untyped-def]
     if program < producers:
         if LORA:
             numbers = tl.cdiv(rank, WIDE)
-            part = program // numbers
             shrink_tile(
-                x, A, spans, slots, weights, middle, count, inputs, rank, x_row, span_slot, A_slot, A_rank, A_column,
-                0, program % numbers, part // MIX, part % MIX, MIX, SPLIT, SPANS, ROWS, WIDE, DEEP, WIDEN,
+                x, A, spans, slots, middle, count, inputs, rank, x_row, span_slot, A_slot, A_rank, A_column,
+                0, program % numbers, program // numbers, SPLIT, SPANS, ROWS, WIDE, DEEP, WIDEN,
             )  # fmt: skip
             tl.debug_barrier()  # all of the program's threads have written
             tl.atomic_add(counters, 1, sem="release")
@@ -147,7 +145,7 @@ def _linear(  # type: ignore[no-untyped-def]
             tl.debug_barrier()
             total = expand_tile(
                 total, middle, B, spans, slots, count, outputs, rank, span_slot, B_slot, B_column, B_rank,
-                rows, columns, MIX, SPLIT, SPANS, ROWS, WIDE, COLUMNS, WIDEN,
+                rows, columns, SPLIT, SPANS, ROWS, WIDE, COLUMNS, WIDEN,
             )  # fmt: skip
         here = (rows < count)[:, None] & (columns < outputs)[None, :]
         tl.store(y + rows[:, None] * outputs + columns[None, :], total.to(y.dtype.element_ty), mask=here)

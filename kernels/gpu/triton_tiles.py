@@ -32,15 +32,15 @@ def next_slot(own, after):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def shrink_tile(  # type: ignore[no-untyped-def]
-    x, A, spans, slots, weights, middle, count, inputs, rank, x_row, span_slot, A_slot, A_rank, A_column,
-    tile, number, split, mix,
-    MIX: tl.constexpr, SPLIT: tl.constexpr, SPANS: tl.constexpr,
+    x, A, spans, slots, middle, count, inputs, rank, x_row, span_slot, A_slot, A_rank, A_column,
+    tile, number, split,
+    SPLIT: tl.constexpr, SPANS: tl.constexpr,
     ROWS: tl.constexpr, WIDE: tl.constexpr, DEEP: tl.constexpr, WIDEN: tl.constexpr,
 ):  # fmt: skip
-    """middle[split, mix, rows, ranks] = weight · x[rows] @ A[slot, ranks].T over one split of the columns."""
+    """middle[split, rows, ranks] = x[rows] @ A[slot, ranks].T over one split of the columns."""
     rows = tile * ROWS + tl.arange(0, ROWS)
     here = rows < count
-    own = tl.load(slots + rows * MIX + mix, mask=here, other=-1)
+    own = tl.load(slots + rows, mask=here, other=-1)
     ranks = number * WIDE + tl.arange(0, WIDE)
     share = tl.cdiv(tl.cdiv(inputs, DEEP), SPLIT) * DEEP
     begin = split * share
@@ -67,60 +67,47 @@ def shrink_tile(  # type: ignore[no-untyped-def]
             total += product(left.to(right.dtype), right, ROWS, WIDEN)
         kept = tl.where((own == slot)[:, None], total, kept)
         slot = next_slot(own, slot)
-    weight = tl.load(weights + rows * MIX + mix, mask=here, other=0.0)
-    at = ((split * MIX + mix) * count + rows).to(tl.int64) * rank
-    tl.store(
-        middle + at[:, None] + ranks[None, :], kept * weight[:, None], mask=here[:, None] & (ranks < rank)[None, :]
-    )
+    at = (split * count + rows).to(tl.int64) * rank
+    tl.store(middle + at[:, None] + ranks[None, :], kept, mask=here[:, None] & (ranks < rank)[None, :])
 
 
 @triton.jit
 def expand_tile(  # type: ignore[no-untyped-def]
     total, middle, B, spans, slots, count, outputs, rank, span_slot, B_slot, B_column, B_rank, rows, columns,
-    MIX: tl.constexpr, SPLIT: tl.constexpr, SPANS: tl.constexpr,
+    SPLIT: tl.constexpr, SPANS: tl.constexpr,
     ROWS: tl.constexpr, WIDE: tl.constexpr, COLUMNS: tl.constexpr, WIDEN: tl.constexpr,
 ):  # fmt: skip
-    """`total` [ROWS, COLUMNS], the base's product, with what each row's slots add to it; see `reference.lora_rows`."""
+    """`total` [ROWS, COLUMNS], the base's product, with what each row's slot adds to it; see `reference.lora_rows`."""
     here, inside = rows < count, columns < outputs
-    for mix in tl.static_range(MIX):
-        own = tl.load(slots + rows * MIX + mix, mask=here, other=-1)
-        slot = next_slot(own, -1)
-        while slot < _END:
-            added = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
-            for start in tl.range(0, rank, WIDE, num_stages=1):
-                ranks = start + tl.arange(0, WIDE)
-                used = ranks < rank
-                wanted = used[:, None] & inside[None, :]
-                reached = 1
-                if SPANS:  # parts that lie side by side reach few columns each
-                    span = spans + slot * span_slot + ranks * 2
-                    first = tl.load(span, mask=used, other=0)
-                    last = tl.load(span + 1, mask=used, other=0)
-                    wanted = wanted & (columns[None, :] >= first[:, None]) & (columns[None, :] < last[:, None])
-                    overlap = (first < tl.max(columns, axis=0) + 1) & (last > tl.min(columns, axis=0))
-                    reached = tl.max(overlap.to(tl.int32), axis=0)
-                if reached > 0:
-                    left = tl.zeros((ROWS, WIDE), dtype=tl.float32)
-                    for split in tl.range(0, SPLIT, num_stages=1):  # unrolled it takes too many registers
-                        at = ((split * MIX + mix) * count + rows).to(tl.int64) * rank
-                        left += tl.load(
-                            middle + at[:, None] + ranks[None, :], mask=here[:, None] & used[None, :], other=0.0
-                        )
-                    right = tl.load(
-                        B + slot.to(tl.int64) * B_slot + columns[None, :] * B_column + ranks[:, None] * B_rank,
-                        mask=wanted,
-                        other=0.0,
+    own = tl.load(slots + rows, mask=here, other=-1)
+    slot = next_slot(own, -1)
+    while slot < _END:
+        added = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
+        for start in tl.range(0, rank, WIDE, num_stages=1):
+            ranks = start + tl.arange(0, WIDE)
+            used = ranks < rank
+            wanted = used[:, None] & inside[None, :]
+            reached = 1
+            if SPANS:  # parts that lie side by side reach few columns each
+                span = spans + slot * span_slot + ranks * 2
+                first = tl.load(span, mask=used, other=0)
+                last = tl.load(span + 1, mask=used, other=0)
+                wanted = wanted & (columns[None, :] >= first[:, None]) & (columns[None, :] < last[:, None])
+                overlap = (first < tl.max(columns, axis=0) + 1) & (last > tl.min(columns, axis=0))
+                reached = tl.max(overlap.to(tl.int32), axis=0)
+            if reached > 0:
+                left = tl.zeros((ROWS, WIDE), dtype=tl.float32)
+                for split in tl.range(0, SPLIT, num_stages=1):  # unrolled it takes too many registers
+                    at = (split * count + rows).to(tl.int64) * rank
+                    left += tl.load(
+                        middle + at[:, None] + ranks[None, :], mask=here[:, None] & used[None, :], other=0.0
                     )
-                    added += product(left.to(right.dtype), right, ROWS, WIDEN)
-            total = tl.where((own == slot)[:, None], total + added, total)
-            slot = next_slot(own, slot)
+                right = tl.load(
+                    B + slot.to(tl.int64) * B_slot + columns[None, :] * B_column + ranks[:, None] * B_rank,
+                    mask=wanted,
+                    other=0.0,
+                )
+                added += product(left.to(right.dtype), right, ROWS, WIDEN)
+        total = tl.where((own == slot)[:, None], total + added, total)
+        slot = next_slot(own, slot)
     return total
-
-
-@triton.jit
-def any_slot(slots, rows, count, MIX: tl.constexpr, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """[ROWS] whether a row uses any slot: only such rows are written, so that the others keep their bits."""
-    most = tl.full((ROWS,), -1, dtype=tl.int32)
-    for mix in tl.static_range(MIX):
-        most = tl.maximum(most, tl.load(slots + rows * MIX + mix, mask=rows < count, other=-1))
-    return most >= 0

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from loraloop.kernels import ops, reference
-from loraloop.kernels.reference import Choice, members
 from loraloop.kernels.rows import RowSlots
 
-SEGMENTS: reference.Segments = ((0, 2, 1), (2, 3, 0), (3, 5, ((2, 0.5), (1, -0.25))), (5, 6, 3))
+SEGMENTS: reference.Segments = ((0, 2, 1), (2, 3, 0), (3, 5, 2), (5, 6, 3))
 
 
 def operands() -> dict[str, Tensor]:
@@ -41,29 +40,26 @@ def test_tables_of_slots_mean_what_segments_mean(slots, rank, sizes, runs, dtype
     torch.manual_seed(seed)
     segments, position = [], 0
     for length, kind in runs:
-        choice: Choice = min(kind, slots - 1)
-        if kind == 3 and slots > 2:
-            choice = ((1, 0.5), (2, -1.5))
-        segments.append((position, position + length, choice))
+        segments.append((position, position + length, min(kind, slots - 1)))
         position += length
-    used = {slot for _, _, choice in segments for slot, _ in members(choice)}
+    used = {slot for _, _, slot in segments}
     x, y = torch.randn(position, sizes[0]), torch.randn(position, sizes[1]).to(dtype)
     A, B = torch.randn(slots, rank, sizes[0]), torch.randn(slots, sizes[1], rank)
     for slot in set(range(slots)) - used:
         A[slot], B[slot] = float("nan"), float("nan")
     rows = RowSlots.of(tuple(segments))
     want = reference.lora_linear(x, y.float(), A, B, tuple(segments)).to(dtype)
-    actual = reference.lora_rows(x, y, A, B, rows.slots, rows.weights)
+    actual = reference.lora_rows(x, y, A, B, rows.slots)
     torch.testing.assert_close(actual, want, rtol=2e-2 if dtype is torch.bfloat16 else 1e-4, atol=1e-4)
     changed = y.clone()
-    ops.lora_linear_(x, changed, A, B, rows.slots, rows.weights, rows.tiles)
+    ops.lora_linear_(x, changed, A, B, rows.slots, rows.tiles)
     assert torch.equal(changed, actual)
 
 
 def test_torch_is_told_the_truth_about_every_op() -> None:
     """Schemas (what is written, what aliases), fakes (shapes, dtypes), gradients and their registration."""
     own, rows, quantized = operands(), RowSlots.of(SEGMENTS), (*nf4(), 20)
-    tables = (own["A"], own["B"], rows.slots, rows.weights, rows.tiles)
+    tables = (own["A"], own["B"], rows.slots, rows.tiles)
     cases: dict[str, tuple[Any, ...]] = {
         "lora_linear_": (own["x"], own["y"], *tables),
         "nf4_dequantize": (*nf4(), 20, 64, torch.bfloat16),
@@ -80,12 +76,12 @@ def test_a_compiled_step_holds_the_ops(backend: str) -> None:
     """No graph break: the compiler sees one op with one in-place write, and its result is the op's own."""
     own, weight, rows = operands(), nf4(), RowSlots.of(SEGMENTS)
 
-    def step(x: Tensor, slots: Tensor, weights: Tensor, tiles: Tensor) -> Tensor:
+    def step(x: Tensor, slots: Tensor, tiles: Tensor) -> Tensor:
         y = ops.nf4_linear(x, *weight, 20)
-        ops.lora_linear_(x, y, own["A"], own["B"], slots, weights, tiles)
+        ops.lora_linear_(x, y, own["A"], own["B"], slots, tiles)
         return torch.relu(y)
 
-    tables = (rows.slots, rows.weights, rows.tiles)
+    tables = (rows.slots, rows.tiles)
     compiled = torch.compile(step, fullgraph=True, backend=backend)
     assert torch.equal(compiled(own["x"], *tables), step(own["x"], *tables))
 
@@ -96,7 +92,6 @@ def test_a_compiled_step_holds_the_ops(backend: str) -> None:
         (((3, 4), (3, 5), (2, 2, 4), (2, 5, 2)), ((0, 2, 1),), "cover the 3 rows"),
         (((3, 4), (3, 5), (2, 2, 4), (2, 5, 2)), ((0, 2, 1), (1, 3, 1)), "cover the 3 rows"),
         (((3, 4), (3, 5), (2, 2, 4), (2, 5, 2)), ((0, 3, 2),), "slot 2 is outside"),
-        (((3, 4), (3, 5), (2, 2, 4), (2, 5, 2)), ((0, 3, ((2, 0.5),)),), "slot 2 is outside"),
         (((3, 4), (3, 5), (2, 2, 4), (2, 5, 3)), ((0, 3, 1),), "not x"),
         (((4,), (3, 5), (2, 2, 4), (2, 5, 2)), ((0, 3, 1),), "wants x"),
     ],
@@ -105,22 +100,3 @@ def test_operands_that_do_not_fit(shapes, segments, message) -> None:
     x, y, A, B = (torch.zeros(shape) for shape in shapes)
     with pytest.raises(ValueError, match=message):
         reference.lora_linear(x, y, A, B, segments)
-
-
-@pytest.mark.parametrize(
-    "blend, message",
-    [
-        ((), "names slots other than 0"),
-        (((0, 0.5), (1, 0.5)), "names slots other than 0"),
-        (((1, 0.5), (1, 0.5)), "each once"),
-        (((1, float("nan")),), "finite numbers"),
-    ],
-)
-def test_blends_that_make_no_sense(blend: Choice, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        reference.plain(blend)
-
-
-def test_a_choice_is_normalised() -> None:
-    assert reference.plain(3) == 3 and reference.plain(((3, 1.0),)) == 3
-    assert reference.plain(((3, 0.5),)) == ((3, 0.5),)

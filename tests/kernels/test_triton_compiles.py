@@ -17,13 +17,13 @@ pytestmark = [
 
 POINTERS = {
     **dict.fromkeys(("x", "y", "A", "B", "out", "q", "k", "v"), "*bf16"),
-    **dict.fromkeys(("middle", "weights", "levels", "parts"), "*fp32"),
+    **dict.fromkeys(("middle", "levels", "parts"), "*fp32"),
     **dict.fromkeys(("absmax_code", "absmax_scales", "offset"), "*fp32"),
     **dict.fromkeys(("slots", "tiles", "spans", "counters"), "*i32"),
     **dict.fromkeys(("addresses", "capacities", "lengths"), "*i64"),
     "codes": "*u8", "absmax": "*u8", "values": "*bf16", "scale": "fp32",
 }  # fmt: skip
-TILE = {"MIX": 1, "SPLIT": 4, "SPANS": True, "ROWS": 16, "WIDE": 64, "WIDEN": False}
+TILE = {"SPLIT": 4, "SPANS": True, "ROWS": 16, "WIDE": 64, "WIDEN": False}
 
 
 def build(
@@ -55,7 +55,7 @@ def test_low_rank(capability: int, rows: int) -> None:
     tile = {**TILE, "ROWS": rows}
     built = build(triton_lora._shrink, {**tile, "DEEP": 64}, capability)
     assert built["cubin"] and ("mma" in built["ptx"]) == (rows > 1)
-    built = build(triton_lora._expand, {**tile, "COLUMNS": 64, "MIX": 2}, capability)
+    built = build(triton_lora._expand, {**tile, "COLUMNS": 64}, capability)
     assert built["cubin"] and ("mma" in built["ptx"]) == (rows > 1)
 
 
@@ -66,7 +66,7 @@ def test_nf4(capability: int, dtype: str) -> None:
 
     types = {name: dtype if kind == "*bf16" else kind for name, kind in POINTERS.items()}
     shape = {**TILE, "COLUMNS": 32, "BLOCKS": 4, "DEEP": 64, "PERMUTE": True}
-    absent = dict.fromkeys(("middle", "A", "B", "spans", "slots", "weights", "counters"))
+    absent = dict.fromkeys(("middle", "A", "B", "spans", "slots", "counters"))
     alone = build(triton_nf4._linear, {**shape, "LORA": False, "SPANS": False, **absent}, capability, types)
     assert alone["cubin"] and "mma" in alone["ptx"] and "prmt" in alone["ptx"]
     whole = build(triton_nf4._linear, {**shape, "LORA": True}, capability, types)

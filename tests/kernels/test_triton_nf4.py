@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.kernels import reference
-from loraloop.kernels.reference import Choice
 from loraloop.kernels.rows import RowSlots
 
 pytest.importorskip("triton", reason="triton is installed on Linux only")
@@ -19,7 +18,7 @@ pytest.importorskip("bitsandbytes", reason="bitsandbytes is installed on Linux o
 pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="runs in test_triton.py's process")
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
-POOL: tuple[Choice, ...] = (0, 1, 3, ((1, 0.7), (2, -0.5)))
+POOL = (0, 1, 2, 3)
 
 
 def quantized(outputs: int, inputs: int) -> Any:
@@ -70,18 +69,18 @@ def test_one_launch_agrees_with_the_definition(problem: dict[str, Any], dtype: t
     weight, segments = problem.pop("weight"), problem.pop("segments")
     x, A, B = (tensor.to(dtype) for tensor in problem.values())
     rows = RowSlots.of(segments)
-    lora = triton_nf4.LoraOperands(A, B, rows.slots, rows.weights, rows.counters)
+    lora = triton_nf4.LoraOperands(A, B, rows.slots, rows.counters)
     actual = triton_nf4.linear(x, weight.tensors, weight.out_features, lora)
     bare = triton_nf4.linear(x, weight.tensors, weight.out_features)
     assert rows.counters.tolist() == [0, 0]
 
     x, A, B = (tensor.float().nan_to_num() for tensor in (x, A, B))
     dense = reference.nf4_dequantize(*weight.tensors, weight.out_features, x.shape[1], torch.float32)
-    want = reference.lora_rows(x, x @ dense.T, A, B, rows.slots, rows.weights)
+    want = reference.lora_rows(x, x @ dense.T, A, B, rows.slots)
     error = ((actual.float() - want).abs().max() / want.abs().max()).item()
     assert error <= TOLERANCE[dtype]
-    for row, (_, _, choice) in enumerate(segments):
-        if choice == 0:
+    for row, (_, _, slot) in enumerate(segments):
+        if slot == 0:
             assert torch.equal(actual[row], bare[row])
 
 
@@ -93,9 +92,9 @@ def test_a_row_does_not_depend_on_its_neighbours(rows: int) -> None:
     weight = quantized(40, 128)
     x, A, B = torch.randn(rows, 128), torch.randn(4, 8, 128), torch.randn(4, 40, 8)
 
-    def first(*choices: Choice) -> torch.Tensor:
-        table = RowSlots.of(tuple((row, row + 1, choice) for row, choice in enumerate(choices)))
-        lora = triton_nf4.LoraOperands(A, B, table.slots, table.weights, table.counters)
+    def first(*slots: int) -> torch.Tensor:
+        table = RowSlots.of(tuple((row, row + 1, slot) for row, slot in enumerate(slots)))
+        lora = triton_nf4.LoraOperands(A, B, table.slots, table.counters)
         return triton_nf4.linear(x, weight.tensors, 40, lora)[0]
 
     alone = first(1, *[0] * (rows - 1))

@@ -1,7 +1,7 @@
 """Decoding on a GPU under CUDA graphs: one graph for each combination of payload kinds in use.
 
 A step of one token a row is launched as a whole. Everything that differs between two steps (tokens, caches, lengths,
-slots, weights) is read from the device, so a graph is captured once for its `Kind` and never again for a swap, a longer
+slots) is read from the device, so a graph is captured once for its `Kind` and never again for a swap, a longer
 context or a cache that has grown. Rows all on slot 0 run the graph without adapters.
 """
 
@@ -23,8 +23,7 @@ from loraloop.adapters.base.decoder.step_cache import StepCache, StepInputs
 from loraloop.adapters.payload.sites import Site
 from loraloop.kernels.device import on_device
 from loraloop.kernels.quantized import Weight
-from loraloop.kernels.reference import members
-from loraloop.kernels.rows import FEW, RowSlots
+from loraloop.kernels.rows import FEW, NONE, RowSlots
 
 if TYPE_CHECKING:
     from loraloop.adapters.payload.attached_gpu import SegmentedAttached, Tables
@@ -64,21 +63,16 @@ class GraphKind:
     Attributes:
         batch: rows, rounded up to a power of two.
         stacks: the rank buckets in use, by their place in the bank; empty for the bare base.
-        width: slots a row uses at most, rounded up to a power of two.
     """
 
     batch: int
     stacks: tuple[int, ...] = ()
-    width: int = 1
 
     @classmethod
     def of(cls, rows: Sequence[Row], attached: SegmentedAttached | None) -> GraphKind:
         batch = _power_of_two(len(rows))
-        used = attached.used([row.slot for row in rows]) if attached is not None else ()
-        stacks = tuple(place for place, wanted in enumerate(used) if wanted)
-        if not stacks:
-            return cls(batch)
-        return cls(batch, stacks, _power_of_two(max(len(members(row.slot)) for row in rows)))
+        used = attached.used({row.slot for row in rows}) if attached is not None else ()
+        return cls(batch, tuple(place for place, wanted in enumerate(used) if wanted))
 
 
 @dataclass(slots=True)
@@ -120,7 +114,7 @@ class DecodeGraphs:
             inputs.fill(
                 [int(row.tokens[0]) for row in rows] + [0] * idle,
                 caches + [self._idle] * idle,
-                [self._choices(stack, rows) for stack in kind.stacks],
+                [self._slots(stack, rows) for stack in kind.stacks],
             )
             step = step or self._captured(kind, inputs)
             step.captured.replay()
@@ -143,14 +137,14 @@ class DecodeGraphs:
         self.captures += 1
         return made
 
-    def _choices(self, stack: int, rows: Sequence[Row]) -> list[list[tuple[int, float]]]:
+    def _slots(self, stack: int, rows: Sequence[Row]) -> list[int]:
         assert self._attached is not None
         index = self._attached.index[stack]
-        return [[(index[slot], weight) for slot, weight in members(row.slot) if slot in index] for row in rows]
+        return [index.get(row.slot, NONE) for row in rows]
 
     def _inputs(self, kind: GraphKind) -> StepInputs:
         with torch.inference_mode(False):
-            return StepInputs(kind.batch, len(kind.stacks), kind.width, self._decoder.device)
+            return StepInputs(kind.batch, len(kind.stacks), self._decoder.device)
 
     def _step(self, kind: GraphKind, inputs: StepInputs) -> Callable[[], Tensor]:
         """The step as a function of what the inputs hold."""
@@ -159,7 +153,7 @@ class DecodeGraphs:
             assert self._attached is not None
             tables: list[RowSlots | None] = [None] * len(self._attached.stacks)
             for place, stack in enumerate(kind.stacks):
-                tables[stack] = RowSlots.all_tiles(inputs.slots[place], inputs.weights[place])
+                tables[stack] = RowSlots.all_tiles(inputs.slots[place])
             decoder = adapted(decoder, self._attached, tuple(tables))
         cache = StepCache(decoder.config, self._idle.keys[0].dtype, inputs.addresses, inputs.capacities, inputs.lengths)
 
@@ -230,7 +224,7 @@ def reading(attached: Attached | None, rows: Sequence[Row]) -> AbstractContextMa
 
     if not isinstance(attached, SegmentedAttached):
         return nullcontext()
-    return attached.reading({slot for row in rows for slot, _ in members(row.slot)})
+    return attached.reading({row.slot for row in rows if row.slot})
 
 
 def served(rows: Sequence[Row], attached: Attached | None, keep: Sequence[int]) -> bool:
@@ -272,7 +266,7 @@ class GraphedDecoder(Decoder):
         """Captures at start what serving needs, so that no step waits for it; returns how many graphs there are.
 
         Steps of the bare base, and of a bank whose slots are of one rank or of all its ranks at once. Other kinds
-        (mixtures, some of several ranks) are captured when they first come.
+        (some of several ranks) are captured when they first come.
         """
         from loraloop.adapters.payload.attached_gpu import SegmentedAttached
 

@@ -19,7 +19,7 @@ from loraloop.adapters.base.decoder.native_cache import NativeCache
 from loraloop.adapters.base.decoder.rope import RopeTable, rotate
 from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.kernels.quantized import Weight
-from loraloop.kernels.reference import Choice, Segments, plain
+from loraloop.kernels.reference import Segments
 
 Plan = list[tuple[Cache, int, int]]
 
@@ -31,7 +31,7 @@ class Attached(Protocol):
 
     def beyond(self, segments: Segments) -> Beyond | None: ...
 
-    def virtual(self, slot: Choice) -> Virtual | None: ...
+    def virtual(self, slot: int) -> Virtual | None: ...
 
 
 class Virtual(Protocol):
@@ -56,7 +56,7 @@ class Beyond(Protocol):
 
 @dataclass(slots=True)
 class Row:
-    """One sequence's part in a forward: new tokens, the cache they extend, the slot or blend that computes them.
+    """One sequence's part in a forward: new tokens, the cache they extend, the slot that computes them.
 
     `before[P, H]` are input embeddings of P positions before the tokens (a prompt's virtual tokens); with them there
     may be no tokens, and the forward's states of this row are P more.
@@ -64,12 +64,12 @@ class Row:
     Attributes:
         tokens: Ids of the new tokens.
         cache: What they stand on, and are appended to.
-        slot: A slot, 0 for the bare base, or (slot, weight) pairs.
+        slot: The skill's slot, 0 for the bare base.
     """
 
     tokens: Sequence[int] | Tensor
     cache: Cache | NativeCache
-    slot: Choice = 0
+    slot: int = 0
     before: Tensor | None = None
 
 
@@ -258,7 +258,7 @@ def _flatten(rows: Sequence[Row], device: torch.device) -> tuple[Tensor, Segment
         count = tokens.numel() + (0 if row.before is None else row.before.shape[0])
         if count == 0:
             raise ValueError("a row of a forward needs at least one token")
-        segments.append((start, start + count, plain(row.slot)))
+        segments.append((start, start + count, row.slot))
         start += count
         parts.append(tokens)
     return (parts[0] if len(parts) == 1 else torch.cat(parts)), tuple(segments)

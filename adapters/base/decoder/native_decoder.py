@@ -17,9 +17,9 @@ from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.kernels.cpu import native_types as c
 from loraloop.kernels.cpu.tiles import GROUP, LANES, TiledWeight
 from loraloop.kernels.quantized import Weight
-from loraloop.kernels.reference import Choice, plain
 
 if TYPE_CHECKING:
+    from loraloop.adapters.payload.attached_native import SlotTable
     from loraloop.kernels.cpu.native import Native
 
 _MOST_HEAD = 256  # of head_dim
@@ -108,7 +108,7 @@ class NativeDecoder:
 
         Raises:
             TypeError: caches or adapters of the torch decoder.
-            ValueError: no tokens, unknown ones, one cache twice, or a blend that cannot be.
+            ValueError: no tokens, unknown ones, or one cache twice.
         """
         if len({id(row.cache) for row in rows}) < len(rows):
             raise ValueError("two rows of a forward cannot extend one cache: give each its own, or a fork")
@@ -132,8 +132,8 @@ class NativeDecoder:
             cache.begin(len(ids))
             place.cache = c.CCache(cache.table, cache.length)
             place.tokens = len(ids)
-            if attached is not None:
-                alive += _point(place, attached, plain(row.slot))
+            if attached is not None and row.slot:
+                alive.append(_point(place, attached, row.slot))
             tokens.extend(ids)
             furthest = max(furthest, cache.length + len(ids))
         cos, sin = self.rope.at(0, furthest)
@@ -172,23 +172,12 @@ class NativeDecoder:
         return self.native.product(self._model.head, hidden, 1 / self.config.scales.logits)
 
 
-def _point(place: c.CRow, attached: Attached, choice: Choice) -> list[object]:
-    """Lets a row use a slot or a blend of slots; returns what must live as long as the row."""
+def _point(place: c.CRow, attached: Attached, slot: int) -> SlotTable:
+    """Lets a row use a slot; returns what must live as long as the row."""
     from loraloop.adapters.payload.attached_native import NativeAttached
 
-    if not choice:
-        return []
     if not isinstance(attached, NativeAttached):
         raise TypeError(f"the C decoder reads a bank's slots, not {type(attached).__name__}")
-    members = ((choice, 1.0),) if isinstance(choice, int) else choice
-    if len(members) > c.MEMBERS:
-        raise ValueError(f"a row mixes at most {c.MEMBERS} slots, not {len(members)}")
-    tables = [attached.tables[slot] for slot, _ in members]
-    for index, (table, (_, weight)) in enumerate(zip(tables, members, strict=True)):
-        place.pairs[index] = table.address
-        place.weights[index] = weight
-    place.members = len(members)
-    if not isinstance(choice, int):
-        attached.check(choice)
-    place.beyond = tables[0].beyond
-    return list(tables)
+    table = attached.tables[slot]
+    place.pairs, place.beyond = table.address, table.beyond
+    return table

@@ -58,36 +58,29 @@ class StepInputs:
     Args:
         batch: rows, idle ones counted.
         tables: how many tables of slots (one a rank bucket in use).
-        width: slots a row may use at once.
 
     Attributes:
         tokens, addresses, capacities, lengths: int64 [batch] on the device.
-        slots: int32 [batch, width] of each table.
-        weights: fp32 [batch, width] of each table.
+        slots: int32 [batch] of each table.
     """
 
-    def __init__(self, batch: int, tables: int, width: int, device: torch.device) -> None:
-        size = batch * (4 * 8 + tables * width * 8)
+    def __init__(self, batch: int, tables: int, device: torch.device) -> None:
+        size = batch * (4 * 8 + tables * 4)
         self._host = torch.zeros(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
         self._device = torch.zeros(size, dtype=torch.uint8, device=device)
         self._copied = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self.tokens, self.addresses, self.capacities, self.lengths = self._numbers(self._device, batch)
-        self.slots, self.weights = self._tables(self._device, batch, tables, width)
+        self.slots = self._tables(self._device, batch, tables)
         self._rows = self._numbers(self._host, batch)
-        self._slots, self._weights = self._tables(self._host, batch, tables, width)
+        self._slots = self._tables(self._host, batch, tables)
 
-    def fill(
-        self,
-        tokens: Sequence[int],
-        caches: Sequence[KVCache],
-        choices: Sequence[Sequence[Sequence[tuple[int, float]]]],
-    ) -> None:
+    def fill(self, tokens: Sequence[int], caches: Sequence[KVCache], slots: Sequence[Sequence[int]]) -> None:
         """Writes a step's inputs and sends them.
 
         Args:
             tokens: one a row.
             caches: of the rows, with room for one more token.
-            choices: for each table and row its (index in the table's stack, weight) pairs.
+            slots: for each table the rows' indices in its stack, -1 where a row has none; rows beyond have none.
         """
         if self._copied is not None:
             self._copied.synchronize()  # the copy before may still be reading
@@ -99,12 +92,9 @@ class StepInputs:
         )
         for place, column in zip(self._rows, columns, strict=True):
             place.copy_(torch.tensor(column))
-        for slots, weights, rows in zip(self._slots, self._weights, choices, strict=True):
-            slots.fill_(-1)
-            weights.zero_()
-            for row, pairs in enumerate(rows):
-                for column_, (slot, weight) in enumerate(pairs):
-                    slots[row, column_], weights[row, column_] = slot, weight
+        for table, column in zip(self._slots, slots, strict=True):
+            table.fill_(-1)
+            table[: len(column)] = torch.tensor(column, dtype=torch.int32)
         self._device.copy_(self._host, non_blocking=True)
         if self._copied is not None:
             self._copied.record()
@@ -114,10 +104,5 @@ class StepInputs:
         return memory[: 32 * batch].view(torch.int64).view(4, batch).unbind(0)
 
     @staticmethod
-    def _tables(memory: Tensor, batch: int, tables: int, width: int) -> tuple[list[Tensor], list[Tensor]]:
-        start, size = 32 * batch, 4 * batch * width
-        parts = [memory[start + at * size : start + (at + 1) * size] for at in range(2 * tables)]
-        return (
-            [part.view(torch.int32).view(batch, width) for part in parts[:tables]],
-            [part.view(torch.float32).view(batch, width) for part in parts[tables:]],
-        )
+    def _tables(memory: Tensor, batch: int, tables: int) -> tuple[Tensor, ...]:
+        return memory[32 * batch :].view(torch.int32).view(tables, batch).unbind(0)

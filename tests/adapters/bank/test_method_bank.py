@@ -19,7 +19,7 @@ from loraloop.adapters.methods import METHODS
 from loraloop.adapters.payload.payload import PayloadAttached
 from loraloop.adapters.skill import store
 from loraloop.adapters.skill.skill import Skill
-from loraloop.tool_schemas.errors import InputError, SkillError
+from loraloop.tool_schemas.errors import SkillError
 
 Make = Callable[..., Skill]
 EVERY = tuple(METHODS)
@@ -113,20 +113,6 @@ def test_what_extras_take_is_counted_and_given_back(host: Base, method_skill: Ma
     bank.remove("prefix")
     assert 1 not in bank.attached.extras and bank.bytes.device_used == one + more
     assert bank.attached.virtual(1) is None
-
-
-def test_a_mixture_of_other_kinds_is_refused(host: Base, method_skill: Make) -> None:
-    bank = Bank(host, slots=4)
-    slots = {method: bank.slot(bank.add(method_skill(host, method))) for method in ("lora", "vera", "ia3", "prefix")}
-    mixed = host.forward(
-        [Row(BRANCH, host.new_cache(), ((slots["lora"], 0.5), (slots["vera"], 0.5)))], attached=bank.attached
-    ).hidden
-    assert mixed.isfinite().all()
-    for other in ("ia3", "prefix"):
-        with pytest.raises(InputError, match="mix LoRA skills only"):
-            host.forward(
-                [Row(BRANCH, host.new_cache(), ((slots["lora"], 0.5), (slots[other], 0.5)))], attached=bank.attached
-            )
 
 
 WRONG: dict[str, tuple[str, Callable[[dict[str, torch.Tensor]], Any], str]] = {

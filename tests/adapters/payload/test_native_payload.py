@@ -16,7 +16,6 @@ from loraloop.adapters.payload.attached_native import NativeAttached
 from loraloop.adapters.payload.extras import ExtraSlots
 from loraloop.adapters.payload.payload import Payload, PayloadAttached
 from loraloop.adapters.payload.slots import HostPayload, SlotStack
-from loraloop.tool_schemas.errors import InputError
 
 Make = Callable[..., Any]
 KINDS = ("pairs", "gains", "input_gains", "biases", "prefix", "prompt", "bottlenecks")
@@ -159,13 +158,3 @@ def test_a_swap_never_moves_a_tensor_and_leaves_nothing_behind(pair: Make, paylo
     attached.clear(1)
     bare = states(ours, None, [Payload()], [(0, CONTEXT, BRANCH)])[0]
     assert torch.equal(states(ours, attached, [Payload()], rows)[0], bare)
-
-
-def test_blends_of_other_kinds_are_refused(pair: Make, payload_of: Make) -> None:
-    ours, exact = pair("bf16")
-    payloads = [payload_of(ours.config, (kind,), scale=0.1) for kind in ("pairs", "gains", "prefix")]
-    for decoder, native in ((ours, True), (exact, False)):
-        attached = slots_of(ours.config, payloads, native)
-        for other in (2, 3):
-            with pytest.raises(InputError, match="mix LoRA skills only"):
-                decoder.forward([Row(BRANCH, decoder.new_cache(), ((1, 0.5), (other, 0.5)))], attached)
