@@ -20,9 +20,9 @@ from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.guard.documents import DocumentGate
 from loraloop.agent.guard.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, RunHook, as_hooks
+from loraloop.agent.job import NO_JOURNAL, Job, Journal, check_policy
 from loraloop.agent.limits import Limits, check_kind, check_list
 from loraloop.agent.loop.iterate import RunSteps, RunStream, RunText
-from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, check_policy
 from loraloop.agent.loop.run import Run
 from loraloop.agent.messages import as_passages, as_tools, request, system_content, without_system
 from loraloop.agent.output_type import OutputType

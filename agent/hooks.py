@@ -19,7 +19,7 @@ from loraloop.agent.skills.threads import running_loop
 from loraloop.tool_schemas.errors import HookError, InputError
 
 if TYPE_CHECKING:
-    from loraloop.agent.loop.job import Job
+    from loraloop.agent.job import Job
     from loraloop.agent.runtime import Runtime
 
 log = logging.getLogger("loraloop.agent")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.tools.calls import CallRecord, UngroundedValue
 from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.tools.calls import Call
 
 StopReason = Literal[
     "answer",
@@ -154,6 +155,47 @@ class AnswerFlaw:
 
     def __str__(self) -> str:
         return f"the records contradict {self.text!r}" if self.kind == CONTRADICTION else f"no record has {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What to do after a step.
+
+    Attributes:
+        name: The outcome's name in the trace.
+        keep: Whether the step's text stays in the transcript.
+        stop: Why the run ends now; None to route again.
+        output: The run's output if it ends here.
+        calls: Calls to run or, with stop reason `tool_call`, calls that the caller has to run.
+        citations: Ids of the passages that an answer cites.
+        category: The category of an unsafe verdict.
+        mask: Whether skills of this contract are masked from now on.
+        ask: Missing arguments, for which the base asks the user next.
+        refuse: Whether the guard's refusal is put into the transcript.
+        error: What is wrong with an invalid text.
+        again: Whether the same step is written once more.
+        value: The value of an answer's text under the run's output type.
+        ungrounded: Argument values that nobody gave.
+        flaws: What is wrong with an answer.
+        records: The answer that the records give in the place of a flawed one.
+    """
+
+    name: str
+    keep: bool
+    stop: StopReason | None = None
+    output: str = ""
+    calls: tuple[Call, ...] = ()
+    citations: tuple[str, ...] = ()
+    category: str = ""
+    mask: bool = False
+    ask: tuple[str, ...] = ()
+    refuse: bool = False
+    error: str = ""
+    again: bool = False
+    value: Any = None
+    ungrounded: tuple[UngroundedValue, ...] = ()
+    flaws: tuple[AnswerFlaw, ...] = ()
+    records: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class SegmentedAttached(BankAttached):
 
         for stack, spans, rows in zip(self.stacks, self.spans, tables, strict=True):
             if rows is not None:
-                ops.lora_linear_(x, y, stack.A[site], stack.B[site], rows.slots, rows.tiles, spans[site])
+                ops.lora_linear_(x, y, stack.A[site], stack.B[site], rows.slots, rows.tiles, spans=spans[site])
         return y
 
     def product(self, site: Site, weight: Weight, x: Tensor, tables: Tables) -> Tensor:

@@ -9,7 +9,7 @@ from functools import cached_property
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.grounding.grounding import Grounding, sources_of
 from loraloop.agent.grounding.value_kinds import IDENTIFIERS
-from loraloop.agent.loop.job import Job
+from loraloop.agent.job import Job
 from loraloop.agent.step import Compaction
 from loraloop.agent.tools.calls import UngroundedValue
 from loraloop.tool_schemas.tools.calls import Call

@@ -20,7 +20,7 @@ from loraloop.tool_schemas.errors import ContextLengthError, LimitError, SchemaE
 
 if TYPE_CHECKING:
     from loraloop.adapters.skill.contracts import Passage
-    from loraloop.agent.loop.job import Job
+    from loraloop.agent.job import Job
     from loraloop.agent.runtime import Runtime
 
 KEPT = 4096

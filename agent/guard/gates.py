@@ -16,10 +16,9 @@ from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.events import Event, Gated, Screened, TokenGenerated
 from loraloop.agent.guard.guard import Gate, Guard, Place, judges
 from loraloop.agent.guard.judge import Judge
-from loraloop.agent.loop.outcome import Outcome
 from loraloop.agent.messages import words_of
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.step import Decision, GateRecord, RouteRecord
+from loraloop.agent.step import Decision, GateRecord, Outcome, RouteRecord
 from loraloop.router.decision import NONE, ScreenResult
 from loraloop.tool_schemas.errors import ContextLengthError, InputError, LimitError, SchemaError
 from loraloop.tool_schemas.jsontext import dumps

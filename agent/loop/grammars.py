@@ -9,7 +9,7 @@ from dataclasses import replace
 from loraloop.adapters.skill.contracts import answer_schema, code_grammar, verdict_schema
 from loraloop.agent.engine.remote.grammar import RemoteGrammar
 from loraloop.agent.engine.timer import Clock
-from loraloop.agent.loop.job import Job
+from loraloop.agent.job import Job
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.tools.tool_choice import CallForm, choice_of, forms_of, strict_form
 from loraloop.tool_schemas.errors import InputError, LoraloopError

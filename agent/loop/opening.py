@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from loraloop.agent.checkpoint import Checkpoint, Line
 from loraloop.agent.engine.transcript import Transcript
+from loraloop.agent.job import Job, Journal
 from loraloop.agent.loop.compaction import Compactor
-from loraloop.agent.loop.job import Job, Journal
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.step import Compaction
 from loraloop.tool_schemas.errors import ContextLengthError

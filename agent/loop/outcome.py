@@ -34,7 +34,7 @@ from typing import Any
 
 from loraloop.adapters.skill.contracts import answer_of, code_of, verdict_of
 from loraloop.agent.grounding.grounding import ungrounded_error
-from loraloop.agent.step import AnswerFlaw, StopReason
+from loraloop.agent.step import AnswerFlaw, Outcome, StopReason
 from loraloop.agent.tools.calls import PYTHON, UngroundedValue, call_key, clip
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.tools.calls import MOST_ASKED, Ask, Call, parse_step
@@ -81,47 +81,6 @@ class Facts:
     ungrounded: Callable[[Sequence[Call]], tuple[UngroundedValue, ...]] = lambda calls: ()
     rewritten: bool = False
     asks: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What to do after a step.
-
-    Attributes:
-        name: The outcome's name in the trace.
-        keep: Whether the step's text stays in the transcript.
-        stop: Why the run ends now; None to route again.
-        output: The run's output if it ends here.
-        calls: Calls to run or, with stop reason `tool_call`, calls that the caller has to run.
-        citations: Ids of the passages that an answer cites.
-        category: The category of an unsafe verdict.
-        mask: Whether skills of this contract are masked from now on.
-        ask: Missing arguments, for which the base asks the user next.
-        refuse: Whether the guard's refusal is put into the transcript.
-        error: What is wrong with an invalid text.
-        again: Whether the same step is written once more.
-        value: The value of an answer's text under the run's output type.
-        ungrounded: Argument values that nobody gave.
-        flaws: What is wrong with an answer.
-        records: The answer that the records give in the place of a flawed one.
-    """
-
-    name: str
-    keep: bool
-    stop: StopReason | None = None
-    output: str = ""
-    calls: tuple[Call, ...] = ()
-    citations: tuple[str, ...] = ()
-    category: str = ""
-    mask: bool = False
-    ask: tuple[str, ...] = ()
-    refuse: bool = False
-    error: str = ""
-    again: bool = False
-    value: Any = None
-    ungrounded: tuple[UngroundedValue, ...] = ()
-    flaws: tuple[AnswerFlaw, ...] = ()
-    records: str = ""
 
 
 def outcome_of(contract: str, text: str, facts: Facts) -> Outcome:

@@ -8,7 +8,7 @@ from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.checkpoint import NextStep
-from loraloop.agent.loop.job import Job
+from loraloop.agent.job import Job
 from loraloop.agent.loop.prompts import closing_fact, results_in_words
 from loraloop.agent.policy import Forbid, StepFacts
 from loraloop.agent.runtime import Runtime

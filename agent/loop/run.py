@@ -57,18 +57,18 @@ from loraloop.agent.guard.answer_judge import contradiction, records_in
 from loraloop.agent.guard.gates import Gates
 from loraloop.agent.guard.tool_filter import ToolFilter
 from loraloop.agent.hooks import Hook, RunFacts, RunFollowers, tell_hooks
+from loraloop.agent.job import NO_JOURNAL, Job, Journal, unavailable_skills
 from loraloop.agent.loop.compaction import Compactor
 from loraloop.agent.loop.grammars import StepGrammars
-from loraloop.agent.loop.job import NO_JOURNAL, Job, Journal, unavailable_skills
 from loraloop.agent.loop.opening import Opening, open_trunk, restore_trunk
-from loraloop.agent.loop.outcome import FAILED, Facts, Outcome, flawed, handed_over, outcome_of
+from loraloop.agent.loop.outcome import FAILED, Facts, flawed, handed_over, outcome_of
 from loraloop.agent.loop.pending import Pending, StepPlan
 from loraloop.agent.loop.route import SkillChooser, StepView, is_handed_over
 from loraloop.agent.loop.write import UNENFORCED, StepText, Writer
 from loraloop.agent.result import RunResult
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.skills.threads import exit_waits, until_exit
-from loraloop.agent.step import CONTRADICTION, AnswerFlaw, Decision, Step, StopReason, Weighed
+from loraloop.agent.step import CONTRADICTION, AnswerFlaw, Decision, Outcome, Step, StopReason, Weighed
 from loraloop.agent.tools.approval import Approver
 from loraloop.agent.tools.calls import PYTHON, Approval, CallRecord
 from loraloop.agent.tools.executor import Executor

@@ -12,8 +12,8 @@ from loraloop.agent.engine.sampler import Sampler
 from loraloop.agent.engine.step import OpenStep, StepRequest
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.events import Event, TokenGenerated
+from loraloop.agent.job import Job
 from loraloop.agent.loop.grammars import StepGrammars
-from loraloop.agent.loop.job import Job
 from loraloop.agent.loop.prompts import StepPrompt, closing_fact, cue_of, form_of
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.step import Decision, Step, StopReason

@@ -13,7 +13,7 @@ from loraloop.agent.messages import as_passages, user_message
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
-    from loraloop.agent.loop.job import Job
+    from loraloop.agent.job import Job
     from loraloop.agent.runtime import Runtime
 
 SHARE = 2

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.checkpoint import RunRequest
-from loraloop.agent.loop.job import Journal
+from loraloop.agent.job import Journal
 from loraloop.agent.sessions.rows import (
     Place,
     begin,

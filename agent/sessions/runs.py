@@ -7,7 +7,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from loraloop.agent.checkpoint import RunRequest
-from loraloop.agent.loop.job import NO_JOURNAL, Journal
+from loraloop.agent.job import NO_JOURNAL, Journal
 from loraloop.tool_schemas.errors import InputError, SessionError
 
 if TYPE_CHECKING:

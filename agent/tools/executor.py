@@ -19,7 +19,7 @@ from loraloop.agent.checkpoint import RunState
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.events import Event, ToolCallFinished, ToolCallStarted
-from loraloop.agent.loop.job import Job, Journal
+from loraloop.agent.job import Job, Journal
 from loraloop.agent.step import Step
 from loraloop.agent.tools.calls import Approve, CallRecord, Deny, PendingCall, call_key
 from loraloop.agent.tools.observation import observation, shorten_result

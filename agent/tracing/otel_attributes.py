@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
     from loraloop.agent.events import Event
     from loraloop.agent.hooks import RunFacts
-    from loraloop.agent.loop.job import Job
+    from loraloop.agent.job import Job
 
 PROVIDER = "loraloop"
 

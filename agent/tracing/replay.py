@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from loraloop.agent.agent import Agent
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.hooks import as_hooks
+from loraloop.agent.job import Job
 from loraloop.agent.limits import Limits
-from loraloop.agent.loop.job import Job
 from loraloop.agent.loop.run import Run
 from loraloop.agent.messages import as_tools, without_system
 from loraloop.agent.tools.calls import PYTHON, call_key

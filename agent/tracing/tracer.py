@@ -32,7 +32,7 @@ from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
     from loraloop.agent.guard.guard import Guard
-    from loraloop.agent.loop.job import Job
+    from loraloop.agent.job import Job
     from loraloop.agent.output_type import OutputType
     from loraloop.agent.policy import Policy
 

@@ -12,8 +12,8 @@ from loraloop.agent.agent import Agent
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.events import Routed, RunStarted, TokenGenerated
 from loraloop.agent.guard.guard import Guard
+from loraloop.agent.job import Job
 from loraloop.agent.limits import Limits
-from loraloop.agent.loop.job import Job
 from loraloop.agent.loop.run import Run
 from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
