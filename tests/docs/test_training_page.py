@@ -78,7 +78,7 @@ def test_the_trainer_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.chdir(tmp_path)
     (block,) = [text for about, text in blocks("python") if about.strip() == "trainer"]
     exec(compile(block, "training.md", "exec"), {"__name__": "training_page"})
-    assert capsys.readouterr().out.split() == ["30", "True", "2"]
+    assert capsys.readouterr().out.split() == ["30", "True"]
     assert (tmp_path / "run" / "trunks").is_dir()
 
 

@@ -82,38 +82,12 @@ def encode_pair(base: Base, messages: Sequence[Message], chosen: str, rejected: 
     return Encoded(trunk, (branch_of(base, chosen), branch_of(base, rejected, desirable=False)), shared)
 
 
-def encode_turns(base: Base, messages: Sequence[Message]) -> Encoded:
-    """A dialogue whose assistant turns are all learnt: one trunk, and a branch at each of those turns.
-
-    The trunk holds everything before the last assistant turn, earlier assistant turns included, as the bare base reads
-    them when a run goes on; it is computed once for all branches.
-
-    Raises:
-        InputError: if no message but a first one is the assistant's.
-    """
-    turns = [place for place, message in enumerate(messages) if message.role == "assistant" and place]
-    if not turns:
-        raise InputError("a dialogue needs an assistant's message that follows another message")
-    trunk, shared = _trunk(base, messages[: turns[-1]])
-    branches = []
-    for place in turns:
-        before = base.chat.render(messages[:place])
-        if tuple(before) != trunk[: len(before)]:
-            raise InputError(
-                "this chat template changes what stands before a turn: encode each turn as its own example"
-            )
-        branches.append(branch_of(base, messages[place].content, at=len(before)))
-    return Encoded(trunk, tuple(branches), shared)
-
-
-def branch_of(
-    base: Base, completion: str, *, at: int | None = None, desirable: bool = True, extra_prompt: str = ""
-) -> EncodedBranch:
+def branch_of(base: Base, completion: str, *, desirable: bool = True, extra_prompt: str = "") -> EncodedBranch:
     """The branch in which a skill writes a completion; the extra prompt stands in it as a user's message."""
     before = base.chat.message("user", extra_prompt) if extra_prompt else []
     invocation = [*before, *base.chat.generation_prompt]
     ids = base.tokenizer.encode(completion)
-    return EncodedBranch((*invocation, *ids, base.chat.closing[0]), len(invocation), at, desirable)
+    return EncodedBranch((*invocation, *ids, base.chat.closing[0]), len(invocation), desirable=desirable)
 
 
 def _trunk(base: Base, messages: Sequence[Message]) -> tuple[tuple[int, ...], int]:

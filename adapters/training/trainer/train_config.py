@@ -11,7 +11,7 @@ from loraloop.tool_schemas.errors import InputError, unknown
 
 OptimizerName = Literal["adamw", "adamw8bit", "paged_adamw8bit", "galore"]
 Schedule = Literal["cosine", "linear", "constant"]
-Mode = Literal["branch", "full", "mixed"]
+Mode = Literal["branch", "full"]
 Trunks = Literal["trained", "served"]
 _MAY_CHANGE = frozenset(("steps", "seconds", "patience", "save_every", "trunk_cache_gb", "checkpointing"))
 
@@ -91,8 +91,8 @@ class TrainConfig:
         floor: see `schedule`.
         patience: stop after so many validations in a row without a lower loss (None: never).
         dropout: of the adapters' input, in training.
-        mode: `branch` (the skill computes branches, as it will be served here), `full` (it computes the whole
-            context, as a server without branches will use it), or `mixed`: one forward so, the next so.
+        mode: `branch` (the skill computes branches, as it will be served here) or `full` (it computes the whole
+            context, as a server without branches will use it).
         save_every: steps between checkpoints without a validation (None: only with one).
         optimizer: how parameters are changed.
         compute: what a step computes with.

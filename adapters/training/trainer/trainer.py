@@ -197,15 +197,14 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> float:
-        """Mean loss over the validation set; under `mixed`, the mean of both modes."""
+        """Mean loss over the validation set."""
         ordered = sorted(self.valid_set, key=lambda example: example.length)
         parts = [ordered[i : i + self.config.batch] for i in range(0, len(ordered), self.config.batch)]
         payload, sums = self._payload(), torch.zeros(2, dtype=torch.float64)
         for part in parts[self.workers.rank :: self.workers.count]:
-            for full in {"branch": (False,), "full": (True,), "mixed": (False, True)}[self.config.mode]:
-                scored = self.reader.read(part, payload, full=full)
-                sums[0] += float(self.objective.loss(self.reader, scored))
-                sums[1] += self.objective.weight(part)
+            scored = self.reader.read(part, payload, full=self.config.mode == "full")
+            sums[0] += float(self.objective.loss(self.reader, scored))
+            sums[1] += self.objective.weight(part)
         self.workers.sum_([sums])
         return float(sums[0] / sums[1])
 
@@ -240,10 +239,9 @@ class Trainer:
     def _accumulate(self, part: Sequence[Encoded], index: int, whole: float) -> Tensor:
         """Adds one forward's share to the gradients."""
         config = self.config
-        full = config.mode == "full" or (config.mode == "mixed" and (self.step + index) % 2 == 1)
         seed = (config.seed * 1_000_003 + self.step) * 4096 + index
         dropout = Dropout(config.dropout, seed) if config.dropout else None
-        scored = self.reader.read(part, self._payload(), full=full, dropout=dropout)
+        scored = self.reader.read(part, self._payload(), full=config.mode == "full", dropout=dropout)
         loss = self.objective.loss(self.reader, scored) / whole
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()

@@ -29,7 +29,7 @@ from training_job import examples
 LAYERS = 4
 _PAIR = {"rank": 4, "alpha": 8.0}
 CASES: dict[str, dict[str, Any]] = {
-    "lora": {"mode": "mixed"},  # one process computes contexts in the graph where the other does not
+    "lora": {},
     "dora": {"checkpointing": True},
     "pissa": {"method": "lora", "options": _PAIR | {"start": "pissa"}, "trunk_cache_gb": 0.001, "dropout": 0.1},
     "galore": {"options": {"rank": 4}, "optimizer": "galore", "galore_rank": 2},

@@ -16,7 +16,7 @@ from loraloop.adapters.base import BranchCache, Message, Row, random_base
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.payload.payload import PayloadAttached
-from loraloop.adapters.training.data.encode import Encoded, EncodedBranch, encode, encode_pair, encode_turns
+from loraloop.adapters.training.data.encode import Encoded, EncodedBranch, encode, encode_pair
 from loraloop.adapters.training.forward.scored import Reader
 from loraloop.adapters.training.objectives.distill import BaseTeacher, Distill, SkillTeacher
 from loraloop.adapters.training.objectives.dpo import Dpo
@@ -162,19 +162,6 @@ def test_distillation_is_its_formula(tmp_path: Path, kind: str) -> None:
     compare(Distill(teacher, temperature=2.0, share=0.75), examples, formula, tmp_path)
 
 
-def test_a_dialogue_is_learnt_on_one_trunk() -> None:
-    """Branches at several places of one trunk: the loss of each turn encoded on its own."""
-    turns = [("user", "a b"), ("assistant", "cd"), ("user", "ef g"), ("assistant", "hh"), ("user", "more")]
-    messages = [Message(role, text) for role, text in turns]  # type: ignore[arg-type]
-    together, reader, policy = encode_turns(BASE, messages), Reader(BASE.decoder), payload(2)
-    alone = [encode(BASE, messages[:1], "cd"), encode(BASE, messages[:3], "hh")]
-    assert [len(example.trunk) for example in alone] == [branch.at for branch in together.branches]
-    states = torch.cat([reader.read([example], policy).states for example in alone])
-    torch.testing.assert_close(reader.read([together], policy).states, states, atol=1e-4, rtol=1e-4)
-    with pytest.raises(InputError, match="assistant"):
-        encode_turns(BASE, messages[:1])
-
-
 def test_training_prefers_what_is_chosen(tmp_path: Path) -> None:
     trainer = Trainer(
         BASE, METHOD, pairs(8), pairs(4), TrainConfig(steps=16, batch=4, learning_rate=1e-2, validate_every=8),
@@ -186,9 +173,7 @@ def test_training_prefers_what_is_chosen(tmp_path: Path) -> None:
     assert trainer.best < 0.55
 
 
-@pytest.mark.parametrize(
-    ("kind", "mode"), [("dpo", "full"), ("dpo", "mixed"), ("kto", "branch"), ("kto", "full"), ("distill", "full")]
-)
+@pytest.mark.parametrize(("kind", "mode"), [("dpo", "full"), ("kto", "branch"), ("kto", "full"), ("distill", "full")])
 def test_objectives_train_in_other_modes(kind: str, mode: Any, tmp_path: Path) -> None:
     held = Reference(payload(7, 0.02), "a skill")
     singles = [single(example, desirable=index % 2 == 0) for index, example in enumerate(pairs(8, seed=2))]

@@ -101,7 +101,7 @@ def size(weight: Any) -> int:
 def test_a_killed_process_ends_all_and_the_run_resumes_with_the_same_bits(tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
     given = {"steps": 24, "batch": 2, "learning_rate": 1e-2, "validate_every": 12, "save_every": 3}
-    given |= {"dropout": 0.1, "mode": "mixed"}
+    given |= {"dropout": 0.1}
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "settings.json").write_text(json.dumps(given))

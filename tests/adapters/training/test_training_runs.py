@@ -57,8 +57,8 @@ def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def test_a_run_killed_with_sigkill_ends_with_the_same_bits(tmp_path: Path) -> None:
-    """Dropout, accumulation, mixed modes and a time between checkpoints: all of it resumes."""
-    given = settings(steps=80, validate_every=20, save_every=10, dropout=0.1, accumulation=2, mode="mixed", patience=99)
+    """Dropout, accumulation and a time between checkpoints: all of it resumes."""
+    given = settings(steps=80, validate_every=20, save_every=10, dropout=0.1, accumulation=2, patience=99)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     process = started(cut, given)
     until = time.monotonic() + 200
@@ -108,7 +108,7 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path: Path) -> None:
         torch.testing.assert_close(two["last"][name], tensor, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("mode", ["branch", "full", "mixed"])
+@pytest.mark.parametrize("mode", ["branch", "full"])
 def test_modes_learn(tmp_path: Path, mode: str) -> None:
     made = trainer(tmp_path, mode=mode, steps=30, validate_every=10)
     before = made.validate()
