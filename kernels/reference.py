@@ -22,68 +22,13 @@ Segments = tuple[tuple[int, int, int], ...]
 """(start, end, slot) of each row of a forward in the flat [N, …] matrices, in order and without gaps."""
 
 
-def _check(x: Tensor, y: Tensor, A: Tensor, B: Tensor, segments: Segments) -> None:
-    """Raises ValueError for operands that do not fit together; see `lora_linear`."""
-    if x.ndim != 2 or y.ndim != 2 or A.ndim != 3 or B.ndim != 3:
-        raise ValueError("lora_linear wants x[N, K], y[N, O], A[S, R, K], B[S, O, R]")
-    fits = (
-        x.shape[0] == y.shape[0]
-        and x.shape[1] == A.shape[2]
-        and y.shape[1] == B.shape[1]
-        and A.shape[:2] == (B.shape[0], B.shape[2])
-    )
-    if not fits:
-        shapes = ", ".join(f"{name}{list(t.shape)}" for name, t in (("x", x), ("y", y), ("A", A), ("B", B)))
-        raise ValueError(f"lora_linear wants x[N, K], y[N, O], A[S, R, K], B[S, O, R], not {shapes}")
-    position = 0
-    for start, end, slot in segments:
-        if start != position or end < start:
-            raise ValueError(f"segments must cover the {x.shape[0]} rows in order without gaps, not {segments}")
-        if not 0 <= slot < A.shape[0]:
-            raise ValueError(f"slot {slot} is outside 0..{A.shape[0] - 1}")
-        position = end
-    if position != x.shape[0]:
-        raise ValueError(f"segments must cover the {x.shape[0]} rows in order without gaps, not {segments}")
-
-
-def lora_linear(x: Tensor, y: Tensor, A: Tensor, B: Tensor, segments: Segments) -> Tensor:
-    """Adds to each run of rows the low-rank product of the slot it uses.
+def lora_rows(x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, spans: Tensor | None = None) -> Tensor:
+    """Adds the low-rank product of the slot that each row uses: y + (x A_sᵀ) B_sᵀ, s the slot of the row.
 
     Args:
         x: [N, K] inputs.
         y: [N, O] the base's product; not changed.
         A: [S, R, K] shrink matrices of all slots, zero-padded to one rank.
-        B: [S, O, R] expand matrices, the scaling already multiplied in.
-        segments: (start, end, slot) runs that cover the N rows in order. Rows on slot 0 (the base) keep their bits.
-
-    Returns:
-        [N, O] in y's dtype. Products are formed in A's dtype and rounded once, after the sum.
-
-    Raises:
-        ValueError: shapes, segments or slots do not fit.
-    """
-    _check(x, y, A, B, segments)
-    runs = []
-    for start, end, slot in segments:
-        part = y[start:end]
-        if slot:
-            part = (part + (x[start:end].to(A.dtype) @ A[slot].T) @ B[slot].T).to(y.dtype)
-        runs.append(part)
-    return torch.cat(runs) if runs else y
-
-
-def used(slots: Tensor) -> list[tuple[int, Tensor]]:
-    """(slot, rows) of each distinct slot in a table [N]."""
-    return [(slot, (slots == slot).nonzero()[:, 0]) for slot in sorted(set(slots.tolist())) if slot >= 0]
-
-
-def lora_rows(x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, spans: Tensor | None = None) -> Tensor:
-    """`lora_linear` for slots that are given as a tensor: y + (x A_sᵀ) B_sᵀ, s the slot of each row.
-
-    Args:
-        x: [N, K] inputs.
-        y: [N, O] the base's product; not changed.
-        A: [S, R, K] shrink matrices.
         B: [S, O, R] expand matrices, the scaling already multiplied in.
         slots: int32 [N] indices of slots; -1 where a row uses none.
         spans: int32 [S, R, 2]; columns of B outside of [first, last) are taken for zero.
@@ -92,8 +37,8 @@ def lora_rows(x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, spans: 
         [N, O] in y's dtype, summed in fp32 and rounded once. Rows on no slot keep their bits.
     """
     total = y.float()
-    for slot, rows in used(slots):
-        expand = B[slot].float()
+    for slot in sorted(set(slots.tolist()) - {-1}):
+        rows, expand = (slots == slot).nonzero()[:, 0], B[slot].float()
         if spans is not None:
             place = torch.arange(y.shape[1], device=y.device)[:, None]
             inside = (place >= spans[slot, :, 0]) & (place < spans[slot, :, 1])

@@ -52,7 +52,7 @@ class RowSlots:
         """The tables of a forward's segments.
 
         Args:
-            segments: as `reference.lora_linear` takes them.
+            segments: (start, end, slot) of the rows; those on slot 0 use none.
             index: where each slot lies in A and B; slots that are absent contribute nothing. By default slot s lies
                 at index s.
         """

@@ -48,7 +48,8 @@ def test_tables_of_slots_mean_what_segments_mean(slots, rank, sizes, runs, dtype
     for slot in set(range(slots)) - used:
         A[slot], B[slot] = float("nan"), float("nan")
     rows = RowSlots.of(tuple(segments))
-    want = reference.lora_linear(x, y.float(), A, B, tuple(segments)).to(dtype)
+    parts = [x[start:end] @ A[slot].T @ B[slot].T * bool(slot) for start, end, slot in segments]
+    want = (y.float() + torch.cat(parts)).to(dtype)
     actual = reference.lora_rows(x, y, A, B, rows.slots)
     torch.testing.assert_close(actual, want, rtol=2e-2 if dtype is torch.bfloat16 else 1e-4, atol=1e-4)
     changed = y.clone()
@@ -84,19 +85,3 @@ def test_a_compiled_step_holds_the_ops(backend: str) -> None:
     tables = (rows.slots, rows.tiles)
     compiled = torch.compile(step, fullgraph=True, backend=backend)
     assert torch.equal(compiled(own["x"], *tables), step(own["x"], *tables))
-
-
-@pytest.mark.parametrize(
-    "shapes, segments, message",
-    [
-        (((3, 4), (3, 5), (2, 2, 4), (2, 5, 2)), ((0, 2, 1),), "cover the 3 rows"),
-        (((3, 4), (3, 5), (2, 2, 4), (2, 5, 2)), ((0, 2, 1), (1, 3, 1)), "cover the 3 rows"),
-        (((3, 4), (3, 5), (2, 2, 4), (2, 5, 2)), ((0, 3, 2),), "slot 2 is outside"),
-        (((3, 4), (3, 5), (2, 2, 4), (2, 5, 3)), ((0, 3, 1),), "not x"),
-        (((4,), (3, 5), (2, 2, 4), (2, 5, 2)), ((0, 3, 1),), "wants x"),
-    ],
-)
-def test_operands_that_do_not_fit(shapes, segments, message) -> None:
-    x, y, A, B = (torch.zeros(shape) for shape in shapes)
-    with pytest.raises(ValueError, match=message):
-        reference.lora_linear(x, y, A, B, segments)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from loraloop.adapters.payload.attached import BankAttached
 from loraloop.kernels import reference
 from loraloop.kernels.reference import Segments
+from loraloop.kernels.rows import RowSlots
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 """Largest relative error against the fp32 reference (of the largest output)."""
@@ -34,6 +35,10 @@ def problems(draw: st.DrawFn) -> Problem:
     return torch.randn(position, inner), torch.randn(position, outer), A, B, tuple(segments)
 
 
+def defined(x: torch.Tensor, y: torch.Tensor, A: torch.Tensor, B: torch.Tensor, segments: Segments) -> torch.Tensor:
+    return reference.lora_rows(x, y, A, B, RowSlots.of(segments).slots)
+
+
 def added(x: torch.Tensor, y: torch.Tensor, A: torch.Tensor, B: torch.Tensor, segments: Segments) -> torch.Tensor:
     attached = BankAttached(len(A))
     for slot in range(1, len(A)):
@@ -45,7 +50,7 @@ def added(x: torch.Tensor, y: torch.Tensor, A: torch.Tensor, B: torch.Tensor, se
 @given(problems())
 def test_the_definition_is_the_product_of_the_rows_slot(problem: Problem) -> None:
     x, y, A, B, segments = problem
-    found = reference.lora_linear(x, y, A, B, segments)
+    found = defined(x, y, A, B, segments)
     for start, end, slot in segments:
         expected = y[start:end].double()
         if slot:
@@ -58,11 +63,11 @@ def test_the_definition_is_the_product_of_the_rows_slot(problem: Problem) -> Non
 def test_slots_agree_with_the_definition(problem: Problem, activations: torch.dtype, weights: torch.dtype) -> None:
     x, y, A, B, segments = problem
     x, y, A, B = x.to(activations), y.to(activations), A.to(weights), B.to(weights)
-    expected = reference.lora_linear(x.float(), y.float(), A.float(), B.float(), segments)
+    expected = defined(x.float(), y.float(), A.float(), B.float(), segments)
     actual = added(x, y, A, B, segments)
     # A sum may be small where its terms are large and cancel: the error is that of the largest term.
     terms = [
-        reference.lora_linear(x.float(), y.float() * 0, A.float(), B.float(), ((0, len(x), slot),)).nan_to_num()
+        defined(x.float(), y.float() * 0, A.float(), B.float(), ((0, len(x), slot),)).nan_to_num()
         for slot in range(len(A))
     ]
     largest = max(part.abs().max().item() for part in (expected, *terms))
