@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.prompting import CALLS_HEADER
-from loraloop.adapters.training.data.evaluation import eval_example
 from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 
@@ -21,12 +20,6 @@ if TYPE_CHECKING:
 
 CATEGORIES = ("simple_python", "multiple", "parallel", "parallel_multiple", "irrelevance")
 """Categories of the Berkeley Function-Calling Leaderboard, which its records name."""
-PREFIXES = {
-    "tools": ("sgd-", "seal-", "snips-"),
-    "code": ("mbpp-",),
-    "retrieval": ("nq-", "entailmentbank-", "clapnq-"),
-}
-"""How the ids of the data page's records begin, by skill; those of the leaderboard with their category."""
 
 
 def data_files(kind: str, data: Sequence[Path]) -> list[Path]:
@@ -171,8 +164,6 @@ def validation_examples(
 def _example(skill: str, row: Mapping[str, Any], place: RecordPlace, header: str) -> Example:
     if skill == "tools" and row.get("accepts") is not None:
         _check_accepts(row["accepts"])
-    if _of_the_page(skill, row):
-        return eval_example(skill, row, header)
     from loraloop.adapters.skill.contracts import ANSWER_LENGTH
     from loraloop.adapters.training.data.example import CONTRACTS
     from loraloop.adapters.training.data.readers import Reading, records_of
@@ -180,6 +171,9 @@ def _example(skill: str, row: Mapping[str, Any], place: RecordPlace, header: str
     answer = row.get("answer")
     if skill == "retrieval" and isinstance(answer, str) and len(answer) > ANSWER_LENGTH:
         row = {**row, "answer": answer[:ANSWER_LENGTH], "answers": row.get("answers") or [answer]}
+    if skill == "retrieval" and row.get("title") and isinstance(row["passages"][0], dict):
+        first, *others = row["passages"]  # a record's title is that of its first passage
+        row = {**row, "passages": [{**first, "title": first.get("title") or row["title"]}, *others]}
     record = next(records_of(row, Reading(CONTRACTS[skill], turns="last", header=header), place))
     name = re.sub(r"\W+", "_", place.file.removesuffix(".jsonl").removesuffix(".eval")) or "record"
     kind = str(row.get("kind") or "record")
@@ -188,7 +182,8 @@ def _example(skill: str, row: Mapping[str, Any], place: RecordPlace, header: str
     gold = dict(record.gold)
     if row.get("category") in CATEGORIES:
         gold["category"] = row["category"]
-    return replace(record.example(), id=f"{name}-{row.get('id', place.line)}", kind=kind, gold=gold)
+    identity = str(row.get("id", place.line)).removeprefix(f"{name}-")
+    return replace(record.example(), id=f"{name}-{identity}", kind=kind, gold=gold)
 
 
 def _check_accepts(accepts: Any) -> None:
@@ -201,12 +196,6 @@ def _check_accepts(accepts: Any) -> None:
     )
     if not fits:
         raise InputError('accepts is a list of {"function": {"argument": [accepted values]}}, one for each call')
-
-
-def _of_the_page(skill: str, row: Mapping[str, Any]) -> bool:
-    """Whether a record is one of the data page's own, whose ids begin with their source."""
-    known = (*PREFIXES.get(skill, ()), *(f"{name}_" for name in CATEGORIES if skill == "tools"))
-    return {"id", "source", "license"} <= row.keys() and str(row["id"]).startswith(known)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.skill import contracts
 from loraloop.adapters.training.data.checker import Checker
-from loraloop.adapters.training.data.evaluation import eval_example
 from loraloop.adapters.training.data.example import CONTRACTS, system_content, transcript
 from loraloop.adapters.training.data.frozen import PublicSets, frozen_names, frozen_rows
 from loraloop.adapters.training.data.overlap import Overlap
@@ -124,23 +123,6 @@ def test_a_system_message_is_what_the_agent_writes() -> None:
     assert system_content("Be kind.", [plain], "# Tools") == "Be kind.\n\n" + render_tools([tool], "# Tools")
     assert system_content("Be kind.") == "Be kind." and system_content() == ""
     assert transcript([Message("user", "hi")]) == (Message("user", "hi"),)
-
-
-def test_evaluation_records_become_examples() -> None:
-    named = {"id": "x-1", "source": "s", "license": "MIT"}
-    tool = {"name": "go", "description": "", "parameters": {"type": "object", "properties": {"a": {}, "b": {}}}}
-    said = {"messages": [{"role": "user", "content": "Go."}]}
-    calls = [{"name": "go", "arguments": {"b": 1, "a": 2}}]
-    called = eval_example("tools", {**named, **said, "tools": [tool], "calls": calls, "kind": "call"})
-    assert called.completion == '[{"name":"go","arguments":{"a":2,"b":1}}]' and called.kind == "single"
-    passage = {"id": "1", "text": "It is blue."}
-    asked = {"question": "Which colour?", "passages": [passage], "title": "The sky", "answer": "blue"}
-    cited = eval_example("retrieval", {**named, **asked, "citations": ["1"], "answerable": True})
-    assert "The sky" in cited.messages[-1].content and cited.gold["answers"] == ("blue",)
-    judged = eval_example("safety", {**named, "text": "How do I kill a process?", "label": "safe", "category": "b"})
-    assert judged.gold["unsafe"] is False and not contracts.verdict_of(judged.completion).unsafe
-    code = eval_example("code", {**named, **said, "completion": "x = 1\n", "tests": "assert x"})
-    assert code.completion == contracts.code_text("x = 1") and code.gold["tests"] == "assert x"
 
 
 def test_overlap_finds_near_copies() -> None:

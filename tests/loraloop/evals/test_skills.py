@@ -182,6 +182,12 @@ def test_files_of_a_folder_and_a_share_of_each(tmp_path: Path) -> None:
         data_files("code", [tmp_path])
 
 
+def test_a_record_has_the_title_of_its_first_passage(tmp_path: Path) -> None:
+    (titled,) = examples("retrieval", [written(tmp_path / "a.jsonl", {**answer("1"), "title": "The sky"})])
+    assert titled.passages[0].title == "The sky" and "The sky" in titled.messages[-1].content
+    assert all(not passage.title for passage in titled.passages[1:])
+
+
 def test_each_error_has_one_reason(tmp_path: Path) -> None:
     def reason(skill: str, record: dict[str, Any], output: str) -> str:
         (example,) = examples(skill, [written(tmp_path / "a.jsonl", record)])
