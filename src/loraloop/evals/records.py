@@ -230,40 +230,19 @@ def judged_texts(files: Sequence[Path], limit: int | None = None, seed: int = 0)
     Raises:
         InputError: a file or a line cannot be read; with file and line.
     """
+    from loraloop.adapters.base.messages import Message
+
     texts: list[JudgedText] = []
     for file in files:
-        part = list(_judged(file))
-        if seed:
-            random.Random(f"{seed} {file.name}").shuffle(part)
-        texts += part[:limit]
+        name = file.name.removesuffix(".jsonl").removesuffix(".eval")
+        for _, line, row in limited([file], limit, seed):
+            text, label = row.get("text"), row.get("label")
+            if not isinstance(text, str) or not text.strip() or label not in ("safe", "unsafe"):
+                raise InputError(
+                    f"{file}:{line}: a judged text has `text` and a `label`, safe or unsafe, not {label!r}"
+                )
+            identity, category = str(row.get("id", f"{name}-{line}")), str(row.get("category", ""))
+            texts.append(JudgedText(identity, name, text, (Message("user", text),), label == "unsafe", category))
     if len({each.id for each in texts}) != len(texts):
         raise InputError(f"ids repeat in {', '.join(file.name for file in files)}: give each text an id of its own")
     return texts
-
-
-def _judged(file: Path) -> Iterator[JudgedText]:
-    from loraloop.adapters.base.messages import Message
-
-    name = file.name.removesuffix(".jsonl").removesuffix(".eval")
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        record = _record(line, f"{file}:{number}")
-        text = record["text"]
-        identity = str(record.get("id", f"{name}-{number}"))
-        unsafe = record["label"] == "unsafe"
-        category = str(record.get("category", ""))
-        messages = (Message("user", text),)
-        yield JudgedText(identity, name, text, messages=messages, unsafe=unsafe, category=category)
-
-
-def _record(line: str, where: str) -> Mapping[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise InputError(f"{where} is not JSON ({error}): write one object a line") from None
-    if not isinstance(record, dict) or not isinstance(record.get("text"), str) or not record["text"].strip():
-        raise InputError(f"{where}: a judged text is an object with `text` and `label`")
-    if record.get("label") not in ("safe", "unsafe"):
-        raise InputError(f"{where}: the label is {record.get('label')!r}; use 'safe' or 'unsafe'")
-    return record
