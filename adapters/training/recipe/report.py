@@ -75,9 +75,7 @@ class RecipeReport:
     def write(self) -> Path:
         """Writes `report.json`, `report.md` and, where matplotlib is installed, the plots; returns the folder."""
         plots = plot(self.log, self.folder)
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, default=str) + "\n"
-        for name, content in (("report.json", text), ("report.md", self.markdown(plots))):
-            write_text(self.folder / name, content)
+        write_report(self.folder, self.to_dict(), self.markdown(plots))
         return self.folder
 
     def markdown(self, plots: Sequence[str] = ()) -> str:
@@ -123,6 +121,12 @@ class RecipeReport:
         if self.routing:
             parts.append(f"{self.routing.get('new_test', self.routing['new_held_out']):.0%} of its requests reach it")
         return "; ".join(parts) + "."
+
+
+def write_report(folder: Path, document: Mapping[str, Any], page: str) -> None:
+    """Writes `report.json` and `report.md` into a folder, each as a whole."""
+    write_text(folder / "report.json", json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+    write_text(folder / "report.md", page)
 
 
 def measures(scores: Mapping[str, Mapping[str, float]]) -> list[str]:

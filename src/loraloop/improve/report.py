@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loraloop.adapters.atomic_write import write_text
-from loraloop.adapters.training.recipe.report import draw, pairs_table
+from loraloop.adapters.training.recipe.report import draw, pairs_table, write_report
 from loraloop.adapters.training.scoring.score import rate
 
 
@@ -65,9 +63,7 @@ class ImproveReport:
     def write(self) -> Path:
         """Writes `report.json`, `report.md` and, where matplotlib is installed, `rounds.svg`; returns the folder."""
         drawn = draw(self.folder / "rounds.svg", "percent right", "round", self.curves())
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, default=str) + "\n"
-        write_text(self.folder / "report.json", text)
-        write_text(self.folder / "report.md", self.markdown(drawn))
+        write_report(self.folder, self.to_dict(), self.markdown(drawn))
         return self.folder
 
     def curves(self) -> dict[str, list[tuple[float, float]]]:

@@ -116,11 +116,9 @@ class BuildReport:
 
     def write(self) -> None:
         """Writes `report.json` and `report.md`."""
-        from loraloop.adapters.atomic_write import write_text
+        from loraloop.adapters.training.recipe.report import write_report
 
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, default=str) + "\n"
-        write_text(self.folder / "report.json", text)
-        write_text(self.folder / "report.md", self.markdown())
+        write_report(self.folder, self.to_dict(), self.markdown())
 
 
 def build(order: BuildOrder, *, base: Base | None = None, observer: Watch | None = None) -> BuildReport:
