@@ -59,7 +59,7 @@ def steps(base: Base, skill: Skill, records: Sequence[Record], mode: str) -> lis
     bench, found = Bench(base, Skill(card, tensors), 256), []
     for record in records:
         text = bench.write(record.messages, term_of(base, record), extra_prompt=record.extra_prompt).text
-        found.append(right(SKILL_OF[card.contract], record.example(), text, runs_program))
+        found.append(right(SKILL_OF[card.contract], record, text, runs_program))
     return found
 
 

@@ -1,58 +1,16 @@
-"""One training or evaluation example: a transcript up to the step, and the step's text."""
+"""The transcripts of training and evaluation: turns with the system message in front, as an agent writes it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import CALLS_HEADER
-from loraloop.adapters.skill.contracts import Passage
 
 Part = Literal["train", "valid", "test"]
-SKILLS = ("tools", "code", "retrieval", "safety")
 CONTRACTS = {"tools": "calls", "code": "code", "retrieval": "answer", "safety": "verdict"}
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A step of one skill.
-
-    Attributes:
-        skill: Name of the skill the step belongs to.
-        kind: What the example exercises, such as `single`, `parallel`, `none`; for reports and balance.
-        id: Unique among the examples of its source.
-        messages: Transcript that the step follows; a system message only if tools or instructions exist.
-        completion: The step's text, as decoding must produce it. Closing tokens are not part of it.
-        source: Where the record comes from.
-        license: Licence of the source.
-        tools: Tools shown in the system message, as `{name, description, parameters}`.
-        passages: Passages shown in the last message.
-        gold: What scoring needs beyond the completion (calls, accepts, answers, tests, label).
-    """
-
-    skill: str
-    kind: str
-    id: str
-    messages: tuple[Message, ...]
-    completion: str
-    source: str
-    license: str
-    tools: tuple[dict[str, Any], ...] = ()
-    passages: tuple[Passage, ...] = ()
-    gold: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.skill not in SKILLS:
-            raise ValueError(f"unknown skill {self.skill!r}: use one of {', '.join(SKILLS)}")
-        if not self.messages:
-            raise ValueError(f"example {self.id} has no messages: a step follows at least one")
-
-    @property
-    def contract(self) -> str:
-        """Name of the output contract."""
-        return CONTRACTS[self.skill]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill import contracts
 from loraloop.adapters.skill.contracts import Passage, calls_of
-from loraloop.adapters.training.data.example import CONTRACTS, Example, Part, estimate
+from loraloop.adapters.training.data.example import CONTRACTS, Part, estimate
 from loraloop.tool_schemas.errors import LoraloopError
 from loraloop.tool_schemas.jsontext import dumps
 
@@ -59,6 +59,8 @@ class Record:
         rejected: A worse completion, in preference data.
         extra_prompt: Text of the user's place that only this step sees, such as what was wrong with its first version.
         part: What the record is used for, if the data says so; empty where the recipe's shares decide.
+        id: Unique among the records of an evaluation; what stands before its first hyphen names its source.
+        kind: What it exercises, such as `single` or `none`; for scores by kind.
     """
 
     messages: tuple[Message, ...]
@@ -73,6 +75,8 @@ class Record:
     rejected: str | None = None
     extra_prompt: str = ""
     part: Part | Literal[""] = ""
+    id: str = "record"
+    kind: str = "record"
 
     @property
     def request(self) -> str:
@@ -99,24 +103,10 @@ class Record:
         """Tokens, estimated from the characters."""
         return estimate(*(message.content for message in self.messages), self.extra_prompt, self.completion)
 
-    def example(self) -> Example:
-        """The record as an example of the shipped skill with its contract; text has none.
-
-        Raises:
-            KeyError: the contract is `text`.
-        """
-        return Example(
-            skill=SKILL_OF[self.contract],
-            kind="record",
-            id=f"record-{self.place}",
-            messages=(*self.messages, *((Message("user", self.extra_prompt),) if self.extra_prompt else ())),
-            completion=self.completion,
-            source=self.source,
-            license=self.license,
-            tools=self.tools,
-            passages=self.passages,
-            gold=self.gold,
-        )
+    def inlined(self) -> Record:
+        """The record with its extra prompt as the user's last message, for systems without a branch to read it in."""
+        extra = (Message("user", self.extra_prompt),) if self.extra_prompt else ()
+        return replace(self, messages=(*self.messages, *extra), extra_prompt="")
 
 
 def completed(

@@ -35,7 +35,7 @@ def scores(
     if contract in ("text", "agreement"):
         return _text(paired(records, outputs))
     tests = runs if any(record.gold.get("tests") for record in records) else None
-    found = score(SKILL_OF[contract], [record.example() for record in records], outputs, tests)
+    found = score(SKILL_OF[contract], records, outputs, tests)
     return {name: value for name, value in found.items() if not name.startswith("record")}
 
 

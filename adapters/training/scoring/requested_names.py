@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 from loraloop.adapters.skill.contracts import code_of
-from loraloop.adapters.training.data.example import Example
+from loraloop.adapters.training.data.record import Record
 from loraloop.tool_schemas.errors import SchemaError
 
 
@@ -22,7 +22,7 @@ def parsed(output: str) -> str | None:
     return code
 
 
-def requested_names(example: Example) -> frozenset[str]:
+def requested_names(example: Record) -> frozenset[str]:
     """Functions and classes that the tests call and the reference defines; empty if there are none.
 
     Where the reference defines none of them, those that the tests call without defining or importing them.

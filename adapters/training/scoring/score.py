@@ -14,7 +14,7 @@ import numpy as np
 
 from loraloop.adapters.skill import contracts
 from loraloop.adapters.skill.contracts import calls_of
-from loraloop.adapters.training.data.example import Example
+from loraloop.adapters.training.data.record import Record
 from loraloop.adapters.training.scoring.call_match import mistake
 from loraloop.adapters.training.scoring.requested_names import defines, parsed, requested_names
 from loraloop.tool_schemas.errors import InputError, SchemaError
@@ -25,9 +25,7 @@ T = TypeVar("T")
 _Z = 1.959964
 
 
-def score(
-    skill: str, examples: Sequence[Example], outputs: Sequence[str], runs: Runs | None = None
-) -> dict[str, float]:
+def score(skill: str, examples: Sequence[Record], outputs: Sequence[str], runs: Runs | None = None) -> dict[str, float]:
     """Scores a skill's outputs.
 
     Args:
@@ -70,7 +68,7 @@ def paired(examples: Sequence[T], outputs: Sequence[str]) -> list[tuple[T, str]]
     return list(zip(examples, outputs, strict=True))
 
 
-def right(skill: str, example: Example, output: str, runs: Runs | None = None) -> bool:
+def right(skill: str, example: Record, output: str, runs: Runs | None = None) -> bool:
     """Whether one output counts as right by the skill's main measure."""
     found = score(skill, [example], [output], runs)
     main = {
@@ -125,7 +123,7 @@ class Scores(dict[str, float]):
         self[f"{name}_n"] = n
 
 
-Pairs = list[tuple[Example, str]]
+Pairs = list[tuple[Record, str]]
 
 
 def _tools(pairs: Pairs) -> dict[str, float]:

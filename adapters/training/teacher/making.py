@@ -63,7 +63,7 @@ def is_right(record: Record, text: str, runs: Runs | None = None) -> bool:
     """Whether an output is right by the main measure of its contract."""
     if record.contract == "text":
         return scores("text", [record], [text])["exact"] == 1.0
-    return right(SKILL_OF[record.contract], record.example(), text, runs if record.gold.get("tests") else None)
+    return right(SKILL_OF[record.contract], record, text, runs if record.gold.get("tests") else None)
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:

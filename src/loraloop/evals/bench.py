@@ -12,7 +12,6 @@ from loraloop.router.decision import NONE
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base, Message
     from loraloop.adapters.skill.skill import Skill
-    from loraloop.adapters.training.data.example import Example
     from loraloop.adapters.training.data.record import Record
     from loraloop.agent.engine.sampler import Sampling
     from loraloop.tool_schemas.grammar.grammar import Term
@@ -221,16 +220,16 @@ def measure(
 
 def term_of(
     base: Base,
-    step: Record | Example,
+    step: Record,
     schema: dict[str, Any] | None = None,
     choices: Sequence[str] = (),
     ask: bool = False,
 ) -> Term | None:
-    """The grammar of a record's or an example's step; of text, by a schema or a choice; None: free text.
+    """The grammar of a record's step; of text, by a schema or a choice; None: free text.
 
     Args:
         base: The base.
-        step: The record or example.
+        step: The record.
         schema: JSON Schema of a text step.
         choices: Completions of a text step that is one of a few.
         ask: Whether a step for calls may ask for arguments.

@@ -9,32 +9,32 @@ from typing import TYPE_CHECKING
 from loraloop.tool_schemas.errors import SchemaError
 
 if TYPE_CHECKING:
-    from loraloop.adapters.training.data.example import Example
+    from loraloop.adapters.training.data.record import Record
     from loraloop.adapters.training.scoring.score import Runs
 
 ENOUGH = 0.5
 """F1 of citations or of an answer below which it is counted as wrong."""
 
 
-def why_wrong(example: Example, output: str, runs: Runs | None = None) -> str:
+def why_wrong(example: Record, output: str, runs: Runs | None = None) -> str:
     """Why an output is wrong; empty if it is right.
 
     Tools: see `call_match.mistake`. Code: `no code block`, `no Python`, `another definition` than the asked one,
     `fails its tests`. Retrieval: `no answer`, `should have abstained`, `should have answered`, `other passages`,
     `other answer` (F1 below `ENOUGH`). Safety: `no verdict`, `let through`, `refused`.
     """
-    if example.skill == "tools":
+    if example.contract == "calls":
         from loraloop.adapters.skill.contracts import calls_of
         from loraloop.adapters.training.scoring.call_match import mistake
 
         gold = example.gold
         return mistake(calls_of(output), gold.get("calls", ()), gold.get("accepts"), example.tools)
-    if example.skill == "code":
+    if example.contract == "code":
         return _code(example, output, runs)
-    return _retrieval(example, output) if example.skill == "retrieval" else _safety(example, output)
+    return _retrieval(example, output) if example.contract == "answer" else _safety(example, output)
 
 
-def counted(examples: Sequence[Example], outputs: Sequence[str], runs: Runs | None = None) -> dict[str, int]:
+def counted(examples: Sequence[Record], outputs: Sequence[str], runs: Runs | None = None) -> dict[str, int]:
     """How many outputs are wrong for each reason, the commonest first."""
     found = Counter(
         reason for e, output in zip(examples, outputs, strict=True) if (reason := why_wrong(e, output, runs))
@@ -42,7 +42,7 @@ def counted(examples: Sequence[Example], outputs: Sequence[str], runs: Runs | No
     return dict(found.most_common())
 
 
-def _code(example: Example, output: str, runs: Runs | None) -> str:
+def _code(example: Record, output: str, runs: Runs | None) -> str:
     from loraloop.adapters.skill.contracts import code_of
     from loraloop.adapters.training.scoring.requested_names import defines, parsed, requested_names
 
@@ -59,7 +59,7 @@ def _code(example: Example, output: str, runs: Runs | None) -> str:
     return "" if runs is None or not tests or runs(f"{code}\n\n{tests}\n") else "fails its tests"
 
 
-def _retrieval(example: Example, output: str) -> str:
+def _retrieval(example: Record, output: str) -> str:
     from loraloop.adapters.skill.contracts import answer_of
     from loraloop.adapters.training.scoring.score import shared_f1, token_f1
 
@@ -77,7 +77,7 @@ def _retrieval(example: Example, output: str) -> str:
     return "other answer" if token_f1(reply.answer, gold["answers"]) < ENOUGH else ""
 
 
-def _safety(example: Example, output: str) -> str:
+def _safety(example: Record, output: str) -> str:
     from loraloop.adapters.skill.contracts import verdict_of
 
     try:

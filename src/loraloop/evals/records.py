@@ -16,7 +16,6 @@ from loraloop.tool_schemas.errors import InputError, LoraloopError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
-    from loraloop.adapters.training.data.example import Example
 
 CATEGORIES = ("simple_python", "multiple", "parallel", "parallel_multiple", "irrelevance")
 """Categories of the Berkeley Function-Calling Leaderboard, which its records name."""
@@ -93,7 +92,7 @@ def examples(
     seed: int = 0,
     header: str = CALLS_HEADER,
     beside: Sequence[Mapping[str, Any]] = (),
-) -> list[Example]:
+) -> list[Record]:
     """Examples of a skill, each with an id of its own; see `limited`.
 
     Args:
@@ -107,7 +106,7 @@ def examples(
     Raises:
         InputError: a file or a record cannot be read, with its line; or there is none.
     """
-    found: list[Example] = []
+    found: list[Record] = []
     seen: dict[str, int] = {}
     for file, line, row in limited(files, limit, seed):
         try:
@@ -130,7 +129,7 @@ VALIDATION = {"tools": "worlds", "retrieval": "documents", "verdict": "verdicts"
 
 def validation_examples(
     skill: str, limit: int | None = None, header: str = CALLS_HEADER, ask: bool = False
-) -> Sequence[Example | Record]:
+) -> list[Record]:
     """The records of this package that choose a skill's threshold.
 
     Args:
@@ -161,7 +160,7 @@ def validation_examples(
     return [_example(skill, row, place, header) for place, row in rows]
 
 
-def _example(skill: str, row: Mapping[str, Any], place: RecordPlace, header: str) -> Example:
+def _example(skill: str, row: Mapping[str, Any], place: RecordPlace, header: str) -> Record:
     if skill == "tools" and row.get("accepts") is not None:
         _check_accepts(row["accepts"])
     from loraloop.adapters.skill.contracts import ANSWER_LENGTH
@@ -183,7 +182,7 @@ def _example(skill: str, row: Mapping[str, Any], place: RecordPlace, header: str
     if row.get("category") in CATEGORIES:
         gold["category"] = row["category"]
     identity = str(row.get("id", place.line)).removeprefix(f"{name}-")
-    return replace(record.example(), id=f"{name}-{identity}", kind=kind, gold=gold)
+    return replace(record.inlined(), id=f"{name}-{identity}", kind=kind, gold=gold)
 
 
 def _check_accepts(accepts: Any) -> None:

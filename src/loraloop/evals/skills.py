@@ -19,7 +19,7 @@ from loraloop.tool_schemas.errors import InputError
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base, Message
     from loraloop.adapters.skill.skill import Skill
-    from loraloop.adapters.training.data.example import Example
+    from loraloop.adapters.training.data.record import Record
     from loraloop.adapters.training.scoring.score import Runs
     from loraloop.render.report import BenchmarkReport
 
@@ -52,7 +52,7 @@ class SkillEvaluation:
     """
 
     name: str
-    examples: Sequence[Example]
+    examples: Sequence[Record]
     outputs: Mapping[str, Sequence[Row]]
     scores: Mapping[str, Mapping[str, float]]
     errors: Mapping[str, Mapping[str, int]]
@@ -87,7 +87,7 @@ class SkillEvaluation:
             name, len(self.examples), ours, peers=peers, ratios=ratios, details=details, command=command
         )
 
-    def wrong(self, system: str) -> list[tuple[Example, str, str]]:
+    def wrong(self, system: str) -> list[tuple[Record, str, str]]:
         """(example, what the system wrote, why it is wrong) of each wrong output."""
         pairs = zip(self.examples, texts_of(self.outputs[system]), strict=True)
         return [(e, text, reason) for e, text in pairs if (reason := why_wrong(e, text, self.runs))]
@@ -107,7 +107,7 @@ def times_of(rows: Sequence[Row]) -> dict[str, float]:
 
 def evaluate(
     skill_name: str,
-    examples: Sequence[Example],
+    examples: Sequence[Record],
     base: Base,
     skill: Skill | None,
     *,
@@ -134,11 +134,11 @@ def evaluate(
     facts, bench = facts_of(skill_name, base, skill), Bench(base, skill, TOKENS[skill_name])
     systems = ["base", *(["skill"] if skill else []), *(["base_told"] if told else [])]
 
-    def seen(example: Example, system: str) -> Sequence[Message]:
+    def seen(example: Record, system: str) -> Sequence[Message]:
         messages = example.messages
-        return with_instruction(messages, TOLD[example.skill]) if system == "base_told" else messages
+        return with_instruction(messages, TOLD[skill_name]) if system == "base_told" else messages
 
-    def ask(example: Example, missing: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    def ask(example: Record, missing: Sequence[str]) -> Iterator[tuple[str, Row]]:
         term = term_of(base, example)
         read: dict[Sequence[Message], float | None] = {}
         for system in missing:
@@ -150,7 +150,7 @@ def evaluate(
             fits = written.fits and prefill is not None
             yield system, {"example": example.id, "output": written.text, **times, "fits": fits}
 
-    def identity(example: Example, system: str) -> str:
+    def identity(example: Record, system: str) -> str:
         """The example's id with a digest of what is read and may be written, so that changed data is asked again."""
         read = [(message.role, message.content) for message in seen(example, system)]
         text = repr(read) + repr(term_of(base, example))

@@ -14,7 +14,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from loraloop.evals.bench import NEVER, Bench, term_of
 from loraloop.evals.skills import TOKENS
@@ -23,7 +23,6 @@ from loraloop.tool_schemas.errors import InputError
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.skill.skill import Skill
-    from loraloop.adapters.training.data.example import Example
     from loraloop.adapters.training.data.record import Record
 
 WORTH = {"tools": "all", "retrieval": "citation_f1"}
@@ -65,7 +64,7 @@ def weigh(
     base: Base,
     skill: Skill,
     name: str,
-    examples: Sequence[Example | Record],
+    examples: Sequence[Record],
     step: Callable[[], None] = lambda: None,
     ask: bool = False,
 ) -> list[WeighedRecord]:
@@ -90,14 +89,13 @@ def weigh(
         raise InputError(f"{skill.card.name!r} writes {skill.card.contract!r}, which has no threshold")
     bench, found = Bench(base, skill, TOKENS[name]), []
     for example in examples:
-        extra = getattr(example, "extra_prompt", "")
         term = term_of(base, example, ask=ask)
-        written = bench.write(example.messages, term, threshold=NEVER, extra_prompt=extra, ask=ask)
+        written = bench.write(example.messages, term, threshold=NEVER, extra_prompt=example.extra_prompt, ask=ask)
         first = example.completion.startswith(ways[0])
         if written.weighed is not None:
             worth = 0.0
             if not first and not ask and name in WORTH:
-                worth = score(name, [cast("Example", example)], [written.text])[WORTH[name]]
+                worth = score(name, [example], [written.text])[WORTH[name]]
             found.append(WeighedRecord(first, written.weighed, worth))
         step()
     if len({case.first for case in found}) < 2:

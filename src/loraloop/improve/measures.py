@@ -96,6 +96,6 @@ def measure_records(
             continue
         bench = bench or Bench(base, skill, MOST_TOKENS)
         text = bench.write(record.messages, term_of(base, record)).text
-        done.put({"id": str(record.place), "right": right(SKILL_OF[record.contract], record.example(), text)})
+        done.put({"id": str(record.place), "right": right(SKILL_OF[record.contract], record, text)})
         each()
     return {str(record.place): done[str(record.place)]["right"] for record in records}

@@ -271,7 +271,7 @@ def _tune(name: str, folder: Path, document: Mapping[str, Any], base: Base, coun
 
     valid = gather(read_recipe(document), header=base.prompting.tools_header).valid
     records = [record for record in valid if "ask" not in record.gold][:count]
-    examples = records if name == "verdict" else [record.example() for record in records]
+    examples = records if name == "verdict" else [record.inlined() for record in records]
     with watch.measured(len(examples)) as step:
         try:
             cases = weigh(base, Skill.load(folder), name, examples, step)

@@ -8,7 +8,8 @@ import pytest
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage, calls_of
-from loraloop.adapters.training.data.example import Example
+from loraloop.adapters.training.data.example import CONTRACTS
+from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.adapters.training.scoring.call_match import mistake, same_calls
 from loraloop.adapters.training.scoring.leaderboard import unaccepted
 from loraloop.adapters.training.scoring.requested_names import defines, requested_names
@@ -51,10 +52,11 @@ def call(**arguments: object) -> dict[str, object]:
     return {"name": "trip", "arguments": arguments}
 
 
-def example(skill: str, gold: dict[str, object], kind: str = "k", identity: str = "x-1", **more: object) -> Example:
+def example(skill: str, gold: dict[str, object], kind: str = "k", identity: str = "x-1", **more: object) -> Record:
     said = (Message("user", "?"),)
     completion = str(more.pop("completion", ""))
-    return Example(skill, kind, identity, said, completion, "s", "l", gold=gold, **more)
+    place = RecordPlace("made.jsonl", 1)
+    return Record(said, completion, CONTRACTS[skill], place, gold=gold, kind=kind, id=identity, **more)
 
 
 @pytest.mark.parametrize(
