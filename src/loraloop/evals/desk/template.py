@@ -4,51 +4,77 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from loraloop.evals.desk.request import DeskRequest, DeskTurn, WantedCall
 from loraloop.evals.desk.slots import DrawError, Slot, as_text, filled, references, side
 from loraloop.evals.desk.toolbox import Toolbox
 from loraloop.tool_schemas.errors import InputError
 
+Facts = list[JsonValue]
 TRIES = 30
 """How many draws in a row may fail, or repeat an earlier request."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallTemplate:
+class Part(BaseModel):
+    """A part of `world.yaml`: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CallTemplate(Part):
     """A wanted call whose values may refer to slots and to results of earlier calls; see `WantedCall`.
 
     Attributes:
-        label: What later texts call its result; the tool's name by default.
+        given_label: What later texts call its result, if the file says so (`as`).
         after: Labels of calls of the same turn that have to come before it, besides those whose results it uses.
     """
 
     name: str
-    label: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    free: Sequence[str] = ()
-    holds: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    either: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    gives: Sequence[Any] = ()
-    after: Sequence[str] = ()
+    given_label: str = Field(default="", alias="as")
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    free: list[str] = Field(default_factory=list)
+    holds: dict[str, Facts] = Field(default_factory=dict)
+    either: dict[str, Facts] = Field(default_factory=dict)
+    gives: Facts = Field(default_factory=list)
+    after: list[str] = Field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """What later texts call its result; the tool's name by default."""
+        return self.given_label or self.name
 
 
-@dataclass(frozen=True, slots=True)
-class TurnTemplate:
-    """A turn in several wordings, with references.
+class TurnTemplate(Part):
+    """A message of the user, in one or several wordings, and what has to come of it; see `request.DeskTurn`."""
 
-    Attributes:
-        wordings: What the user may say.
-        calls: Its wanted calls.
-        rest: The other fields of a `DeskTurn`.
-    """
+    say: str | list[str]
+    good: str = ""
+    calls: list[CallTemplate] = Field(default_factory=list)
+    says: Facts = Field(default_factory=list)
+    names: Facts = Field(default_factory=list)
+    never: Facts = Field(default_factory=list)
+    asks: list[str] = Field(default_factory=list)
+    ask: list[str] = Field(default_factory=list)
+    cites: str = ""
+    absent: bool = False
+    program: str = ""
+    refused: bool = False
+    talk: bool = False
+    oracle: str = ""
 
-    wordings: tuple[str, ...]
-    calls: tuple[CallTemplate, ...]
-    rest: Mapping[str, Any]
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        return (self.say,) if isinstance(self.say, str) else tuple(self.say)
+
+    @property
+    def rest(self) -> dict[str, Any]:
+        """The fields that a turn takes as they are."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in ("say", "calls")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,25 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
 from loraloop.adapters.training.recipe.recipe_lines import Lines, explain, lines_of
 from loraloop.evals.desk.request import KINDS, DeskRequest, DeskTurn, WantedCall
 from loraloop.evals.desk.slots import Slot, references
-from loraloop.evals.desk.template import CallTemplate, RequestTemplate, TurnTemplate
+from loraloop.evals.desk.template import CallTemplate, Facts, Part, RequestTemplate, TurnTemplate
 from loraloop.evals.desk.toolbox import Toolbox
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.yamltext import expanded, read_yaml
 
-Facts = list[JsonValue]
 SOURCES = ("values", "state", "days", "number", "pattern", "function")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SlotPart(_Part):
+class SlotPart(Part):
     """Where a slot's values come from; a list alone is its values. See `slots.Slot`."""
 
     values: Facts = Field(default_factory=list)
@@ -55,55 +50,14 @@ class SlotPart(_Part):
         return self
 
 
-class CallPart(_Part):
-    """A wanted call; see `template.CallTemplate`."""
-
-    name: str
-    label: str = Field(default="", alias="as")
-    arguments: dict[str, JsonValue] = Field(default_factory=dict)
-    free: list[str] = Field(default_factory=list)
-    holds: dict[str, Facts] = Field(default_factory=dict)
-    either: dict[str, Facts] = Field(default_factory=dict)
-    gives: Facts = Field(default_factory=list)
-    after: list[str] = Field(default_factory=list)
-
-
-class TurnPart(_Part):
-    """A message of the user, in one or several wordings, and what has to come of it; see `request.DeskTurn`."""
-
-    say: str | list[str]
-    good: str = ""
-    calls: list[CallPart] = Field(default_factory=list)
-    says: Facts = Field(default_factory=list)
-    names: Facts = Field(default_factory=list)
-    never: Facts = Field(default_factory=list)
-    asks: list[str] = Field(default_factory=list)
-    ask: list[str] = Field(default_factory=list)
-    cites: str = ""
-    absent: bool = False
-    program: str = ""
-    refused: bool = False
-    talk: bool = False
-    oracle: str = ""
-
-    @property
-    def wordings(self) -> tuple[str, ...]:
-        return (self.say,) if isinstance(self.say, str) else tuple(self.say)
-
-    @property
-    def rest(self) -> dict[str, Any]:
-        """The fields that a turn takes as they are."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name not in ("say", "calls")}
-
-
-class RequestPart(_Part):
+class RequestPart(Part):
     """A request: one turn, or several; and slots of its own."""
 
     id: str
     kind: str
     tags: list[str] = Field(default_factory=list)
     slots: dict[str, SlotPart] = Field(default_factory=dict)
-    turns: list[TurnPart] = Field(min_length=1)
+    turns: list[TurnTemplate] = Field(min_length=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -121,7 +75,7 @@ class RequestPart(_Part):
         return kind
 
 
-class WorldPart(_Part):
+class WorldPart(Part):
     """A whole file."""
 
     instructions: str
@@ -198,11 +152,11 @@ def _problems(content: WorldPart, lines: Lines, toolbox: Toolbox) -> Iterator[st
             varied = bool(slots) or len(turn.wordings) > 1
             for found, path in _turn_problems(turn, slots, labels, toolbox, varied):
                 yield f"{at(*here, *path)}: {found}"
-            labels |= {call.label or call.name for call in turn.calls}
+            labels |= {call.label for call in turn.calls}
             if turn.cites and turn.cites not in known and not list(references(turn.cites)):
                 yield f"{at(*here, 'cites')}: {unknown('document', turn.cites, known)}"
             if varied and request.kind == "two_step" and turn.calls and not turn.oracle:
-                uses = set().union(*map(references_of, turn.calls)) & {call.label or call.name for call in turn.calls}
+                uses = set().union(*map(references_of, turn.calls)) & {call.label for call in turn.calls}
                 if not uses:
                     problem = (
                         "the second call of two_step uses a result of the first ({LABEL.field}), or names it with after"
@@ -230,7 +184,7 @@ def _slot_problems(request: RequestPart, shared: Mapping[str, SlotPart], toolbox
 
 
 def _turn_problems(
-    turn: TurnPart, slots: Mapping[str, SlotPart], earlier: set[str], toolbox: Toolbox, varied: bool
+    turn: TurnTemplate, slots: Mapping[str, SlotPart], earlier: set[str], toolbox: Toolbox, varied: bool
 ) -> Iterator[tuple[str, tuple[str | int, ...]]]:
     """Each problem of a turn with its path."""
     labels: set[str] = set()
@@ -260,8 +214,8 @@ def _turn_problems(
             if name not in labels:
                 yield str(unknown("earlier call", name, sorted(labels))), path
         yield from unresolved(call.arguments, {*slots, *earlier, *labels}, path)
-        label = call.label or call.name
-        if label in labels and (call.label or any(label in references_of(other) for other in turn.calls)):
+        label = call.label
+        if label in labels and (call.given_label or any(label in references_of(other) for other in turn.calls)):
             yield f"two calls are called {label}: name one of them with as", path
         labels.add(label)
     everything = {*slots, *earlier, *labels}
@@ -286,34 +240,14 @@ def _turn_problems(
         yield f"tools.py has no function {turn.oracle}", ("oracle",)
 
 
-def references_of(call: CallPart) -> set[str]:
+def references_of(call: CallTemplate) -> set[str]:
     """The names that a call's values refer to."""
     return {reference.split(".")[0] for reference in references([call.arguments, call.holds])} | set(call.after)
 
 
 def _template(part: RequestPart, content: WorldPart, where: str) -> RequestTemplate:
     slots = tuple(_slot(name, slot) for name, slot in {**content.slots, **part.slots}.items())
-    turns = tuple(
-        TurnTemplate(
-            turn.wordings,
-            tuple(
-                CallTemplate(
-                    name=call.name,
-                    label=call.label or call.name,
-                    arguments=call.arguments,
-                    free=call.free,
-                    holds=call.holds,
-                    either=call.either,
-                    gives=call.gives,
-                    after=tuple(call.after),
-                )
-                for call in turn.calls
-            ),
-            turn.rest,
-        )
-        for turn in part.turns
-    )
-    return RequestTemplate(part.id, part.kind, tuple(part.tags), slots=slots, turns=turns, where=where)
+    return RequestTemplate(part.id, part.kind, tuple(part.tags), slots=slots, turns=tuple(part.turns), where=where)
 
 
 def _slot(name: str, part: SlotPart) -> Slot:
@@ -328,7 +262,7 @@ def _plain(part: RequestPart) -> DeskRequest:
     return DeskRequest(part.id, part.kind, tuple(map(_plain_turn, part.turns)), tuple(part.tags))
 
 
-def _plain_turn(turn: TurnPart) -> DeskTurn:
+def _plain_turn(turn: TurnTemplate) -> DeskTurn:
     labels: dict[str, int] = {}
     calls = []
     for place, call in enumerate(turn.calls):
@@ -344,7 +278,7 @@ def _plain_turn(turn: TurnPart) -> DeskTurn:
                 needs=needs,
             )
         )
-        labels[call.label or call.name] = place
+        labels[call.label] = place
     rest: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in turn.rest.items()
     }
