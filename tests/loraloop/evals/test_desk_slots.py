@@ -142,18 +142,18 @@ def test_each_source_gives_its_values(tmp_path: Path) -> None:
     world = made_world(tmp_path)
     box: Toolbox = world.toolbox
     rng = random.Random(1)
-    day = Slot("d", days=("2027-03-05", "2027-03-09"), workdays=True)
+    day = Slot(days=("2027-03-05", "2027-03-09"), workdays=True)
     assert {day.draw(rng, {}, box, False)["iso"] for _ in range(60)} == {"2027-03-05", "2027-03-08"}
     assert day.draw(rng, {}, box, True)["long"] == "9 March 2027"
-    half = Slot("h", number=(1, 3), step=0.5)
+    half = Slot(number=(1, 3), step=0.5)
     assert {half.draw(rng, {}, box, False) for _ in range(60)} == {1.0, 1.5, 2.5, 3.0}
-    code = Slot("p", pattern="@@-##")
+    code = Slot(pattern="@@-##")
     both = [{code.draw(rng, {}, box, held) for _ in range(80)} for held in (False, True)]
     assert not both[0] & both[1] and all(re.fullmatch("[A-Z]{2}-[0-9]{2}", text) for text in both[0] | both[1])
     box.fresh()
-    free = Slot("s", state="rooms", where={"beds": [2, 4]})
+    free = Slot(state="rooms", where={"beds": [2, 4]})
     assert {free.draw(rng, {}, box, False)["key"] for _ in range(60)} == {"A1", "B2"}
-    other = Slot("o", state="rooms", differs_from="s")
+    other = Slot(state="rooms", differs_from="s")
     assert {other.draw(rng, {"s": {"key": "A1", "beds": 2, "free": "yes"}}, box, False)["key"] for _ in range(9)} == {
         "B2"
     }

@@ -10,13 +10,16 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from loraloop.evals.desk.toolbox import Toolbox
 
 T = TypeVar("T")
+Facts = list[JsonValue]
+SOURCES = ("values", "state", "days", "number", "pattern", "function")
 REFERENCE = re.compile(r"\{\{|\}\}|\{([A-Za-z_]\w*(?:\.\w+)*)\}")
 """A reference, or a doubled brace, which stands for a single one."""
 TRIES = 200
@@ -27,12 +30,16 @@ class DrawError(Exception):
     """A request cannot be drawn with these values; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """Where the values of a slot come from; exactly one of the sources is given.
+class Part(BaseModel):
+    """A part of `world.yaml`: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Slot(Part):
+    """Where the values of a slot come from: exactly one of the sources. A list alone is its values.
 
     Attributes:
-        name: What texts call it.
         values: A list of values; records are mappings.
         state: Path of a table or list in the world's state. An entry of a table is a record of its fields and `key`.
         where: Fields that a record of the state has to have, each with its value or a list of values.
@@ -46,17 +53,31 @@ class Slot:
         differs_from: Another slot of the same source, whose value this one must not have.
     """
 
-    name: str
-    values: Sequence[Any] = ()
+    values: Facts = Field(default_factory=list)
     state: str = ""
-    where: Mapping[str, Any] = field(default_factory=dict)
-    days: Sequence[str] = ()
+    where: dict[str, JsonValue] = Field(default_factory=dict)
+    days: tuple[str, str] | None = None
     workdays: bool = False
-    number: Sequence[float] = ()
-    step: float = 1
+    number: tuple[float, float] | None = None
+    step: float = Field(default=1, gt=0)
     pattern: str = ""
     function: str = ""
     differs_from: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _alone(cls, value: Any) -> Any:
+        return {"values": value} if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Slot:
+        if sum(bool(getattr(self, name)) for name in SOURCES) != 1:
+            raise ValueError(f"a slot has one source of values: give a list, or one of {', '.join(SOURCES[1:])}")
+        if len(self.values) == 1:
+            raise ValueError("a slot has at least two values, some of which are for held-out requests alone")
+        if self.where and not self.state:
+            raise ValueError("where chooses among the records of a state: give it beside state")
+        return self
 
     def draw(self, rng: random.Random, scope: Mapping[str, Any], toolbox: Toolbox, held_out: bool) -> Any:
         """A value of one side.
@@ -74,12 +95,12 @@ class Slot:
             try:
                 return getattr(toolbox.module, self.function)(rng, dict(scope))
             except Exception as error:
-                raise DrawError(f"slot {self.name}: {self.function} raised {type(error).__name__}: {error}") from error
+                raise DrawError(f"{self.function} raised {type(error).__name__}: {error}") from error
         if self.pattern:
             return self._of_pattern(rng, held_out)
         values = [value for value in side(self._all(toolbox), held_out) if self._fits(value, scope)]
         if not values:
-            raise DrawError(f"slot {self.name} has no value for {'held-out' if held_out else 'learnt'} requests")
+            raise DrawError(f"it has no value for {'held-out' if held_out else 'learnt'} requests")
         return rng.choice(values)
 
     def _all(self, toolbox: Toolbox) -> Sequence[Any]:
@@ -97,7 +118,7 @@ class Slot:
         try:
             return entries(at_path(toolbox.state, self.state.split(".")))
         except (KeyError, TypeError) as error:
-            raise DrawError(f"slot {self.name}: the state has no table {self.state} ({error})") from None
+            raise DrawError(f"the state has no table {self.state} ({error})") from None
 
     def _fits(self, value: Any, scope: Mapping[str, Any]) -> bool:
         if self.differs_from and value == scope[self.differs_from]:
@@ -114,7 +135,7 @@ class Slot:
             text = re.sub("[#@]", lambda match: rng.choice("0123456789" if match[0] == "#" else _LETTERS), self.pattern)
             if (random.Random(text).random() < 1 / 3) == held_out:
                 return text
-        raise DrawError(f"slot {self.name}: the pattern {self.pattern!r} has too few values")
+        raise DrawError(f"the pattern {self.pattern!r} has too few values")
 
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from loraloop.evals.desk.request import DeskRequest, DeskTurn, WantedCall
-from loraloop.evals.desk.slots import DrawError, Slot, as_text, filled, references, side
+from loraloop.evals.desk.slots import DrawError, Facts, Part, Slot, as_text, filled, references, side
 from loraloop.evals.desk.toolbox import Toolbox
 from loraloop.tool_schemas.errors import InputError
 
-Facts = list[JsonValue]
 TRIES = 30
 """How many draws in a row may fail, or repeat an earlier request."""
-
-
-class Part(BaseModel):
-    """A part of `world.yaml`: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class CallTemplate(Part):
@@ -83,7 +76,7 @@ class RequestTemplate:
 
     Attributes:
         id, kind, tags: As of a `DeskRequest`.
-        slots: In the order in which they are drawn.
+        slots: By name, in the order in which they are drawn.
         turns: With references.
         where: Its place in `world.yaml`, for messages.
     """
@@ -91,7 +84,7 @@ class RequestTemplate:
     id: str
     kind: str
     tags: tuple[str, ...]
-    slots: tuple[Slot, ...]
+    slots: Mapping[str, Slot]
     turns: tuple[TurnTemplate, ...]
     where: str
 
@@ -115,8 +108,11 @@ class RequestTemplate:
         rng, state = random.Random(name), f"state/{name}" if toolbox.seeded else None
         toolbox.fresh(state)
         scope: dict[str, Any] = {}
-        for slot in self.slots:
-            scope[slot.name] = slot.draw(rng, scope, toolbox, held_out)
+        for slot, source in self.slots.items():
+            try:
+                scope[slot] = source.draw(rng, scope, toolbox, held_out)
+            except DrawError as error:
+                raise DrawError(f"slot {slot}: {error}") from error
         drawn = dict(scope)
         turns = tuple(_turn(turn, scope, toolbox, rng, held_out) for turn in self.turns)
         return DeskRequest(f"{self.id}~{seed}", self.kind, turns, self.tags, slots=drawn, seed=state)

@@ -7,47 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from loraloop.adapters.training.recipe.recipe_lines import Lines, explain, lines_of
 from loraloop.evals.desk.request import KINDS, DeskRequest, DeskTurn, WantedCall
-from loraloop.evals.desk.slots import Slot, references
-from loraloop.evals.desk.template import CallTemplate, Facts, Part, RequestTemplate, TurnTemplate
+from loraloop.evals.desk.slots import Part, Slot, references
+from loraloop.evals.desk.template import CallTemplate, RequestTemplate, TurnTemplate
 from loraloop.evals.desk.toolbox import Toolbox
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.yamltext import expanded, read_yaml
-
-SOURCES = ("values", "state", "days", "number", "pattern", "function")
-
-
-class SlotPart(Part):
-    """Where a slot's values come from; a list alone is its values. See `slots.Slot`."""
-
-    values: Facts = Field(default_factory=list)
-    state: str = ""
-    where: dict[str, JsonValue] = Field(default_factory=dict)
-    days: tuple[str, str] | None = None
-    workdays: bool = False
-    number: tuple[float, float] | None = None
-    step: float = Field(default=1, gt=0)
-    pattern: str = ""
-    function: str = ""
-    differs_from: str = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _alone(cls, value: Any) -> Any:
-        return {"values": value} if isinstance(value, list) else value
-
-    @model_validator(mode="after")
-    def _one_source(self) -> SlotPart:
-        if sum(bool(getattr(self, name)) for name in SOURCES) != 1:
-            raise ValueError(f"a slot has one source of values: give a list, or one of {', '.join(SOURCES[1:])}")
-        if len(self.values) == 1:
-            raise ValueError("a slot has at least two values, some of which are for held-out requests alone")
-        if self.where and not self.state:
-            raise ValueError("where chooses among the records of a state: give it beside state")
-        return self
 
 
 class RequestPart(Part):
@@ -56,7 +24,7 @@ class RequestPart(Part):
     id: str
     kind: str
     tags: list[str] = Field(default_factory=list)
-    slots: dict[str, SlotPart] = Field(default_factory=dict)
+    slots: dict[str, Slot] = Field(default_factory=dict)
     turns: list[TurnTemplate] = Field(min_length=1)
 
     @model_validator(mode="before")
@@ -81,7 +49,7 @@ class WorldPart(Part):
     instructions: str
     changes: list[str] = Field(default_factory=list)
     documents: list[dict[str, str]] = Field(default_factory=list)
-    slots: dict[str, SlotPart] = Field(default_factory=dict)
+    slots: dict[str, Slot] = Field(default_factory=dict)
     requests: list[RequestPart]
 
 
@@ -169,7 +137,7 @@ def _problems(content: WorldPart, lines: Lines, toolbox: Toolbox) -> Iterator[st
                 yield f"{at(*here, 'say')}: {problem}"
 
 
-def _slot_problems(request: RequestPart, shared: Mapping[str, SlotPart], toolbox: Toolbox, at: Any) -> Iterator[str]:
+def _slot_problems(request: RequestPart, shared: Mapping[str, Slot], toolbox: Toolbox, at: Any) -> Iterator[str]:
     before: list[str] = []
     for name, slot in {**shared, **request.slots}.items():
         if name in toolbox.names:
@@ -184,7 +152,7 @@ def _slot_problems(request: RequestPart, shared: Mapping[str, SlotPart], toolbox
 
 
 def _turn_problems(
-    turn: TurnTemplate, slots: Mapping[str, SlotPart], earlier: set[str], toolbox: Toolbox, varied: bool
+    turn: TurnTemplate, slots: Mapping[str, Slot], earlier: set[str], toolbox: Toolbox, varied: bool
 ) -> Iterator[tuple[str, tuple[str | int, ...]]]:
     """Each problem of a turn with its path."""
     labels: set[str] = set()
@@ -246,16 +214,8 @@ def references_of(call: CallTemplate) -> set[str]:
 
 
 def _template(part: RequestPart, content: WorldPart, where: str) -> RequestTemplate:
-    slots = tuple(_slot(name, slot) for name, slot in {**content.slots, **part.slots}.items())
+    slots = {**content.slots, **part.slots}
     return RequestTemplate(part.id, part.kind, tuple(part.tags), slots=slots, turns=tuple(part.turns), where=where)
-
-
-def _slot(name: str, part: SlotPart) -> Slot:
-    options: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in part.model_dump(exclude_none=True).items()
-    }
-    return Slot(name, **options)
 
 
 def _plain(part: RequestPart) -> DeskRequest:
