@@ -12,12 +12,13 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN    := $(VENV)/bin
 # What `make bench` measures; LLAMA_PYTHON and VLLM_PYTHON are interpreters with llama-cpp-python and with vLLM.
-BENCH  ?= switch episode mixed_batch grammar decode decode_qwen agents capacity simulation
+BENCH  ?= switch episode mixed_batch grammar decode decode_qwen agents drafts capacity simulation
 LLAMA  := $(if $(LLAMA_PYTHON),--llama-python $(LLAMA_PYTHON))
 ARGS_episode     := --repeats 2
 ARGS_decode      := $(LLAMA)
 SCRIPT_decode_qwen := decode
 ARGS_decode_qwen := --base qwen2.5-coder-1.5b --limit 5 $(LLAMA)
+ARGS_drafts      := --base qwen2.5-coder-1.5b
 ARGS_capacity    := --base qwen2.5-coder-1.5b --limit 1
 ARGS_grammar     := $(if $(wildcard $(DATA)/tools),--data $(DATA))
 ARGS_agents      := $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
