@@ -179,6 +179,8 @@ class Trainer:
                         valid_loss=self._at.valid,
                     )
                 )
+        if self.step and math.isinf(self._at.best):  # it was resumed with less time than it had already taken
+            self._validated()
 
     def best_parameters(self) -> dict[str, Tensor]:
         """The method's parameters with the lowest validation loss so far."""

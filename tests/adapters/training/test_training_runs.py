@@ -116,6 +116,21 @@ def test_modes_learn(tmp_path: Path, mode: str) -> None:
     assert made.best < 0.8 * before
 
 
+def test_a_run_resumed_with_less_than_it_has_had_is_validated_and_ends(tmp_path: Path) -> None:
+    made = trainer(tmp_path, steps=100, validate_every=1000, save_every=2)
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 4:
+            raise KeyboardInterrupt
+
+    made.progress = stop
+    with pytest.raises(KeyboardInterrupt):
+        made.run()
+    again = trainer(tmp_path, steps=3, validate_every=1000, save_every=2)
+    assert again.step == 4
+    assert again.run() and again.step == 4 and again.best > 0
+
+
 def test_early_stopping_and_progress(tmp_path: Path) -> None:
     told: list[Progress] = []
     made = trainer(tmp_path, steps=100, patience=2, validate_every=2, learning_rate=1.0)
