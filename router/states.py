@@ -74,42 +74,22 @@ def frozen_states(part: str = "train", data: Path | None = None, header: str = C
 def world_states(header: str = CALLS_HEADER) -> list[LabelledState]:
     """Requests to the assistants of the training worlds that are asked of their documents, as a choice has them.
 
-    Of the states that no document is asked in, every other one.
+    What makes or asks for calls belongs to `tools`, what asks the passages to `retrieval`, all else to `none`. Of the
+    states of `tools` and `none`, every other one.
     """
-    rows = [row for _, row in frozen_rows("worlds") if "part" not in row and "extra_prompt" not in row]
-    rows = [row for row in rows if row["messages"][-1]["role"] == "user"]
-    asked = {_assistant(row) for row in rows if _world_route(row) == "retrieval"}
-    by_assistant = [row for row in rows if _assistant(row) in asked]
-    return [
-        state_of(
-            {
-                **row,
-                "kind": "",
-                "route": route,
-                "source": f"worlds_{route}",
-                "license": "Apache-2.0",
-                "shown": _shown(row),
-            },
-            header,
-        )
-        for place, row in enumerate(by_assistant)
-        if (route := _world_route(row)) == "retrieval" or place % 2
-    ]
-
-
-def _assistant(row: Mapping[str, Any]) -> str:
-    return json.dumps([row["messages"][0], row["tools"]])
-
-
-def _shown(row: Mapping[str, Any]) -> bool:
-    return str(row["messages"][-1]["content"]).startswith("Passages:")
-
-
-def _world_route(row: Mapping[str, Any]) -> str:
-    """Where a step of the tools skill belongs: its calls and questions to it, what asks a document to retrieval."""
-    if row["calls"]:
-        return "tools"
-    return "retrieval" if row["kind"] == "retrieval" and _shown(row) else "none"
+    asked: list[tuple[str, dict[str, Any]]] = []  # with the assistant: instructions and tools
+    for _, row in frozen_rows("worlds"):
+        last = row["messages"][-1]
+        if "part" in row or "extra_prompt" in row or last["role"] != "user":
+            continue
+        shown = last["content"].startswith("Passages:")
+        documents = row["kind"] == "retrieval" and shown
+        route = "tools" if row["calls"] else "retrieval" if documents else "none"
+        state = {"source": f"worlds_{route}", "license": "Apache-2.0", "kind": "", "route": route, "shown": shown}
+        asked.append((json.dumps([row["messages"][0], row["tools"]]), {**row, **state}))
+    with_documents = {assistant for assistant, row in asked if row["route"] == "retrieval"}
+    kept = [row for assistant, row in asked if assistant in with_documents]
+    return [state_of(row, header) for place, row in enumerate(kept) if row["route"] == "retrieval" or place % 2]
 
 
 def file_states(path: Path, header: str = CALLS_HEADER) -> list[LabelledState]:

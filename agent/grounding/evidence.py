@@ -239,17 +239,8 @@ class Evidence:
         """The values and words that occur in the texts of either."""
         made = Evidence((*self.texts, *other.texts))
         for name in (
-            "numbers",
-            "plain",
-            "amounts",
-            "days",
-            "times",
-            "spoken",
-            "words",
-            "_months",
-            "_years",
-            "_ordinals",
-        ):
+            "numbers", "plain", "amounts", "days", "times", "spoken", "words", "_months", "_years", "_ordinals",
+        ):  # fmt: skip
             setattr(made, name, getattr(self, name) | getattr(other, name))
         made._ranges = self._ranges + other._ranges
         moved = len(self._squeezed)
@@ -259,9 +250,10 @@ class Evidence:
         return made
 
     def _read(self, text: str, bare: bool, spelled: bool) -> None:
-        undated = text  # of the same length
+        letters = list(text)
         for start, end, _ in written_days(text):
-            undated = undated[:start] + " " * (end - start) + undated[end:]
+            letters[start:end] = " " * (end - start)
+        undated = "".join(letters)
         for found in _NUMBER.finditer(text):
             values = readings(found[0])
             self.numbers |= values
