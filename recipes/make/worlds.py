@@ -26,7 +26,7 @@ from desk_world import masked_name
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.dates.notes import with_date_notes
 from loraloop.agent.dates.resolve import stated_today
-from loraloop.evals.desk.oracle import next_step, rehearse
+from loraloop.evals.desk.oracle import NextStep, next_step, rehearse
 from loraloop.evals.desk.request import DeskRequest, DeskTurn, WantedCall
 from loraloop.evals.desk.slots import DrawError
 from loraloop.evals.desk.template import RequestTemplate
@@ -48,6 +48,10 @@ TAKEN_AWAY = 0.1
 MOST_TOOLS = 30
 ALIKE = 8
 """Conversations of one assistant."""
+NAMES = re.compile(r"[A-Z0-9][\w/-]*(?:[ .][A-Z0-9][\w/-]*)*")
+"""Names and numbers in a text."""
+DETOURS = (0.3, 0.12)
+"""How often a wrong call stands before the first right step of a turn, and before a later one."""
 
 
 class CarriedToolbox(Toolbox):
@@ -203,17 +207,21 @@ class Conversation:
     ) -> None:
         shown = self._user(turn, "not_answered" in request.tags)
         wanted = next_step(self.world, request, turn, [])
-        failed = empty = False
+        failed = empty = strayed = False
         first = True
         while wanted is not None:
             kind = "none" if self.missing else request.kind
+            if not strayed and self.rng.random() < DETOURS[not first]:
+                self._step(self._right(wanted), kind)
+                strayed = self._detour(turn, wanted)
+                kind = "detour" if strayed else kind
             if wanted.ask:
                 self.assistant.used |= self._with(wanted.ask)
-                asked = [self.names.argument(name) for name in wanted.ask]
-                self._step({"ask": asked}, kind, self._flaw(wanted.ask, 0.35))
-                self._answer(turn, template, "ask", f"Missing: {', '.join(asked)}")
+                asked = self._right(wanted)
+                self._step(asked, kind, self._flaw(wanted.ask, 0.35))
+                self._answer(turn, template, "ask", f"Missing: {', '.join(asked['ask'])}")
                 return
-            calls = [] if self.missing else [self._call(call) for call in wanted.calls]
+            calls = self._right(wanted)
             self._step(calls, kind, self._flaw(self._later(turn, wanted), 0.3) if first else "")
             if not calls:
                 break
@@ -221,11 +229,8 @@ class Conversation:
             for call in calls:
                 self._remember(call)
                 result = functions[call["name"]](**copy.deepcopy(call["arguments"]))
-                error = result.get("error") if isinstance(result, dict) else None
+                error = self._tell(call, result)
                 failed, empty = failed or bool(error), empty or result == []
-                raised = error is not None and self.rng.random() < 0.4
-                told = {"error": self.rng.choice(("ValueError: ", "")) + str(error)} if raised else {"result": result}
-                self.messages.append({"role": "tool", "content": {"name": call["name"], **told}})
             made = [call for call in self.world.calls if call.turn == self.world.turn]
             wanted, first = next_step(self.world, request, turn, made), False
         if self.missing:
@@ -237,6 +242,82 @@ class Conversation:
                 self.messages.append({"role": "assistant", "content": turn.good})
             return
         self._answer(turn, template, "error" if failed else "empty" if empty else "done")
+
+    def _right(self, wanted: NextStep) -> Any:
+        """A right step as it is written: calls, or `{"ask": […]}` with the names of here."""
+        if wanted.ask:
+            return {"ask": [self.names.argument(name) for name in wanted.ask]}
+        return [] if self.missing else [self._call(call) for call in wanted.calls]
+
+    def _tell(self, call: Mapping[str, Any], result: Any) -> Any:
+        """Adds the message with a call's result; returns its error, if it is one."""
+        error = result.get("error") if isinstance(result, dict) else None
+        raised = error is not None and self.rng.random() < 0.4
+        told = {"error": self.rng.choice(("ValueError: ", "")) + str(error)} if raised else {"result": result}
+        self.messages.append({"role": "tool", "content": {"name": call["name"], **told}})
+        return error
+
+    # calls that go astray
+
+    def _detour(self, turn: DeskTurn, wanted: NextStep) -> bool:
+        """Adds a wrong call as models make it, with the user's words, and its result; False if none was found.
+
+        The call changes nothing: what is right afterwards is what was right before.
+        """
+        state, right = self.toolbox.state, {call.name for call in wanted.calls}
+        later = {call.name for call in turn.calls}
+        before = copy.deepcopy(state)
+        for _ in range(8):
+            name = self.rng.choice([each for each in self.assistant.own if each not in self.missing] or [""])
+            arguments = self._strayed(name, turn.say) if name else None
+            if arguments is None or any(
+                c.name == name and arguments.items() <= c.arguments.items() for c in turn.calls
+            ):
+                continue
+            try:
+                result = self.toolbox.function(name)(**copy.deepcopy(arguments))
+            except ValueError as error:
+                result = {"error": str(error)}
+            except (LookupError, TypeError):  # says nothing that helps
+                result = None
+            if state != before:
+                state.clear()
+                state.update(copy.deepcopy(before))
+                continue
+            if result is None:
+                continue
+            failed = result == [] or (isinstance(result, dict) and bool(result.get("error")))
+            if not failed and (name in right | later or name in self.world.changes or self.rng.random() < 0.5):
+                continue
+            call = {"name": name, "arguments": arguments}
+            self.messages.append({"role": "assistant", "content": [call]})
+            self._tell(call, result)
+            self.assistant.used.add(name)
+            return True
+        return False
+
+    def _strayed(self, name: str, say: str) -> dict[str, Any] | None:
+        """Arguments for a call of a tool, taken from what the user says; None where it says nothing of that type."""
+        parameters = self.assistant.own[name]["parameters"]
+        names = [name for name in NAMES.findall(say) if " " in name or any(map(str.isdigit, name))]
+        names = names or [say.rstrip(".?! ")]
+        numbers = [int(number) for number in re.findall(r"\d{1,6}", say)]
+        found = dict[str, Any]()
+        for argument in parameters.get("required", ()):
+            schema = parameters["properties"][argument]
+            if "enum" in schema:
+                found[argument] = self.rng.choice(schema["enum"])
+            elif schema.get("format") == "date" or "YYYY" in schema.get("description", ""):
+                found[argument] = self.today.isoformat() if self.today else None
+            elif schema.get("type") == "string":
+                found[argument] = self.rng.choice(names)
+            elif schema.get("type") in {"integer", "number"} and numbers:
+                found[argument] = self.rng.choice(numbers)
+            elif schema.get("type") == "boolean":
+                found[argument] = self.rng.random() < 0.5
+            else:
+                return None
+        return found or None
 
     def _call(self, wanted: WantedCall) -> dict[str, Any]:
         """A call with its arguments in the order of the tool's schema."""
