@@ -10,7 +10,7 @@
 | calls | a value that nobody gave | nothing | the step again, told which; then the base asks the user for it |
 | calls | an invalid call, no repair left | nothing | route again, this contract masked; the run ends if required |
 | answer | answerable | the text | the run ends, or routes again if the policy says so |
-| answer | not answerable | nothing | route again, this contract masked |
+| answer | not answerable | nothing | route again, this contract and code masked: no program answers a question |
 | verdict | unsafe | the refusal | the run ends |
 | verdict | safe | nothing | the run goes on |
 | verdict | unreadable | nothing | the run ends, or what the gate says |

@@ -601,6 +601,8 @@ class Run:
         state = self.state
         if outcome.mask:
             state.next.masked.update(self._runtime.with_contract(contract))
+        if outcome.name == "not_answerable":  # it was a question all the same
+            state.next.masked.update(self._runtime.with_contract("code"))
         if acted:
             state.next.after = "tool"
         elif outcome.stop is None and contract != "verdict":

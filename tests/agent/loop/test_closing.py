@@ -119,6 +119,18 @@ def test_it_says_what_is_not_in_the_documents_by_their_names() -> None:
     assert last(runtime, result) == ("closer", "loop", "Not in the documents: Parking, rules.md")
 
 
+def test_no_program_is_written_for_a_question_that_the_documents_do_not_answer() -> None:
+    declined = text('{"answerable":false}', "retrieval")
+    runtime = closing(declined, calls(), text("print(3)", "code"))
+    with pytest.raises(AssertionError, match="code"):  # the router would take it
+        Agent(runtime, [PARK]).run_sync("In how many rates?", passages=[Passage("1", "Two hours.", "Parking")])
+    runtime = closing(declined, calls(), text("Not in Parking.", "closer"))
+    passages = [Passage("1", "Two hours.", "Parking")]
+    result: RunResult[Any] = Agent(runtime, [PARK]).run_sync("In how many rates?", passages=passages)
+    assert "code" in runtime.skills and "code" in result.steps[-1].route.masked
+    assert last(runtime, result) == ("closer", "loop", "Not in the documents: Parking")
+
+
 def test_it_says_that_nothing_was_done_where_no_valid_call_was_written() -> None:
     wrong = text('[{"name":"park_car","arguments":{}}]', "tools", enforced=False)
     runtime = closing(wrong, text("Nothing was done.", "closer"))
