@@ -10,9 +10,13 @@ measured on every system, one right after the other, so that a drift of the mach
 medians, ratios and overheads medians of what they are in each round. Where a system can be set in two ways (flash
 attention, the implementation of attention), both are measured each time and the faster one counts.
 
-`limit` is the time that the same run's reading speed and bf16 rate allow: a forward reads the weights, the cache and
-the skill once and multiplies every token with them; the longer of the two counts, which is the reading for one token
-and the products for a prompt. `of_limit_pct` says how much of it a system reaches; llama.cpp's is by its own bytes.
+With `--isa "-mavx2 -mfma -mf16c"` the C kernels are compiled for less than this processor has; llama.cpp has to be
+built alike: `CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON" pip install llama-cpp-python`.
+
+`limit` is the time that the same run's reading speed and fastest products (8 bits or bf16) allow: a forward reads the
+weights, the cache and the skill once and multiplies every token with them; the longer of the two counts, which is the
+reading for one token and the products for a prompt. `of_limit_pct` says how much of it a system reaches; llama.cpp's is
+by its own bytes.
 """
 
 from __future__ import annotations
@@ -88,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-transformers", action="store_true", help="leave transformers and PEFT out")
     parser.add_argument("--no-peers", action="store_true", help="measure loraloop alone")
     parser.add_argument("--llama-python", metavar="PYTHON", help="interpreter with llama-cpp-python")
+    parser.add_argument("--isa", metavar="FLAGS", help="compile the C kernels with these flags, not -march=native")
     given = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", category=FutureWarning)
 
@@ -95,7 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from loraloop.adapters.base import Base
     from loraloop.adapters.base.loading.fetch import gguf_file
+    from loraloop.kernels.cpu import native
 
+    if given.isa:
+        native.ISA = (given.isa.split(),)
     base, gguf = Base.load(given.base, device="cpu"), gguf_file(given.base)
     skill = random_skill(base, "tools", given.seed, RANK)
     python = None if given.no_peers else interpreter(given.llama_python)

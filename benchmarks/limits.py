@@ -2,13 +2,15 @@
 
 `decode.py` calls `measure` in the run in which it measures its systems, and says how much of it each reaches.
 Reading is measured twice: over 1 GiB, which no cache holds, and over as many bytes as the model has, part of which may
-lie in the last cache. The rate of multiplications is that of torch's bf16 products, the best of some shapes.
+lie in the last cache. The rate of multiplications is that of torch's products, in 8 bits or bf16, the best of some
+shapes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 import torch
@@ -24,17 +26,17 @@ class Limits:
     Attributes:
         read: bytes a second from memory that no cache holds.
         read_model: bytes a second over a buffer of the model's size, read again and again.
-        flops: of a bf16 product, a second; a multiplication and an addition are two.
+        rate: operations a second of a product in 8 bits or in bf16; a multiplication and an addition are two.
     """
 
     read: float
     read_model: float
-    flops: float
+    rate: float
 
     def best(self, other: Limits) -> Limits:
         """The higher of two measurements of each: what disturbs a machine only ever lowers them."""
         return Limits(
-            max(self.read, other.read), max(self.read_model, other.read_model), max(self.flops, other.flops)
+            max(self.read, other.read), max(self.read_model, other.read_model), max(self.rate, other.rate)
         )  # fmt: skip
 
     def read_ms(self, count: float) -> float:
@@ -43,14 +45,14 @@ class Limits:
 
     def flops_ms(self, count: float) -> float:
         """Milliseconds for so many operations."""
-        return 1e3 * count / self.flops
+        return 1e3 * count / self.rate
 
     def metrics(self) -> dict[str, float]:
         """For a report."""
         return {
             "read_gb_per_s": self.read / 1e9,
             "read_model_gb_per_s": self.read_model / 1e9,
-            "bf16_gflop_per_s": self.flops / 1e9,
+            "product_gop_per_s": self.rate / 1e9,
         }
 
 
@@ -76,12 +78,13 @@ def bandwidth(size: int, repeats: int) -> float:
 
 
 def products(repeats: int) -> float:
-    """Operations a second of the fastest bf16 product."""
+    """Operations a second of the fastest product of 8-bit or bf16 matrices."""
     rates = []
     for rows, inner, columns in SHAPES:
-        left, right = (torch.randn(shape, dtype=torch.bfloat16) for shape in ((rows, inner), (columns, inner)))
-        seconds = best(lambda x=left, w=right: torch.nn.functional.linear(x, w), repeats)  # type: ignore[misc]
-        rates.append(2 * rows * inner * columns / seconds)
+        for dtype, product in ((torch.bfloat16, torch.matmul), (torch.int8, torch._int_mm)):
+            left, right = torch.ones(rows, inner, dtype=dtype), torch.ones(inner, columns, dtype=dtype)
+            seconds = best(partial(product, left, right), repeats)
+            rates.append(2 * rows * inner * columns / seconds)
     return max(rates)
 
 

@@ -23,7 +23,7 @@ from loraloop.kernels.quantized import Weight
 _log = logging.getLogger(__name__)
 _SOURCES = Path(__file__).parents[1] / "csrc"
 _COMPILERS = ("cc", "gcc", "clang")
-_FLAGS: tuple[list[str], ...] = (["-march=native"], ["-mcpu=native"], [])
+ISA: tuple[list[str], ...] = (["-march=native"], ["-mcpu=native"], [])
 """Tried in this order; a compiler refuses what its machine lacks."""
 
 _lock = threading.Lock()
@@ -120,7 +120,8 @@ def build(folder: Path, flags: list[str] | None = None) -> Path | None:
     """
     sources = sorted(_SOURCES.glob("*.[ch]"))
     text = b"".join(source.read_bytes() for source in sources)
-    key = hashlib.sha256(text + _processor().encode() + repr(flags).encode()).hexdigest()[:16]
+    choices = ISA if flags is None else (flags,)
+    key = hashlib.sha256(text + _processor().encode() + repr(choices).encode()).hexdigest()[:16]
     path = folder / f"loraloop-{key}.so"
     if path.exists():
         return path
@@ -131,7 +132,7 @@ def build(folder: Path, flags: list[str] | None = None) -> Path | None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch, path.name)
-        for choice in _FLAGS if flags is None else (flags,):
+        for choice in choices:
             command = [compiler, "-O3", *choice, "-fPIC", "-shared", "-pthread", "-o", str(made)]
             command += [str(_SOURCES / "decoder.c"), "-lm"]
             done = subprocess.run(command, capture_output=True, timeout=120, text=True)
