@@ -25,7 +25,8 @@ from loraloop.evals.desk.runner import agent_of, chosen, report, run, sample
 from loraloop.evals.desk.world import KINDS, SHIPPED, DeskRequest, DeskTurn, WantedCall, World, load_worlds
 from loraloop.render.scores import desk_table
 from loraloop.testing import ScriptedRuntime, calls, forbid_real_model
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, ToolError
+from loraloop.tool_schemas.tools.tool import Tool
 
 WORLDS = load_worlds(SHIPPED)
 
@@ -204,8 +205,16 @@ def called(world: World, request: DeskRequest, *made: tuple[str, dict[str, Any]]
     world.start()
     tools = {tool.__name__: tool for tool in world.tools}
     for name, arguments in made:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ToolError):
             tools[name](**arguments)
+
+
+def test_a_tool_that_fails_as_its_world_wants_logs_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    tool = next(each for each in map(Tool.from_function, world.tools) if each.name == "book_time")
+    world.start()
+    with pytest.raises(ToolError, match="^ValueError: 23:00 is not free"):
+        tool.call({"plate": "ST 135", "service": "oil", "day": "2026-12-01", "time": "23:00"})
+    assert world.calls[0].error.startswith("ValueError: 23:00") and not caplog.records
 
 
 def test_an_effect_is_unasked_where_its_turn_does_not_ask_for_it(world: World) -> None:

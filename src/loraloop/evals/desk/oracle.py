@@ -113,7 +113,7 @@ def rehearse(world: World, request: DeskRequest, runs: Any = None) -> str:
                 try:
                     tools[call.name](**call.arguments)
                 except Exception as error:
-                    return f"its right call {call.name} raises {type(error).__name__}: {error}"
+                    return f"its right call {call.name} raises {error}"
         cites = (turn.cites,) if turn.cites else ()
         stop = "refused" if turn.refused else "answer"
         answers.append(DeskAnswer(turn.good, refused=turn.refused, cites=cites, stop=stop))

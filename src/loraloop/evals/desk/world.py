@@ -19,7 +19,7 @@ from loraloop.evals.desk.request import KINDS, DeskCall, DeskRequest, DeskTurn, 
 from loraloop.evals.desk.template import RequestTemplate, draws
 from loraloop.evals.desk.toolbox import Toolbox
 from loraloop.evals.desk.world_file import read_world_file
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, ToolError
 
 __all__ = [
     "KINDS",
@@ -122,7 +122,7 @@ class World:
                 call.result = function(**arguments)
             except Exception as error:
                 call.error = f"{type(error).__name__}: {error}"
-                raise
+                raise ToolError(call.error) from error  # which is no surprise here, so nothing logs it
             return call.result
 
         return called
