@@ -212,7 +212,7 @@ def called(world: World, request: DeskRequest, *made: tuple[str, dict[str, Any]]
 def test_a_tool_that_fails_as_its_world_wants_logs_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
     tool = next(each for each in map(Tool.from_function, world.tools) if each.name == "book_time")
     world.start()
-    with pytest.raises(ToolError, match="^ValueError: 23:00 is not free"):
+    with pytest.raises(ToolError, match=r"^ValueError: 23:00 is not free"):
         tool.call({"plate": "ST 135", "service": "oil", "day": "2026-12-01", "time": "23:00"})
     assert world.calls[0].error.startswith("ValueError: 23:00") and not caplog.records
 
