@@ -2,6 +2,8 @@
 
     python worlds.py --draws 20 --seed 7 --tools worlds_tools.jsonl --answers worlds_answer.jsonl
 
+A file that ends in `.zst` is packed.
+
 Each request of each world is drawn, half of them several in one conversation whose state carries on. The calls are
 carried out, so what tools say is true. One record is a step of the tools skill (`kind`, `messages`, `tools`, `calls`,
 maybe `extra_prompt`, `part`), another one the closing text of a turn for the answer skill (`completion`, `lang`). Every
@@ -15,13 +17,12 @@ import copy
 import json
 import random
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Container, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from desk_said import dumps
-from desk_world import masked_name
+import zstandard
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.dates.notes import with_date_notes
@@ -52,6 +53,20 @@ NAMES = re.compile(r"[A-Z0-9][\w/-]*(?:[ .][A-Z0-9][\w/-]*)*")
 """Names and numbers in a text."""
 DETOURS = (0.3, 0.12)
 """How often a wrong call stands before the first right step of a turn, and before a later one."""
+
+
+def dumps(value: Any) -> str:
+    """Compact JSON, as calls and results stand in transcripts."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def masked_name(heads: Sequence[str], taken: Container[str], rng: random.Random) -> str:
+    """A name that says nothing of what it names, such as `func_17` or `tool_kx`."""
+    while True:
+        letters = "".join(rng.choices("abcdefghijkmnopqrstuvwxyz", k=rng.choice((1, 2))))
+        name = f"{rng.choice(heads)}_{rng.choice((letters, str(rng.randint(1, 60))))}"
+        if name not in taken:
+            return name
 
 
 class CarriedToolbox(Toolbox):
@@ -278,7 +293,7 @@ class Conversation:
                 result = self.toolbox.function(name)(**copy.deepcopy(arguments))
             except ValueError as error:
                 result = {"error": str(error)}
-            except (LookupError, TypeError):  # says nothing that helps
+            except Exception:  # says nothing that helps
                 result = None
             if state != before:
                 state.clear()
@@ -472,14 +487,16 @@ def main() -> None:
         }
         for part in ("train", "valid")
     }
-    with given.tools.open("w") as tools, given.answers.open("w") as answers:
-        for world in worlds:
-            part = "valid" if world.name in valid else "train"
-            draws = max(1, given.draws // 4) if part == "valid" else given.draws
-            for talk in conversations(world, parts[part], draws, given.seed, part == "valid"):
-                steps, closing = talk.records(part)
-                tools.writelines(dumps(row) + "\n" for row in steps)
-                answers.writelines(dumps(row) + "\n" for row in closing)
+    made = dict[Path, list[dict[str, Any]]]({given.tools: [], given.answers: []})
+    for world in worlds:
+        part = "valid" if world.name in valid else "train"
+        draws = max(1, given.draws // 4) if part == "valid" else given.draws
+        for talk in conversations(world, parts[part], draws, given.seed, part == "valid"):
+            for rows, more in zip(made.values(), talk.records(part), strict=True):
+                rows += more
+    for path, rows in made.items():
+        text = "".join(dumps(row) + "\n" for row in rows).encode()
+        path.write_bytes(zstandard.ZstdCompressor(level=19).compress(text) if path.suffix == ".zst" else text)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def test_everyday_requests(runtime: Runtime) -> None:
 
 
 def test_ordinary_business_is_not_refused(runtime: Runtime) -> None:
-    lines = (RECIPES / "make" / "business.txt").read_text(encoding="utf-8").splitlines()
+    lines = (Path(__file__).parent / "business.txt").read_text(encoding="utf-8").splitlines()
     texts = [line for line in lines if line.strip() and not line.startswith("@")][::10]
     agent = Agent(runtime, limits=Limits(max_steps=3, step_tokens=40))
     refused = [text for text in texts if agent.run_sync(text).stop_reason == "refused"]

@@ -114,6 +114,24 @@ def test_made_conversations_vary_in_turns_notes_names_and_tools(made: Made) -> N
     assert any("Nobody gave" in row.get("extra_prompt", "") for row in made[0])
 
 
+def test_a_detour_changes_nothing_that_is_right(made: Made) -> None:
+    """After a wrong call stands what was right before it, and no wrong call is learnt."""
+    after = [row for row in made[0] if row["kind"] == "detour"]
+    before = {json.dumps([row["messages"], row["tools"]]): row["calls"] for row in made[0] if row["kind"] != "again"}
+    found = Counter[str]()
+    for row in after:
+        *shown, call, result = row["messages"]
+        assert (call["role"], result["role"]) == ("assistant", "tool")
+        right = before.get(json.dumps([shown, row["tools"]]))
+        found["first" if right == row["calls"] else "later"] += 1
+        assert json.loads(call["content"])[0] not in (row["calls"] if isinstance(row["calls"], list) else ())
+        content = json.loads(result["content"])
+        failed = "error" in content or content["result"] == [] or "error" in content["result"]
+        found["failed" if failed else "beside the point"] += 1
+    assert found["first"] > 30 and found["later"] < 0.2 * len(after)
+    assert found["failed"] > 2 * found["beside the point"] > 0
+
+
 def test_conversations_share_an_assistant_by_eights(made: Made) -> None:
     assistants = Counter(json.dumps([row["messages"][0], row["tools"]]) for row in made[0])
     assert len(assistants) > 9 and len(made[0]) / len(assistants) > 8

@@ -49,7 +49,8 @@ def test_old_records_are_replayed_beside_the_new_ones(tmp_path: Path) -> None:
     assert [source["name"] for source in others] == ["worlds", "desks"], "public ones are left out without their folder"
     known = {json.dumps(row) for _, row in frozen_rows("worlds") if row.get("part", "train") == "train"}
     rows = [json.loads(line) for line in Path(others[0]["file"]).read_text(encoding="utf-8").splitlines()]
-    assert len(rows) == round(others[0]["share"] * 200) and all(json.dumps(row) in known for row in rows), "none that validates is learnt"
+    assert len(rows) == round(others[0]["share"] * 200)
+    assert all(json.dumps(row) in known for row in rows), "none that validates is learnt"
     again = made(tmp_path, "qwen2.5-coder-1.5b", count=100, seed=1)["data"]["sources"][1]["file"]
     assert [json.loads(line) for line in Path(again).read_text(encoding="utf-8").splitlines()] != rows
 
