@@ -38,7 +38,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: help demo test fuzz prove test-slow test-large test-clients test-hostile test-web test-postgres test-ray test-vllm test-gpu lint format types docs site bench bench-gpu eval train-skills train-router clean
+.PHONY: help demo test fuzz prove test-slow test-large test-clients test-hostile test-web test-postgres test-ray test-vllm test-sglang test-gpu lint format types docs site bench bench-gpu eval train-skills train-router clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # benchmarks share the processor
 
@@ -54,6 +54,7 @@ help:
 	@echo 'make test-postgres sessions in PostgreSQL, on a server of its own (apt-get install postgresql)'
 	@echo 'make test-ray      replicas under Ray Serve, which is installed into an environment of its own'
 	@echo 'make test-vllm     skills pushed into vLLM on the processor, and the same requests there and here'
+	@echo 'make test-sglang   requests to SGLang and its answers, by the types of its package'
 	@echo 'make test-gpu      the tests that need a CUDA device'
 	@echo 'make lint | types  only ruff | only mypy'
 	@echo 'make format        rewrite the code in the house style'
@@ -144,6 +145,11 @@ test-ray: $(RAY)/.test
 
 test-vllm: $(VENV)/.test build/vllm/.ready
 	VLLM_PYTHON=build/vllm/bin/python $(BIN)/pytest -rs -m vllm $(ARGS)
+
+# SGLang runs on GPUs alone; the module of its types needs nothing of the rest.
+test-sglang: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/sglang sglang==0.5.23 msgspec
+	$(BIN)/pytest -rs tests/agent/engine/test_sglang.py $(ARGS)
 
 # Of the two packages, only builds for CUDA can be found; and vLLM tells its device from the version of a package `vllm`.
 build/vllm/.ready: | $(BIN)/python

@@ -23,7 +23,7 @@ from loraloop.agent.engine.step import OpenStep, StepOutput, StepRequest
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.step import Tokens
 from loraloop.router.decision import NONE
-from loraloop.tool_schemas.errors import InputError, SchemaError
+from loraloop.tool_schemas.errors import BaseModelError, InputError, SchemaError
 from loraloop.tool_schemas.grammar.grammar import Term, term_of
 
 if TYPE_CHECKING:
@@ -39,9 +39,12 @@ MISSING = (
     "a skill acts on the whole context, and the server keeps no trunk that skills share",
     "thresholds of skills (no call, asking, no answer, unsafe) are not applied",
     "programs are checked and not enforced while they are written",
+    "skills other than tools, code, retrieval and safety are not used: the base itself says what came of calls",
     "tokens are counted by the tokenizer of the router's base",
 )
 """What no server does."""
+CUT_OFF = ("abort", "error", "content_filter")
+"""Reasons of a server to end a text that is not whole then, besides the limit of tokens."""
 UNENFORCED_HERE = {"openai": ("a skill is the server's model under a grammar", "patterns are checked and not enforced")}
 
 
@@ -69,7 +72,10 @@ class RemoteStep:
                 text += piece
                 if piece and request.grammar is None:
                     yield Delta(piece, len(encode(piece)))
-        reason = self._gone() or ("tokens" if reason == "length" else "stop")
+        gone = self._gone()
+        if reason in CUT_OFF and not gone:
+            raise BaseModelError(f"the server at {self._engine.server.url} broke off: it says {reason!r}")
+        reason = gone or ("tokens" if reason == "length" else "stop")
         problem = ""
         if request.grammar is not None and reason == "stop":
             assert isinstance(request.grammar, RemoteGrammar)

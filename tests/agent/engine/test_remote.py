@@ -113,6 +113,18 @@ def test_what_broke_off_is_not_sent_again(peer: Any, connect: Callable[..., Runt
     assert len(peer.bodies) == 1
 
 
+@pytest.mark.parametrize("reason", ["abort", "content_filter"])
+def test_what_the_server_cut_off_is_no_answer(connect: Callable[..., Runtime], reason: str) -> None:
+    def cuts(handler: Any) -> None:
+        handler.begin()
+        handler.piece("Half")
+        handler.piece("", reason)
+        handler.wfile.write(b"data: [DONE]\n\n")
+
+    with pytest.raises(BaseModelError, match=reason):
+        Agent(connect(cuts)).run_sync("Hi.", skill="none")
+
+
 @pytest.mark.parametrize(("status", "kind"), [(401, InputError), (400, ContextLengthError), (500, BaseModelError)])
 def test_a_refusal_says_what_it_is(connect: Callable[..., Runtime], status: int, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=r"the server at http://127.0.0.1"):
