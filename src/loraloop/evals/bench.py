@@ -31,7 +31,8 @@ class BenchStep:
     """A step that was written.
 
     Attributes:
-        text: What was written; empty where it does not fit the context, or no text of its form fits the tokens.
+        text: What was written; empty where it does not fit the context, or no text of its form fits the tokens or is
+            valid.
         ms: Milliseconds, without the reading of the messages.
         fits: Whether messages and step fit.
         weighed: The probability of the first of the contract's two openings; None where nothing is weighed.
@@ -111,7 +112,7 @@ class Bench:
         from loraloop.agent.engine.sampler import Sampler, Sampling
         from loraloop.agent.engine.step import ASKING, Openings, StepOutput, StepRequest
         from loraloop.agent.skills.one_step import write_step
-        from loraloop.tool_schemas.errors import ContextLengthError, LimitError
+        from loraloop.tool_schemas.errors import ContextLengthError, LimitError, SchemaError
 
         name, runtime = self.name if skilled else NONE, self.runtime
         weighs = skilled and term is not None
@@ -129,7 +130,7 @@ class Bench:
             *_, last = write_step(runtime, messages, request)
         except ContextLengthError:
             return BenchStep("", 0.0, False)
-        except LimitError:
+        except (LimitError, SchemaError):  # nothing valid was written
             return BenchStep("", 0.0)
         assert isinstance(last, StepOutput)
         return BenchStep(last.text, last.ms, True, last.weighed)

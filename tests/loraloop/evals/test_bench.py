@@ -12,8 +12,9 @@ from loraloop.adapters.skill.contracts import Passage, code_text
 from loraloop.adapters.training.data.example import transcript
 from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.adapters.training.scoring.metrics import MAIN, scores
-from loraloop.evals.bench import measure
+from loraloop.evals.bench import Bench, measure
 from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.grammar.grammar import Lark
 
 TOOL = {
     "name": "f",
@@ -90,3 +91,10 @@ def test_few_labels_are_chosen_among(tiny_base: Base) -> None:
     assert found.samples[0]["base"] in ("yes", "no") and "skill_free" in found.scores
     free = measure(tiny_base, skill, [made], labels=[str(k) for k in range(9)], max_tokens=4)
     assert set(free.scores) == {"base", "skill"}, "many different texts are no labels"
+
+
+def test_a_step_of_which_nothing_passed_its_check_is_an_empty_one(tiny_base: Base) -> None:
+    """There is one program that parses, and this base writes others until its tries are spent."""
+    program = Lark('start: "```python\\n" ("x = 1" | /[a-w] [a-z]/) "\\n```"', python=True)
+    step = Bench(tiny_base, None, 22).write([Message("user", "Do it.")], program, skilled=False)
+    assert step.text == "" and step.fits
