@@ -15,6 +15,7 @@ import sys
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -22,6 +23,9 @@ import typer
 import yaml
 
 from loraloop import replicas
+from loraloop.adapters.skill.registry import known_skills
+from loraloop.adapters.skill.skill import Skill
+from loraloop.agent.engine.remote.connect import SERVED
 from loraloop.cli.main import app
 from loraloop.tool_schemas.errors import InputError
 
@@ -29,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
 CONTAINER = ROOT / "examples" / "deploy" / "Containerfile"
 MANIFEST = ROOT / "examples" / "many_machines" / "kubernetes.yaml"
+VLLM_MANIFEST = ROOT / "examples" / "many_machines" / "vllm.yaml"
 RAY_MANIFEST = ROOT / "examples" / "many_machines" / "rayservice.yaml"
 UNIT = ROOT / "examples" / "deploy" / "loraloop.service"
 
@@ -36,12 +41,13 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["p
 
 
 def check_command(words: list[str]) -> None:
-    """The command line is one that `loraloop serve` takes."""
-    program, name, *rest = words
-    group: object = typer.main.get_command(app)
-    serve = group.commands[name]  # type: ignore[attr-defined]
-    assert Path(program).name == "loraloop"
-    serve.make_context(name, list(rest))
+    """The command line is one that `loraloop serve` or `loraloop skills export` takes."""
+    program, *rest = words
+    group: Any = typer.main.get_command(app)
+    while rest[0] in getattr(group, "commands", ()):
+        group, rest = group.commands[rest[0]], rest[1:]
+    assert Path(program).name == "loraloop" and group.name in ("serve", "export")
+    group.make_context(group.name, list(rest))
 
 
 def test_the_containers_command_and_extras_exist() -> None:
@@ -90,6 +96,31 @@ def test_the_manifest_is_valid_and_its_command_exists() -> None:
     probes = [container[name]["httpGet"] for name in container if name.endswith("Probe")]
     asked = [header for probe in probes for header in probe["httpHeaders"]]
     assert asked == [{"name": "Host", "value": "localhost"}] * 3, "the server refuses the pod's address"
+
+
+def test_the_manifest_of_vllm_serves_the_skills_that_the_first_container_writes() -> None:
+    deployment, service = yaml.safe_load_all(VLLM_MANIFEST.read_text(encoding="utf-8"))
+    for document in (deployment, service):
+        kubernetes_validate.validate(document, "1.37", strict=True)
+    pod = deployment["spec"]["template"]["spec"]
+    (first,), (server,) = pod["initContainers"], pod["containers"]
+    check_command(first["args"])
+    options = dict(each.split("=", 1) for each in first["args"] if each.startswith("--"))
+    names = [each for each in first["args"][3:] if not each.startswith("--")]
+    known = known_skills(options["--base"])
+    assert options["--for"] == "vllm" and set(names) <= known.keys() & SERVED.keys()
+    ranks = [Skill.load(known[name]).card.rank for name in names]
+    (command,) = server["args"]
+    words = shlex.split(command)
+    assert max(ranks) <= int(words[words.index("--max-lora-rank") + 1]) and "--enable-lora" in words
+    assert len(names) <= int(words[words.index("--max-loras") + 1])
+    assert words[words.index("--served-model-name") + 1] == options["--base"]
+    assert json.loads(words[words.index("--structured-outputs-config") + 1])["disable_any_whitespace"]
+    places = {
+        mount["mountPath"] for each in (first, server) for mount in each["volumeMounts"] if mount["name"] == "skills"
+    }
+    assert places == {options["--out"]} and f"{options['--out']}/" in command
+    assert deployment["spec"]["selector"]["matchLabels"] == service["spec"]["selector"]
 
 
 def test_the_manifest_of_kuberay_names_an_application_that_its_options_make(monkeypatch: pytest.MonkeyPatch) -> None:
