@@ -10,8 +10,8 @@ what the bare base writes is not compared.
 
 Where a step of a skill differs, the request is written here again and again with one more thing taken away that vLLM
 does not have: the thresholds of skills, then branch activation, then our arithmetic (int4 with another order of sums)
-for bf16. The first that makes the step the same is the reason of the difference; a step that stays different is
-`unexplained`.
+for bf16. The first that makes the step the same, or its skill where that differs, is the reason of the difference; what
+stays different is `unexplained`.
 """
 
 from __future__ import annotations
@@ -118,7 +118,10 @@ class Parity:
         ours = self.here.first(world, request)
         theirs = self.there.first(world, request, tokens=128 if ours.skill != "none" else 1)
         reason, routed = "", (ours.routed, ours.skill) == (theirs.routed, theirs.skill)
-        if routed and ours.skill != "none" and written(ours) != written(theirs):
+        if not routed:
+            again = ((name, steps().first(world, request)) for name, steps in self.lacking.items())
+            reason = next((name for name, step in again if step.skill == theirs.skill), "unexplained")
+        elif ours.skill != "none" and written(ours) != written(theirs):
             again = ((name, steps().first(world, request, ours.skill)) for name, steps in self.lacking.items())
             reason = next((name for name, step in again if written(step) == written(theirs)), "unexplained")
         name, valid = f"{world.name}/{request.id}", theirs.outcome != "invalid"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 
 def test_figures_count_each_request_once(benchmark: Callable[[str], ModuleType]) -> None:
@@ -21,3 +21,21 @@ def test_figures_count_each_request_once(benchmark: Callable[[str], ModuleType])
     assert rows == {"requests": 4, "same route": 3, "valid there": 3, "same step": 1, "differs: bf16": 1}
     assert (found["same step/tools"], found["same route/code"], found["requests/none"]) == (1, 0, 1)
     assert "same step/none" not in found and "requests/safety" not in found
+
+
+def test_the_reason_of_another_route_is_the_first_lack_under_which_this_engine_takes_it(
+    benchmark: Callable[[str], ModuleType],
+) -> None:
+    parity = benchmark("parity")
+
+    def steps(skill: str) -> SimpleNamespace:
+        step = SimpleNamespace(skill=skill, routed=skill, text="[]", outcome="calls")
+        return SimpleNamespace(first=lambda *_, **__: step)
+
+    made = object.__new__(parity.Parity)
+    made.here, made.there = steps("retrieval"), steps("none")
+    made.lacking = {"thresholds": lambda: steps("retrieval"), "the whole context": lambda: steps("none")}
+    world, request = SimpleNamespace(name="desk"), SimpleNamespace(id="a")
+    assert made.compare(world, request)[:5] == ("desk/a", "retrieval", False, True, "the whole context")
+    made.lacking = {"thresholds": lambda: steps("retrieval")}
+    assert made.compare(world, request).reason == "unexplained"
