@@ -95,6 +95,6 @@ def test_few_labels_are_chosen_among(tiny_base: Base) -> None:
 
 def test_a_step_of_which_nothing_passed_its_check_is_an_empty_one(tiny_base: Base) -> None:
     """There is one program that parses, and this base writes others until its tries are spent."""
-    program = Lark('start: "```python\\n" ("x = 1" | /[a-w] [a-z]/) "\\n```"', python=True)
+    program = Lark('start: "```python\\n" ("x = 1" | /[a-w] [a-z][a-z]/) "\\n```"', python=True)
     step = Bench(tiny_base, None, 22).write([Message("user", "Do it.")], program, skilled=False)
     assert step.text == "" and step.fits
