@@ -25,18 +25,14 @@ KINDS = {
 
 def plan(
     base: BaseName = "smollm2-135m",
-    agents: Annotated[int, typer.Option("--agents", help="Conversations that write at the same moment.")] = 1,
-    skills: Annotated[int, typer.Option("--skills", help="Skills among which steps choose.")] = 4,
-    context: Annotated[int, typer.Option("--context", help="Tokens of a conversation.")] = 2048,
-    shared: Annotated[
-        int, typer.Option("--shared", help="Tokens from its beginning that all conversations share.")
-    ] = 1024,
-    rank: Annotated[int, typer.Option("--rank", help="Rank of the skills.")] = 16,
-    slots: Annotated[int, typer.Option("--slots", help="Skills that are resident at the same time.")] = 8,
-    speed: Annotated[
-        float, typer.Option("--speed", help="Tokens a second that each agent should get at least.")
-    ] = 10.0,
-    gpu: Annotated[str, typer.Option("--gpu", help="Plan for this card by its data; nothing is loaded.")] = "",
+    agents: Annotated[int, typer.Option(help="Conversations that write at the same moment.")] = 1,
+    skills: Annotated[int, typer.Option(help="Skills among which steps choose.")] = 4,
+    context: Annotated[int, typer.Option(help="Tokens of a conversation.")] = 2048,
+    shared: Annotated[int, typer.Option(help="Tokens from its beginning that all conversations share.")] = 1024,
+    rank: Annotated[int, typer.Option(help="Rank of the skills.")] = 16,
+    slots: Annotated[int, typer.Option(help="Skills that are resident at the same time.")] = 8,
+    speed: Annotated[float, typer.Option(help="Tokens a second that each agent should get at least.")] = 10.0,
+    gpu: Annotated[str, typer.Option(help="Plan for this card by its data; nothing is loaded.")] = "",
     quantize: Quantize = None,
     as_json: AsJson = False,
 ) -> None:

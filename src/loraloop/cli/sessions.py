@@ -103,7 +103,7 @@ def export(
         Literal["json", "jsonl", "markdown"],
         typer.Option("--format", help="json: everything; jsonl: one message a line."),
     ] = "json",
-    out: Annotated[Path | None, typer.Option("--out", help="A file; standard output without.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A file; standard output without.")] = None,
 ) -> None:
     """Write a session for other programs, or to be read."""
     from loraloop.agent.sessions.export import document, markdown, message_lines

@@ -29,9 +29,9 @@ def train(
     ] = False,
     examples: Annotated[int, typer.Option(help="Examples that --dry-run shows.")] = 2,
     data: Annotated[
-        Path | None, typer.Option("--data", help="The folder of public sets that the recipe's `public` sources need.")
+        Path | None, typer.Option(help="The folder of public sets that the recipe's `public` sources need.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The folder to write to, in place of the recipe's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder to write to, in place of the recipe's.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the skill that a recipe describes, measure it, register it, and have the router use it.

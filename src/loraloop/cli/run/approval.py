@@ -33,20 +33,16 @@ class Waiting:
 
     pending: Annotated[
         Path | None,
-        typer.Option(
-            "--pending", help="Do not ask for approval here: write the run that waits to this file, exit code 3."
-        ),
+        typer.Option(help="Do not ask for approval here: write the run that waits to this file, exit code 3."),
     ] = None
     resume: Annotated[
-        Path | None, typer.Option("--resume", help="Resume the run in a file that --pending wrote; give no prompt.")
+        Path | None, typer.Option(help="Resume the run in a file that --pending wrote; give no prompt.")
     ] = None
     approve: Annotated[
-        list[str] | None,
-        typer.Option("--approve", help="With --resume: id of a call that is approved, or `all`; repeatable."),
+        list[str] | None, typer.Option(help="With --resume: id of a call that is approved, or `all`; repeatable.")
     ] = None
     deny: Annotated[
-        list[str] | None,
-        typer.Option("--deny", help="With --resume: ID or ID=REASON of a call that is denied; repeatable."),
+        list[str] | None, typer.Option(help="With --resume: ID or ID=REASON of a call that is denied; repeatable.")
     ] = None
 
     def check(self, prompt: str) -> None:
