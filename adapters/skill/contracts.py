@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloop.tool_schemas.errors import SchemaError
+from loraloop.tool_schemas.jsontext import loads_or
 
 ANSWER_LENGTH = 300
 """Most characters of a retrieval answer."""
@@ -326,13 +327,8 @@ def calls_of(text: str) -> list[dict[str, Any]] | None:
     Args:
         text: What a step wrote.
     """
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(found, list):
-        return None
-    fits = all(
+    found = loads_or(text)
+    fits = isinstance(found, list) and all(
         isinstance(c, dict) and isinstance(c.get("name"), str) and isinstance(c.get("arguments"), dict) for c in found
     )
     return found if fits else None
