@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.training.data.record import RecordError
-from loraloop.tool_schemas.errors import InputError, unknown
+from loraloop.tool_schemas.errors import InputError, needing, unknown
 from loraloop.tool_schemas.jsontext import loads_or
 
 LINE_BYTES = 2**20
@@ -139,10 +139,8 @@ def _cell(text: str) -> Any:
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
-    try:
+    with needing(f"{path} needs the datasets package", "'loraloop[data]'"):
         from datasets import load_dataset
-    except ImportError:
-        raise InputError(f"{path} needs the datasets package: pip install 'loraloop[data]'") from None
     try:
         rows = load_dataset("parquet", data_files=str(path), split="train", streaming=True)
         for index, row in enumerate(rows):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loraloop.tool_schemas.errors import InputError, SchemaError
+from loraloop.tool_schemas.errors import InputError, SchemaError, file_errors
 
 if TYPE_CHECKING:
     from loraloop.agent import Approve, Deny, PendingCall, PendingRun
@@ -67,10 +67,10 @@ class Waiting:
 
         if self.resume is None:
             return None
+        with file_errors(f"cannot read the run in {self.resume}"):
+            content = self.resume.read_bytes()
         try:
-            return PendingRun.from_json(self.resume.read_bytes())
-        except OSError as error:
-            raise InputError(f"cannot read the run in {self.resume}: {error.strerror or error}") from error
+            return PendingRun.from_json(content)
         except InputError as error:
             raise InputError(f"{self.resume}: {error}") from None
 
@@ -103,14 +103,12 @@ class Waiting:
             sys.stderr.write(f"the run waits for approval: {how}\n")
             return
         scratch = self.pending.with_name(f".{self.pending.name}.{os.getpid()}")
-        try:
+        with file_errors(f"cannot write the run to {self.pending}"):
             with os.fdopen(
                 os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
             ) as file:
                 file.write(pending.to_json() + "\n")
             scratch.replace(self.pending)
-        except OSError as error:
-            raise InputError(f"cannot write the run to {self.pending}: {error.strerror or error}") from error
         sys.stderr.write(
             f"the run waits for approval in {self.pending}: go on with the same options and "
             f"--resume {self.pending} --approve ID (or all), --deny ID=REASON\n"
