@@ -166,51 +166,42 @@ class Agent(Generic[T, D]):
         tools: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]] = (),
         instructions: str = "",
         *,
-        limits: Limits | None = None,
-        policy: Policy | None = None,
-        sampling: Sampling | None = None,
-        python: bool | Sandbox = False,
-        retriever: Retriever | None = None,
         output_type: Any = None,
-        hooks: Sequence[Hook | RunHook | Callable[[Any], object]] = (),
-        deps_type: type[Any] | None = None,
-        guard: Guard | None = None,
-        sessions: Sessions | str | PathLike[str] | None = None,
-        clock: Callable[[], date] | None = None,
-        dates: bool = True,
-        fallback: Fallback | None = None,
+        **settings: Unpack[Settings[Any]],
     ) -> None:
+        for name in settings.keys() - Settings.__annotations__.keys():
+            known = ("runtime", "tools", "instructions", "output_type", *Settings.__annotations__)
+            raise unknown("option of an agent", name, known)
         if not hasattr(runtime, "base"):
             raise InputError(f"runtime is {runtime!r}: give a Runtime, such as Runtime.load()")
+        retriever, clock, python = settings.get("retriever"), settings.get("clock"), settings.get("python", False)
         if retriever is not None and not isinstance(retriever, Retriever):
             raise InputError(
                 f"retriever is {retriever!r}: give an object with retrieve(question, k), or a PassageIndex"
             )
         if not isinstance(instructions, str):
             raise InputError(f"instructions is {instructions!r}: give a text")
-        for name, value, kind in (
-            ("limits", limits, Limits), ("policy", policy, Policy), ("sampling", sampling, Sampling),
-            ("fallback", fallback, Fallback),
-        ):  # fmt: skip
-            check_kind(name, value, kind)
+        for name, kind in {"limits": Limits, "policy": Policy, "sampling": Sampling, "fallback": Fallback}.items():
+            check_kind(name, settings.get(name), kind)
         if clock is not None and not callable(clock):
             raise InputError(f"clock is {clock!r}: give a function that returns a date, such as datetime.date.today")
         self.runtime = runtime
         self.tools = as_tools(tools)
         self.instructions = instructions
-        self.limits = limits or Limits()
-        self.policy = policy or Policy()
-        self.sampling = sampling or Sampling()
+        self.limits = settings.get("limits") or Limits()
+        self.policy = settings.get("policy") or Policy()
+        self.sampling = settings.get("sampling") or Sampling()
         self.python = bool(python)
-        self.hooks = as_hooks(hooks)
+        self.hooks = as_hooks(settings.get("hooks", ()))
+        deps_type = settings.get("deps_type")
         self.deps_type = get_origin(deps_type) or deps_type  # of `dict[str, int]` what can be checked
         if not isinstance(self.deps_type, type | None):
             raise InputError(f"deps_type is {deps_type!r}: give a class")
         self.retriever = retriever
         self._documents = DocumentGate(runtime)
-        self.guard = guard
-        self.sessions = as_sessions(sessions)
-        self.clock, self.dates, self.fallback = clock, dates, fallback
+        self.guard = settings.get("guard")
+        self.sessions = as_sessions(settings.get("sessions"))
+        self.clock, self.dates, self.fallback = clock, settings.get("dates", True), settings.get("fallback")
         self._making = Lock()
         self._python = _python_tool(python, self.tools, self.limits.tool_timeout)
         check_names_free(self.tools)
@@ -219,7 +210,7 @@ class Agent(Generic[T, D]):
             runtime.let_call()
         self._system = system_content(instructions, self.tools, runtime.base.prompting.tools_header)
         self._check(self.policy)
-        self._guarded(guard)
+        self._guarded(self.guard)
 
     def add_documents(self, documents: Given | Iterable[Given]) -> Changes:
         """Adds documents that requests may be answered from; see `PassageIndex.add`.

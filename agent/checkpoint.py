@@ -16,7 +16,7 @@ from loraloop.agent.step import Compaction, Decision, GateRecord, Step, StopReas
 from loraloop.agent.tools.calls import Deny, PendingCall
 from loraloop.agent.tools.signing import check, sign
 from loraloop.tool_schemas.errors import InputError
-from loraloop.tool_schemas.jsontext import adapter, dumps, levels
+from loraloop.tool_schemas.jsontext import adapter, dumps, levels, loads_or
 from loraloop.tool_schemas.schema.untitled import first_problem
 from loraloop.tool_schemas.tools.calls import Call
 
@@ -324,10 +324,7 @@ class Checkpoint:
             return "$.state.guard does not say which messages were looked at"
         if self.written and self.written.contract == "calls":
             made = [{"name": call.name, "arguments": call.arguments} for call in self.calls]
-            try:
-                read = json.loads(self.lines[-1][0].content)
-            except (ValueError, RecursionError):
-                read = None
+            read = loads_or(self.lines[-1][0].content)
             if dumps(read) != dumps(made):  # a model may write 12.50, which is read as 12.5
                 return "$.written.calls are not the calls of the transcript"
         return ""

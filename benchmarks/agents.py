@@ -48,9 +48,12 @@ from report import BenchmarkReport, finish, number, options
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row
 from loraloop.adapters.base.decoder.native_cache import distinct
-from loraloop.agent.engine import Author, Budget, Generated, GenerateRequest, Sampler, Sampling, Trunk, generate
+from loraloop.agent.engine.cache.ledger import Author
 from loraloop.agent.engine.cache.prefix_cache import PrefixCache
+from loraloop.agent.engine.generate import Budget, Generated, GenerateRequest, generate
+from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.scheduler import Scheduler
+from loraloop.agent.engine.trunk import Trunk
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
 

@@ -27,7 +27,7 @@ import torch
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.skill.skill import Skill
-    from loraloop.agent.engine import Trunk
+    from loraloop.agent.engine.trunk import Trunk
 
 START_LIMIT_S = 600
 REQUESTS_OF_PEFT = 4

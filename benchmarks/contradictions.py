@@ -31,8 +31,9 @@ from loraloop.adapters.training.scoring.score import rate
 from loraloop.agent import Agent, Approve, Deny, Limits, Policy, Runtime
 from loraloop.evals.desk.checks import judge
 from loraloop.evals.desk.facts import normal, states
+from loraloop.evals.desk.request import DeskRequest
 from loraloop.evals.desk.runner import answer_of
-from loraloop.evals.desk.world import DeskRequest, World, load_worlds
+from loraloop.evals.desk.world import World, load_worlds
 from loraloop.inputs.loading import open_base
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import ToolError

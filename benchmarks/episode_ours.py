@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from episode_script import Episode, Record, ScriptStep, fingerprint
 
 from loraloop.adapters.bank.bank import Bank
-from loraloop.agent.engine import Budget, Generated, GenerateRequest, Sampler, Sampling, Trunk, generate
+from loraloop.agent.engine.generate import Budget, Generated, GenerateRequest, generate
+from loraloop.agent.engine.sampler import Sampler, Sampling
+from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.runtime import Runtime
 from loraloop.router.decision import RouterState
 from loraloop.tool_schemas.grammar.grammar import Choice

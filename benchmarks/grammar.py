@@ -35,8 +35,8 @@ from transformers_peer import transformers_tokenizer
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.agent import Runtime
-    from loraloop.agent.engine import Trunk
     from loraloop.agent.engine.generate import Generated
+    from loraloop.agent.engine.trunk import Trunk
 
 BACKENDS = ("llguidance", "outlines_core", "xgrammar")
 

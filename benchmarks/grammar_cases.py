@@ -18,7 +18,8 @@ from loraloop.tool_schemas.grammar.grammar import JsonSchema
 
 if TYPE_CHECKING:
     from loraloop.agent import Runtime
-    from loraloop.agent.engine import Branch, Trunk
+    from loraloop.agent.engine.branch import Branch
+    from loraloop.agent.engine.trunk import Trunk
     from loraloop.tool_schemas.grammar.grammar import State
 
 OWN = (

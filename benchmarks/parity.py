@@ -41,8 +41,9 @@ from loraloop.adapters.skill.card import Fingerprints
 from loraloop.adapters.skill.registry import known_skills
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Limits, Runtime
+from loraloop.evals.desk.request import DeskRequest
 from loraloop.evals.desk.runner import agent_of, chosen
-from loraloop.evals.desk.world import SHIPPED, DeskRequest, World, load_worlds
+from loraloop.evals.desk.world import SHIPPED, World, load_worlds
 from loraloop.evals.harness import OutputCache
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.skill.skill import Skill
     from loraloop.agent import Runtime
-    from loraloop.agent.engine import Trunk
+    from loraloop.agent.engine.trunk import Trunk
 
 CONTEXTS = (100, 500, 1500, 4000)
 OWN, RESULT = 32, 24

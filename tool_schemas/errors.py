@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class LoraloopError(Exception):
@@ -110,6 +111,36 @@ class SessionBusyError(SessionError):
 
 class InputError(LoraloopError):
     """An argument is unusable: an empty prompt, an option out of range, a contradiction."""
+
+
+@contextmanager
+def file_errors(trouble: str, advice: str = "", kind: type[LoraloopError] = InputError) -> Iterator[None]:
+    """Turns what the system says of a file, or a text that is not UTF-8, into an error that says what was tried.
+
+    Args:
+        trouble: What did not work, such as "cannot read notes.txt"; the system's reason follows.
+        advice: What follows the reason.
+        kind: The error that is raised.
+    """
+    try:
+        yield
+    except (OSError, UnicodeDecodeError) as error:
+        raise kind(f"{trouble}: {getattr(error, 'strerror', None) or error}{advice}") from error
+
+
+@contextmanager
+def needing(what: str, install: str, kind: type[LoraloopError] = InputError) -> Iterator[None]:
+    """Turns a package that is missing into an error that says how to install it.
+
+    Args:
+        what: What needs which package.
+        install: What `pip install` is told.
+        kind: The error that is raised.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise kind(f"{what}: pip install {install}") from error
 
 
 ALIKE = 0.6

@@ -102,6 +102,14 @@ def strict_loads(text: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None
     return json.loads(text, object_pairs_hook=pairs, parse_constant=_no_constant)
 
 
+def loads_or(text: str | bytes, default: Any = None) -> Any:
+    """The value of a JSON text; `default` where it is none, or is nested too deeply."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return default
+
+
 def _no_constant(word: str) -> Any:
     raise ValueError(f"{word} is not JSON")
 

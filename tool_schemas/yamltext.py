@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from loraloop.tool_schemas.errors import SchemaError
+from loraloop.tool_schemas.errors import SchemaError, needing
 
 
 def read_yaml(text: str, name: str) -> Any:
@@ -16,10 +16,8 @@ def read_yaml(text: str, name: str) -> Any:
     Raises:
         SchemaError: If it is no YAML, or PyYAML is not installed.
     """
-    try:
+    with needing(f"{name} is YAML, which needs PyYAML", "'loraloop[openapi]'", SchemaError):
         import yaml
-    except ImportError:
-        raise SchemaError(f"{name} is YAML, which needs PyYAML: pip install 'loraloop[openapi]'") from None
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(base):  # type: ignore[misc]

@@ -11,6 +11,7 @@ from typing import Any
 from loraloop.adapters.base.chat import Chat, ChatFormat, dated_renderer
 from loraloop.adapters.base.tokenizer import Tokenizer
 from loraloop.tool_schemas.errors import BaseModelError
+from loraloop.tool_schemas.jsontext import loads_or
 from loraloop.tool_schemas.tools.call_format import CALL_ID, CallFormat
 from loraloop.tool_schemas.tools.render import DEFINITIONS
 
@@ -164,12 +165,7 @@ def _result(content: str) -> dict[str, Any]:
 
 def _calls_of(content: str) -> list[dict[str, Any]]:
     """The calls that an assistant's message is in the runtime's own form; none where it is something else."""
-    if not content.startswith("[{"):
-        return []
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
-        return []
+    found = loads_or(content) if content.startswith("[{") else []
     fits = isinstance(found, list) and all(
         isinstance(each, dict)
         and set(each) == {"name", "arguments"}

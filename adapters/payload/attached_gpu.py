@@ -90,7 +90,8 @@ class SegmentedAttached(BankAttached):
 
         for stack, spans, rows in zip(self.stacks, self.spans, tables, strict=True):
             if rows is not None:
-                ops.lora_linear_(x, y, stack.A[site], stack.B[site], rows.slots, rows.tiles, spans=spans[site])
+                A, B = stack.A[site], stack.B[site]
+                ops.lora_linear_(x, y, A=A, B=B, slots=rows.slots, tiles=rows.tiles, spans=spans[site])
         return y
 
     def product(self, site: Site, weight: Weight, x: Tensor, tables: Tables) -> Tensor:

@@ -130,15 +130,17 @@ class ExtraSlots:
             block = self._blocks.get(key)
             if block is None:
                 width = -(-math.prod(shape) // _ALIGN) * _ALIGN
-                block = self._blocks[key] = self._zeros(width, tensor.dtype)
+                block = self._blocks[key] = zeros_on(self._device, self._slots, width, tensor.dtype)
         place = block[slot, : tensor.numel()].view(tensor.shape)
         place.copy_(tensor, non_blocking=True)
         return place
 
-    def _zeros(self, width: int, dtype: torch.dtype) -> Tensor:
-        if self._device.type != "cpu":
-            return torch.zeros(self._slots, width, dtype=dtype, device=self._device)
-        return zeros(self._slots, width, dtype=dtype)
+
+def zeros_on(device: torch.device, rows: int, width: int, dtype: torch.dtype) -> Tensor:
+    """Zeros [rows, width]; on a CPU from anonymous memory, of which only touched pages become resident."""
+    if device.type != "cpu":
+        return torch.zeros(rows, width, dtype=dtype, device=device)
+    return zeros(rows, width, dtype=dtype)
 
 
 def tensors_of(extras: Payload) -> Iterator[Tensor]:

@@ -10,10 +10,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from loraloop.adapters.payload.extras import bytes_of, laid_out, tensors_of
+from loraloop.adapters.payload.extras import bytes_of, laid_out, tensors_of, zeros_on
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import GROUPS, Dimensions, Site, group_shape
-from loraloop.kernels.cpu.memory import zeros
 from loraloop.kernels.cpu.tiles import tile_expand_
 from loraloop.tool_schemas.errors import SkillError
 
@@ -136,7 +135,7 @@ class SlotStack:
             for group, parts in GROUPS.items():
                 outputs, inputs = group_shape(config, group)
                 places.append(((layer, group), rank * len(parts), inputs, outputs))
-        self._store = _zeros(len(self.slots), slot_elements(config, rank), dtype, device)
+        self._store = zeros_on(device, len(self.slots), slot_elements(config, rank), dtype)
         self.A: dict[Site, Tensor] = {}
         self.B: dict[Site, Tensor] = {}
         offset = 0
@@ -207,10 +206,3 @@ def slot_elements(config: Dimensions, rank: int) -> int:
 
 def _aligned(count: int) -> int:
     return -(-count // _ALIGN) * _ALIGN
-
-
-def _zeros(rows: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros [rows, width]; on a CPU from anonymous memory, of which only touched pages become resident."""
-    if device.type != "cpu":
-        return torch.zeros(rows, width, dtype=dtype, device=device)
-    return zeros(rows, width, dtype=dtype)

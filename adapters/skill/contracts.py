@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloop.tool_schemas.errors import SchemaError
+from loraloop.tool_schemas.jsontext import loads_or
+from loraloop.tool_schemas.schema.keywords import object_schema
 
 ANSWER_LENGTH = 300
 """Most characters of a retrieval answer."""
@@ -123,53 +125,21 @@ def answer_schema(passage_ids: Iterable[str]) -> dict[str, Any]:
         "minItems": 1,
         "maxItems": min(CITATIONS, len(ids)),
     }
-    found = {
-        "type": "object",
-        "properties": {
-            "answerable": {"const": True},
-            "citations": citations,
-            "answer": {"type": "string", "minLength": 1, "maxLength": ANSWER_LENGTH},
-        },
-        "required": ["answerable", "citations", "answer"],
-        "additionalProperties": False,
-    }
-    missing = {
-        "type": "object",
-        "properties": {"answerable": {"const": False}},
-        "required": ["answerable"],
-        "additionalProperties": False,
-    }
-    return {"anyOf": [found, missing]}
+    answer = {"type": "string", "minLength": 1, "maxLength": ANSWER_LENGTH}
+    found = object_schema({"answerable": {"const": True}, "citations": citations, "answer": answer})
+    return {"anyOf": [found, object_schema({"answerable": {"const": False}})]}
 
 
 def verdict_schema() -> dict[str, Any]:
     """JSON Schema of a safety step."""
-    safe = {
-        "type": "object",
-        "properties": {"verdict": {"const": "safe"}},
-        "required": ["verdict"],
-        "additionalProperties": False,
-    }
-    unsafe = {
-        "type": "object",
-        "properties": {
-            "verdict": {"const": "unsafe"},
-            "category": {"type": "string", "enum": list(CATEGORIES)},
-        },
-        "required": ["verdict", "category"],
-        "additionalProperties": False,
-    }
-    return {"anyOf": [safe, unsafe]}
+    category = {"type": "string", "enum": list(CATEGORIES)}
+    unsafe = object_schema({"verdict": {"const": "unsafe"}, "category": category})
+    return {"anyOf": [object_schema({"verdict": {"const": "safe"}}), unsafe]}
 
 
 def agreement_schema() -> dict[str, Any]:
     """JSON Schema of a step that says whether an answer agrees with the records of its run."""
-    return {
-        "type": "object",
-        "properties": {"verdict": {"type": "string", "enum": list(AGREEMENTS)}},
-        "required": ["verdict"],
-        "additionalProperties": False,
-    }
+    return object_schema({"verdict": {"type": "string", "enum": list(AGREEMENTS)}})
 
 
 def agreement_prompt(answer: str) -> str:
@@ -326,13 +296,8 @@ def calls_of(text: str) -> list[dict[str, Any]] | None:
     Args:
         text: What a step wrote.
     """
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(found, list):
-        return None
-    fits = all(
+    found = loads_or(text)
+    fits = isinstance(found, list) and all(
         isinstance(c, dict) and isinstance(c.get("name"), str) and isinstance(c.get("arguments"), dict) for c in found
     )
     return found if fits else None

@@ -22,6 +22,7 @@ from filelock import FileLock
 from loraloop.adapters.base.loading.folders import skills_folder
 from loraloop.adapters.skill import store
 from loraloop.tool_schemas.errors import InputError, SkillError, unknown
+from loraloop.tool_schemas.jsontext import loads_or
 
 HISTORY = ".history"
 
@@ -191,10 +192,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 def card_of(files: Mapping[str, bytes]) -> dict[str, Any]:
     """The card among a skill's files; empty where it cannot be read."""
-    try:
-        found = json.loads(files[store.CARD])
-    except (KeyError, ValueError, RecursionError):
-        return {}
+    found = loads_or(files.get(store.CARD, b""))
     return found if isinstance(found, dict) else {}
 
 

@@ -40,35 +40,23 @@ class Language:
     ordinals: tuple[str, ...] = ()
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 _PREPOSITIONS = ("on", "by", "for", "from", "to", "until", "till", "before", "after", "about")
 _ON = "(?:" + "|".join(rf"(?<={word}\s)" for word in _PREPOSITIONS) + ")"
 _END = r"(?=\s*(?:[.,;:!?)]|$|\n)|\s(?:in(?!\sa\b)|at|and|or|for|from|until|till|to|with|by|please|instead|too|then)\b)"
 
 ENGLISH = Language(
-    weekdays=(
-        "monday;mon",
-        "tuesday|tues|tue",
-        "wednesday;weds|wed",
-        "thursday|thurs|thur|thu",
-        "friday|fri",
-        "saturday;sat",
-        "sunday;sun",
+    weekdays=_words(
+        "monday;mon tuesday|tues|tue wednesday;weds|wed thursday|thurs|thur|thu friday|fri saturday;sat sunday;sun"
     ),
-    months=(
-        "january;jan",
-        "february;feb",
-        "(?-i:March);mar",
-        "april;apr",
-        "(?-i:May)",
-        "june;jun",
-        "july;jul",
-        "august;aug",
-        "september;sept|sep",
-        "october;oct",
-        "november;nov",
-        "december;dec",
+    months=_words(
+        "january;jan february;feb (?-i:March);mar april;apr (?-i:May) june;jun july;jul august;aug "
+        "september;sept|sep october;oct november;nov december;dec"
     ),
-    numbers=("an?|one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    numbers=_words("an?|one two three four five six seven eight nine ten eleven twelve"),
     units={
         "day": "day;days",
         "week": "week;weeks",
@@ -110,18 +98,12 @@ ENGLISH = Language(
         ("in month", r"in {month_any}(?!\s(?:[A-Z][a-z]|\d|of\b))(?![-’']\w)"),
         ("date", r"{month}\.? {d}{th}?{numeral_end}(?:,? {year})?"),
         ("date", r"{month_any}\.? (?:the )?{d}{th}(?:,? {year})?"),
-        (
-            "date",
-            r"{month}\.? {d}{th}? ?(?:[-–]|to|until|till|through) ?(?:the )?{d2}{th}?{numeral_end}(?:,? {year})?",
-        ),
+        ("date", r"{month}\.? {d}{th}? ?(?:[-–]|to|until|till|through) ?(?:the )?{d2}{th}?{numeral_end}(?:,? {year})?"),
         ("date", rf"{_ON}{{month_any}} {{d}}{{numeral_end}}{_END}"),
         ("date", rf"{_ON}{{d}} {{month_any}}{_END}"),
         ("date", r"{d} {month}\.?(?:,? {year})?"),
         ("date", r"{d}{th}(?: of)? {month_any}\.?(?:,? {year})?"),
-        (
-            "date",
-            r"{d}{th}? ?(?:[-–]|to|until|till|through|and) ?(?:the )?{d2}{th}?(?: of)? {month}\.?(?:,? {year})?",
-        ),
+        ("date", r"{d}{th}? ?(?:[-–]|to|until|till|through|and) ?(?:the )?{d2}{th}?(?: of)? {month}\.?(?:,? {year})?"),
         ("nth", rf"{_ON}the {{d}}{{th}}{_END}"),
         ("nth", r"the {d}{th}(?=\sat\s(?:\d|noon)|\s(?:to|until|till)\sthe\s\d)"),
         ("nth", "{weekday},? (?:the )?{d}{th}"),
@@ -130,10 +112,7 @@ ENGLISH = Language(
         ("date", rf"{_ON}(?P<slash>\d{{1,2}}/\d{{1,2}}){_END}"),
         ("date", r"(?P<slashed>\d{1,2}(?P<sep>[/-])\d{1,2}(?P=sep)\d{4})"),
         ("none", "(?:an?|every|each|any|most|another|one|some|all|no|(?:every )?other) {weekday}"),
-        (
-            "none",
-            "(?:black|cyber|ash|palm|holy|good|easter) {weekday}",
-        ),
+        ("none", "(?:black|cyber|ash|palm|holy|good|easter) {weekday}"),
         ("none", "(?:{n} {unit} on )?{weekday} (?:week|mornings|afternoons|evenings|nights)"),
         ("none", "{n} {unit} on {weekday}"),
         ("none", "usa today"),
@@ -146,35 +125,9 @@ ENGLISH = Language(
 )
 
 GERMAN = Language(
-    weekdays=("montag", "dienstag", "mittwoch", "donnerstag", "freitag", "samstag|sonnabend", "sonntag"),
-    months=(
-        "januar|jänner",
-        "februar",
-        "märz",
-        "april",
-        "mai",
-        "juni",
-        "juli",
-        "august",
-        "september",
-        "oktober",
-        "november",
-        "dezember",
-    ),
-    numbers=(
-        "eine[mnrs]?",
-        "zwei",
-        "drei",
-        "vier",
-        "fünf",
-        "sechs",
-        "sieben",
-        "acht",
-        "neun",
-        "zehn",
-        "elf",
-        "zwölf",
-    ),
+    weekdays=_words("montag dienstag mittwoch donnerstag freitag samstag|sonnabend sonntag"),
+    months=_words("januar|jänner februar märz april mai juni juli august september oktober november dezember"),
+    numbers=_words("eine[mnrs]? zwei drei vier fünf sechs sieben acht neun zehn elf zwölf"),
     units={
         "day": "tag;tage|tagen",
         "week": "woche;wochen",
@@ -220,22 +173,9 @@ GERMAN = Language(
 )
 
 FRENCH = Language(
-    weekdays=("lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche"),
-    months=(
-        "janvier",
-        "février",
-        "(?-i:mars)",
-        "avril",
-        "mai",
-        "juin",
-        "juillet",
-        "août",
-        "septembre",
-        "octobre",
-        "novembre",
-        "décembre",
-    ),
-    numbers=("une?", "deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf", "dix", "onze", "douze"),
+    weekdays=_words("lundi mardi mercredi jeudi vendredi samedi dimanche"),
+    months=_words("janvier février (?-i:mars) avril mai juin juillet août septembre octobre novembre décembre"),
+    numbers=_words("une? deux trois quatre cinq six sept huit neuf dix onze douze"),
     units={
         "day": "jour;jours",
         "week": "semaine;semaines",
@@ -272,35 +212,9 @@ FRENCH = Language(
 )
 
 SPANISH = Language(
-    weekdays=("lunes", "martes", "miércoles", "jueves", "viernes", "sábado", "domingo"),
-    months=(
-        "enero",
-        "febrero",
-        "marzo",
-        "abril",
-        "mayo",
-        "junio",
-        "julio",
-        "agosto",
-        "septiembre|setiembre",
-        "octubre",
-        "noviembre",
-        "diciembre",
-    ),
-    numbers=(
-        "una?",
-        "dos",
-        "tres",
-        "cuatro",
-        "cinco",
-        "seis",
-        "siete",
-        "ocho",
-        "nueve",
-        "diez",
-        "once",
-        "doce",
-    ),
+    weekdays=_words("lunes martes miércoles jueves viernes sábado domingo"),
+    months=_words("enero febrero marzo abril mayo junio julio agosto septiembre|setiembre octubre noviembre diciembre"),
+    numbers=_words("una? dos tres cuatro cinco seis siete ocho nueve diez once doce"),
     units={
         "day": "día;días",
         "week": "semana;semanas",
@@ -338,35 +252,9 @@ SPANISH = Language(
 )
 
 ITALIAN = Language(
-    weekdays=("luned[iì]", "marted[iì]", "mercoled[iì]", "gioved[iì]", "venerd[iì]", "sabato", "domenica"),
-    months=(
-        "gennaio",
-        "febbraio",
-        "marzo",
-        "aprile",
-        "maggio",
-        "giugno",
-        "luglio",
-        "agosto",
-        "settembre",
-        "ottobre",
-        "novembre",
-        "dicembre",
-    ),
-    numbers=(
-        "una?|un['’]",
-        "due",
-        "tre",
-        "quattro",
-        "cinque",
-        "sei",
-        "sette",
-        "otto",
-        "nove",
-        "dieci",
-        "undici",
-        "dodici",
-    ),
+    weekdays=_words("luned[iì] marted[iì] mercoled[iì] gioved[iì] venerd[iì] sabato domenica"),
+    months=_words("gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre"),
+    numbers=_words("una?|un['’] due tre quattro cinque sei sette otto nove dieci undici dodici"),
     units={
         "day": "giorno;giorni",
         "week": "settimana;settimane",
@@ -397,22 +285,9 @@ ITALIAN = Language(
 )
 
 DUTCH = Language(
-    weekdays=("maandag", "dinsdag", "woensdag", "donderdag", "vrijdag", "zaterdag", "zondag"),
-    months=(
-        "januari",
-        "februari",
-        "maart",
-        "april",
-        "mei",
-        "juni",
-        "juli",
-        "augustus",
-        "september",
-        "oktober",
-        "november",
-        "december",
-    ),
-    numbers=("een|één", "twee", "drie", "vier", "vijf", "zes", "zeven", "acht", "negen", "tien", "elf", "twaalf"),
+    weekdays=_words("maandag dinsdag woensdag donderdag vrijdag zaterdag zondag"),
+    months=_words("januari februari maart april mei juni juli augustus september oktober november december"),
+    numbers=_words("een|één twee drie vier vijf zes zeven acht negen tien elf twaalf"),
     units={
         "day": "dag;dagen",
         "week": "week;weken",

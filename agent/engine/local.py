@@ -164,7 +164,6 @@ class LocalEngine:
         self.author = Author(base.fingerprints.weights)
         self._layers, self._context = layers, context
         self._authors: dict[str, tuple[Card, Author]] = {}
-        self._openers: dict[str, Tensor] = {}
         self._compiler: GrammarCompiler | None = None
         self._making = Lock()
 
@@ -262,17 +261,7 @@ class LocalEngine:
 
     def openers(self, characters: str) -> Tensor:
         """Ids of the tokens whose text begins with one of these characters, after white space."""
-        import torch
-
-        if characters in self._openers:
-            return self._openers[characters]
-        vocabulary = self.base.tokenizer.backend.get_vocab()
-        blanks = "\u0120\u010a\u0109"  # how byte-level vocabularies write space, line break and tab
-        found = torch.tensor(
-            sorted(i for piece, i in vocabulary.items() if piece.lstrip(blanks).startswith(tuple(characters)))
-        )
-        self._openers[characters] = found
-        return found
+        return self.compiler.vocabulary.beginning(characters)
 
     def pin(self, trunk: Transcript) -> None:
         """Computes a beginning of transcripts and keeps it for all that begin so."""

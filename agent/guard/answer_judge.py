@@ -6,7 +6,6 @@ computed it. Its branch holds the answer alone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from loraloop.adapters.base.messages import Message
@@ -17,6 +16,7 @@ from loraloop.agent.runtime import Runtime
 from loraloop.agent.tools.calls import CallRecord, Deny
 from loraloop.tool_schemas.errors import ContextLengthError, LimitError
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
+from loraloop.tool_schemas.jsontext import loads_or
 
 TOKENS = 32
 MOST = 6  # calls of earlier turns that are told in the place of an answer
@@ -73,8 +73,5 @@ def records_in(messages: Sequence[Message]) -> list[CallRecord]:
 
 
 def _result_of(content: str) -> dict[str, object]:
-    try:
-        result = json.loads(content)
-    except (ValueError, RecursionError):
-        result = None
+    result = loads_or(content)
     return result if isinstance(result, dict) else {"name": "", "result": content}

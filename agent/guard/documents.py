@@ -9,14 +9,12 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.guard.gates import UNDECIDED, screen_says
+from loraloop.agent.guard.gates import judged_alone
 from loraloop.agent.guard.guard import Gate, judges
-from loraloop.agent.guard.judge import Judge
 from loraloop.agent.messages import user_message
 from loraloop.agent.step import GateRecord
 from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tools.observation import observation
-from loraloop.tool_schemas.errors import ContextLengthError, LimitError, SchemaError
 
 if TYPE_CHECKING:
     from loraloop.adapters.skill.contracts import Passage
@@ -92,21 +90,6 @@ class DocumentGate:
 
     def _judged(self, text: str, gate: Gate) -> GateRecord:
         """The judgement of a text by the screen and, where that is positive, by the safety skill."""
-        judge, record = Judge(self._runtime, unsafe_from=gate.unsafe_from), GateRecord(0, "documents", "passed")
         found = Message("tool", observation(CallRecord("search", {}, text)))
-        try:
-            trunk = judge.read([_ASKED, _CALLED, found])
-            if gate.screen != 0:
-                least, positive = screen_says(gate, screened := judge.screen(trunk))
-                record = replace(record, screen=screened.probability, screen_from=least)
-                if not positive:
-                    return record
-            judged = judge.judge(trunk)
-        except (ContextLengthError, SchemaError, LimitError):  # too long to be judged, or the verdict is unreadable
-            stopped = gate.fail == "closed"
-            outcome, category = ("withheld", UNDECIDED) if stopped else ("passed", "")
-            return replace(record, undecided=True, outcome=outcome, category=category)
-        record = replace(record, unsafe=judged.probability, unsafe_from=judged.threshold, outcome="safe")
-        if judged.verdict.unsafe:
-            record = replace(record, outcome="withheld", category=judged.verdict.category)
-        return record
+        record = GateRecord(0, "documents", "passed")
+        return judged_alone(self._runtime, gate, record, [_ASKED, _CALLED, found], "withheld")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -182,23 +182,7 @@ class Gates:
         record = GateRecord(index, "output", "passed")
         if not judges(self._runtime, gate):
             return replace(record, undecided=True)
-        judge = Judge(self._runtime, unsafe_from=gate.unsafe_from)
-        try:
-            trunk = judge.read([Message("user", text)])
-            if gate.screen != 0:
-                screened = judge.screen(trunk)
-                least, positive = screen_says(gate, screened)
-                record = replace(record, screen=screened.probability, screen_from=least)
-                if not positive:
-                    return record
-            judgement = judge.judge(trunk)
-        except (ContextLengthError, LimitError, SchemaError):  # too long to be judged, or the verdict is unreadable
-            stopped = gate.fail == "closed"
-            record = replace(record, undecided=True, category=UNDECIDED if stopped else "")
-            return replace(record, outcome="refused" if stopped else "passed")
-        outcome = "refused" if judgement.verdict.unsafe else "safe"
-        record = replace(record, unsafe=judgement.probability, unsafe_from=judgement.threshold, outcome=outcome)
-        return replace(record, category=judgement.verdict.category)
+        return judged_alone(self._runtime, gate, record, [Message("user", text)], "refused")
 
     def _record(self, record: GateRecord) -> Gated:
         self._state.records.append(record)
@@ -244,6 +228,35 @@ class Gates:
         for message, own in rest:
             trunk.append(message, own, more=True)
         return True
+
+
+def judged_alone(
+    runtime: Runtime, gate: Gate, record: GateRecord, messages: Sequence[Message], stopped: str
+) -> GateRecord:
+    """The record of a gate's decision about messages that are read alone, by the screen and then by the safety skill.
+
+    Args:
+        runtime: Holds both.
+        gate: How to decide.
+        record: What is known before.
+        messages: The last of them is judged.
+        stopped: The outcome of what is unsafe, or undecided at a gate that fails closed.
+    """
+    judge = Judge(runtime, unsafe_from=gate.unsafe_from)
+    try:
+        trunk = judge.read(messages)
+        if gate.screen != 0:
+            least, positive = screen_says(gate, screened := judge.screen(trunk))
+            record = replace(record, screen=screened.probability, screen_from=least)
+            if not positive:
+                return record
+        found = judge.judge(trunk)
+    except (ContextLengthError, LimitError, SchemaError):  # too long to be judged, or the verdict is unreadable
+        record = replace(record, undecided=True)
+        return record if gate.fail == "open" else replace(record, outcome=stopped, category=UNDECIDED)
+    outcome = stopped if found.verdict.unsafe else "safe"
+    record = replace(record, unsafe=found.probability, unsafe_from=found.threshold, outcome=outcome)
+    return replace(record, category=found.verdict.category)
 
 
 def screen_says(gate: Gate, screened: ScreenResult) -> tuple[float, bool]:

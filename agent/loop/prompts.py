@@ -13,7 +13,7 @@ from loraloop.adapters.base.prompting import Prompting
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.output_type import OutputType
 from loraloop.agent.step import Step
-from loraloop.tool_schemas.jsontext import fold
+from loraloop.tool_schemas.jsontext import fold, loads_or
 from loraloop.tool_schemas.tools.tool import Tool
 
 K = TypeVar("K")
@@ -170,10 +170,7 @@ def _listed(parts: Sequence[str]) -> str:
 
 def _read(content: str, kind: type[K]) -> K:
     """The JSON of a message; an empty one where it is none, or of another kind."""
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
-        return kind()
+    found = loads_or(content)
     return found if isinstance(found, kind) else kind()
 
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, needing
 
 if TYPE_CHECKING:
     import sqlite3
@@ -92,10 +92,8 @@ def _loaded(embedder: Embedder | str | os.PathLike[str]) -> Embedder:
         if not hasattr(embedder, "encode"):
             raise InputError(f"{embedder!r:.80} is no embedder: give an object with encode(texts), or a model's folder")
         return embedder
-    try:
+    with needing("an embedder by its name needs model2vec", "'loraloop[embed]'"):
         from model2vec import StaticModel
-    except ImportError as error:
-        raise InputError("an embedder by its name needs model2vec: pip install 'loraloop[embed]'") from error
     try:
         loaded: Embedder = StaticModel.from_pretrained(embedder)
     except Exception as error:  # the library raises whatever its loaders do

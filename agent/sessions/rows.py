@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -193,26 +193,16 @@ def last_run(database: Transaction, session: str) -> tuple[int, str, str]:
     return row[0], architecture, row[2] or ""
 
 
-def lines_of(database: Transaction, session: str) -> tuple[Line, ...]:
-    """The transcript, each message with its tokens."""
+def lines_of(database: Transaction, session: str) -> Iterator[Line]:
+    """The transcript, each message with its tokens.
+
+    Raises:
+        SessionError: at a damaged message, once those before it were given.
+    """
     rows = database.execute(
         "SELECT place, body FROM messages JOIN sessions ON key = session WHERE id = ? ORDER BY place", (session,)
     )
-    return tuple(loaded(Line, body, f"message {place} of session {session!r}") for place, body in rows)
-
-
-def readable_lines(database: Transaction, session: str) -> tuple[list[Line], bool]:
-    """The transcript up to the first damaged message, and whether there is one."""
-    rows = database.execute(
-        "SELECT body FROM messages JOIN sessions ON key = session WHERE id = ? ORDER BY place", (session,)
-    )
-    lines: list[Line] = []
-    for (body,) in rows:
-        try:
-            lines.append(loaded(Line, body, "a message"))
-        except SessionError:
-            return lines, True
-    return lines, False
+    yield from (loaded(Line, body, f"message {place} of session {session!r}") for place, body in rows)
 
 
 def turns_of(database: Transaction, session: str) -> tuple[SessionTurn, ...]:

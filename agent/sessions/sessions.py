@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from loraloop.adapters.base.loading.folders import data_folder
 from loraloop.adapters.base.messages import Message
+from loraloop.agent.checkpoint import Line
 from loraloop.agent.messages import is_date_note
 from loraloop.agent.result import RunResult
 from loraloop.agent.sessions.journal import OnUnfinished, SessionJournal
@@ -28,7 +29,6 @@ from loraloop.agent.sessions.rows import (
     interrupted_of,
     last_run,
     lines_of,
-    readable_lines,
     storable,
     touch,
     transcribe,
@@ -273,7 +273,11 @@ class Session:
             if row is not None:
                 claim(database, row[0], owner)
                 touch(database, row[0], time(), owner)
-            lines, damaged = readable_lines(database, self.id)
+            lines: list[Line] = []
+            damaged = True
+            with suppress(SessionError):
+                lines.extend(lines_of(database, self.id))  # up to the first damaged one
+                damaged = False
             if row is None or (row[1] is None and not damaged):
                 raise SessionError(f"session {self.id!r} has no run to give up: none was interrupted or waits")
             key, run, run_id, stop = row
@@ -319,7 +323,7 @@ class Session:
             self.store.database.check_free(self.id)
         with self.store.database.reading() as database:
             version, architecture, stop = last_run(database, self.id)
-            lines, interrupted = lines_of(database, self.id), interrupted_of(database, self.id)
+            lines, interrupted = tuple(lines_of(database, self.id)), interrupted_of(database, self.id)
         if (stop == "approval") != approval:
             how = f"agent.resume_sync(session.result.pending, {{…}}, session={self.id!r})"
             why = f"waits for approval: {how}" if stop == "approval" else f"is {self.state}: no call waits for approval"

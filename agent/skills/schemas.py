@@ -5,24 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from loraloop.adapters.skill.contracts import CATEGORIES
+from loraloop.tool_schemas.schema.keywords import object_schema
 
 _TEXT = {"type": "string", "minLength": 1}
-
-
-def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(required or properties),
-        "additionalProperties": False,
-    }
 
 
 def _text(description: str) -> dict[str, Any]:
     return {**_TEXT, "description": description}
 
 
-_PASSAGE = _object(
+_PASSAGE = object_schema(
     {
         "id": {**_TEXT, "description": "What the answer cites it by; its place in the list if left out"},
         "title": {"type": "string"},
@@ -30,7 +22,7 @@ _PASSAGE = _object(
     },
     "text",
 )
-_TOOL = _object(
+_TOOL = object_schema(
     {
         "name": _TEXT,
         "description": {"type": "string"},
@@ -40,7 +32,7 @@ _TOOL = _object(
     "parameters",
 )
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "answer": _object(
+    "answer": object_schema(
         {
             "question": _text("The question"),
             "passages": {
@@ -51,42 +43,42 @@ PARAMETERS: dict[str, dict[str, Any]] = {
             },
         }
     ),
-    "calls": _object(
+    "calls": object_schema(
         {
             "request": _text("What the user wants"),
             "tools": {"type": "array", "items": _TOOL, "minItems": 1, "description": "Tools that may be called"},
         }
     ),
-    "code": _object({"request": _text("What the program has to do")}),
-    "verdict": _object({"text": _text("The text to judge")}),
-    "text": _object({"prompt": _text("What is asked")}),
+    "code": object_schema({"request": _text("What the program has to do")}),
+    "verdict": object_schema({"text": _text("The text to judge")}),
+    "text": object_schema({"prompt": _text("What is asked")}),
 }
 """What the tool of each contract takes."""
 RETURNS: dict[str, dict[str, Any]] = {
-    "answer": _object(
+    "answer": object_schema(
         {
             "answerable": {"type": "boolean", "description": "Whether the passages hold the answer"},
             "answer": {"type": "string"},
             "citations": {"type": "array", "items": {"type": "string"}, "description": "Ids of the passages cited"},
         }
     ),
-    "calls": _object(
+    "calls": object_schema(
         {
             "calls": {
                 "type": "array",
-                "items": _object({"name": {"type": "string"}, "arguments": {"type": "object"}}),
+                "items": object_schema({"name": {"type": "string"}, "arguments": {"type": "object"}}),
                 "description": "Valid under the tools' schemas; empty if no tool fits or something is missing",
             }
         }
     ),
-    "code": _object({"code": {"type": "string", "description": "A Python program; it was not run"}}),
-    "verdict": _object(
+    "code": object_schema({"code": {"type": "string", "description": "A Python program; it was not run"}}),
+    "verdict": object_schema(
         {
             "unsafe": {"type": "boolean"},
             "category": {"type": "string", "enum": ["", *CATEGORIES]},
             "probability": {"type": "number", "minimum": 0, "maximum": 1, "description": "That it is unsafe"},
         }
     ),
-    "text": _object({"text": {"type": "string"}}),
+    "text": object_schema({"text": {"type": "string"}}),
 }
 """What the tool of each contract gives."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from loraloop.agent.hooks import Follower, RunFacts, RunHook
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import needing
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -49,10 +49,8 @@ class OpenTelemetry(RunHook):
         agent: str = "agent",
         conversation: Callable[[RunFacts], str] | None = None,
     ) -> None:
-        try:
+        with needing("OpenTelemetry is not installed", "'loraloop[otel]'"):
             from opentelemetry import metrics, trace
-        except ImportError as error:
-            raise InputError("OpenTelemetry is not installed: pip install 'loraloop[otel]'") from error
         from loraloop.agent.tracing.otel_spans import Instruments
         from loraloop.agent.tracing.provenance import versions
 

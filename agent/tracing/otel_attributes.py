@@ -18,18 +18,6 @@ if TYPE_CHECKING:
 
 PROVIDER = "loraloop"
 
-__all__ = [
-    "PROVIDER",
-    "as_json",
-    "event_attributes",
-    "input_messages",
-    "of_request",
-    "of_run",
-    "of_step",
-    "of_tool",
-    "output_messages",
-]
-
 Attributes = dict[str, Any]
 
 _FINISH = {"calls": "tool_call", "tool_call": "tool_call", "repeated": "tool_call", "unsafe": "content_filter"}

@@ -27,7 +27,6 @@ from loraloop.agent.step import Step
 from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tracing.otel_attributes import (
     PROVIDER,
-    as_json,
     event_attributes,
     input_messages,
     of_request,
@@ -36,6 +35,7 @@ from loraloop.agent.tracing.otel_attributes import (
     of_tool,
     output_messages,
 )
+from loraloop.tool_schemas.jsontext import dumps as as_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.step import Compaction, GateRecord, Step, StopReason, plain
 from loraloop.agent.tools.receipts import Receipt
 from loraloop.agent.tracing import redact
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, file_errors
 from loraloop.tool_schemas.jsontext import dumps, levels
 from loraloop.tool_schemas.schema.untitled import first_problem
 from loraloop.tool_schemas.tools.calls import Call
@@ -304,10 +304,8 @@ class Trace:
         Raises:
             InputError: It cannot be read, or is no trace that this version reads.
         """
-        try:
+        with file_errors(f"cannot read the trace {os.fspath(path)}"):
             text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the trace {os.fspath(path)}: {error}") from None
         try:
             return cls.from_json(text)
         except InputError as error:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, needing
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -33,10 +33,8 @@ def application(build: Callable[[], ServerState], settings: ServerSettings, **op
     Raises:
         InputError: Ray is not installed, or the settings keep conversations in one process or on one machine.
     """
-    try:
+    with needing("replicas need Ray", "'loraloop[ray]'"):
         from ray import serve
-    except ImportError as error:
-        raise InputError(f"replicas need {error.name}: pip install 'loraloop[ray]'") from None
     if "://" not in settings.sessions:
         raise InputError("replicas share their conversations in a database: add --sessions postgresql://…")
 

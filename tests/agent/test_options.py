@@ -161,6 +161,11 @@ def test_an_option_of_a_run_that_does_not_exist() -> None:
         agent.run_batch([{"promt": "Go."}])
 
 
+def test_an_option_of_an_agent_that_does_not_exist() -> None:
+    with pytest.raises(UnknownNameError, match="no option of an agent is called 'limit'; did you mean 'limits'"):
+        Agent(ScriptedRuntime(), limit=Limits())  # type: ignore[call-overload]
+
+
 def test_a_runtime_is_not_for_other_processes() -> None:
     agent = Agent(ScriptedRuntime())
     with pytest.raises(TypeError, match="cannot be pickled or copied: load it in each process"):

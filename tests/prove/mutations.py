@@ -654,7 +654,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/tools/runner.py", "if _is_opaque(value):", "if False:"),
     ],
     "agent/guard/test_documents.py::test_a_document_that_is_too_long_to_be_judged_is_left_out_where_the_gate_is_closed": [
-        (f"{AGENT}/guard/documents.py", 'stopped = gate.fail == "closed"', "stopped = False"),
+        (f"{AGENT}/guard/gates.py", 'return record if gate.fail == "open" else', "return record if True else"),
     ],
     "adapters/peft/test_readme.py::test_a_shipped_skill_names_its_base_as_the_hub_does": [
         ("adapters/peft/export.py", "return CATALOG[name].model if name in CATALOG else name", "return name"),

@@ -18,7 +18,7 @@ from typing import Any
 import httpcore
 import httpx
 
-from loraloop.tool_schemas.errors import ToolError
+from loraloop.tool_schemas.errors import ToolError, file_errors
 from loraloop.tool_schemas.http.addresses import Address
 from loraloop.tool_schemas.http.policy import NetworkPolicy
 
@@ -197,8 +197,6 @@ def environment_proxy(scheme: str, host: str) -> str | None:
 
 def _tls(policy: NetworkPolicy) -> ssl.SSLContext:
     if policy.ca_file is not None:
-        try:
+        with file_errors(f"cannot read the certificates {policy.ca_file}", kind=ToolError):
             return ssl.create_default_context(cafile=policy.ca_file)
-        except OSError as error:
-            raise ToolError(f"cannot read the certificates {policy.ca_file}: {error.strerror or error}") from error
     return httpx.create_ssl_context(trust_env=policy.trust_env)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack
 
-from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError, ToolError, unknown
+from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError, ToolError, needing, unknown
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.mcp.options import McpOptions, McpOptionsDict, options_of
 from loraloop.tool_schemas.mcp.session import McpSession
@@ -312,10 +312,8 @@ def need_sdk() -> None:
     Raises:
         InputError: It is not; the message says how to install it.
     """
-    try:
+    with needing("MCP needs the official SDK", "'loraloop[mcp]'"):
         import mcp  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"MCP needs the official SDK ({error}): pip install 'loraloop[mcp]'") from error
 
 
 @atexit.register

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loraloop.tool_schemas.errors import SchemaError, ToolError
+from loraloop.tool_schemas.errors import SchemaError, ToolError, file_errors
 from loraloop.tool_schemas.http.client import HttpClient, Sending
 from loraloop.tool_schemas.http.policy import NetworkPolicy
 from loraloop.tool_schemas.http.request import HttpRequest
@@ -140,12 +140,10 @@ def load_document(source: Mapping[str, Any] | str | Path, policy: NetworkPolicy 
     if isinstance(source, str) and re.match(r"https?://", source):
         return OpenApiDocument(_bounded(_parsed(_fetched(source, policy or NetworkPolicy()), source), source), source)
     file = Path(source)
-    try:
+    with file_errors(f"cannot read the OpenAPI document {file}", kind=SchemaError):
         if file.stat().st_size > MOST_BYTES:
             raise SchemaError(f"{file} is larger than {MOST_BYTES >> 20} MiB; split it, or leave operations out")
         content = file.read_bytes()
-    except OSError as error:
-        raise SchemaError(f"cannot read the OpenAPI document {file}: {error.strerror or error}") from error
     return OpenApiDocument(_bounded(_parsed(content, str(file)), str(file)))
 
 

@@ -59,3 +59,18 @@ IDLE: Mapping[str, tuple[Any, ...]] = {
 
 NEEDS: Mapping[str, str] = {"minContains": "contains", "maxContains": "contains", "then": "if", "else": "if"}
 """Keywords that constrain nothing without another one."""
+
+
+def object_schema(properties: Mapping[str, Any], *required: str) -> dict[str, Any]:
+    """The schema of an object with these properties and no others.
+
+    Args:
+        properties: Their schemas by name.
+        required: Names of those that must be there; all of them if none is named.
+    """
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(required or properties),
+        "additionalProperties": False,
+    }

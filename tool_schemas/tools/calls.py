@@ -10,6 +10,7 @@ from typing import Any
 from loraloop.tool_schemas.errors import InputError, SchemaError, unknown
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
 from loraloop.tool_schemas.jsontext import strict_loads
+from loraloop.tool_schemas.schema.keywords import object_schema
 from loraloop.tool_schemas.schema.normal import normalised
 from loraloop.tool_schemas.schema.places import every
 from loraloop.tool_schemas.schema.validation import check_value
@@ -76,20 +77,13 @@ def calls_schema(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8, 
         moved, refers = _moved(normalised(tool.parameters) if tool.strict else {"type": "object"}, place)
         if refers:
             definitions[f"t{index}"] = moved
-        choices.append(
-            {
-                "type": "object",
-                "properties": {"name": {"const": tool.name}, "arguments": {"$ref": place} if refers else moved},
-                "required": ["name", "arguments"],
-                "additionalProperties": False,
-            }
-        )
+        arguments = {"$ref": place} if refers else moved
+        choices.append(object_schema({"name": {"const": tool.name}, "arguments": arguments}))
     items = choices[0] if len(choices) == 1 else {"anyOf": choices}
     schema: dict[str, Any] = {"type": "array", "items": items, "minItems": min_calls, "maxItems": max_calls}
     if ask and (names := required_arguments(tools)):
         asked = {"type": "array", "items": {"enum": list(names)}, "minItems": 1, "maxItems": MOST_ASKED}
-        question = {"type": "object", "properties": {"ask": asked}, "required": ["ask"], "additionalProperties": False}
-        schema = {"anyOf": [schema, question]}
+        schema = {"anyOf": [schema, object_schema({"ask": asked})]}
     return {**schema, "$defs": definitions} if definitions else schema
 
 

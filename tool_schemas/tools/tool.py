@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, overload
 
@@ -215,12 +216,8 @@ class Tool:
             if context is None:
                 raise ToolError(f"tool {self.name!r} takes a context; call it with context=Context(deps)")
             keywords[binding.context] = context
-        try:
+        with self._failing():
             result = function(*positional, **keywords)
-        except ToolError:
-            raise
-        except Exception as error:
-            raise self._failure(error) from error
         return self._awaited(result) if inspect.isawaitable(result) else result
 
     def __call__(self, /, *arguments: Any, **named: Any) -> Any:
@@ -236,16 +233,19 @@ class Tool:
         return self.function
 
     async def _awaited(self, result: Awaitable[Any]) -> Any:
-        try:
+        with self._failing():
             return await result
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Tells an error of the tool's function, which may be anything, as a `ToolError`."""
+        try:
+            yield
         except ToolError:
             raise
         except Exception as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: Exception) -> ToolError:
-        log.warning("the tool %s raised", self.name, exc_info=error)
-        return ToolError(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+            log.warning("the tool %s raised", self.name, exc_info=error)
+            raise ToolError(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
 
     @classmethod
     def from_function(

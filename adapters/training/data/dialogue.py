@@ -9,6 +9,7 @@ from typing import Any
 
 from loraloop.adapters.skill.contracts import calls_of
 from loraloop.adapters.training.data.record import RecordError
+from loraloop.tool_schemas.jsontext import loads_or
 
 SPEAKERS = {
     "human": "user",
@@ -173,10 +174,7 @@ def _result(content: str, name: str, turns: Sequence[DialogueTurn]) -> str:
     """A tool's result as an agent shows it: the tool's name and the value, as JSON."""
     from loraloop.tool_schemas import dumps
 
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
-        value = content
+    value = loads_or(content, content)
     if isinstance(value, dict) and value.keys() in ({"name", "result"}, {"name", "error"}, {"name", "retry"}):
         return dumps(value)
     if not name:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.training.data.record import RecordError
-from loraloop.tool_schemas.errors import InputError, unknown
+from loraloop.tool_schemas.errors import InputError, needing, unknown
+from loraloop.tool_schemas.jsontext import loads_or
 
 LINE_BYTES = 2**20
 """Bytes of one record beyond which it is not read: a transcript that long fits no base."""
@@ -134,19 +135,12 @@ def _table(path: Path, separator: str) -> Iterator[tuple[int, dict[str, Any] | R
 
 def _cell(text: str) -> Any:
     """A cell's value: lists and objects are JSON in it."""
-    if text[:1] in ("[", "{"):
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError):
-            return text
-    return text
+    return loads_or(text, text) if text[:1] in ("[", "{") else text
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
-    try:
+    with needing(f"{path} needs the datasets package", "'loraloop[data]'"):
         from datasets import load_dataset
-    except ImportError:
-        raise InputError(f"{path} needs the datasets package: pip install 'loraloop[data]'") from None
     try:
         rows = load_dataset("parquet", data_files=str(path), split="train", streaming=True)
         for index, row in enumerate(rows):

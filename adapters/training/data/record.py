@@ -12,7 +12,7 @@ from loraloop.adapters.skill import contracts
 from loraloop.adapters.skill.contracts import Passage, calls_of
 from loraloop.adapters.training.data.example import CONTRACTS, Part, estimate
 from loraloop.tool_schemas.errors import LoraloopError
-from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.jsontext import dumps, loads_or
 
 SKILL_OF = {contract: skill for skill, contract in CONTRACTS.items()}
 """The shipped skill that writes a contract: scores of that contract are taken by its rule."""
@@ -168,10 +168,7 @@ def ordered(value: Any, schema: Mapping[str, Any]) -> Any:
 def _names_asked(value: Any) -> list[str] | None:
     """The arguments that a step asks for, where it asks in place of calling."""
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return None
+        value = loads_or(value)
     names = value.get("ask") if isinstance(value, dict) and value.keys() == {"ask"} else None
     return names if isinstance(names, list) and names and all(isinstance(name, str) for name in names) else None
 

@@ -146,9 +146,8 @@ class BranchForward:
                         torch.cat([part.to(own.dtype).transpose(0, 1).expand(batch, -1, -1, -1), own], dim=2)
                         for part, own in zip(prefix, (rows_k, rows_v), strict=True)
                     )
-                grouped = rows_q.reshape(batch, kv_heads, heads // kv_heads * length, dim)
-                past = (None, None) if self.past is None else self.past.layer(index, span.rows)
-                x = apply(Attend, grouped, rows_k, rows_v, *past, bias)
+                own = rows_q.reshape(batch, kv_heads, heads // kv_heads * length, dim), rows_k, rows_v
+                x = apply(Attend, *own, bias, *(() if self.past is None else self.past.layer(index, span.rows)))
             parts.append(span.flat(x.reshape(batch, heads, length, dim)))
         return torch.cat(parts).to(self.decoder.dtype)
 
@@ -173,7 +172,7 @@ class BranchForward:
         dense = weight if isinstance(weight, DenseWeight | ShardedWeight) else None
         rate, seed = (self.dropout.rate, self.dropout.at(index, group)) if self.dropout else (0.0, 0)
         if pair is not None and dense is not None:
-            y = apply(AdaptedLinear, x, dense, pair.A, pair.B, rate, seed)
+            y = apply(AdaptedLinear, x, pair.A, pair.B, (dense, rate, seed))
         else:
             y = weight(x) if dense is None else apply(Linear, x, dense)
             if pair is not None:

@@ -6,7 +6,7 @@ All take and give flat `[N, …]` matrices in the compute dtype. The base's weig
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -31,16 +31,16 @@ def apply(function: Any, *operands: Any) -> Tensor:
 
 
 class AdaptedLinear(torch.autograd.Function):
-    """y = x Wᵀ + (x̃ Aᵀ) Bᵀ, where x̃ is x or, with a seed, x under dropout."""
+    """y = x Wᵀ + (x̃ Aᵀ) Bᵀ, where x̃ is x under dropout; `fixed` is W with the dropout's rate and seed."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Dense, A: Tensor, B: Tensor, rate: float, seed: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, A: Tensor, B: Tensor, fixed: tuple[Dense, float, int]) -> Tensor:
+        ctx.weight, ctx.rate, ctx.seed = weight, rate, seed = fixed
         y = torch.mm(x, weight.values.T)
         dropped = x * keep_mask(x, rate, seed) if rate else x
         middle = torch.mm(dropped, A.T)
         y.addmm_(middle, B.T)
         ctx.save_for_backward(x, A, B, middle)
-        ctx.weight, ctx.rate, ctx.seed = weight, rate, seed
         return y
 
     @staticmethod
@@ -49,9 +49,9 @@ class AdaptedLinear(torch.autograd.Function):
         back = torch.mm(grad, B)
         mask = keep_mask(x, ctx.rate, ctx.seed) if ctx.rate else None
         grad_x = grad_A = grad_B = None
-        if ctx.needs_input_grad[2]:
+        if ctx.needs_input_grad[1]:
             grad_A = torch.mm(back.T, x if mask is None else x * mask)
-        if ctx.needs_input_grad[3]:
+        if ctx.needs_input_grad[2]:
             grad_B = torch.mm(grad.T, middle)
         if ctx.needs_input_grad[0]:
             grad_x = torch.mm(grad, ctx.weight.values)
@@ -59,7 +59,7 @@ class AdaptedLinear(torch.autograd.Function):
                 grad_x.addmm_(back, A)
             else:
                 grad_x += torch.mm(back, A) * mask
-        return grad_x, None, grad_A, grad_B, None, None
+        return grad_x, grad_A, grad_B, None
 
 
 def keep_mask(x: Tensor, rate: float, seed: int) -> Tensor:
@@ -125,24 +125,22 @@ class Attend(torch.autograd.Function):
     Query heads that share a key head are laid out as more query positions of it. Scores are fp32; the weights are
     applied in the keys' dtype.
 
-    Shapes: q `[B, kv_heads, G·L, D]`; k, v `[B, kv_heads, L, D]`; the trunks' `past_k`, `past_v`
-    `[B, kv_heads, T, D]` or None; `bias[B or 1, L, T + L]` fp32, 0 where a position is seen, else -inf.
+    Its operands are q `[B, kv_heads, G·L, D]`, k and v `[B, kv_heads, L, D]`, the bias `[B or 1, L, T + L]` (fp32, 0
+    where a position is seen, else -inf) and, where there are trunks, their keys and values `[B, kv_heads, T, D]`.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, past_k: Tensor | None, past_v: Tensor | None, bias: Tensor
-    ) -> Tensor:
-        keys, values = _joined(past_k, k), _joined(past_v, v)
+    def forward(ctx: Any, *operands: Tensor) -> Tensor:
+        q, k, v, bias, *trunk = operands
+        keys, values = _joined(trunk, k, v)
         weights = _weights(q, keys, bias, q.dtype)
-        kept = weights if weights.numel() <= _KEPT else None
-        ctx.save_for_backward(q, k, v, past_k, past_v, bias, kept)
+        ctx.save_for_backward(weights if weights.numel() <= _KEPT else None, *operands)
         return torch.matmul(weights, values)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, past_k, past_v, bias, weights = ctx.saved_tensors
-        keys, values = _joined(past_k, k), _joined(past_v, v)
+        weights, q, k, v, bias, *trunk = ctx.saved_tensors
+        keys, values = _joined(trunk, k, v)
         if weights is None:
             weights = _weights(q, keys, bias, q.dtype)
         past = keys.shape[2] - k.shape[2]
@@ -152,7 +150,7 @@ class Attend(torch.autograd.Function):
         inner = inner.to(q.dtype)
         grad_q = torch.matmul(inner, keys)
         grad_k = torch.matmul(inner[..., past:].transpose(2, 3), q)
-        return grad_q, grad_k, grad_v, None, None, None
+        return grad_q, grad_k, grad_v, None, *(None for _ in trunk)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, block: int = 64) -> Tensor:
@@ -171,8 +169,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, block: int = 64) -> Te
     return out
 
 
-def _joined(past: Tensor | None, own: Tensor) -> Tensor:
-    return own if past is None else torch.cat([past, own], dim=2)
+def _joined(trunk: Sequence[Tensor], k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    return (torch.cat([trunk[0], k], dim=2), torch.cat([trunk[1], v], dim=2)) if trunk else (k, v)
 
 
 def _weights(q: Tensor, keys: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:

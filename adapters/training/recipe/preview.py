@@ -21,60 +21,6 @@ STEPS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class ShownTokens:
-    """Tokens with the text of each."""
-
-    ids: tuple[int, ...]
-    pieces: tuple[str, ...]
-
-    @property
-    def text(self) -> str:
-        return "".join(self.pieces)
-
-
-@dataclass(frozen=True, slots=True)
-class ShownBranch:
-    """A branch exactly as it is trained on.
-
-    Attributes:
-        at: How many of the trunk's tokens it stands on.
-        invocation: What it begins with.
-        learnt: What the loss covers: the completion and the end of the turn.
-        desirable: Whether it is wanted; of a pair, one is not.
-    """
-
-    at: int
-    invocation: ShownTokens
-    learnt: ShownTokens
-    desirable: bool = True
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "at": self.at,
-            "invocation": {"ids": list(self.invocation.ids), "text": self.invocation.text},
-            "learnt": {"ids": list(self.learnt.ids), "pieces": list(self.learnt.pieces)},
-            "desirable": self.desirable,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """An example exactly as it is trained on.
-
-    Attributes:
-        trunk: The context, computed by the bare base.
-        branches: What the skill computes on it.
-    """
-
-    trunk: ShownTokens
-    branches: tuple[ShownBranch, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        trunk = {"ids": list(self.trunk.ids), "text": self.trunk.text}
-        return {"trunk": trunk, "branches": [branch.to_dict() for branch in self.branches]}
-
-
-@dataclass(frozen=True, slots=True)
 class Estimate:
     """What a training would take.
 
@@ -106,18 +52,33 @@ class Estimate:
         }
 
 
-def shown(base: Base, example: Encoded) -> Shown:
-    """An example with the text of each token."""
+def shown(base: Base, example: Encoded) -> dict[str, Any]:
+    """An example exactly as it is trained on, as JSON data.
 
-    def tokens(ids: Sequence[int]) -> ShownTokens:
-        return ShownTokens(tuple(ids), tuple(_text(base, token) for token in ids))
+    Its `trunk` has `ids` and `text`. Each of its `branches` says how many of the trunk's tokens it stands on (`at`),
+    what it begins with (`invocation`), what the loss covers (`learnt`), and whether it is wanted (`desirable`).
+    """
+
+    def text(ids: Sequence[int]) -> dict[str, Any]:
+        return {"ids": list(ids), "text": "".join(pieces(base, ids))}
 
     branches = []
     for branch in example.branches:
-        at = len(example.trunk) if branch.at is None else branch.at
-        invocation, learnt = tokens(branch.tokens[: branch.start]), tokens(branch.tokens[branch.start :])
-        branches.append(ShownBranch(at, invocation, learnt, branch.desirable))
-    return Shown(tokens(example.trunk), tuple(branches))
+        learnt = branch.tokens[branch.start :]
+        branches.append(
+            {
+                "at": len(example.trunk) if branch.at is None else branch.at,
+                "invocation": text(branch.tokens[: branch.start]),
+                "learnt": {"ids": list(learnt), "pieces": pieces(base, learnt)},
+                "desirable": branch.desirable,
+            }
+        )
+    return {"trunk": text(example.trunk), "branches": branches}
+
+
+def pieces(base: Base, ids: Sequence[int]) -> list[str]:
+    """The text of each token; of a special one its name."""
+    return [base.tokenizer.token_bytes(token).decode("utf-8", "replace") for token in ids]
 
 
 def estimate(prepared: Prepared, seconds: float | None = None) -> Estimate:
@@ -170,11 +131,6 @@ def _spread(examples: Sequence[Encoded], count: int) -> list[Encoded]:
     ordered = sorted(examples, key=lambda example: example.length)
     stride = max(1, len(ordered) // count)
     return ordered[::stride][:count]
-
-
-def _text(base: Base, token: int) -> str:
-    """A token's text; a special one by its name."""
-    return base.tokenizer.token_bytes(token).decode("utf-8", "replace")
 
 
 def _memory_mb() -> float:

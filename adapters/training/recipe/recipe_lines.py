@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from loraloop.tool_schemas.errors import InputError, LoraloopError, nearest_name
+from loraloop.tool_schemas.errors import InputError, LoraloopError, file_errors, nearest_name, needing
 from loraloop.tool_schemas.yamltext import expanded
 
 Place = tuple[str | int, ...]
@@ -37,14 +37,10 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
     Raises:
         InputError: the file is missing, no YAML, or no mapping; a key occurs twice; PyYAML is not installed.
     """
-    try:
+    with needing("recipes are YAML files", "'loraloop[train]', or pass a dictionary"):
         import yaml
-    except ImportError:
-        raise InputError("recipes are YAML files: pip install 'loraloop[train]', or pass a dictionary") from None
-    try:
+    with file_errors(f"cannot read the recipe {path}"):
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the recipe {path}: {getattr(error, 'strerror', None) or error}") from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         document = yaml.safe_load(text)

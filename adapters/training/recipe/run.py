@@ -33,7 +33,7 @@ from loraloop.adapters.training.trainer.progress import ProgressCallback
 from loraloop.adapters.training.trainer.train_config import GROUPS, TrainConfig, setting_names
 from loraloop.adapters.training.trainer.trainer import Trainer
 from loraloop.adapters.training.trainer.workers import Workers, current
-from loraloop.tool_schemas.errors import InputError, LoraloopError
+from loraloop.tool_schemas.errors import InputError, LoraloopError, file_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,11 +336,9 @@ def _claim(folder: Path, prepared: Prepared) -> None:
                 f"{folder} holds a run with another {' and '.join(changed)}: remove it, or give another output.folder"
             )
         return
-    try:
+    with file_errors(f"cannot write to {folder}", "; give another output.folder"):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror or error}; give another output.folder") from error
 
 
 def _plain(value: Any) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from loraloop.adapters.training.data.record import SKILL_OF, Record
 from loraloop.adapters.training.scoring.score import Runs, Scores, paired, score, token_f1
+from loraloop.tool_schemas.jsontext import loads_or
 
 MAIN = {
     "calls": "all",
@@ -68,8 +68,5 @@ def _text(pairs: Sequence[tuple[Record, str]]) -> dict[str, float]:
 
 
 def _object(text: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    value = loads_or(text)
     return value if isinstance(value, dict) else None

@@ -15,7 +15,7 @@ from typing import Any
 
 from loraloop.adapters.atomic_write import write_text
 from loraloop.adapters.base.messages import Message
-from loraloop.tool_schemas.errors import InputError, LimitError
+from loraloop.tool_schemas.errors import InputError, LimitError, needing
 
 
 @dataclass(slots=True)
@@ -70,10 +70,8 @@ class Endpoint:
             InputError: the endpoint refuses a request, or answers something else than a completion.
             LimitError: it did not answer within all tries. What it answered before is kept.
         """
-        try:
+        with needing("a teacher at an endpoint needs OpenAI's client", "'loraloop[data]'"):
             from openai import OpenAI
-        except ImportError:
-            raise InputError("a teacher at an endpoint needs OpenAI's client: pip install 'loraloop[data]'") from None
         self.folder.mkdir(parents=True, exist_ok=True)
         key = os.environ.get(self.key_variable) or "none"
         client = OpenAI(base_url=self.url, api_key=key, max_retries=self.retries, timeout=self.timeout)

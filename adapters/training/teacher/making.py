@@ -13,7 +13,7 @@ from loraloop.adapters.training.data.example import system_content
 from loraloop.adapters.training.data.record import SKILL_OF, Record
 from loraloop.adapters.training.scoring.metrics import scores
 from loraloop.adapters.training.scoring.score import Runs, right
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, file_errors
 
 PAIRS = 2
 """Most preference pairs of one transcript."""
@@ -74,11 +74,9 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
     """
     if not rows:
         raise InputError("no example gave a record: nothing was written")
-    try:
+    with file_errors(f"cannot write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def _distinct(records: Sequence[Record]) -> list[Record]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.training.trainer.train_config import TrainConfig
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, needing
 
 BETAS = (0.9, 0.99)
 
@@ -59,10 +59,8 @@ def _eight_bit(
     name: str, groups: list[dict[str, Any]], settings: dict[str, Any], device: torch.device
 ) -> torch.optim.Optimizer:
     """bitsandbytes' AdamW with 8-bit state (arXiv 2110.02861), paged or not (arXiv 2305.14314)."""
-    try:
+    with needing(f"{name} needs bitsandbytes", "bitsandbytes, or use optimizer: adamw"):
         import bitsandbytes
-    except ImportError as error:
-        raise InputError(f"{name} needs bitsandbytes: pip install bitsandbytes, or use optimizer: adamw") from error
     if name == "paged_adamw8bit" and device.type != "cuda":
         raise InputError(
             f"{name} pages its state between CPU and GPU, and this base is on {device.type}: use adamw8bit or adamw"

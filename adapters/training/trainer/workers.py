@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.decoder.shards import Shards
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, needing
 
 
 class Workers(Protocol):
@@ -69,10 +69,8 @@ class Accelerated:
     """
 
     def __init__(self) -> None:
-        try:
+        with needing("several processes need accelerate", "'loraloop[train]'"):
             from accelerate import PartialState
-        except ImportError as error:
-            raise InputError("several processes need accelerate: pip install 'loraloop[train]'") from error
         self.shared = _sharing()
         self._state: Any = PartialState(cpu=not torch.cuda.is_available())
         if self._state.device.type == "cpu":

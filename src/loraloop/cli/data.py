@@ -47,7 +47,7 @@ def check(
     form: Form = "auto",
     longest: Annotated[int, typer.Option(help="Tokens beyond which a record is too long.")] = 1024,
     base: Annotated[
-        str, typer.Option("--base", help="Count tokens as this base does; estimated from the characters if not given.")
+        str, typer.Option(help="Count tokens as this base does; estimated from the characters if not given.")
     ] = "",
     limit: Annotated[int, typer.Option(help="Findings that are printed; --json prints all.")] = 40,
     as_json: AsJson = False,
@@ -178,8 +178,7 @@ def from_traces(
         bool, typer.Option("--texts", help="Take the answers of runs rated good, in place of calls.")
     ] = False,
     tools: Annotated[
-        list[str] | None,
-        typer.Option("--tools", help="For sessions: the agent's tools, as `run` takes them; repeatable."),
+        list[str] | None, typer.Option(help="For sessions: the agent's tools, as `run` takes them; repeatable.")
     ] = None,
 ) -> None:
     """Make training records of real runs: calls that worked or were approved, rated runs, corrections as pairs.
@@ -208,16 +207,13 @@ def from_worlds(
     base: BaseName = "smollm2-135m",
     skills: SkillsFolder = None,
     skill: Annotated[
-        list[str] | None,
-        typer.Option("--skill", help="Folder of a skill, in place of the one of its name; repeatable."),
+        list[str] | None, typer.Option(help="Folder of a skill, in place of the one of its name; repeatable.")
     ] = None,
-    requests: Annotated[int, typer.Option("--requests", min=1, help="Requests that are drawn, over all worlds.")] = 100,
+    requests: Annotated[int, typer.Option(min=1, help="Requests that are drawn, over all worlds.")] = 100,
     temperature: Annotated[float, typer.Option(help="Sampling temperature of the runs; 0 is greedy.")] = 0.7,
     seed: Annotated[int, typer.Option(help="Seed of the drawn requests and of the sampling.")] = 0,
     texts: Annotated[bool, typer.Option("--texts", help="Take the answers of the runs, in place of calls.")] = False,
-    documents: Annotated[
-        bool, typer.Option("--documents/--no-documents", help="Whether the assistant has the worlds' documents.")
-    ] = True,
+    documents: Annotated[bool, typer.Option(help="Whether the assistant has the worlds' documents.")] = True,
 ) -> None:
     """Run an assistant on worlds with slots, and make records of the states that its runs reach.
 

@@ -40,8 +40,8 @@ class DoctorFinding:
 
 
 def doctor(
-    base: Annotated[str, typer.Option("--base", help="The base to test.")] = "smollm2-135m",
-    quantize: Annotated[str | None, typer.Option("--quantize", help="int4, int8, bf16, fp32 or nf4.")] = None,
+    base: Annotated[str, typer.Option(help="The base to test.")] = "smollm2-135m",
+    quantize: Annotated[str | None, typer.Option(help="int4, int8, bf16, fp32 or nf4.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Look at what is installed and works, test it for five seconds, and say what to do. Exit code 1: a problem."""

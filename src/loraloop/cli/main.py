@@ -66,9 +66,7 @@ def version(as_json: AsJson = False) -> None:
 
 @app.command()
 def bases(
-    get: Annotated[
-        str | None, typer.Option("--get", help="Fetch and convert one, so that later loads are quick.")
-    ] = None,
+    get: Annotated[str | None, typer.Option(help="Fetch and convert one, so that later loads are quick.")] = None,
     quantize: Quantize = None,
     as_json: AsJson = False,
 ) -> None:

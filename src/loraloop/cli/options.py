@@ -41,21 +41,13 @@ class BaseOptions:
     skills_folder: SkillsFolder = None
     keep_prefixes: Annotated[
         bool,
-        typer.Option(
-            "--keep-prefixes/--no-keep-prefixes",
-            help="Keep what is computed of instructions and tools in the cache folder, for the next start.",
-        ),
+        typer.Option(help="Keep what is computed of instructions and tools in the cache folder, for the next start."),
     ] = True
-    connect: Annotated[
-        str,
-        typer.Option("--connect", metavar="URL", help="A server that writes the steps; see --engine."),
-    ] = ""
-    engine: Annotated[
-        str, typer.Option("--engine", help="What --connect leads to: vllm, sglang, or openai for any other.")
-    ] = "openai"
-    connect_key_env: Annotated[
-        str, typer.Option("--connect-key-env", help="Environment variable with the key for --connect.")
-    ] = ""
+    connect: Annotated[str, typer.Option(metavar="URL", help="A server that writes the steps; see --engine.")] = ""
+    engine: Annotated[str, typer.Option(help="What --connect leads to: vllm, sglang, or openai for any other.")] = (
+        "openai"
+    )
+    connect_key_env: Annotated[str, typer.Option(help="Environment variable with the key for --connect.")] = ""
 
     def open(self, quiet: bool = False) -> Runtime:
         """Loads the base with its skills and router, or bare; see `open_runtime`. Or connects to a server.
@@ -114,10 +106,10 @@ class ToolSources:
     """Where a command's tools come from."""
 
     tools: Annotated[
-        list[str] | None, typer.Option("--tools", help="File or folder of tools, or module:attribute; repeatable.")
+        list[str] | None, typer.Option(help="File or folder of tools, or module:attribute; repeatable.")
     ] = None
     mcp: Annotated[
-        list[str] | None, typer.Option("--mcp", help='An MCP server: its command line ("python server.py") or URL.')
+        list[str] | None, typer.Option(help='An MCP server: its command line ("python server.py") or URL.')
     ] = None
 
     allow_local: AllowLocal = None
@@ -134,42 +126,34 @@ class AgentOptions:
     """What an agent is made of besides its base and tools, and the limits of a run."""
 
     skill: Annotated[
-        list[str] | None,
-        typer.Option("--skill", help="Skill of the first step, or a skill's folder (with a slash); repeatable."),
+        list[str] | None, typer.Option(help="Skill of the first step, or a skill's folder (with a slash); repeatable.")
     ] = None
     docs: Annotated[
-        list[Path] | None,
-        typer.Option("--docs", help="Folder or file of text, Markdown or HTML to answer from; repeatable."),
+        list[Path] | None, typer.Option(help="Folder or file of text, Markdown or HTML to answer from; repeatable.")
     ] = None
     instructions: Instructions = ""
     python: Python = False
-    tool_choice: Annotated[str, typer.Option("--tool-choice", help="auto, required, none, or a tool's name.")] = "auto"
-    max_steps: Annotated[int, typer.Option("--max-steps", help="Maximum number of steps of a run.")] = 12
-    max_tokens: Annotated[
-        int, typer.Option("--max-tokens", help="Maximum number of tokens that a run may generate.")
-    ] = 4096
-    deadline: Annotated[float | None, typer.Option("--deadline", help="Maximum seconds of a run.")] = None
-    temperature: Annotated[float, typer.Option("--temperature", help="Sampling temperature; 0 is greedy.")] = 0.0
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the sampling.")] = 0
-    screen: Annotated[bool, typer.Option("--screen/--no-screen", help="Refuse unsafe requests.")] = True
+    tool_choice: Annotated[str, typer.Option(help="auto, required, none, or a tool's name.")] = "auto"
+    max_steps: Annotated[int, typer.Option(help="Maximum number of steps of a run.")] = 12
+    max_tokens: Annotated[int, typer.Option(help="Maximum number of tokens that a run may generate.")] = 4096
+    deadline: Annotated[float | None, typer.Option(help="Maximum seconds of a run.")] = None
+    temperature: Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy.")] = 0.0
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0
+    screen: Annotated[bool, typer.Option(help="Refuse unsafe requests.")] = True
     ask: Annotated[
         list[str] | None,
-        typer.Option("--ask", help="Tool whose calls need approval (`all`: every tool), besides those that say so."),
+        typer.Option(help="Tool whose calls need approval (`all`: every tool), besides those that say so."),
     ] = None
     fallback: Annotated[
         str,
         typer.Option(
-            "--fallback",
-            metavar="URL",
-            help="API of a larger model, which writes a step where the router abstains or checks fail.",
+            metavar="URL", help="API of a larger model, which writes a step where the router abstains or checks fail."
         ),
     ] = ""
     fallback_model: Annotated[
-        str, typer.Option("--fallback-model", help="That model's name there; by default the first that it lists.")
+        str, typer.Option(help="That model's name there; by default the first that it lists.")
     ] = ""
-    fallback_key_env: Annotated[
-        str, typer.Option("--fallback-key-env", help="Environment variable with the key for --fallback.")
-    ] = ""
+    fallback_key_env: Annotated[str, typer.Option(help="Environment variable with the key for --fallback.")] = ""
 
     def index(self) -> PassageIndex | None:
         """Reads the documents; None where there are none."""

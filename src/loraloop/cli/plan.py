@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich import box
-from rich.table import Table
 
 from loraloop.cli.options import AsJson, Quantize
 from loraloop.inputs.loading import BaseName
 from loraloop.render.console import console, print_json
+from loraloop.render.terminal import table_of
 
 KINDS = {
     "process": "Python, torch and the rest of the process",
@@ -25,18 +23,14 @@ KINDS = {
 
 def plan(
     base: BaseName = "smollm2-135m",
-    agents: Annotated[int, typer.Option("--agents", help="Conversations that write at the same moment.")] = 1,
-    skills: Annotated[int, typer.Option("--skills", help="Skills among which steps choose.")] = 4,
-    context: Annotated[int, typer.Option("--context", help="Tokens of a conversation.")] = 2048,
-    shared: Annotated[
-        int, typer.Option("--shared", help="Tokens from its beginning that all conversations share.")
-    ] = 1024,
-    rank: Annotated[int, typer.Option("--rank", help="Rank of the skills.")] = 16,
-    slots: Annotated[int, typer.Option("--slots", help="Skills that are resident at the same time.")] = 8,
-    speed: Annotated[
-        float, typer.Option("--speed", help="Tokens a second that each agent should get at least.")
-    ] = 10.0,
-    gpu: Annotated[str, typer.Option("--gpu", help="Plan for this card by its data; nothing is loaded.")] = "",
+    agents: Annotated[int, typer.Option(help="Conversations that write at the same moment.")] = 1,
+    skills: Annotated[int, typer.Option(help="Skills among which steps choose.")] = 4,
+    context: Annotated[int, typer.Option(help="Tokens of a conversation.")] = 2048,
+    shared: Annotated[int, typer.Option(help="Tokens from its beginning that all conversations share.")] = 1024,
+    rank: Annotated[int, typer.Option(help="Rank of the skills.")] = 16,
+    slots: Annotated[int, typer.Option(help="Skills that are resident at the same time.")] = 8,
+    speed: Annotated[float, typer.Option(help="Tokens a second that each agent should get at least.")] = 10.0,
+    gpu: Annotated[str, typer.Option(help="Plan for this card by its data; nothing is loaded.")] = "",
     quantize: Quantize = None,
     as_json: AsJson = False,
 ) -> None:
@@ -68,9 +62,10 @@ def _show(found: dict[str, Any]) -> None:
     sizes = {KINDS[name].format(**words): found["bytes"][name] for name in KINDS if found["bytes"][name]}
     rows = [(name, f"{size / 1e9:.3f}") for name, size in sizes.items()]
     whole = f"{sum(sizes.values()) / 1e9:.3f} of {found['memory'] / 1e9:.1f}"
-    console().print(_table(["memory", "GB"], [*rows, ("together", whole)]))
+    console().print(table_of(("memory", "GB"), [*rows, ("together", whole)], ("GB",)))
     rows3 = [(str(row["agents"]), f"{row['each']:.1f}", f"{row['together']:.0f}") for row in found["speeds"]]
-    console().print(_table(["agents at once", "tokens/s each", "tokens/s together"], rows3))
+    speeds = ("tokens/s each", "tokens/s together")
+    console().print(table_of(("agents at once", *speeds), rows3, speeds))
     seconds = found["seconds"]
     times = {
         f"reading a new conversation of {load['context']} tokens": seconds["prompt"],
@@ -79,20 +74,10 @@ def _show(found: dict[str, Any]) -> None:
         "switching to a skill in memory": seconds["switch"]["memory"],
         "switching to a skill on disk": seconds["switch"]["file"],
     }
-    console().print(_table(["time", "s"], [(name, f"{value:.3f}") for name, value in times.items()]))
+    console().print(table_of(("time", "s"), [(name, f"{value:.3f}") for name, value in times.items()], ("s",)))
     limits = f"{most['speed']} at {load['speed']:g} tokens/s each, {most['memory']} by memory"
     if found["replicas"] is None:
         text = f"not one agent: one machine serves {limits}"
     else:
         text = f"{load['agents']} agents need {found['replicas']} such machines; one serves {limits}"
     console().print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _table(headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Table:
-    """A table whose first column is words and whose others are numbers."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if place else "left")
-    for row in rows:
-        table.add_row(*row)
-    return table

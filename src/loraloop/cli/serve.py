@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 serve_app = typer.Typer(no_args_is_help=True, help="Serve skills and agents to other programs.")
 
 Many = list[str] | None
+AllowHost = Annotated[Many, typer.Option(help="Host name that requests may have, such as gpu.example:8000.")]
+AllowOrigin = Annotated[Many, typer.Option(help="Origin of web pages that may use it, such as https://chat.example.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +56,22 @@ def serve(
     tools: ToolSources,
     base: BaseOptions,
     bounds: LimitOptions,
-    agents: Annotated[
-        Path | None, typer.Option("--agents", help="YAML file of hosted agents; see docs/serve.md.")
-    ] = None,
+    agents: Annotated[Path | None, typer.Option(help="YAML file of hosted agents; see docs/serve.md.")] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; one that other machines can reach needs a key.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.")] = 8000,
     key_env: Annotated[
-        str, typer.Option("--key-env", help="Environment variable with the keys of clients, separated by commas.")
+        str, typer.Option(help="Environment variable with the keys of clients, separated by commas.")
     ] = "",
-    admin_key_env: Annotated[
-        str, typer.Option("--admin-key-env", help="Environment variable with the key that may change skills.")
-    ] = "",
-    allow_host: Annotated[
-        Many, typer.Option("--allow-host", help="Host name that requests may have, such as gpu.example:8000.")
-    ] = None,
-    allow_origin: Annotated[
-        Many, typer.Option("--allow-origin", help="Origin of web pages that may use it, such as https://chat.example.")
-    ] = None,
+    admin_key_env: Annotated[str, typer.Option(help="Environment variable with the key that may change skills.")] = "",
+    allow_host: AllowHost = None,
+    allow_origin: AllowOrigin = None,
     folder: Annotated[
         Path | None, typer.Option("--state", help="Folder for waiting runs and conversations, kept across restarts.")
     ] = None,
     sessions: Annotated[
-        str, typer.Option("--sessions", help="Keep them in a file, or in PostgreSQL (postgresql://…) for many servers.")
+        str, typer.Option(help="Keep them in a file, or in PostgreSQL (postgresql://…) for many servers.")
     ] = "",
     replicas: Annotated[
         int, typer.Option("--ray", metavar="N", min=0, help="Serve N replicas under Ray Serve; they need --sessions.")
@@ -207,14 +201,10 @@ def mcp(
     http: Annotated[bool, typer.Option("--http", help="Streamable HTTP instead of standard input and output.")] = False,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.")] = 8000,
-    allow_host: Annotated[
-        Many, typer.Option("--allow-host", help="Host name that requests may have, such as gpu.example:8000.")
-    ] = None,
-    allow_origin: Annotated[
-        Many, typer.Option("--allow-origin", help="Origin of web pages that may use it, such as https://chat.example.")
-    ] = None,
+    allow_host: AllowHost = None,
+    allow_origin: AllowOrigin = None,
     token_env: Annotated[
-        str, typer.Option("--token-env", help="Environment variable with the bearer token that HTTP requests need.")
+        str, typer.Option(help="Environment variable with the bearer token that HTTP requests need.")
     ] = "",
 ) -> None:
     """Offer skills as MCP tools, over standard input and output or HTTP. All else is written to standard error."""

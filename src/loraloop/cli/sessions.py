@@ -14,6 +14,7 @@ from loraloop.cli.options import AgentOptions, AsJson, BaseOptions, ToolSources,
 from loraloop.cli.run.approval import Waiting, decisions_at_terminal
 from loraloop.cli.run.command import run_to_end
 from loraloop.render.console import console, print_json, print_line
+from loraloop.tool_schemas.errors import file_errors
 
 if TYPE_CHECKING:
     from loraloop.agent.sessions.sessions import Session, Sessions
@@ -103,11 +104,10 @@ def export(
         Literal["json", "jsonl", "markdown"],
         typer.Option("--format", help="json: everything; jsonl: one message a line."),
     ] = "json",
-    out: Annotated[Path | None, typer.Option("--out", help="A file; standard output without.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A file; standard output without.")] = None,
 ) -> None:
     """Write a session for other programs, or to be read."""
     from loraloop.agent.sessions.export import document, markdown, message_lines
-    from loraloop.tool_schemas.errors import InputError
 
     with _store(sessions) as store:
         found = store[session]
@@ -118,10 +118,8 @@ def export(
     if out is None:
         sys.stdout.write(text)
         return
-    try:
+    with file_errors(f"cannot write {out}"):
         out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror}") from error
 
 
 @sessions_app.command("give-up")

@@ -94,7 +94,7 @@ def list_versions(name: Own, as_json: AsJson = False) -> None:
 def rollback(
     name: Own,
     to: Annotated[
-        int | None, typer.Option("--to", help="Number of the version; the one before the current one if not given.")
+        int | None, typer.Option(help="Number of the version; the one before the current one if not given.")
     ] = None,
 ) -> None:
     """Use an earlier version of a skill of yours again. A running `loraloop serve` takes it within seconds."""
@@ -150,7 +150,7 @@ def export(
     target: Annotated[
         Target, typer.Option("--for", help="Who reads it: peft, vllm, sglang (plain LoRA) or llama.cpp (aLoRA, GGUF).")
     ] = "peft",
-    out: Annotated[Path, typer.Option("--out", help="Folder to write into, as NAME-HASH.")] = Path(),
+    out: Annotated[Path, typer.Option(help="Folder to write into, as NAME-HASH.")] = Path(),
     base: BaseName = "smollm2-135m",
     quantize: Quantize = None,
     as_json: AsJson = False,
@@ -172,12 +172,12 @@ def export(
 def push(
     url: Annotated[str, typer.Argument(help="The server's API, which ends with /v1.")],
     names: Names,
-    engine: Annotated[Literal["vllm", "sglang"], typer.Option("--engine", help="What the server is.")] = "vllm",
+    engine: Annotated[Literal["vllm", "sglang"], typer.Option(help="What the server is.")] = "vllm",
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for the exported skills; the server has to see it at the same path.")
+        Path, typer.Option(help="Folder for the exported skills; the server has to see it at the same path.")
     ] = Path(),
     base: BaseName = "smollm2-135m",
-    key_env: Annotated[str, typer.Option("--key-env", help="Environment variable with the server's key.")] = "",
+    key_env: Annotated[str, typer.Option(help="Environment variable with the server's key.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Load skills, or folders of `skills export`, into a running vLLM or SGLang, and check that it lists them."""
@@ -229,24 +229,22 @@ def lint(name: Name, base: BaseName = "smollm2-135m", as_json: AsJson = False) -
 
 @skills_app.command()
 def build(
-    base: Annotated[str, typer.Option("--base", help="A name of `loraloop bases`, folder, GGUF file, or hub id.")],
+    base: Annotated[str, typer.Option(help="A name of `loraloop bases`, folder, GGUF file, or hub id.")],
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for skills, router and report; an interrupted build continues there.")
+        Path, typer.Option(help="Folder for skills, router and report; an interrupted build continues there.")
     ],
     skills: Annotated[
-        str, typer.Option("--skills", help="Names of the skills, separated by commas.")
+        str, typer.Option(help="Names of the skills, separated by commas.")
     ] = "tools,retrieval,safety,code",
-    data: Annotated[Path | None, typer.Option("--data", help="The folder of public sets; see recipes/data.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The folder of public sets; see recipes/data.")] = None,
     quantize: Quantize = None,
-    minutes: Annotated[float | None, typer.Option("--minutes", help="Maximum minutes of training for a skill.")] = None,
-    records: Annotated[
-        int | None, typer.Option("--records", min=8, help="Maximum number of training records of a skill.")
-    ] = None,
-    measured: Annotated[int, typer.Option("--measured", min=1, help="Held-out records a skill is measured on.")] = 100,
+    minutes: Annotated[float | None, typer.Option(help="Maximum minutes of training for a skill.")] = None,
+    records: Annotated[int | None, typer.Option(min=8, help="Maximum number of training records of a skill.")] = None,
+    measured: Annotated[int, typer.Option(min=1, help="Held-out records a skill is measured on.")] = 100,
     only_plan: Annotated[
         bool, typer.Option("--plan", help="Print the time, memory and disk space that are needed; write nothing.")
     ] = False,
-    gpu: Annotated[str, typer.Option("--gpu", help="With --plan: times of t4, l4, rtx4090, a100, h100, h200.")] = "",
+    gpu: Annotated[str, typer.Option(help="With --plan: times of t4, l4, rtx4090, a100, h100, h200.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Train the shipped skills and a router for another base, and measure them beside the bare base.

@@ -44,10 +44,9 @@ def rate(
     file: TraceFile,
     rating: Annotated[Literal["good", "bad"], typer.Argument(help="good or bad.")],
     correct: Annotated[
-        str,
-        typer.Option("--correct", help='What was wanted: a JSON list of calls, {"ask": ["argument"]}, or the answer.'),
+        str, typer.Option(help='What was wanted: a JSON list of calls, {"ask": ["argument"]}, or the answer.')
     ] = "",
-    step: Annotated[int | None, typer.Option("--step", min=0, help="The step that --correct is about.")] = None,
+    step: Annotated[int | None, typer.Option(min=0, help="The step that --correct is about.")] = None,
 ) -> None:
     """Say whether a run did what was wanted, for `loraloop data from-traces`. It is kept beside the trace."""
     from loraloop.training.trace_data import rate as keep
@@ -85,12 +84,12 @@ def replay(
         bool, typer.Option("--live-tools", help="Run the tools; without it, each call returns its recorded result.")
     ] = False,
     skill: Annotated[
-        list[str] | None, typer.Option("--skill", help="Folder of a skill that the run had besides; repeatable.")
+        list[str] | None, typer.Option(help="Folder of a skill that the run had besides; repeatable.")
     ] = None,
     base: BaseName = "",
     quantize: Quantize = None,
     skills: SkillsFolder = None,
-    save: Annotated[Path | None, typer.Option("--save", help="Write the new run's trace here.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the new run's trace here.")] = None,
     times: Times = False,
     full: Full = False,
     width: Width = None,

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,9 +14,11 @@ from loraloop.cli.options import AsJson
 from loraloop.render.console import console, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.text import Text
 
-    from loraloop.adapters.training.recipe.preview import Estimate, Shown
+    from loraloop.adapters.training.recipe.preview import Estimate
     from loraloop.adapters.training.recipe.report import RecipeReport
     from loraloop.adapters.training.recipe.run import Prepared
     from loraloop.render.training import Watch
@@ -29,9 +31,9 @@ def train(
     ] = False,
     examples: Annotated[int, typer.Option(help="Examples that --dry-run shows.")] = 2,
     data: Annotated[
-        Path | None, typer.Option("--data", help="The folder of public sets that the recipe's `public` sources need.")
+        Path | None, typer.Option(help="The folder of public sets that the recipe's `public` sources need.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The folder to write to, in place of the recipe's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder to write to, in place of the recipe's.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the skill that a recipe describes, measure it, register it, and have the router use it.
@@ -77,23 +79,19 @@ def _measured(recipe: Path, data: Path | None, watch: Watch) -> tuple[Prepared, 
 
 
 def _show_dry_run(prepared: Prepared, count: int, reckoned: Estimate, as_json: bool) -> None:
-    from loraloop.adapters.training.recipe.preview import shown
+    from loraloop.adapters.training.recipe.preview import pieces, shown
     from loraloop.render.training import clock
 
     examples = [shown(prepared.base, example) for example in prepared.train[:count]]
     if as_json:
-        document = {
-            "data": prepared.gathered.counts,
-            "examples": [example.to_dict() for example in examples],
-            "estimate": reckoned.to_dict(),
-        }
-        print_json(document)
+        print_json({"data": prepared.gathered.counts, "examples": examples, "estimate": reckoned.to_dict()})
         return
     out = console()
     for number, example in enumerate(examples, 1):
-        learnt = ", ".join(str(len(branch.learnt.ids)) for branch in example.branches)
-        out.print(f"example {number}: a trunk of {len(example.trunk.ids)} tokens; {learnt} tokens of its branch learnt")
-        out.print(_marked(example), soft_wrap=True)
+        trunk, branches = example["trunk"], example["branches"]
+        learnt = ", ".join(str(len(branch["learnt"]["ids"])) for branch in branches)
+        out.print(f"example {number}: a trunk of {len(trunk['ids'])} tokens; {learnt} tokens of its branch learnt")
+        out.print(_marked(pieces(prepared.base, trunk["ids"]), branches), soft_wrap=True)
         out.print()
     counts = prepared.gathered.counts
     out.print(
@@ -109,19 +107,19 @@ def _show_dry_run(prepared: Prepared, count: int, reckoned: Estimate, as_json: b
     )
 
 
-def _marked(example: Shown) -> Text:
+def _marked(trunk: Sequence[str], branches: Sequence[dict[str, Any]]) -> Text:
     """The tokens of an example: branches are marked where they stand, with a bar between tokens that are learnt."""
     from rich.text import Text
 
     parts: list[tuple[str, str]] = []
     done = 0
-    for branch in sorted(example.branches, key=lambda branch: branch.at):
-        parts.append(("".join(example.trunk.pieces[done : branch.at]), "dim"))
-        parts.append(("⟦branch: " if branch.desirable else "⟦unwanted branch: ", "bold"))
-        parts += [(branch.invocation.text, "cyan"), ("⟧", "bold")]
-        parts += [("│".join(branch.learnt.pieces), "bold green"), ("⟦end⟧", "bold")]
-        done = branch.at
-    parts.append(("".join(example.trunk.pieces[done:]), "dim"))
+    for branch in sorted(branches, key=lambda branch: branch["at"]):
+        parts.append(("".join(trunk[done : branch["at"]]), "dim"))
+        parts.append(("⟦branch: " if branch["desirable"] else "⟦unwanted branch: ", "bold"))
+        parts += [(branch["invocation"]["text"], "cyan"), ("⟧", "bold")]
+        parts += [("│".join(branch["learnt"]["pieces"]), "bold green"), ("⟦end⟧", "bold")]
+        done = branch["at"]
+    parts.append(("".join(trunk[done:]), "dim"))
     return Text.assemble(*parts)
 
 

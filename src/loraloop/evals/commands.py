@@ -98,12 +98,11 @@ for _skill, _about in {
 def tune(
     name: Annotated[str, typer.Argument(help="tools, retrieval, safety or verdict.")],
     data: Annotated[
-        list[Path] | None,
-        typer.Option("--data", help="File of records; of all but safety, records of loraloop by default."),
+        list[Path] | None, typer.Option(help="File of records; of all but safety, records of loraloop by default.")
     ] = None,
     base: BaseName = BASE,
     skill: SkillFolder = None,
-    limit: Annotated[int, typer.Option("--limit", min=20, help="Validation records, at most.")] = 1200,
+    limit: Annotated[int, typer.Option(min=20, help="Validation records, at most.")] = 1200,
     refused: Annotated[
         float, typer.Option(help="Share of good texts that may be refused (safety, verdict), or of needless questions.")
     ] = 0.02,
@@ -153,7 +152,7 @@ def safety(
     router: RouterFolder = None,
     limit: Limit = None,
     seed: Seed = 0,
-    peers: Annotated[str, typer.Option("--peers", help="To compare with: base, base_told; `none`.")] = "base,base_told",
+    peers: Annotated[str, typer.Option(help="To compare with: base, base_told; `none`.")] = "base,base_told",
     outputs: OutputsFile = None,
     json_file: ToFile = None,
     show_errors: ShowErrors = 0,
@@ -192,14 +191,14 @@ def safety(
 @eval_app.command()
 def router(
     data: Annotated[
-        Path, typer.Option("--data", help="File of routed messages or of records, or the folder of evaluation files.")
+        Path, typer.Option(help="File of routed messages or of records, or the folder of evaluation files.")
     ],
     base: BaseName = BASE,
     folder: RouterFolder = None,
     limit: Limit = None,
     seed: Seed = 0,
     outputs: OutputsFile = None,
-    cache: Annotated[Path | None, typer.Option("--cache", help="Keep features here, for other routers.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Keep features here, for other routers.")] = None,
     json_file: ToFile = None,
     show_errors: ShowErrors = 0,
 ) -> None:
@@ -233,26 +232,24 @@ def router(
 @eval_app.command()
 def desk(
     worlds: Annotated[
-        Path | None, typer.Option("--worlds", help="Folder of worlds: tools.py, which is run, and world.yaml.")
+        Path | None, typer.Option(help="Folder of worlds: tools.py, which is run, and world.yaml.")
     ] = None,
-    world: Annotated[list[str] | None, typer.Option("--world", help="Only this world; repeatable.")] = None,
+    world: Annotated[list[str] | None, typer.Option(help="Only this world; repeatable.")] = None,
     base: BaseName = BASE,
     skills: SkillsFolder = None,
     skill: SkillFolders = None,
     bare: Annotated[
         bool, typer.Option("--bare", help="No router: each request first meets the tools skill, then the base.")
     ] = False,
-    kinds: Annotated[str, typer.Option("--kinds", help="Only requests of these kinds, separated by commas.")] = "",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Requests of each world, at most.")] = None,
+    kinds: Annotated[str, typer.Option(help="Only requests of these kinds, separated by commas.")] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="Requests of each world, at most.")] = None,
     draws: Annotated[
-        int, typer.Option("--draws", min=0, help="Held-out draws of each world's requests with slots; 0: one of each.")
+        int, typer.Option(min=0, help="Held-out draws of each world's requests with slots; 0: one of each.")
     ] = 0,
-    seed: Annotated[int, typer.Option("--seed", help="Of the draws.")] = 0,
-    documents: Annotated[
-        bool, typer.Option("--documents/--no-documents", help="Whether the assistant has the world's documents.")
-    ] = True,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    documents: Annotated[bool, typer.Option(help="Whether the assistant has the world's documents.")] = True,
     together: Annotated[
-        int, typer.Option("--together", min=1, max=64, metavar="N", help="Requests at a time; seconds are of a sample.")
+        int, typer.Option(min=1, max=64, metavar="N", help="Requests at a time; seconds are of a sample.")
     ] = 1,
     sealed: Annotated[
         bool,
@@ -262,7 +259,7 @@ def desk(
         bool, typer.Option("--self-test", help="No model: right outcomes have to pass the checks, wrong ones to fail.")
     ] = False,
     json_file: ToFile = None,
-    show_errors: Annotated[int, typer.Option("--show-errors", min=0, metavar="N", help="Print N failures.")] = 0,
+    show_errors: Annotated[int, typer.Option(min=0, metavar="N", help="Print N failures.")] = 0,
 ) -> None:
     """Everyday requests to an assistant with seven tools, a state and documents: how many come out right, by kind.
 

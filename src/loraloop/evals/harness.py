@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, file_errors
 
 C = TypeVar("C")
 Row = dict[str, Any]
@@ -32,14 +32,12 @@ class OutputCache:
         if path is None:
             return
         head = json.dumps(dict(facts), sort_keys=True, default=str)
-        try:
+        with file_errors(f"cannot keep outputs in {path}"):
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(head + "\n", encoding="utf-8")
                 return
             first, *lines = path.read_text(encoding="utf-8").split("\n")
-        except OSError as error:
-            raise InputError(f"cannot keep outputs in {path}: {error.strerror or error}") from None
         if not lines:  # killed before the first line was whole
             first, lines = head, ["cut"]
         if first != head:

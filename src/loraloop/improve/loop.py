@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from loraloop.improve.worlds import open_worlds
 from loraloop.render.training import Watch, clock
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps
+from loraloop.training.trace_data import distinct
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -177,7 +178,7 @@ class _Improvement:
             if number > 1:
                 before = self._round(number - 1) / "records.jsonl"
                 rows = [json.loads(line) for line in before.read_text(encoding="utf-8").splitlines()] + rows
-        rows = _distinct(rows)
+        rows = distinct(rows)
         if not rows:
             raise InputError("the runs gave no records: the worlds have no requests that call, ask or call nothing")
         write_text(target, "".join(dumps(row) + "\n" for row in rows))
@@ -405,11 +406,3 @@ def _traces(order: ImproveOrder, header: str) -> tuple[list[dict[str, Any]], lis
 
 def _change(name: str, before: Mapping[str, bool], after: Mapping[str, bool]) -> Change:
     return Change.of(name, [before[key] for key in after], list(after.values()))
-
-
-def _distinct(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records without those that say the same as an earlier one."""
-    found: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        found.setdefault(dumps({name: value for name, value in row.items() if name != "origin"}), row)
-    return list(found.values())

@@ -22,37 +22,27 @@ class ImproveOrder:
     """
 
     out: Annotated[
-        Path,
-        typer.Option("--out", help="Folder for skills, records and report; an interrupted command continues there."),
+        Path, typer.Option(help="Folder for skills, records and report; an interrupted command continues there.")
     ]
-    worlds: Annotated[
-        Path | None, typer.Option("--worlds", help="Folder of worlds with slots; see docs/improve.md.")
-    ] = None
-    traces: Annotated[
-        Path | None, typer.Option("--traces", help="Folder of traces of real runs, rated and corrected.")
-    ] = None
+    worlds: Annotated[Path | None, typer.Option(help="Folder of worlds with slots; see docs/improve.md.")] = None
+    traces: Annotated[Path | None, typer.Option(help="Folder of traces of real runs, rated and corrected.")] = None
     base: BaseName = "smollm2-135m"
-    skill: Annotated[str, typer.Option("--skill", help="The skill that learns; it writes calls.")] = "tools"
+    skill: Annotated[str, typer.Option(help="The skill that learns; it writes calls.")] = "tools"
     skills: SkillsFolder = None
-    minutes: Annotated[
-        float, typer.Option("--minutes", help="Maximum minutes of the whole command, without loading the base.")
-    ] = 60.0
-    requests: Annotated[int, typer.Option("--requests", min=1, help="Requests that a round runs.")] = 60
-    held_out: Annotated[int, typer.Option("--held-out", min=1, help="Held-out requests that are measured.")] = 60
-    others: Annotated[int, typer.Option("--others", min=1, help="Old records of each source that are measured.")] = 40
+    minutes: Annotated[float, typer.Option(help="Maximum minutes of the whole command, without loading the base.")] = (
+        60.0
+    )
+    requests: Annotated[int, typer.Option(min=1, help="Requests that a round runs.")] = 60
+    held_out: Annotated[int, typer.Option(min=1, help="Held-out requests that are measured.")] = 60
+    others: Annotated[int, typer.Option(min=1, help="Old records of each source that are measured.")] = 40
     temperature: Annotated[
-        float,
-        typer.Option("--temperature", help="Sampling temperature of the runs that are learnt from; 0 is greedy."),
+        float, typer.Option(help="Sampling temperature of the runs that are learnt from; 0 is greedy.")
     ] = 0.7
-    data: Annotated[Path | None, typer.Option("--data", help="The folder of public sets, for their replay.")] = None
-    quantize: Annotated[str | None, typer.Option("--quantize", help="int4, int8, bf16, fp32 or nf4.")] = None
-    documents: Annotated[
-        bool, typer.Option("--documents/--no-documents", help="Whether the assistant has the worlds' documents.")
-    ] = True
-    register: Annotated[
-        bool, typer.Option("--register/--no-register", help="Register a skill that is kept under its name.")
-    ] = True
-    seed: Annotated[int, typer.Option("--seed", help="Seed of everything that is sampled.")] = 0
+    data: Annotated[Path | None, typer.Option(help="The folder of public sets, for their replay.")] = None
+    quantize: Annotated[str | None, typer.Option(help="int4, int8, bf16, fp32 or nf4.")] = None
+    documents: Annotated[bool, typer.Option(help="Whether the assistant has the worlds' documents.")] = True
+    register: Annotated[bool, typer.Option(help="Register a skill that is kept under its name.")] = True
+    seed: Annotated[int, typer.Option(help="Seed of everything that is sampled.")] = 0
 
     def __post_init__(self) -> None:
         if (self.worlds is None) == (self.traces is None):

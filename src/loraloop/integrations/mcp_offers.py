@@ -11,6 +11,7 @@ from loraloop.agent.events import Routed, TokenGenerated, ToolCallStarted
 from loraloop.agent.skills.schemas import PARAMETERS
 from loraloop.agent.step import StopReason, plain
 from loraloop.tool_schemas.errors import LimitError
+from loraloop.tool_schemas.schema.keywords import object_schema
 from loraloop.tool_schemas.tools.tool import Tool, check_names
 
 if TYPE_CHECKING:
@@ -78,22 +79,15 @@ def _skill(runtime: Runtime, name: str, prefix: str) -> Offer:
     return Offer(function.tool(prefix + (name if name != "none" else "base")), _READS_ONLY, call)
 
 
-_TURN = {
-    "type": "object",
-    "properties": {"role": {"enum": ["user", "assistant"]}, "content": {"type": "string"}},
-    "required": ["role", "content"],
-    "additionalProperties": False,
-}
-_RUN = {
-    "type": "object",
-    "properties": {
+_TURN = object_schema({"role": {"enum": ["user", "assistant"]}, "content": {"type": "string"}})
+_RUN = object_schema(
+    {
         "prompt": {"type": "string", "minLength": 1, "description": "What is asked"},
         "passages": PARAMETERS["answer"]["properties"]["passages"],
         "history": {"type": "array", "items": _TURN, "description": "The conversation before, oldest first"},
     },
-    "required": ["prompt"],
-    "additionalProperties": False,
-}
+    "prompt",
+)
 _CALL = {
     "type": "object",
     "properties": {"name": {"type": "string"}, "arguments": {"type": "object"}},

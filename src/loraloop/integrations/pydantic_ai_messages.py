@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import ModelRequestParameters
 
 from loraloop.integrations.conversation import ConversationBuilder
+from loraloop.tool_schemas.jsontext import loads_or
 from loraloop.tool_schemas.tools.calls import Call
 
 
@@ -61,7 +61,7 @@ def _add_part(talk: ConversationBuilder, part: Any, calls: dict[str, Call]) -> N
         call = calls.get(part.tool_call_id, Call(part.tool_name, {}))
         content = part.model_response_str(wrap_if_error=False)
         if part.outcome == "success":
-            talk.result(call, content if isinstance(part.content, str) else _value(content))
+            talk.result(call, content if isinstance(part.content, str) else loads_or(content, content))
         else:
             talk.result(call, error=content, retry=part.outcome == "retried")
     else:
@@ -98,10 +98,3 @@ def _text(content: str | Sequence[UserContent]) -> str:
                 f"the prompt holds a {type(item).__name__}, and this model reads text only: say it in words"
             )
     return "\n\n".join(texts)
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

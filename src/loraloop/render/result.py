@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loraloop.render.steps import harmless, shortened, skill_text, steps_tree
+from loraloop.render.terminal import table_of
 
 if TYPE_CHECKING:
     from loraloop.adapters.skill.card import Card
@@ -62,14 +63,10 @@ def show_route(
     console.print(Text.assemble("choice  ", skill_text(route.skill), f"  p = {route.probability:.3f}{abstained}"))
     if route.reason:
         console.print(Text(f"        {route.reason}", style="dim"))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("outcome")
-    table.add_column("p", justify="right")
-    for name, probability in ((route.skill, route.probability), *route.runners_up):
-        table.add_row(skill_text(name), f"{probability:.3f}")
-    for name in route.masked:
-        table.add_row(Text(name, style="dim"), Text("masked", style="dim"))
-    console.print(table)
+    open_ = ((route.skill, route.probability), *route.runners_up)
+    rows = [(skill_text(name), Text(f"{probability:.3f}")) for name, probability in open_]
+    rows += [(Text(name, style="dim"), Text("masked", style="dim")) for name in route.masked]
+    console.print(table_of(("outcome", "p"), rows, ("p",)))
     if explanation:
         show_explanation(console, explanation)
 
@@ -97,25 +94,21 @@ def _cell(value: Any) -> str:
 
 def skills_table(cards: Mapping[str, Card], sizes: Mapping[str, int]) -> Table:
     """The skills of a library."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("skill", "writes", "method", "rank", "size", "description"):
-        table.add_column(column, justify="right" if column in ("rank", "size") else "left")
+    rows = []
     for name, card in cards.items():
         kind = (card.contract, card.method, str(card.rank or "–"))
-        table.add_row(skill_text(name), *kind, f"{sizes[name] / 2**20:.1f} MiB", card.description)
-    return table
+        rows.append((skill_text(name), *kind, f"{sizes[name] / 2**20:.1f} MiB", card.description))
+    return table_of(("skill", "writes", "method", "rank", "size", "description"), rows, ("rank", "size"))
 
 
 def versions_table(name: str, found: Sequence[Version]) -> Table:
     """The versions of a user's skill, the newest first; the one that is used is marked."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=name, title_justify="left")
-    for column in ("version", "used", "registered", "from", "more"):
-        table.add_column(column, justify="right" if column == "version" else "left")
+    rows = []
     for each in reversed(found):
         more = ", ".join(f"{key}: {value}" for key, value in each.origin.items() if key != "command")
         used = "yes" if each.current else ""
-        table.add_row(str(each.number), used, each.when, Text(str(each.origin.get("command", ""))), Text(more))
-    return table
+        rows.append((str(each.number), used, each.when, Text(str(each.origin.get("command", ""))), Text(more)))
+    return table_of(("version", "used", "registered", "from", "more"), rows, ("version",), name)
 
 
 def show_card(console: Console, card: Mapping[str, Any]) -> None:

@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from loraloop.agent.sessions.export import call_state
 from loraloop.render.steps import shortened, steps_tree
+from loraloop.render.terminal import table_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -25,13 +25,12 @@ _STYLES = {"idle": "dim", "running": "green", "interrupted": "yellow"}
 
 def sessions_table(listed: Sequence[SessionInfo]) -> Table:
     """One row a session."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("session", "state", "runs", "steps", "calls", "written", "title"):
-        table.add_column(column, justify="right" if column in ("runs", "steps", "calls") else "left")
+    counts = ("runs", "steps", "calls")
+    rows: list[tuple[RenderableType, ...]] = []
     for each in listed:
-        counts = map(str, (each.turns, each.steps, each.calls))
-        table.add_row(each.id, _state(each), *counts, _local(each.updated), shortened(each.title, 60))
-    return table
+        found = map(str, (each.turns, each.steps, each.calls))
+        rows.append((each.id, _state(each), *found, _local(each.updated), shortened(each.title, 60)))
+    return table_of(("session", "state", *counts, "written", "title"), rows, counts)
 
 
 def show_session(console: Console, session: Session) -> None:
@@ -50,14 +49,12 @@ def show_session(console: Console, session: Session) -> None:
 
 
 def _calls_table(calls: Sequence[SessionCall]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("step", "call", "begun", "times", "state"):
-        table.add_column(column, justify="right" if column in ("step", "times") else "left")
+    rows = []
     for call in calls:
         written = f"{call.name}({json.dumps(call.arguments, ensure_ascii=False)})"
         state = Text(call_state(call), style="yellow" if call.at_least_once else "")
-        table.add_row(str(call.step + 1), shortened(written, 80), _local(call.begun), str(call.times), state)
-    return table
+        rows.append((str(call.step + 1), shortened(written, 80), _local(call.begun), str(call.times), state))
+    return table_of(("step", "call", "begun", "times", "state"), rows, ("step", "times"))
 
 
 def _state(info: SessionInfo) -> Text:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
+from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 
 from loraloop.render.steps import harmless
+
+
+def table_of(
+    columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], numbers: Collection[str] = (), title: str = ""
+) -> Table:
+    """A table; the columns that are named among `numbers` are aligned to the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title or None, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 class HarmlessConsole(Console):

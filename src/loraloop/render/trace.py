@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from loraloop.render.steps import SHORT, add_steps, clip, data_text, harmless, shortened
+from loraloop.render.terminal import table_of
 
 if TYPE_CHECKING:
     from loraloop.agent.tracing.diff import Difference, Differences, PhaseTimes
@@ -121,10 +121,9 @@ def _parting(before: str, after: str) -> tuple[str, str]:
 
 
 def _times(times: Sequence[PhaseTimes]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("step", "phase", "ms before", "ms after", "after / before"):
-        table.add_column(heading, justify="left" if heading == "phase" else "right")
+    numbers = ("ms before", "ms after", "after / before")
+    rows = []
     for each in times:
         ratio = f"{each.after / each.before:.2f}" if each.before else ""
-        table.add_row(str(each.step + 1), each.phase, f"{each.before:.2f}", f"{each.after:.2f}", ratio)
-    return table
+        rows.append((str(each.step + 1), each.phase, f"{each.before:.2f}", f"{each.after:.2f}", ratio))
+    return table_of(("step", "phase", *numbers), rows, ("step", *numbers))

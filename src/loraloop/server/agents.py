@@ -20,7 +20,7 @@ from loraloop.server.errors import STREAM, ApiError, documented
 from loraloop.server.runs import HostedAgent, HostedRun, owner_of
 from loraloop.server.state import BodyRoute, begun, check_texts, event_stream, key_of, state_of, turn_of
 from loraloop.server.wire import Items, Pairs, Strict
-from loraloop.tool_schemas.errors import InputError, LoraloopError
+from loraloop.tool_schemas.errors import InputError, LoraloopError, file_errors
 from loraloop.tool_schemas.jsontext import dumps, levels
 from loraloop.tool_schemas.schema.validation import DEEPEST_VALUE
 from loraloop.tool_schemas.yamltext import expanded, read_yaml
@@ -82,10 +82,8 @@ def read_agents(file: Path, runtime: Runtime, resources: Resources) -> dict[str,
         InputError: It is wrong; the message names the place.
         LoraloopError: A tool, a document or a server cannot be read.
     """
-    try:
+    with file_errors(f"cannot read {file}"):
         content = read_yaml(file.read_text(encoding="utf-8"), str(file))
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}") from None
     if why := expanded(content):
         raise InputError(f"{file}: {why}: write it out")
     if isinstance(content, dict) and (others := [str(key) for key in content if key != "agents"]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -17,7 +16,7 @@ from loraloop.integrations.conversation import ConversationBuilder, tool_of
 from loraloop.integrations.reply import MAX_TOKENS, ReplyRequest, sampling_of
 from loraloop.server.errors import ApiError
 from loraloop.tool_schemas.grammar.effort import check_going_on
-from loraloop.tool_schemas.jsontext import levels
+from loraloop.tool_schemas.jsontext import levels, loads_or
 from loraloop.tool_schemas.schema.validation import DEEPEST_VALUE
 from loraloop.tool_schemas.tools.calls import Call
 
@@ -255,10 +254,7 @@ def conversation_of(messages: Sequence[ChatMessage]) -> ConversationBuilder:
 
 def call_of(function: FunctionCall, where: str) -> Call:
     """A call of ours."""
-    try:
-        arguments = json.loads(function.arguments or "{}")
-    except (ValueError, RecursionError):
-        arguments = None
+    arguments = loads_or(function.arguments or "{}")
     if not isinstance(arguments, dict) or levels(arguments) > DEEPEST_VALUE:
         message = f"the arguments of {function.name} are no JSON object of at most {DEEPEST_VALUE} levels"
         raise ApiError(400, message, "invalid_value", where)
@@ -267,10 +263,7 @@ def call_of(function: FunctionCall, where: str) -> Call:
 
 def result_of(text: str) -> Any:
     """A tool's result: JSON as its value, anything else and what is nested too deeply as text."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
+    value = loads_or(text, text)
     return value if levels(value) <= DEEPEST_VALUE else text
 
 

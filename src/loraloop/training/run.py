@@ -219,15 +219,13 @@ def _routable(messages: Sequence[Message]) -> bool:
 
 def _texts(recipe: Recipe, source: Sequence[str] | str) -> list[str]:
     """Requests of a list, or of a file with one a line (a JSON Lines file: their `text`, `prompt` or `request`)."""
-    from loraloop.tool_schemas.errors import InputError
+    from loraloop.tool_schemas.errors import InputError, file_errors
 
     if not isinstance(source, str):
         return list(source)
     path = recipe.path(source)
-    try:
+    with file_errors(f"{recipe.at('router')}: cannot read {path}"):
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{recipe.at('router')}: cannot read {path}: {error}") from None
     if path.suffix != ".jsonl":
         return lines
     found = []

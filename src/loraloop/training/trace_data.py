@@ -147,7 +147,7 @@ def from_traces(place: Path, contract: Literal["calls", "text"] = "calls", tools
     named = "|".join(map(re.escape, sorted(found.secrets, key=len, reverse=True)))
     known = re.compile(rf"(?<!\w)(?:{named})(?!\w)" if named else r"(?!)")
     for rows in (found.records, found.pairs):
-        rows[:] = _distinct(over_texts(row, lambda text: redacted(known.sub(REDACTED, text))) for row in rows)
+        rows[:] = distinct(over_texts(row, lambda text: redacted(known.sub(REDACTED, text))) for row in rows)
     return found
 
 
@@ -322,10 +322,9 @@ def shown(context: Sequence[Message], tools: Sequence[Any]) -> dict[str, Any]:
     return {**found, "messages": turns, **({"tools": list(tools)} if tools else {})}
 
 
-def _distinct(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    seen = set()
+def distinct(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records without those that say the same as an earlier one."""
+    found: dict[str, dict[str, Any]] = {}
     for row in rows:
-        key = dumps({name: value for name, value in row.items() if name != "origin"})
-        if key not in seen:
-            seen.add(key)
-            yield row
+        found.setdefault(dumps({name: value for name, value in row.items() if name != "origin"}), row)
+    return list(found.values())

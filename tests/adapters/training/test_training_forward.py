@@ -129,7 +129,7 @@ def test_dropout_drops_what_adapters_read() -> None:
     """The adapted product with a mask equals autograd through x * mask, and the mask keeps the mean."""
     draw = torch.Generator().manual_seed(0)
     x, weight, A, B = (torch.randn(*s, generator=draw).requires_grad_() for s in ((6, 8), (5, 8), (2, 8), (5, 2)))
-    y = fused.apply(fused.AdaptedLinear, x, DenseWeight(weight.detach()), A, B, 0.25, 7)
+    y = fused.apply(fused.AdaptedLinear, x, A, B, (DenseWeight(weight.detach()), 0.25, 7))
     mask = fused.keep_mask(x, 0.25, 7)
     plain = x @ weight.detach().T + (x * mask) @ A.T @ B.T
     torch.testing.assert_close(y, plain)

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from loraloop.adapters.base import Base
-from loraloop.agent.engine import Budget, Delta, Generated, GenerateRequest, Sampler, Sampling, Trunk, generate
 from loraloop.agent.engine.constrained import Backtrack
+from loraloop.agent.engine.generate import Budget, Delta, Generated, GenerateRequest, generate
+from loraloop.agent.engine.sampler import Sampler, Sampling
+from loraloop.agent.engine.trunk import Trunk
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
 from loraloop.tool_schemas.schema.validation import check_value

@@ -16,10 +16,13 @@ from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Runtime
-from loraloop.agent.engine import Author, Budget, Delta, Generated, GenerateRequest, Sampler, Sampling, Trunk, generate
 from loraloop.agent.engine.branch import Branch
+from loraloop.agent.engine.cache.ledger import Author
 from loraloop.agent.engine.drafts import Drafts
+from loraloop.agent.engine.generate import Budget, Delta, Generated, GenerateRequest, generate
+from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.scheduler import Scheduler
+from loraloop.agent.engine.trunk import Trunk
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
 

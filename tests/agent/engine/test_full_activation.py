@@ -17,9 +17,11 @@ from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Message, Row
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Limits, Runtime
-from loraloop.agent.engine import Author, FullCaches, Ledger, LedgerError, Trunk
+from loraloop.agent.engine.cache.ledger import Author, Ledger, LedgerError
+from loraloop.agent.engine.cache.prefix_cache import FullCaches
 from loraloop.agent.engine.cache.sequence import CachedSequence
 from loraloop.agent.engine.scheduler import Scheduler
+from loraloop.agent.engine.trunk import Trunk
 
 TOLERANCE = {"atol": 2e-4, "rtol": 1e-4}
 

@@ -13,8 +13,10 @@ import torch
 
 from loraloop.adapters.base import Base
 from loraloop.adapters.skill.contracts import code_grammar, code_of
-from loraloop.agent.engine import Budget, Delta, Generated, GenerateRequest, Sampler, Sampling, Trunk, generate
+from loraloop.agent.engine.generate import Budget, Delta, Generated, GenerateRequest, generate
+from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.stops import Detokenizer
+from loraloop.agent.engine.trunk import Trunk
 from loraloop.tool_schemas.errors import InputError, LimitError
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 from loraloop.tool_schemas.grammar.grammar import JsonSchema, Lark

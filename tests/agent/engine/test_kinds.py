@@ -17,9 +17,11 @@ from loraloop.adapters.bank.device import slots_for
 from loraloop.adapters.base import Base, Message, Row, random_base
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Limits, Policy, Runtime
-from loraloop.agent.engine import Author, FullCaches, LedgerError, Trunk
+from loraloop.agent.engine.cache.ledger import Author, LedgerError
+from loraloop.agent.engine.cache.prefix_cache import FullCaches
 from loraloop.agent.engine.cache.sequence import CachedSequence
 from loraloop.agent.engine.scheduler import Scheduler
+from loraloop.agent.engine.trunk import Trunk
 from loraloop.tool_schemas.errors import ContextLengthError
 
 METHODS = ("lora", "dora", "ia3", "prefix", "prompt", "bottleneck", "vera")

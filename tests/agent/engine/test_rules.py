@@ -11,9 +11,10 @@ import torch
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Message, Row, random_base
 from loraloop.adapters.skill.skill import Skill
-from loraloop.agent.engine import Author, LedgerError, Trunk
+from loraloop.agent.engine.cache.ledger import Author, LedgerError
 from loraloop.agent.engine.cache.sequence import CachedSequence
 from loraloop.agent.engine.scheduler import Scheduler
+from loraloop.agent.engine.trunk import Trunk
 
 TOLERANCE = {"atol": 2e-4, "rtol": 1e-4}  # fp32: chunks of another shape add in another order
 

@@ -19,20 +19,14 @@ from hypothesis import strategies as st
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row
 from loraloop.adapters.skill.skill import Skill
-from loraloop.agent.engine import (
-    Author,
-    Budget,
-    Clock,
-    FullCaches,
-    Generated,
-    GenerateRequest,
-    Sampler,
-    Sampling,
-    Trunk,
-    generate,
-)
+from loraloop.agent.engine.cache.ledger import Author
+from loraloop.agent.engine.cache.prefix_cache import FullCaches
 from loraloop.agent.engine.cache.sequence import CachedSequence, ComputeRequest, Interrupted, RequestContext
+from loraloop.agent.engine.generate import Budget, Generated, GenerateRequest, generate
+from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.scheduler import CHUNK, Pace, Scheduler
+from loraloop.agent.engine.timer import Clock
+from loraloop.agent.engine.trunk import Trunk
 from loraloop.tool_schemas.errors import BaseModelError, LimitError, SkillError
 
 TOLERANCE = {"atol": 2e-4, "rtol": 1e-4}

@@ -9,7 +9,9 @@ import torch
 
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Message
-from loraloop.agent.engine import Author, Clock, Trunk, TrunkStore
+from loraloop.agent.engine.cache.ledger import Author
+from loraloop.agent.engine.timer import Clock
+from loraloop.agent.engine.trunk import Trunk, TrunkStore
 from loraloop.tool_schemas.errors import ContextLengthError
 
 

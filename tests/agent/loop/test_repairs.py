@@ -13,7 +13,8 @@ from pydantic import BaseModel, field_validator
 from loraloop.adapters.base import Message
 from loraloop.adapters.base.prompting import SMALL
 from loraloop.agent import Agent, Limits, Policy, Runtime, Sampling
-from loraloop.agent.engine import Branch, Delta, Generated, GenerateRequest
+from loraloop.agent.engine.branch import Branch
+from loraloop.agent.engine.generate import Delta, Generated, GenerateRequest
 from loraloop.agent.events import Routed
 from loraloop.agent.loop.outcome import Facts, outcome_of
 from loraloop.testing import ScriptedRouter, ScriptedRuntime, Written, text

@@ -16,7 +16,7 @@ import pytest
 from loraloop.adapters.base import Message
 from loraloop.adapters.base.prompting import SMALL
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime, Sampling
-from loraloop.agent.engine import Trunk, TrunkStore
+from loraloop.agent.engine.trunk import Trunk, TrunkStore
 from loraloop.agent.events import EVENTS, RunFinished, StepFinished, TokenGenerated, ToolCallFinished
 from loraloop.agent.tools.runner import ToolRunner
 from loraloop.testing import ScriptedRuntime, calls, text

@@ -9,7 +9,7 @@ from loraloop.adapters.base import Message
 from loraloop.adapters.skill.card import Threshold
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Limits, Policy, Runtime, Thresholds
-from loraloop.agent.engine import StepOutput, StepRequest
+from loraloop.agent.engine.step import StepOutput, StepRequest
 from loraloop.agent.skills.one_step import write_step
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas import Ask, JsonSchema, Tool, calls_schema, parse_step

@@ -15,7 +15,8 @@ from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.training.data.encode import Encoded, EncodedBranch
 from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
-from loraloop.agent.engine import Author, Trunk
+from loraloop.agent.engine.cache.ledger import Author
+from loraloop.agent.engine.trunk import Trunk
 
 PAIRS = {"rank": 4, "alpha": 8}
 OPTIONS = {

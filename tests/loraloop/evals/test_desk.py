@@ -21,8 +21,9 @@ from loraloop.cli.main import run_command
 from loraloop.evals.desk.checks import DeskAnswer, fits, judge
 from loraloop.evals.desk.effects import unasked_effects, ungrounded_values
 from loraloop.evals.desk.facts import states
+from loraloop.evals.desk.request import KINDS, DeskRequest, DeskTurn, WantedCall
 from loraloop.evals.desk.runner import agent_of, chosen, report, run, sample
-from loraloop.evals.desk.world import KINDS, SHIPPED, DeskRequest, DeskTurn, WantedCall, World, load_worlds
+from loraloop.evals.desk.world import SHIPPED, World, load_worlds
 from loraloop.render.scores import desk_table
 from loraloop.testing import ScriptedRuntime, calls, forbid_real_model
 from loraloop.tool_schemas.errors import InputError, ToolError

@@ -13,8 +13,9 @@ import zstandard
 from loraloop.evals.bench import runs_program
 from loraloop.evals.desk import checks
 from loraloop.evals.desk.checks import DeskAnswer, judge
+from loraloop.evals.desk.request import DeskRequest
 from loraloop.evals.desk.selftest import problems, right_outcome, wrong_outcomes
-from loraloop.evals.desk.world import SHIPPED, DeskRequest, World, load_worlds
+from loraloop.evals.desk.world import SHIPPED, World, load_worlds
 
 WORLDS = load_worlds(SHIPPED)
 

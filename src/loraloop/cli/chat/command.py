@@ -32,12 +32,10 @@ def chat(
     tools: ToolSources,
     base: BaseOptions,
     passages: PassageFile = None,
-    messages: Annotated[Path | None, typer.Option("--messages", help="Go on from a file that /save wrote.")] = None,
-    traces: Annotated[Path | None, typer.Option("--traces", help="Folder for a trace of each turn.")] = None,
+    messages: Annotated[Path | None, typer.Option(help="Go on from a file that /save wrote.")] = None,
+    traces: Annotated[Path | None, typer.Option(help="Folder for a trace of each turn.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Answers alone, without routes and calls.")] = False,
-    history: Annotated[
-        bool, typer.Option("--history/--no-history", help="Keep typed lines in the cache folder.")
-    ] = True,
+    history: Annotated[bool, typer.Option(help="Keep typed lines in the cache folder.")] = True,
 ) -> None:
     """Talk with the agent. `/help` lists what else can be said; piped lines are answered one by one."""
     from loraloop.agent.tracing.tracer import Tracer

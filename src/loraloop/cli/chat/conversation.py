@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from loraloop.render.steps import short_time
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, file_errors
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Message
@@ -136,10 +136,8 @@ class Conversation:
         """Writes instructions and messages as JSON."""
         listed = [{"role": each.role, "content": each.content} for each in self.messages]
         text = json.dumps({"instructions": self.instructions, "messages": listed}, indent=1, ensure_ascii=False)
-        try:
+        with file_errors(f"cannot write {file}"):
             Path(file).write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"cannot write {file}: {error.strerror or error}") from error
 
     def load(self, file: str | Path) -> None:
         """Goes on from what `save` wrote, or from a JSON list of messages; a system message gives the instructions."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loraloop.tool_schemas.errors import InputError, SchemaError
+from loraloop.tool_schemas.errors import InputError, SchemaError, file_errors
 
 if TYPE_CHECKING:
     from loraloop.agent import Approve, Deny, PendingCall, PendingRun
@@ -33,20 +33,16 @@ class Waiting:
 
     pending: Annotated[
         Path | None,
-        typer.Option(
-            "--pending", help="Do not ask for approval here: write the run that waits to this file, exit code 3."
-        ),
+        typer.Option(help="Do not ask for approval here: write the run that waits to this file, exit code 3."),
     ] = None
     resume: Annotated[
-        Path | None, typer.Option("--resume", help="Resume the run in a file that --pending wrote; give no prompt.")
+        Path | None, typer.Option(help="Resume the run in a file that --pending wrote; give no prompt.")
     ] = None
     approve: Annotated[
-        list[str] | None,
-        typer.Option("--approve", help="With --resume: id of a call that is approved, or `all`; repeatable."),
+        list[str] | None, typer.Option(help="With --resume: id of a call that is approved, or `all`; repeatable.")
     ] = None
     deny: Annotated[
-        list[str] | None,
-        typer.Option("--deny", help="With --resume: ID or ID=REASON of a call that is denied; repeatable."),
+        list[str] | None, typer.Option(help="With --resume: ID or ID=REASON of a call that is denied; repeatable.")
     ] = None
 
     def check(self, prompt: str) -> None:
@@ -71,10 +67,10 @@ class Waiting:
 
         if self.resume is None:
             return None
+        with file_errors(f"cannot read the run in {self.resume}"):
+            content = self.resume.read_bytes()
         try:
-            return PendingRun.from_json(self.resume.read_bytes())
-        except OSError as error:
-            raise InputError(f"cannot read the run in {self.resume}: {error.strerror or error}") from error
+            return PendingRun.from_json(content)
         except InputError as error:
             raise InputError(f"{self.resume}: {error}") from None
 
@@ -107,14 +103,12 @@ class Waiting:
             sys.stderr.write(f"the run waits for approval: {how}\n")
             return
         scratch = self.pending.with_name(f".{self.pending.name}.{os.getpid()}")
-        try:
+        with file_errors(f"cannot write the run to {self.pending}"):
             with os.fdopen(
                 os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
             ) as file:
                 file.write(pending.to_json() + "\n")
             scratch.replace(self.pending)
-        except OSError as error:
-            raise InputError(f"cannot write the run to {self.pending}: {error.strerror or error}") from error
         sys.stderr.write(
             f"the run waits for approval in {self.pending}: go on with the same options and "
             f"--resume {self.pending} --approve ID (or all), --deny ID=REASON\n"

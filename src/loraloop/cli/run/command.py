@@ -41,14 +41,13 @@ def run(
     passages: PassageFile = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come; with --json, events.")] = False,
     session: Annotated[
-        str | None, typer.Option("--session", help="Keep the conversation under this name, or go on with it.")
+        str | None, typer.Option(help="Keep the conversation under this name, or go on with it.")
     ] = None,
     sessions: Annotated[
-        str | None, typer.Option("--sessions", help="A file of sessions, or postgresql://…, instead of your own file.")
+        str | None, typer.Option(help="A file of sessions, or postgresql://…, instead of your own file.")
     ] = None,
     trace: Annotated[
-        Path | None,
-        typer.Option("--trace", help="Write the run's trace to this file, or into this folder; see `loraloop trace`."),
+        Path | None, typer.Option(help="Write the run's trace to this file, or into this folder; see `loraloop trace`.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

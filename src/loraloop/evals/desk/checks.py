@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloop.evals.desk.facts import NUMBER, holds, normal, states
-from loraloop.evals.desk.world import DeskCall, DeskRequest, DeskTurn, WantedCall, World
+from loraloop.evals.desk.request import DeskCall, DeskRequest, DeskTurn, WantedCall
+from loraloop.evals.desk.world import World
 from loraloop.tool_schemas.jsontext import dumps
 
 REFUSING = re.compile(
@@ -55,6 +56,12 @@ class DeskAnswer:
     cites: tuple[str, ...] = ()
     stop: str = "answer"
     trace: tuple[str, ...] = ()
+
+
+def right_answer(turn: DeskTurn) -> DeskAnswer:
+    """The scripted right answer of a turn."""
+    cites = (turn.cites,) if turn.cites else ()
+    return DeskAnswer(turn.good, refused=turn.refused, cites=cites, stop="refused" if turn.refused else "answer")
 
 
 def judge(

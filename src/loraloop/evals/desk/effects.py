@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from loraloop.evals.desk.facts import holds, normal
-from loraloop.evals.desk.world import DeskRequest, World
+from loraloop.evals.desk.request import DeskRequest
+from loraloop.evals.desk.world import World
 from loraloop.tool_schemas.jsontext import dumps
 
 FREE_WORDS = 6

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loraloop.evals.desk.checks import DeskAnswer, fits, judge
-from loraloop.evals.desk.world import DeskCall, DeskRequest, DeskTurn, WantedCall, World
+from loraloop.evals.desk.checks import fits, judge, right_answer
+from loraloop.evals.desk.request import DeskCall, DeskRequest, DeskTurn, WantedCall
+from loraloop.evals.desk.world import World
 from loraloop.tool_schemas.errors import InputError
 
 
@@ -114,9 +115,7 @@ def rehearse(world: World, request: DeskRequest, runs: Any = None) -> str:
                     tools[call.name](**call.arguments)
                 except Exception as error:
                     return f"its right call {call.name} raises {error}"
-        cites = (turn.cites,) if turn.cites else ()
-        stop = "refused" if turn.refused else "answer"
-        answers.append(DeskAnswer(turn.good, refused=turn.refused, cites=cites, stop=stop))
+        answers.append(right_answer(turn))
     return judge(world, request, answers, runs)
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from loraloop.evals.bench import runs_program
 from loraloop.evals.desk.checks import DeskAnswer, judge
 from loraloop.evals.desk.effects import unasked_effects, ungrounded_values
-from loraloop.evals.desk.world import KINDS, DeskRequest, World
+from loraloop.evals.desk.request import KINDS, DeskRequest
+from loraloop.evals.desk.world import World
 from loraloop.render.report import BenchmarkReport
 
 if TYPE_CHECKING:

@@ -9,13 +9,14 @@ lacks a fact or negates it, another document cited, a program that does nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from loraloop.evals.desk.checks import DeskAnswer, judge
-from loraloop.evals.desk.world import DeskCall, DeskRequest, DeskTurn, World
+from loraloop.evals.desk.checks import DeskAnswer, judge, right_answer
+from loraloop.evals.desk.request import DeskCall, DeskRequest, DeskTurn
+from loraloop.evals.desk.world import World
 
 USELESS = "Purple elephants like jazz."
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -78,18 +79,13 @@ def play(world: World, outcome: Outcome) -> list[DeskCall]:
 def right_outcome(request: DeskRequest) -> Outcome:
     """The scripted right outcome of a request."""
     calls = tuple(tuple((call.name, _example(call)) for call in turn.calls) for turn in request.turns)
-    return Outcome("", calls, tuple(_answer(turn) for turn in request.turns))
+    return Outcome("", calls, tuple(right_answer(turn) for turn in request.turns))
 
 
 def _example(call: Any) -> dict[str, Any]:
     """Arguments of a right call; a free text without an example says what it has to hold."""
     free = {name: " ".join(str(_first(fact)) for fact in call.holds.get(name, ("it",))) for name in call.free}
     return {**free, **call.arguments}
-
-
-def _answer(turn: DeskTurn) -> DeskAnswer:
-    cites = (turn.cites,) if turn.cites else ()
-    return DeskAnswer(turn.good, refused=turn.refused, cites=cites, stop="refused" if turn.refused else "answer")
 
 
 def wrong_outcomes(world: World, request: DeskRequest, right: Outcome, programs: bool) -> Iterator[Outcome]:
@@ -155,10 +151,10 @@ def _wrong_calls(world: World, request: DeskRequest, right: Outcome, at: int) ->
         return Outcome(wrong, (*right.calls[:at], changed, *right.calls[at + 1 :]), right.answers)
 
     needs_none = turn.asks or turn.talk or turn.program or turn.refused
-    effect = _other_effect(world, turn)
+    effect = _right_call(world, True, {call.name for call in turn.calls})
     yield called("an effect nobody asked for", *calls, effect)
     if needs_none:
-        yield called("a needless call", next(_reads(world)))
+        yield called("a needless call", _right_call(world, False))
     for k, (name, arguments) in enumerate(calls):
         yield called(f"without {name}", *calls[:k], *calls[k + 1 :])
         if name in world.changes:
@@ -206,22 +202,11 @@ def _another(value: Any, hint: Any, either: Sequence[Any]) -> Iterator[Any]:
     yield from [each for each in options if each != value and each not in either][:1]
 
 
-def _effects(world: World) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Right calls with effects of all requests."""
-    for request in world.requests:
-        for turn in request.turns:
-            yield from ((call.name, _example(call)) for call in turn.calls if call.name in world.changes)
-
-
-def _other_effect(world: World, turn: DeskTurn) -> tuple[str, Mapping[str, Any]]:
-    names = {call.name for call in turn.calls}
-    return next(call for call in _effects(world) if call[0] not in names)
-
-
-def _reads(world: World) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for request in world.requests:
-        for turn in request.turns:
-            yield from ((call.name, _example(call)) for call in turn.calls if call.name not in world.changes)
+def _right_call(world: World, changes: bool, without: Collection[str] = ()) -> tuple[str, Mapping[str, Any]]:
+    """The first right call of any request that has an effect, or has none, of another tool than some."""
+    calls = (call for request in world.requests for turn in request.turns for call in turn.calls)
+    call = next(call for call in calls if (call.name in world.changes) == changes and call.name not in without)
+    return call.name, _example(call)
 
 
 def _first(fact: Any) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydantic import Field, JsonValue
@@ -14,6 +15,8 @@ from loraloop.evals.desk.request import DeskRequest, DeskTurn, WantedCall
 from loraloop.evals.desk.slots import DrawError, Facts, Part, Slot, as_text, filled, references, side
 from loraloop.evals.desk.toolbox import Toolbox
 from loraloop.tool_schemas.errors import InputError
+
+Fill = Callable[[Any], Any]
 
 TRIES = 30
 """How many draws in a row may fail, or repeat an earlier request."""
@@ -40,6 +43,18 @@ class CallTemplate(Part):
     def label(self) -> str:
         """What later texts call its result; the tool's name by default."""
         return self.given_label or self.name
+
+    def wanted(self, arguments: Mapping[str, Any], needs: Iterable[int], fill: Fill) -> WantedCall:
+        """The call with these arguments and the places of the calls before it; `fill` gives values for its others."""
+        return WantedCall(
+            self.name,
+            arguments,
+            free=tuple(self.free),
+            holds=fill(self.holds),
+            either=fill(self.either),
+            gives=tuple(fill(self.gives)),
+            needs=tuple(sorted(needs)),
+        )
 
 
 class TurnTemplate(Part):
@@ -68,6 +83,13 @@ class TurnTemplate(Part):
     def rest(self) -> dict[str, Any]:
         """The fields that a turn takes as they are."""
         return {name: getattr(self, name) for name in type(self).model_fields if name not in ("say", "calls")}
+
+    def turn(self, say: str, calls: Iterable[WantedCall], fill: Fill) -> DeskTurn:
+        """The turn in one wording and with these calls; `fill` gives values for its other fields."""
+        found = fill(self.rest)
+        rest: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in found.items()}
+        rest |= {name: as_text(rest[name]) for name in ("good", "cites", "program")}
+        return DeskTurn(say=say, calls=tuple(calls), **rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,34 +203,17 @@ def _turn(turn: TurnTemplate, scope: dict[str, Any], toolbox: Toolbox, rng: rand
     wording = rng.choice(side(turn.wordings, held_out))
     say = as_text(filled(wording, scope))
     places: dict[str, int] = {}
-    calls = []
+    called = []
     for place, call in enumerate(turn.calls):
         used = {name.split(".")[0] for name in references(call.arguments)} | set(call.after)
-        needs = tuple(sorted(places[label] for label in used if label in places))
+        needs = [places[label] for label in used if label in places]
         arguments = filled(call.arguments, scope)
         try:
             result = toolbox.function(call.name)(**arguments)
         except Exception as error:
             listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
             raise DrawError(f"its right call {call.name}({listed}) raises {type(error).__name__}: {error}") from error
-        calls.append((call, arguments, needs))
+        called.append((call, arguments, needs))
         places[call.label], scope[call.label] = place, json.loads(json.dumps(result, default=str))
-    wanted = tuple(
-        WantedCall(
-            call.name,
-            arguments,
-            free=tuple(call.free),
-            holds=filled(call.holds, scope),
-            either=filled(call.either, scope),
-            gives=tuple(filled(call.gives, scope)),
-            needs=needs,
-        )
-        for call, arguments, needs in calls
-    )
-    rest: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in filled(turn.rest, scope).items()
-    }
-    for name in ("good", "cites", "program"):
-        if name in rest:
-            rest[name] = as_text(rest[name])
-    return DeskTurn(say=say, calls=wanted, **rest)
+    fill = partial(filled, scope=scope)
+    return turn.turn(say, [call.wanted(arguments, needs, fill) for call, arguments, needs in called], fill)

@@ -35,13 +35,8 @@ class Toolbox:
         spec.loader.exec_module(self.module)
         if not callable(getattr(self.module, "fresh", None)) or not getattr(self.module, "TOOLS", None):
             raise InputError(f"{file} needs fresh(), which rebuilds the state, and TOOLS, the list of its functions")
-        self._seeded = bool(inspect.signature(self.module.fresh).parameters)
+        self.seeded = bool(inspect.signature(self.module.fresh).parameters)
         self.state: Any = None
-
-    @property
-    def seeded(self) -> bool:
-        """Whether `fresh` takes a random generator, so that each request can have a state of its own."""
-        return self._seeded
 
     @property
     def names(self) -> list[str]:
@@ -58,7 +53,7 @@ class Toolbox:
         Args:
             seed: Seed of the state, where `fresh` takes a random generator.
         """
-        self.state = self.module.fresh(random.Random(seed or "0")) if self._seeded else self.module.fresh()
+        self.state = self.module.fresh(random.Random(seed or "0")) if self.seeded else self.module.fresh()
         return self.state
 
     def function(self, name: str) -> Callable[..., Any]:

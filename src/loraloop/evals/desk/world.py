@@ -15,24 +15,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from loraloop.evals.desk.request import KINDS, DeskCall, DeskRequest, DeskTurn, WantedCall
+from loraloop.evals.desk.request import DeskCall, DeskRequest
 from loraloop.evals.desk.template import RequestTemplate, draws
 from loraloop.evals.desk.toolbox import Toolbox
 from loraloop.evals.desk.world_file import read_world_file
 from loraloop.tool_schemas.errors import InputError, ToolError
-
-__all__ = [
-    "KINDS",
-    "SEALED",
-    "SHIPPED",
-    "DeskCall",
-    "DeskRequest",
-    "DeskTurn",
-    "WantedCall",
-    "World",
-    "load_worlds",
-    "read_world",
-]
 
 SHIPPED = Path(str(files("loraloop.recipes"))) / "desk"
 """The folder of the worlds that come with loraloop and that development sees."""

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from loraloop.adapters.training.recipe.recipe_lines import Lines, explain, lines_of
-from loraloop.evals.desk.request import KINDS, DeskRequest, DeskTurn, WantedCall
+from loraloop.evals.desk.request import KINDS, DeskRequest, DeskTurn
 from loraloop.evals.desk.slots import Part, Slot, references
 from loraloop.evals.desk.template import CallTemplate, RequestTemplate, TurnTemplate
 from loraloop.evals.desk.toolbox import Toolbox
@@ -226,20 +226,10 @@ def _plain_turn(turn: TurnTemplate) -> DeskTurn:
     labels: dict[str, int] = {}
     calls = []
     for place, call in enumerate(turn.calls):
-        needs = tuple(sorted(labels[name] for name in call.after if name in labels))
-        calls.append(
-            WantedCall(
-                call.name,
-                call.arguments,
-                free=tuple(call.free),
-                holds=call.holds,
-                either=call.either,
-                gives=tuple(call.gives),
-                needs=needs,
-            )
-        )
+        calls.append(call.wanted(call.arguments, [labels[name] for name in call.after if name in labels], _as_it_is))
         labels[call.label] = place
-    rest: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in turn.rest.items()
-    }
-    return DeskTurn(say=turn.wordings[0], calls=tuple(calls), **rest)
+    return turn.turn(turn.wordings[0], calls, _as_it_is)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

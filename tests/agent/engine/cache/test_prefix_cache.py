@@ -13,10 +13,11 @@ from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Message
 from loraloop.adapters.base.decoder.native_cache import PAGE, distinct
 from loraloop.agent import Agent, Limits, Runtime
-from loraloop.agent.engine import Clock, Trunk
 from loraloop.agent.engine.cache.prefix_cache import PrefixCache
 from loraloop.agent.engine.cache.sequence import CachedSequence, RequestContext
 from loraloop.agent.engine.scheduler import Scheduler
+from loraloop.agent.engine.timer import Clock
+from loraloop.agent.engine.trunk import Trunk
 from loraloop.testing import ScriptedRouter
 
 
