@@ -123,7 +123,8 @@ def test_a_beginning_of_another_run_is_reused_up_to_the_first_other_token(base: 
     alone = CachedSequence(scheduler)
     ours, theirs = (held.feed(bare, mine[held.length :], logits=True).scores for held in (found, alone))
     assert ours is not None and theirs is not None
-    torch.testing.assert_close(ours, theirs, atol=0.02, rtol=0.02)
+    # A busy machine reads in other slices, which rounds otherwise; one wrong token makes 0.07 and more.
+    torch.testing.assert_close(ours, theirs, atol=0.04, rtol=0)
 
 
 def test_a_longer_beginning_takes_the_place_of_a_shorter_one(base: Base) -> None:
