@@ -114,8 +114,14 @@ def _replayed(recipe: Mapping[str, Any], count: int, folder: Path, seed: int) ->
     total = sum(source.get("share", 1.0) for source in sources)
     for source in sources:
         source["share"] = (1 - OWN_SHARE) * source.get("share", 1.0) / total
-        if name := source.pop("frozen", ""):
-            rows = [row for _, row in frozen_rows(name) if row.get("part", "train") == "train"]
+        if frozen := source.pop("frozen", ""):
+            name, where = source.get("name", frozen), source.pop("where", {})
+            rows = [
+                row
+                for _, row in frozen_rows(frozen)
+                if row.get("part", "train") == "train"
+                and all(str(row.get(key)) in values for key, values in where.items())
+            ]
             wanted = min(len(rows), math.ceil(count * source["share"] / OWN_SHARE))
             path = folder / f"replay.{name}.jsonl"
             drawn = generator("replay", name, seed, count).sample(rows, wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,13 @@ def test_old_records_are_replayed_beside_the_new_ones(tmp_path: Path) -> None:
     own, *others = document["data"]["sources"]
     assert own["share"] == OWN_SHARE and document["data"]["limit"] == 200
     assert sum(source["share"] for source in others) == pytest.approx(1 - OWN_SHARE)
-    assert [source["name"] for source in others] == ["worlds", "desks"], "public ones are left out without their folder"
+    names = [source["name"] for source in others]
+    assert names == ["worlds", "missing", "desks", "tools"], "public ones are left out without their folder"
+    missing = [json.loads(line) for line in Path(others[1]["file"]).read_text(encoding="utf-8").splitlines()]
+    assert missing and {row["kind"] for row in missing} == {"missing"}
     known = {json.dumps(row) for _, row in frozen_rows("worlds") if row.get("part", "train") == "train"}
     rows = [json.loads(line) for line in Path(others[0]["file"]).read_text(encoding="utf-8").splitlines()]
-    assert len(rows) == round(others[0]["share"] * 200)
+    assert len(rows) == math.ceil(others[0]["share"] * 200)
     assert all(json.dumps(row) in known for row in rows), "none that validates is learnt"
     again = made(tmp_path, "qwen2.5-coder-1.5b", count=100, seed=1)["data"]["sources"][1]["file"]
     assert [json.loads(line) for line in Path(again).read_text(encoding="utf-8").splitlines()] != rows
