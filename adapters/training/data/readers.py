@@ -132,13 +132,18 @@ def form_of(row: Mapping[str, Any]) -> str:
     raise RecordError("wrong form", f"{reason}: rename them, here or by the recipe's columns")
 
 
+def is_among(row: Mapping[str, Any], where: Mapping[str, Sequence[str]]) -> bool:
+    """Whether each of these keys of a row has one of its values; see `where` of a recipe's source."""
+    return all(key in row and str(row[key]) in values for key, values in where.items())
+
+
 def records_of(row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Iterator[Record]:
     """The records that one row of a file stands for; none where it is not among those that are read.
 
     Raises:
         RecordError: it cannot be used, with the reason.
     """
-    if any(key not in row or str(row[key]) not in values for key, values in how.where.items()):
+    if not is_among(row, how.where):
         return
     named = {ours: row[theirs] for ours, theirs in how.columns.items() if theirs in row}
     row = {**{key: value for key, value in row.items() if key not in how.columns.values()}, **named}

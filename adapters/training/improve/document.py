@@ -12,6 +12,7 @@ from loraloop.adapters.atomic_write import write_text
 from loraloop.adapters.skill.blank import is_blank
 from loraloop.adapters.skill.card import Card, method_of
 from loraloop.adapters.training.data.frozen import frozen_rows
+from loraloop.adapters.training.data.readers import is_among
 from loraloop.adapters.training.recipe.gather import FROZEN_LICENSE, generator
 from loraloop.tool_schemas.jsontext import dumps
 
@@ -116,12 +117,8 @@ def _replayed(recipe: Mapping[str, Any], count: int, folder: Path, seed: int) ->
         source["share"] = (1 - OWN_SHARE) * source.get("share", 1.0) / total
         if frozen := source.pop("frozen", ""):
             name, where = source.get("name", frozen), source.pop("where", {})
-            rows = [
-                row
-                for _, row in frozen_rows(frozen)
-                if row.get("part", "train") == "train"
-                and all(str(row.get(key)) in values for key, values in where.items())
-            ]
+            every = (row for _, row in frozen_rows(frozen) if row.get("part", "train") == "train")
+            rows = [row for row in every if is_among(row, where)]
             wanted = min(len(rows), math.ceil(count * source["share"] / OWN_SHARE))
             path = folder / f"replay.{name}.jsonl"
             drawn = generator("replay", name, seed, count).sample(rows, wanted)

@@ -56,9 +56,8 @@ def frozen_records(recipe: Mapping[str, Any], contract: str, count: int, header:
         header: Stands above the tools of a transcript; see `Prompting.tools_header`.
     """
     found: dict[str, list[Record]] = {}
-    for source in replay(recipe):
-        name = source.get("frozen", "")
-        rows = [(line, row) for line, row in frozen_rows(name) if row.get("part") == "valid"] if name else []
+    for name in dict.fromkeys(source["frozen"] for source in replay(recipe) if "frozen" in source):
+        rows = [(line, row) for line, row in frozen_rows(name) if row.get("part") == "valid"]
         rows = generator("measured", name).sample(rows, min(count, len(rows)))
         how = Reading(contract, source=name, header=header)
         if rows:
