@@ -282,9 +282,10 @@ class Conversation:
         state, right = self.toolbox.state, {call.name for call in wanted.calls}
         later = {call.name for call in turn.calls}
         before = copy.deepcopy(state)
+        there = [name for name in self.assistant.own if name not in self.missing]
         for _ in range(8):
-            name = self.rng.choice([each for each in self.assistant.own if each not in self.missing] or [""])
-            arguments = self._strayed(name, turn.say) if name else None
+            name = self.rng.choice(there)
+            arguments = self._strayed(name, turn.say)
             if arguments is None or any(
                 c.name == name and arguments.items() <= c.arguments.items() for c in turn.calls
             ):
@@ -322,8 +323,8 @@ class Conversation:
             schema = parameters["properties"][argument]
             if "enum" in schema:
                 found[argument] = self.rng.choice(schema["enum"])
-            elif schema.get("format") == "date" or "YYYY" in schema.get("description", ""):
-                found[argument] = self.today.isoformat() if self.today else None
+            elif self.today and (schema.get("format") == "date" or "YYYY" in schema.get("description", "")):
+                found[argument] = self.today.isoformat()
             elif schema.get("type") == "string":
                 found[argument] = self.rng.choice(names)
             elif schema.get("type") in {"integer", "number"} and numbers:
