@@ -132,7 +132,7 @@ def form_of(row: Mapping[str, Any]) -> str:
     raise RecordError("wrong form", f"{reason}: rename them, here or by the recipe's columns")
 
 
-def is_among(row: Mapping[str, Any], where: Mapping[str, Sequence[str]]) -> bool:
+def is_among(row: Mapping[str, Any], where: Mapping[str, Collection[str]]) -> bool:
     """Whether each of these keys of a row has one of its values; see `where` of a recipe's source."""
     return all(key in row and str(row[key]) in values for key, values in where.items())
 
