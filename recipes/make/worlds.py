@@ -6,8 +6,9 @@ A file that ends in `.zst` is packed.
 
 Each request of each world is drawn, half of them several in one conversation whose state carries on. The calls are
 carried out, so what tools say is true. One record is a step of the tools skill (`kind`, `messages`, `tools`, `calls`,
-maybe `extra_prompt`, `part`), another one the closing text of a turn for the answer skill (`completion`, `lang`). Every
-tenth world is for the part `valid` alone.
+maybe `extra_prompt`, `part`; the kind is the request's, or `stop` where nothing is left to do after results), another
+one the closing text of a turn for the answer skill (`completion`, `lang`). Every tenth world is for the part `valid`
+alone.
 """
 
 from __future__ import annotations
@@ -365,6 +366,7 @@ class Conversation:
         return content if isinstance(content, str) else dumps(content)
 
     def _step(self, calls: Any, kind: str, flaw: str = "") -> None:
+        kind = "stop" if calls == [] and self.messages[-1]["role"] == "tool" else kind
         step = {"at": len(self.messages), "kind": kind, "calls": calls}
         self.steps.append(step)
         if flaw:

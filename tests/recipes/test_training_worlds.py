@@ -114,6 +114,12 @@ def test_made_conversations_vary_in_turns_notes_names_and_tools(made: Made) -> N
     assert any("Nobody gave" in row.get("extra_prompt", "") for row in made[0])
 
 
+def test_a_step_that_ends_a_run_after_results_is_a_kind_of_its_own(made: Made) -> None:
+    ends = [row["kind"] == "stop" for row in made[0] if row["kind"] != "again"]
+    after = [row["calls"] == [] and row["messages"][-1]["role"] == "tool" for row in made[0] if row["kind"] != "again"]
+    assert ends == after and sum(ends) > 100
+
+
 def test_a_detour_changes_nothing_that_is_right(made: Made) -> None:
     """After a wrong call stands what was right before it, and no wrong call is learnt."""
     after = [row for row in made[0] if row["kind"] == "detour"]
