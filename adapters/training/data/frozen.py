@@ -98,7 +98,7 @@ class PublicSets:
     def rebuilt(self, row: Mapping[str, Any]) -> Row:
         """A record with the public texts put back where it names them."""
         records = [self.record(key) for key in row["from"]]
-        nodes = [list(_nodes(record)) for record in records]
+        nodes = [list(nodes_of(record)) for record in records]
         first = records[0]
         named = {"source": short_source(first["source"]), "license": first["license"]}
         return named | {name: _filled(value, nodes) for name, value in row.items() if name != "from"}
@@ -110,12 +110,12 @@ def short_source(text: str) -> str:
     return " ".join(words[:2]) if words[0] == "PyPI" else words[0]
 
 
-def _nodes(value: Any) -> Iterator[Any]:
+def nodes_of(value: Any) -> Iterator[Any]:
     """Texts, lists and objects of a JSON value, outer ones before inner ones: a node's number is its place here."""
     if isinstance(value, str | list | dict):
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _nodes(inner)
+        yield from nodes_of(inner)
 
 
 def _filled(value: Any, nodes: Sequence[Sequence[Any]]) -> Any:

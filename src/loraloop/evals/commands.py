@@ -109,6 +109,9 @@ def tune(
     ask: Annotated[
         bool, typer.Option("--ask", help="Of tools: from which probability the skill asks the user.")
     ] = False,
+    public: Annotated[
+        Path | None, typer.Option(help="Folder of public sets: half of the records that ask are real dialogues.")
+    ] = None,
     write: Annotated[bool, typer.Option("--write", help="Store the threshold on the skill's card.")] = False,
 ) -> None:
     """Choose from which probability a skill abstains, or refuses, on validation records; give no evaluation file."""
@@ -123,7 +126,7 @@ def tune(
     loaded = open_base(base)
     header = loaded.prompting.tools_header
     held_out = examples(name, data_files(name, data), limit, header=header) if data else ()
-    records = held_out or validation_examples(name, limit, header, ask)
+    records = held_out or validation_examples(name, limit, header, ask, public)
     trained = skill_of(loaded, name, skill)
     if trained is None:
         raise InputError(f"{loaded.name} has no skill {name!r}: name the folder of one with --skill")

@@ -128,7 +128,7 @@ VALIDATION = {"tools": "worlds", "retrieval": "documents", "verdict": "verdicts"
 
 
 def validation_examples(
-    skill: str, limit: int | None = None, header: str = CALLS_HEADER, ask: bool = False
+    skill: str, limit: int | None = None, header: str = CALLS_HEADER, ask: bool = False, public: Path | None = None
 ) -> list[Record]:
     """The records of this package that choose a skill's threshold.
 
@@ -137,23 +137,26 @@ def validation_examples(
         limit: Most records, spread evenly.
         header: Stands above the base's lists of tools.
         ask: Whether records are among them where a tools skill has to ask for arguments.
+        public: The folder of public sets: then half of the records that ask are of real dialogues.
 
     Raises:
-        InputError: There are none for this skill.
+        InputError: There are none for this skill, or the public sets are not in the folder.
     """
-    from loraloop.adapters.training.data.frozen import frozen_rows
+    from loraloop.adapters.training.data.frozen import Row, frozen_rows
     from loraloop.adapters.training.data.readers import Reading, records_of
 
     if skill not in VALIDATION:
         raise InputError(f"no validation records of {skill} come with loraloop: give some with --data")
-    name = VALIDATION[skill]
-    every = [
-        (RecordPlace(name, line), row)
-        for line, row in frozen_rows(name)
-        if row.get("part") == "valid" and (ask or not isinstance(row.get("calls"), dict))
-    ]
-    count = len(every) if limit is None else min(limit, len(every))
-    rows = [every[place * len(every) // count] for place in range(count)]
+    names = (VALIDATION[skill], "dialogues.public") if ask and public else (VALIDATION[skill],)
+    rows = list[tuple[RecordPlace, Row]]()
+    for name in names:
+        every = [
+            (RecordPlace(name, line), row)
+            for line, row in frozen_rows(name, public)
+            if row.get("part") == "valid" and (ask or not isinstance(row.get("calls"), dict))
+        ]
+        count = len(every) if limit is None else min(limit // len(names), len(every))
+        rows += [every[place * len(every) // count] for place in range(count)]
     if skill == "verdict":
         how = Reading("agreement", turns="last", header=header)
         return [record for place, row in rows for record in records_of(row, how, place)]
