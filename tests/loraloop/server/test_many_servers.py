@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas import Tool
 
 Serving = Callable[..., str]
-RUNS, PAYMENTS = 30, 3  # of the test that kills a server, and of each of them
+RUNS, PAYMENTS = 50, 3  # of the test that kills a server, and of each of them
 
 
 def events(answer: httpx.Response) -> list[dict[str, Any]]:
@@ -256,6 +256,13 @@ def pay_while_one_is_killed(servers: Sequence[str], place: str, effects: Path, v
         assert len(working) == 2 and set(victims) <= set(working), "both work"
         os.kill(victims[0] if victims else working.most_common(1)[0][0], signal.SIGKILL)
         asked = [each.result() for each in going]
+    marked, elsewhere = payments_marked(place, effects, names), sum(tries > 1 for tries in asked)
+    assert elsewhere >= 5 and 1 <= marked <= 8  # at most the calls that the server had begun
+    print(f"{RUNS} runs of {PAYMENTS} calls: {elsewhere} went on elsewhere, {marked} calls marked, none ran twice")
+
+
+def payments_marked(place: str, effects: Path, names: Sequence[str]) -> int:
+    """Checks that every run made its payments, none twice. Returns how many are marked as ones that may have."""
     made = Counter((run, int(step)) for run, step, _ in map(str.split, effects.read_text().splitlines()))
     marked = 0
     with Sessions(place) as store:
@@ -268,9 +275,7 @@ def pay_while_one_is_killed(servers: Sequence[str], place: str, effects: Path, v
                 assert call.record is not None and (call.at_least_once or (ran, call.record.error) == (1, None))
                 assert ran <= 1, "what may have run is told to the model, and not run again"
     assert not made, "every effect belongs to a call on record"
-    elsewhere = sum(tries > 1 for tries in asked)
-    assert elsewhere >= 5 and 1 <= marked <= 8  # at most the calls that the server had begun
-    print(f"{RUNS} runs of {PAYMENTS} calls: {elsewhere} went on elsewhere, {marked} calls marked, none ran twice")
+    return marked
 
 
 def test_runs_of_a_server_that_is_killed_go_on_at_another_and_no_call_runs_twice_unmarked(
@@ -291,13 +296,14 @@ def test_runs_of_a_server_that_is_killed_go_on_at_another_and_no_call_runs_twice
             each.kill()
 
 
-@pytest.mark.ray
-@pytest.mark.postgres
-@pytest.mark.timeout(600)
-def test_runs_of_a_replica_that_is_killed_go_on_at_another_and_no_call_runs_twice_unmarked(
+@pytest.fixture
+def replicas(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Ray would end what it started where others on this machine take its memory.
+) -> Iterator[tuple[str, Callable[[], object]]]:
+    """The address of two replicas of the agent that pays, and what deploys them once more."""
+    # Ray would end what it started where others on this machine take its memory or its processor.
+    for name in ("HEALTH", "READY"):
+        monkeypatch.setenv(f"RAY_SERVE_PROXY_{name}_CHECK_TIMEOUT_S", "120")
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
     import ray
     from ray import cloudpickle, serve
@@ -305,16 +311,59 @@ def test_runs_of_a_replica_that_is_killed_go_on_at_another_and_no_call_runs_twic
     from loraloop.replicas import application
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # replicas cannot import this module
-    effects, port = tmp_path / "effects", 0
-    effects.touch()
+    (tmp_path / "effects").touch()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    build = functools.partial(paying, postgres_url, tmp_path / "effects")
+
+    def deploy() -> None:
+        serve.run(application(build, limited(postgres_url), num_replicas=2), name="loraloop", route_prefix="/")
+
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)  # an update starts a replica before it ends one
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
-        build = functools.partial(paying, postgres_url, effects)
-        serve.run(application(build, limited(postgres_url), num_replicas=2), name="loraloop", route_prefix="/")
-        pay_while_one_is_killed([f"http://127.0.0.1:{port}"], postgres_url, effects)
+        deploy()
+        yield f"http://127.0.0.1:{port}", deploy
     finally:
         serve.shutdown()
         ray.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.postgres
+@pytest.mark.timeout(600)
+def test_runs_of_a_replica_that_is_killed_go_on_at_another_and_no_call_runs_twice_unmarked(
+    replicas: tuple[str, Callable[[], object]], postgres_url: str, tmp_path: Path
+) -> None:
+    pay_while_one_is_killed([replicas[0]], postgres_url, tmp_path / "effects")
+
+
+@pytest.mark.ray
+@pytest.mark.postgres
+@pytest.mark.timeout(600)
+def test_an_update_replaces_the_replicas_and_breaks_no_run(
+    replicas: tuple[str, Callable[[], object]], postgres_url: str, tmp_path: Path
+) -> None:
+    (url, deploy), updated, effects = replicas, threading.Event(), tmp_path / "effects"
+
+    def client(number: int) -> list[str]:
+        """Begins one run after the other until the update is over, and once more."""
+        names = list[str]()
+        while not names or not updated.is_set():
+            names.append(f"s{number}-{len(names)}")
+            assert to_its_end(asking, [url], names[-1]) == 1, "the connection broke"
+        return names
+
+    with httpx.Client(timeout=120) as asking, ThreadPoolExecutor(8) as pool:
+        going = [pool.submit(client, number) for number in range(8)]
+        try:
+            while len({line.split()[2] for line in effects.read_text().splitlines()}) < 2:
+                time.sleep(0.02)
+            deploy()
+        finally:
+            updated.set()
+        names = [name for each in going for name in each.result()]
+    processes = {line.split()[2] for line in effects.read_text().splitlines()}
+    assert len(processes) == 4, "two old replicas, and two new ones"
+    assert payments_marked(postgres_url, effects, names) == 0
+    print(f"{len(names)} runs of {PAYMENTS} calls during an update: none broke off, no call marked")

@@ -47,7 +47,7 @@ def url(postgres_url: str, tmp_path: Path) -> Iterator[str]:
     words = [sys.executable, "-m", "loraloop", "serve", "--ray", "2", "--port", port, "--sessions", postgres_url]
     words += ["--tools", f"{tmp_path}/tools.py:whoami", "--max-steps", "1", "--max-tokens", "24"]
     # Ray would end what it started where others on this machine take its memory or its processor.
-    patience = dict.fromkeys(("RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"), "60")
+    patience = dict.fromkeys(("RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"), "120")
     environment = {**os.environ, **patience, "RAY_memory_monitor_refresh_ms": "0"}
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
