@@ -298,13 +298,11 @@ def test_runs_of_a_server_that_is_killed_go_on_at_another_and_no_call_runs_twice
 
 @pytest.fixture
 def replicas(
-    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient_ray: dict[str, str]
 ) -> Iterator[tuple[str, Callable[[], object]]]:
     """The address of two replicas of the agent that pays, and what deploys them once more."""
-    # Ray would end what it started where others on this machine take its memory or its processor.
-    for name in ("HEALTH", "READY"):
-        monkeypatch.setenv(f"RAY_SERVE_PROXY_{name}_CHECK_TIMEOUT_S", "120")
-    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
+    for name, value in patient_ray.items():
+        monkeypatch.setenv(name, value)
     import ray
     from ray import cloudpickle, serve
 
@@ -347,9 +345,10 @@ def test_an_update_replaces_the_replicas_and_breaks_no_run(
     (url, deploy), updated, effects = replicas, threading.Event(), tmp_path / "effects"
 
     def client(number: int) -> list[str]:
-        """Begins one run after the other until the update is over, and once more."""
-        names = list[str]()
-        while not names or not updated.is_set():
+        """Begins one run after the other until the update is over, and three more."""
+        names, after = list[str](), 3
+        while after:
+            after -= updated.is_set()
             names.append(f"s{number}-{len(names)}")
             assert to_its_end(asking, [url], names[-1]) == 1, "the connection broke"
         return names

@@ -40,16 +40,13 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def url(postgres_url: str, tmp_path: Path) -> Iterator[str]:
+def url(postgres_url: str, tmp_path: Path, patient_ray: dict[str, str]) -> Iterator[str]:
     """The address of two replicas that the command line started; their agent has the tool `whoami`."""
     (tmp_path / "tools.py").write_text(TOOLS)
     port = str(free_port())
     words = [sys.executable, "-m", "loraloop", "serve", "--ray", "2", "--port", port, "--sessions", postgres_url]
     words += ["--tools", f"{tmp_path}/tools.py:whoami", "--max-steps", "1", "--max-tokens", "24"]
-    # Ray would end what it started where others on this machine take its memory or its processor.
-    patience = dict.fromkeys(("RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"), "120")
-    environment = {**os.environ, **patience, "RAY_memory_monitor_refresh_ms": "0"}
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, **patient_ray}) as process:
         assert process.stderr is not None
         lines = list[str]()
         try:
