@@ -47,13 +47,13 @@ help:
 	@echo 'make test          ruff, mypy and the tests, on up to four cores'
 	@echo 'make prove         disables each guard of the threat model, and sees its test fail (ARGS="word …" for some)'
 	@echo 'make test-slow     the few tests that train a skill or run a benchmark from end to end'
-	@echo 'make test-clients  clients of other projects against the server (LangChain, pydantic-ai)'
+	@echo 'make test-clients  clients of other projects against the server (LangChain, pydantic-ai), and the server of llama.cpp'
 	@echo 'make test-hostile  many requests made from the server'\''s OpenAPI document (EXAMPLES=300 of each route)'
 	@echo 'make test-large    what ships for the recommended base, on that base (a gigabyte)'
 	@echo 'make test-web      the page of the server, in Chromium (apt install chromium)'
 	@echo 'make test-postgres sessions in PostgreSQL, on a server of its own (apt-get install postgresql)'
 	@echo 'make test-ray      replicas under Ray Serve, which is installed into an environment of its own'
-	@echo 'make test-vllm     skills pushed into vLLM on the processor, and the same requests there and here'
+	@echo 'make test-vllm     skills pushed into vLLM on the processor, and the same requests there and here (needs PostgreSQL too)'
 	@echo 'make test-sglang   requests to SGLang and its answers, by the types of its package'
 	@echo 'make test-gpu      the tests that need a CUDA device'
 	@echo 'make lint | types  only ruff | only mypy'
@@ -127,7 +127,7 @@ test-large: $(VENV)/.test
 
 test-clients: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet -e '.[clients]'
-	$(BIN)/pytest -rs tests/loraloop/server/test_clients.py $(ARGS)
+	$(BIN)/pytest -rs tests/loraloop/server/test_clients.py tests/agent/engine/test_llama_server.py $(ARGS)
 
 test-hostile: $(VENV)/.test
 	LORALOOP_EXAMPLES=$(or $(EXAMPLES),300) $(BIN)/pytest --timeout 3600 tests/loraloop/server/test_openapi.py $(ARGS)
@@ -137,7 +137,7 @@ test-web: $(VENV)/.test
 
 # The tests start a temporary cluster on a socket, and take it down again.
 test-postgres: $(VENV)/.test
-	$(BIN)/pytest -m 'postgres and not ray' $(ARGS)
+	$(BIN)/pytest -m 'postgres and not ray and not vllm' $(ARGS)
 
 # Two replicas on this machine, which share a temporary cluster of PostgreSQL.
 test-ray: $(RAY)/.test

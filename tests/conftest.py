@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import glob
+import importlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -409,3 +411,11 @@ def method_skill():
         return Skill(Card.checked(fields), tensors)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> Iterator[Callable[[str], ModuleType]]:
+    """Imports a module of the benchmarks folder, as a benchmark imports it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+        yield importlib.import_module

@@ -1,16 +1,20 @@
 """Two servers that share a database: one is killed in the middle of a run, and the other goes on with it.
 
     python examples/many_machines/two_servers.py
+    python examples/many_machines/two_servers.py --vllm PYTHON
 
 It starts a temporary cluster of PostgreSQL (apt-get install postgresql) and two times `loraloop serve`, and takes all
-of them down again. It needs `pip install 'loraloop[serve,postgres]'`.
+of them down again. It needs `pip install 'loraloop[serve,postgres]'`. With `--vllm`, a vLLM server writes the steps of
+both: PYTHON is an interpreter that has vLLM, such as `build/vllm/bin/python` after `make build/vllm/.ready`.
 """
 
+import argparse
 import glob
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,8 +26,12 @@ from typing import Any
 
 import httpx
 
+from loraloop.adapters.base import Base
+from loraloop.adapters.payload.payload import Payload
+from loraloop.adapters.peft.merge import merge_payload
+
 TOOLS = Path(__file__).with_name("restaurant.py")
-PROMPT = "Book table 2 for tonight, please."
+LUNCH, DINNER = "Book table 1 for lunch, please.", "Book table 2 for tonight, please."
 
 
 @contextmanager
@@ -50,10 +58,53 @@ def database() -> Iterator[str]:
 
 
 @contextmanager
-def server(sessions: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def vllm(python: str) -> Iterator[str]:
+    """The address of a vLLM server of the embedded base, which has got the tools skill."""
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
+        port, model = str(free.getsockname()[1]), f"{folder}/model"
+        merge_payload(Base.load(device="cpu"), Payload(), model)  # the base itself, as vLLM reads models
+        free.close()
+        words = [python, "-P", "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--dtype", "bfloat16"]
+        words += ["--served-model-name", "smollm2-135m", "--max-model-len", "2048", "--max-num-seqs", "2"]
+        words += ["--enable-lora", "--max-lora-rank", "16", "--enforce-eager", "--num-gpu-blocks-override", "64"]
+        words += ["--structured-outputs-config", '{"backend": "guidance", "disable_any_whitespace": true}']
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "PYTHON"))}
+        own |= {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
+        words += ["--host", "127.0.0.1", "--port", port]
+        with (
+            open(f"{folder}/log", "w") as log,
+            subprocess.Popen(words, env=own, stdout=log, stderr=log, start_new_session=True) as process,
+        ):
+            try:
+                url, begin = f"http://127.0.0.1:{port}/v1", time.monotonic()
+                while not answers(f"{url}/models"):
+                    if process.poll() is not None:
+                        raise SystemExit(Path(folder, "log").read_text())
+                    time.sleep(1)
+                print(f"vLLM is there after {time.monotonic() - begin:.0f} s")
+                push = [sys.executable, "-m", "loraloop", "skills", "push", url, "tools", "--out", f"{folder}/skills"]
+                subprocess.run(push, check=True)
+                yield url
+                lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
+                steps = sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:request_success_total"))
+                print(f"vLLM wrote {steps:.0f} steps")
+            finally:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def answers(url: str) -> bool:
+    """Whether a server is there."""
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+@contextmanager
+def server(sessions: str, *more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server on a free port: its process, and its address."""
     words = [sys.executable, "-m", "loraloop", "serve", "--port", "0", "--sessions", sessions]
-    words += ["--tools", f"{TOOLS}:book", "--max-tokens", "64", "--max-steps", "1"]
+    words += ["--tools", f"{TOOLS}:book", "--max-tokens", "64", "--max-steps", "1", "--tool-choice", "required", *more]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         line = next(line for line in process.stderr if line.startswith("listening on "))
@@ -76,12 +127,16 @@ def events(server: str, **body: Any) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--vllm", metavar="PYTHON", help="have a vLLM server write the steps")
+    python = parser.parse_args().vllm
     with database() as sessions, ExitStack() as stack:
-        (one, first), (_, second) = (stack.enter_context(server(sessions)) for _ in range(2))
-        *_, last = events(first, input="Hello!", skill="none")
-        print("the first server:", last["result"]["output"])
+        more = ["--connect", stack.enter_context(vllm(python)), "--engine", "vllm"] if python else []
+        (one, first), (_, second) = (stack.enter_context(server(sessions, *more)) for _ in range(2))
+        *_, last = events(first, input=LUNCH, skill="tools")
+        print("the first server:", [call["result"] for call in last["result"]["steps"][-1]["calls"]])
         try:
-            for event in events(first, input=PROMPT, skill="tools"):
+            for event in events(first, input=DINNER, skill="tools"):
                 if event["type"] == "ToolCallStarted":
                     time.sleep(1)  # the tool works for three seconds
                     print("the first server is killed while", event["name"], "runs")

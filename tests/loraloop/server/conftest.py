@@ -67,12 +67,3 @@ def servers() -> Iterator[Callable[..., str]]:
             return stack.enter_context(running(*given, **more))
 
         yield start
-
-
-@pytest.fixture
-def patient_ray() -> dict[str, str]:
-    """The environment of a Ray that starts and stays where others take the memory and the processor of its machine."""
-    checks = ("RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S")
-    waits = dict.fromkeys(checks, "120")  # seconds until it ends what it started
-    # Its workers yield to every other process unless it is said otherwise.
-    return {**waits, "RAY_memory_monitor_refresh_ms": "0", "RAY_worker_niceness": "0"}

@@ -298,10 +298,10 @@ def test_runs_of_a_server_that_is_killed_go_on_at_another_and_no_call_runs_twice
 
 @pytest.fixture
 def replicas(
-    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient_ray: dict[str, str]
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, benchmark: Any
 ) -> Iterator[tuple[str, Callable[[], object]]]:
     """The address of two replicas of the agent that pays, and what deploys them once more."""
-    for name, value in patient_ray.items():
+    for name, value in benchmark("replicas").PATIENT.items():
         monkeypatch.setenv(name, value)
     import ray
     from ray import cloudpickle, serve
