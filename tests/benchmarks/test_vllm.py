@@ -102,10 +102,11 @@ def test_free_text_is_streamed_and_a_cancelled_request_ends_there(server: Vllm, 
     agent = Agent(Runtime.connect(server.url, engine="vllm"), limits=Limits(step_tokens=400))
     stream, pieces = agent.stream("Write a long story about a bridge.", skill="none"), 0
     for event in stream:
-        pieces += isinstance(event, TokenGenerated)
-        if pieces == 3:
-            assert server.running() == 1
-            stream.cancel()
+        if isinstance(event, TokenGenerated):
+            pieces += 1
+            if pieces == 3:
+                assert server.running() == 1
+                stream.cancel()
     assert pieces >= 3 and stream.result.stop_reason == "cancelled"
     end = time.monotonic() + 60
     while server.running():
