@@ -85,7 +85,7 @@ def test_a_tools_skill_is_tuned_on_steps_of_conversations_and_asking_by_itself(b
     asks = [record for record in records if record.completion.startswith('{"ask"')]
     others = [record for record in records if record not in asks]
     assert len(asks) > 10 and not any(r.completion.startswith('{"ask"') for r in validation_examples("tools"))
-    with pytest.raises(InputError, match="no data file .*sgd.train"):
+    with pytest.raises(InputError, match=r"no data file .*sgd.train"):
         validation_examples("tools", 20, ask=True, public=tmp_path)
     with pytest.raises(InputError, match="does not ask for arguments"):
         weigh(base, Skill(skill.card.model_copy(update={"asks": False}), skill.tensors), "tools", asks, ask=True)
