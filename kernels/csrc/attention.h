@@ -2,8 +2,8 @@
    as in Flash-Decoding).
 
    A cache is a table of pages of PAGE positions, which several caches may share. A page holds, for each layer, keys and then values; for
-   each key-value head, blocks of 16 positions: keys as [D / 2][16 positions][2], values as [8 pairs of positions][D][2]. Both put the two
-   factors of a pair product side by side. */
+   each key-value head, blocks of 16 positions: keys as [D / 2][16 positions][2], values as [8 pairs of positions][D][2]. A lane of 32 bits
+   is two dimensions of a key, or two positions of a value. */
 
 #ifndef LORALOOP_ATTENTION_H
 #define LORALOOP_ATTENTION_H
@@ -32,7 +32,7 @@ typedef struct {
 } shape;
 
 typedef struct {
-    const bf16 *q;       /* [head_dim] */
+    const float *q;      /* [head_dim], times the scale */
     float *out;          /* [head_dim] */
     float *most, *total; /* running maximum and sum */
     int64_t position;
@@ -53,60 +53,59 @@ static void append(const cache *c, const shape *s, int64_t layer, int64_t head, 
 }
 
 /* scores[m][first + positions] = q . k for the positions of a piece. */
-INLINE void score(const piece *p, const bf16 *next, int64_t first, const query *q, const int m, int64_t dim, float (*scores)[CHUNK]) {
+INLINE void score(const piece *p, const bf16 *next, int64_t first, float (*q)[MOST_HEAD], const int m, int64_t dim,
+                  float (*scores)[CHUNK]) {
     for (int64_t at = 0; at < p->blocks * LANES; at += WIDTH) {
         const int64_t place = at / LANES * LANES * dim + at % LANES * 2;
         const bf16 *k = p->keys + place, *ahead = next + place;
-        vf sums[FEW * 2];
-        UNROLL for (int t = 0; t < m * 2; t++) sums[t] = splat(0);
-        for (int64_t i = 0; i < dim / 2; i += 2) {
-            const vi k0 = load_i(k + i * 2 * LANES), k1 = load_i(k + (i + 1) * 2 * LANES);
-            __builtin_prefetch(ahead + i * 2 * LANES);
-            __builtin_prefetch(ahead + (i + 1) * 2 * LANES);
-            UNROLL for (int t = 0; t < m; t++) {
-                sums[2 * t] = dot_bf16(sums[2 * t], k0, load_pair(q[t].q + 2 * i));
-                sums[2 * t + 1] = dot_bf16(sums[2 * t + 1], k1, load_pair(q[t].q + 2 * i + 2));
-            }
+        vf even[FEW], odd[FEW];
+        UNROLL for (int t = 0; t < m; t++) even[t] = odd[t] = splat(0);
+        for (int64_t i = 0; i < dim; i += 2) {
+            const vi both = load_i(k + i * LANES);
+            __builtin_prefetch(ahead + i * LANES);
+            UNROLL for (int t = 0; t < m; t++) even[t] = fma_v(low_half(both), splat(q[t][i]), even[t]);
+            UNROLL for (int t = 0; t < m; t++) odd[t] = fma_v(high_half(both), splat(q[t][i + 1]), odd[t]);
         }
-        UNROLL for (int t = 0; t < m; t++) store_f(scores[t] + first + at, sums[2 * t] + sums[2 * t + 1]);
+        UNROLL for (int t = 0; t < m; t++) store_f(scores[t] + first + at, even[t] + odd[t]);
     }
 }
 
-/* out[m][dim] += p . v; p [m][positions] in bf16. */
-INLINE void gather(const piece *pieces, int64_t count, bf16 (*p)[CHUNK], const query *q, const int m, int64_t dim) {
+/* out[m][dim] += p . v; p [m][positions]. */
+INLINE void gather(const piece *pieces, int64_t count, float (*p)[CHUNK], const query *q, const int m, int64_t dim) {
     for (int64_t i = 0; i < dim; i += 2 * WIDTH) {
-        vf sums[FEW * 2];
-        UNROLL for (int t = 0; t < m; t++) {
-            sums[2 * t] = load_f(q[t].out + i);
-            sums[2 * t + 1] = load_f(q[t].out + i + WIDTH);
-        }
+        vf left[FEW], right[FEW];
+        UNROLL for (int t = 0; t < m; t++) left[t] = load_f(q[t].out + i), right[t] = load_f(q[t].out + i + WIDTH);
         for (int64_t n = 0, at = 0; n < count; at += pieces[n++].blocks * LANES) {
             const bf16 *v = pieces[n].values + i * 2, *ahead = n + 1 < count ? pieces[n + 1].values + i * 2 : v;
-            for (int64_t pair = 0; pair < pieces[n].blocks * LANES / 2; pair++, v += 2 * dim, ahead += 2 * dim) {
+            for (int64_t pair = 0; pair < pieces[n].blocks * LANES; pair += 2, v += 2 * dim, ahead += 2 * dim) {
                 __builtin_prefetch(ahead);
                 __builtin_prefetch(ahead + 2 * WIDTH);
                 const vi v0 = load_i(v), v1 = load_i(v + 2 * WIDTH);
                 UNROLL for (int t = 0; t < m; t++) {
-                    const int32_t weight = load_pair(p[t] + at + 2 * pair);
-                    sums[2 * t] = dot_bf16(sums[2 * t], v0, weight);
-                    sums[2 * t + 1] = dot_bf16(sums[2 * t + 1], v1, weight);
+                    left[t] = fma_v(low_half(v0), splat(p[t][at + pair]), left[t]);
+                    right[t] = fma_v(low_half(v1), splat(p[t][at + pair]), right[t]);
+                }
+                UNROLL for (int t = 0; t < m; t++) {
+                    left[t] = fma_v(high_half(v0), splat(p[t][at + pair + 1]), left[t]);
+                    right[t] = fma_v(high_half(v1), splat(p[t][at + pair + 1]), right[t]);
                 }
             }
         }
         UNROLL for (int t = 0; t < m; t++) {
-            store_f(q[t].out + i, sums[2 * t]);
-            store_f(q[t].out + i + WIDTH, sums[2 * t + 1]);
+            store_f(q[t].out + i, left[t]);
+            store_f(q[t].out + i + WIDTH, right[t]);
         }
     }
 }
 
 /* One softmax update of m queries with the positions [from, to), from on a block's edge, at most CHUNK of them. */
 INLINE void update(const piece *pieces, int64_t count, int64_t from, int64_t to, query *q, const int m, const shape *s) {
-    float scores[FEW][CHUNK] __attribute__((aligned(64)));
-    bf16 p[FEW][CHUNK] __attribute__((aligned(64)));
+    float scores[FEW][CHUNK] __attribute__((aligned(64))), near[FEW][MOST_HEAD] __attribute__((aligned(64)));
     const int64_t dim = s->head_dim, blocks = (to - from + LANES - 1) / LANES;
+    for (int t = 0; t < m; t++)
+        for (int64_t i = 0; i < dim; i += WIDTH) store_f(near[t] + i, load_f(q[t].q + i));
     for (int64_t n = 0, at = 0; n < count; at += pieces[n++].blocks * LANES)
-        score(pieces + n, n + 1 < count ? pieces[n + 1].keys : pieces[0].values, at, q, m, dim, scores);
+        score(pieces + n, n + 1 < count ? pieces[n + 1].keys : pieces[0].values, at, near, m, dim, scores);
     for (int t = 0; t < m; t++) {
         const int64_t last = q[t].position + 1 < to ? q[t].position + 1 : to;
         const int64_t first = s->window && q[t].position - s->window + 1 > from ? q[t].position - s->window + 1 : from;
@@ -114,12 +113,12 @@ INLINE void update(const piece *pieces, int64_t count, int64_t from, int64_t to,
         for (int64_t at = 0; at < first - from && at < blocks * LANES; at++) scores[t][at] = -INFINITY;
         vf top = splat(-INFINITY);
         for (int64_t at = 0; at < blocks * LANES; at += WIDTH) top = max_v(top, load_f(scores[t] + at));
-        const float most = fmaxf(max_lanes(top) * s->scale, *q[t].most);
+        const float most = fmaxf(max_lanes(top), *q[t].most);
         vf total = splat(0);
         for (int64_t at = 0; at < blocks * LANES; at += WIDTH) {
-            const vf e = most == -INFINITY ? splat(0) : exp_v(load_f(scores[t] + at) * s->scale - most);
+            const vf e = most == -INFINITY ? splat(0) : exp_v(load_f(scores[t] + at) - most);
             total += e;
-            store_bf16(p[t] + at, e);
+            store_f(scores[t] + at, e);
         }
         const float keep = *q[t].most == -INFINITY ? 0.0f : expf(*q[t].most - most);
         *q[t].total = *q[t].total * keep + sum_lanes(total);
@@ -127,7 +126,7 @@ INLINE void update(const piece *pieces, int64_t count, int64_t from, int64_t to,
         if (keep != 1.0f)
             for (int64_t i = 0; i < dim; i += WIDTH) store_f(q[t].out + i, load_f(q[t].out + i) * keep);
     }
-    gather(pieces, count, p, q, m, dim);
+    gather(pieces, count, scores, q, m, dim);
 }
 
 INLINE void update_few(const piece *pieces, int64_t n, int64_t from, int64_t to, query *q, int64_t count, const shape *s) {

@@ -52,13 +52,14 @@ static void pass_module(worker *w, int64_t token) {
     if (!b) return;
     const int64_t hidden = r->m->hidden;
     float *y = r->side + token * hidden, *h = r->h + token * hidden;
-    bf16 *brief = (bf16 *)r->scratch[w->thread];
-    for (int64_t at = 0; at < hidden; at += WIDTH) store_bf16(brief + at, load_f(y + at));
+    float *apart = r->scratch[w->thread];
+    part_columns(y, hidden, apart);
     if (b->up_bias)
         for (int64_t at = 0; at < hidden; at += WIDTH) store_f(y + at, load_f(y + at) + load_f(b->up_bias + at));
     for (int64_t i = 0; i < b->width; i++) {
-        const float sum = shrink_one(b->down + i * hidden, hidden, brief) + (b->down_bias ? b->down_bias[i] : 0);
-        const vf middle = splat(activate(sum, b->activation));
+        float sum;
+        shrink_one(b->down + i * hidden, hidden, apart, 1, &sum, 1);
+        const vf middle = splat(activate(sum + (b->down_bias ? b->down_bias[i] : 0), b->activation));
         const bf16 *up = b->up + i * hidden;
         for (int64_t at = 0; at < hidden; at += WIDTH) store_f(y + at, load_f(y + at) + middle * load_bf16(up + at));
     }

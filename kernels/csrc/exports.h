@@ -17,15 +17,14 @@ static void *take(arena *a, int64_t count, size_t size) {
 
 static int64_t widest(const model *m) { return most(most(m->hidden, m->inner), m->attention.heads * m->attention.head_dim); }
 
-static void take_inputs(arena *a, inputs *in, int64_t rows, int64_t width, int brief) {
+static void take_inputs(arena *a, inputs *in, int64_t rows, int64_t width, int apart) {
     in->rows = rows;
     in->whole = take(a, rows * width, sizeof(int8_t));
-    in->steps = take(a, rows * (width / GROUP), sizeof(float));
-    in->sums = take(a, rows * (width / GROUP), sizeof(float));
-    in->brief = brief ? take(a, rows * width, sizeof(bf16)) : NULL;
+    in->groups = take(a, rows * (width / GROUP) * FIGURES, sizeof(float));
+    in->apart = apart ? take(a, rows * width, sizeof(float)) : NULL;
 }
 
-static void lay_out(run *r, arena *a, int64_t partials, int brief) {
+static void lay_out(run *r, arena *a, int64_t partials, int apart) {
     const model *m = r->m;
     const shape *s = &m->attention;
     const int64_t n = r->n, width = widest(m);
@@ -38,13 +37,13 @@ static void lay_out(run *r, arena *a, int64_t partials, int brief) {
     r->qkv = take(a, n * (s->heads + 2 * s->kv_heads) * s->head_dim, sizeof(float));
     r->attended = take(a, n * s->heads * s->head_dim, sizeof(float));
     r->act = take(a, n * m->inner, sizeof(float));
-    r->middle = take(a, n * r->middle_stride, sizeof(bf16));
+    r->middle = take(a, n * r->middle_stride, sizeof(float));
     r->partial = take(a, partials * (s->head_dim + 2), sizeof(float));
-    r->q = take(a, n * s->heads * s->head_dim, sizeof(bf16));
+    r->q = take(a, n * s->heads * s->head_dim, sizeof(float));
     r->side = r->after[0] || r->after[1] ? take(a, n * m->hidden, sizeof(float)) : NULL;
-    if (n > PRIVATE) take_inputs(a, &r->in[0], n, width, brief);
+    if (n > PRIVATE) take_inputs(a, &r->in[0], n, width, apart);
     for (int64_t t = 0; t < r->ask->threads; t++) {
-        if (n <= PRIVATE) take_inputs(a, &r->in[t], n, width, brief);
+        if (n <= PRIVATE) take_inputs(a, &r->in[t], n, width, apart);
         else r->in[t] = r->in[0];
         r->scratch[t] = take(a, width, sizeof(float));
     }
@@ -90,7 +89,7 @@ static void find_beyond(run *r, const row *x) {
         for (int part = 0; part < 2; part++) r->after[part] |= x->beyond[number].after[part].width > 0;
 }
 
-static int reads_brief(const model *m) {
+static int reads_apart(const model *m) {
     for (int64_t number = 0; number < m->layers; number++)
         for (int group = 0; group < GROUPS; group++) {
             const linear *matrix = &m->layer[number].groups[group];
@@ -122,14 +121,14 @@ int loraloop_forward(request *ask) {
         if (x->beyond) find_beyond(&r, x);
     }
     r.adapted = r.middle_stride > 0;
-    const int brief = r.adapted || reads_brief(r.m);
+    const int apart = r.adapted || reads_apart(r.m);
     arena measured = {0};
-    lay_out(&r, &measured, partials, brief);
+    lay_out(&r, &measured, partials, apart);
     pthread_mutex_lock(&turn_lock);
     int failed = grow(measured.used);
     if (!failed) {
         arena given = {.base = workspace};
-        lay_out(&r, &given, partials, brief);
+        lay_out(&r, &given, partials, apart);
         number_rows(&r);
         const int phases = (int)(r.m->layers * (2 * GROUPS + 5) + 2);
         failed = pool_run(forward_job, &r, phases, (int)ask->threads);

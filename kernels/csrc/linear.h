@@ -35,67 +35,98 @@ typedef struct {
     const float *bias;   /* [outputs], or NULL */
 } linear;
 
-/* Activations of `rows` rows, in the forms that products read. `whole`, `steps` and `sums` stand in blocks of 8 rows (the last may be
-   smaller), in a block the rows' values side by side: a product reads one stream. */
+/* Activations of `rows` rows, in the forms that products read. `whole` and `groups` stand in blocks of 8 rows (the last may be smaller), in
+   a block the rows' values side by side: a product reads two streams. */
 typedef struct {
     int8_t *whole;   /* [width / 4][rows of the block][4]; eight columns stand in the order 0 4 1 5, 2 6 3 7, as in a lane of int4 codes */
-    float *steps;    /* [width / 32][rows of the block]: the value that 1 of `whole` stands for */
-    float *sums;     /* [width / 32][rows of the block]: the sum of a group's rounded values */
-    bf16 *brief;     /* [rows][width]; NULL where nothing reads it */
+    float *groups;   /* [width / 32][3][rows of the block]: the value that 1 of `whole` stands for, -MAGIC times it, and the sum of the
+                        group's rounded values */
+    float *apart;    /* [rows][width]: rounded to bf16; of 2 WIDTH columns first the even ones, then the odd. NULL where nothing reads it */
     int64_t width, rows;
 } inputs;
+
+enum { STEP, SHIFT, SUM, FIGURES };   /* of a group */
 
 INLINE int64_t tile_bytes(int64_t kind, int64_t width) {
     return kind == INT4 ? width / GROUP * INT4_GROUP_BYTES : kind == INT8 ? width * LANES + 4 * LANES : width * LANES * 2;
 }
 
+/* x [width] as `apart` of inputs. */
+static void part_columns(const float *x, int64_t width, float *apart) {
+    bf16 brief[2 * WIDTH];
+    for (int64_t at = 0; at < width; at += 2 * WIDTH) {
+        store_bf16(brief, load_f(x + at));
+        store_bf16(brief + WIDTH, load_f(x + at + WIDTH));
+        store_f(apart + at, low_half(load_i(brief)));
+        store_f(apart + at + WIDTH, high_half(load_i(brief)));
+    }
+}
+
+/* Rounds 32 values; returns the sum. */
+INLINE vi round_group(const float *x, float factor, int8_t *rounded) {
+    const vf magic = splat(MAGIC);
+    vi total = splat_i(0);
+    UNROLL for (int at = 0; at < GROUP; at += WIDTH) {
+        const vi n = (vi)(load_f(x + at) * factor + magic) - (vi)magic;
+        const vb narrowed = __builtin_convertvector(n, vb);
+        memcpy(rounded + at, &narrowed, sizeof narrowed);
+        total += n;
+    }
+    return total;
+}
+
+/* Of eight bytes the first four and the last four by turns. */
+INLINE uint64_t by_turns(uint64_t b) {
+    b = (b & 0xffff00000000ffff) | (b >> 16 & 0xffff0000) | (b << 16 & 0xffff00000000);
+    return (b & 0xff0000ffff0000ff) | (b >> 8 & 0xff000000ff00) | (b << 8 & 0xff000000ff0000);
+}
+
 /* Rounds x [width] into row `row`. */
 static void quantize(const inputs *in, int64_t row, const float *x) {
     const int64_t width = in->width;
-    const vf magic = splat(12582912.0f);
     const int64_t first = row / BLOCK * BLOCK, lane = row - first, beside = in->rows - first < BLOCK ? in->rows - first : BLOCK;
     int8_t *whole = in->whole + first * width + 4 * lane;
-    float *steps = in->steps + first * (width / GROUP) + lane, *sums = in->sums + first * (width / GROUP) + lane;
-    for (int64_t group = 0; group < width / GROUP; group++) {
-        const float *values = x + group * GROUP;
+    float *to = in->groups + first * (width / GROUP) * FIGURES + lane;
+    for (int64_t group = 0; group < width / GROUP; group++, to += FIGURES * beside) {
         vf most = splat(0);
-        UNROLL for (int at = 0; at < GROUP; at += WIDTH) most = max_v(most, abs_v(load_f(values + at)));
-        const float peak = max_lanes(most), factor = peak > 0 ? 127.0f / peak : 0.0f, step = peak / 127.0f;
+        UNROLL for (int at = 0; at < GROUP; at += WIDTH) most = max_v(most, abs_v(load_f(x + group * GROUP + at)));
+        const float peak = max_lanes(most), step = short_step(peak / 127.0f);
         int8_t rounded[GROUP];
-        vi total = splat_i(0);
-        UNROLL for (int at = 0; at < GROUP; at += WIDTH) {
-            const vi n = (vi)(load_f(values + at) * factor + magic) - (vi)magic;
-            const vb narrowed = __builtin_convertvector(n, vb);
-            memcpy(rounded + at, &narrowed, sizeof narrowed);
-            total += n;
+        const vi total = round_group(x + group * GROUP, peak > 0 ? 127.0f / peak : 0.0f, rounded);
+        UNROLL for (int eight = 0; eight < GROUP; eight += 8, whole += 8 * beside) {
+            uint64_t words;
+            memcpy(&words, rounded + eight, 8);
+            const uint32_t low = (uint32_t)(words = by_turns(words)), high = (uint32_t)(words >> 32);
+            memcpy(whole, &low, 4);
+            memcpy(whole + 4 * beside, &high, 4);
         }
-        UNROLL for (int eight = 0; eight < GROUP; eight += 8) {
-            const int8_t *r = rounded + eight;
-            const int8_t words[8] = {r[0], r[4], r[1], r[5], r[2], r[6], r[3], r[7]};
-            memcpy(whole, words, 4);
-            memcpy(whole + 4 * beside, words + 4, 4);
-            whole += 8 * beside;
-        }
-        steps[group * beside] = step;
-        sums[group * beside] = step * sum_lanes(to_float(total));
+        to[STEP * beside] = step;
+        to[SHIFT * beside] = -MAGIC * step;
+        to[SUM * beside] = step * sum_lanes(to_float(total));
     }
-    if (in->brief)
-        for (int64_t at = 0; at < width; at += WIDTH) store_bf16(in->brief + row * width + at, load_f(x + at));
+    if (in->apart) part_columns(x, width, in->apart + row * width);
+}
+
+/* Where a product finds its rows' figures of a group: those of `row`, and of its neighbours behind them. */
+INLINE const float *figures_of(const inputs *in, int64_t row) {
+    return in->groups + row / BLOCK * BLOCK * (in->width / GROUP) * FIGURES + row % BLOCK;
+}
+
+INLINE const int8_t *whole_of(const inputs *in, int64_t row) {
+    return in->whole + row / BLOCK * BLOCK * in->width + row % BLOCK * 4;
 }
 
 /* y[m] = tile . x[row + m], for WIDTH lanes of a tile (w and y begin at the first of them) and m rows of a block of `beside`; both are known
    where it is inlined. `row` is the block's first row, or in its second half. */
 INLINE void int4_tile(const uint8_t *w, const inputs *in, int64_t row, const int m, const int beside, float (*y)[LANES]) {
-    const int64_t groups = in->width / GROUP;
     const int chains = m == 1 ? 4 : m == 2 ? 2 : 1;
-    const int64_t first = row / BLOCK * BLOCK;
-    const int8_t *x = in->whole + first * in->width + (row - first) * 4;
-    const float *steps = in->steps + first * groups + (row - first), *sums = in->sums + first * groups + (row - first);
+    const int8_t *x = whole_of(in, row);
+    const float *figures = figures_of(in, row);
     vf acc[BLOCK];
     UNROLL for (int t = 0; t < m; t++) acc[t] = splat(0);
-    for (int64_t group = 0; group < groups; group++, w += INT4_GROUP_BYTES, x += GROUP * beside, steps += beside, sums += beside) {
+    for (int64_t group = in->width / GROUP; group; group--, w += INT4_GROUP_BYTES, x += GROUP * beside, figures += FIGURES * beside) {
         vi dots[BLOCK * 4];
-        UNROLL for (int t = 0; t < m * chains; t++) dots[t] = splat_i(0);
+        UNROLL for (int t = 0; t < m * chains; t++) dots[t] = splat_i(t % chains ? 0 : CODES_BEGIN);
         UNROLL for (int line = 0; line < INT4_GROUP_BYTES; line += 64) __builtin_prefetch(w + AHEAD * INT4_GROUP_BYTES + line);
         UNROLL for (int quarter = 0; quarter < 4; quarter++) {
             const vi codes = load_i(w + 64 * quarter);
@@ -110,25 +141,24 @@ INLINE void int4_tile(const uint8_t *w, const inputs *in, int64_t row, const int
         const vi both = load_i(w + 256);
         const vf scale = low_half(both), zero = high_half(both) - 8.0f * scale;
         UNROLL for (int t = 0; t < m; t++) {
-            vi dot = codes_total(dots[t * chains]);
-            UNROLL for (int chain = 1; chain < chains; chain++) dot += codes_total(dots[t * chains + chain]);
-            acc[t] += to_float(dot) * steps[t] * scale + zero * sums[t];
+            vi dot = codes_total(dots[t * chains], MAGIC_BITS);
+            UNROLL for (int chain = 1; chain < chains; chain++) dot += codes_total(dots[t * chains + chain], 0);
+            acc[t] = fma_v(scaled(dot, figures[STEP * beside + t], figures[SHIFT * beside + t]), scale, acc[t]);
+            acc[t] = fma_v(zero, splat(figures[SUM * beside + t]), acc[t]);
         }
     }
     UNROLL for (int t = 0; t < m; t++) store_f(y[t], acc[t]);
 }
 
 INLINE void int8_tile(const int8_t *w, const float *scales, const inputs *in, int64_t row, const int m, const int beside, float (*y)[LANES]) {
-    const int64_t groups = in->width / GROUP;
     const int chains = m == 1 ? 4 : m == 2 ? 2 : 1;
-    const int64_t first = row / BLOCK * BLOCK;
-    const int8_t *x = in->whole + first * in->width + (row - first) * 4;
-    const float *steps = in->steps + first * groups + (row - first), *sums = in->sums + first * groups + (row - first);
+    const int8_t *x = whole_of(in, row);
+    const float *figures = figures_of(in, row);
     vf acc[BLOCK];
     UNROLL for (int t = 0; t < m; t++) acc[t] = splat(0);
-    for (int64_t group = 0; group < groups; group++, w += GROUP * LANES, x += GROUP * beside, steps += beside, sums += beside) {
+    for (int64_t group = in->width / GROUP; group; group--, w += GROUP * LANES, x += GROUP * beside, figures += FIGURES * beside) {
         vi dots[BLOCK * 4];
-        UNROLL for (int t = 0; t < m * chains; t++) dots[t] = splat_i(0);
+        UNROLL for (int t = 0; t < m * chains; t++) dots[t] = splat_i(t % chains ? 0 : MAGIC_BITS);
         UNROLL for (int eight = 0; eight < 4; eight++)
             UNROLL for (int half = 0; half < 2; half++) {
                 const vi four = signed_bytes(load_i(w + (8 * eight + 4 * half) * LANES));
@@ -141,7 +171,8 @@ INLINE void int8_tile(const int8_t *w, const float *scales, const inputs *in, in
         UNROLL for (int t = 0; t < m; t++) {
             vi dot = dots[t * chains];
             UNROLL for (int chain = 1; chain < chains; chain++) dot += dots[t * chains + chain];
-            acc[t] += to_float(dot) * steps[t] - SIGNED_OFFSET * sums[t];
+            acc[t] += scaled(dot, figures[STEP * beside + t], figures[SHIFT * beside + t]);
+            acc[t] = fma_v(splat(-SIGNED_OFFSET), splat(figures[SUM * beside + t]), acc[t]);
         }
     }
     const vf scale = load_f(scales);
@@ -149,23 +180,19 @@ INLINE void int8_tile(const int8_t *w, const float *scales, const inputs *in, in
 }
 
 INLINE void bf16_tile(const bf16 *w, const inputs *in, int64_t row, const int m, float (*y)[LANES]) {
-    const int64_t width = in->width;
-    const int chains = 2;   /* whatever m: sums of floats depend on their order */
-    const bf16 *x[BLOCK];
-    vf acc[BLOCK * 4];
-    UNROLL for (int t = 0; t < m; t++) x[t] = in->brief + (row + t) * width;
-    UNROLL for (int t = 0; t < m * chains; t++) acc[t] = splat(0);
-    for (int64_t at = 0; at < width; at += 8) {
-        UNROLL for (int step = 0; step < 4; step++) {
-            const vi pair = load_i(w + (at + 2 * step) * LANES);
-            UNROLL for (int t = 0; t < m; t++)
-                acc[t * chains + step % chains] =
-                    dot_bf16(acc[t * chains + step % chains], pair, load_pair(x[t] + at + 2 * step));
+    const float *x[BLOCK];
+    vf even[BLOCK], odd[BLOCK];   /* columns, whatever m: sums of floats depend on their order */
+    UNROLL for (int t = 0; t < m; t++) x[t] = in->apart + (row + t) * in->width;
+    UNROLL for (int t = 0; t < m; t++) even[t] = odd[t] = splat(0);
+    for (int64_t at = 0; at < in->width; at += 2 * WIDTH)
+        UNROLL for (int64_t pair = at; pair < at + WIDTH; pair++, w += 2 * LANES) {
+            const vi both = load_i(w);
+            UNROLL for (int t = 0; t < m; t++) {
+                even[t] = fma_v(low_half(both), splat(x[t][pair]), even[t]);
+                odd[t] = fma_v(high_half(both), splat(x[t][pair + WIDTH]), odd[t]);
+            }
         }
-    }
-    UNROLL for (int t = 0; t < m; t++) {
-        store_f(y[t], acc[t * chains] + acc[t * chains + 1]);
-    }
+    UNROLL for (int t = 0; t < m; t++) store_f(y[t], even[t] + odd[t]);
 }
 
 INLINE void any_tile(const part *p, int64_t tile, const inputs *in, int64_t row, const int m, const int beside, float (*y)[LANES]) {

@@ -1,4 +1,4 @@
-/* Low-rank updates: y += (x A^T) B^T for the rows that use a pair, x in bf16, sums in fp32. */
+/* Low-rank updates: y += (x A^T) B^T for the rows that use a pair, x in bf16, all else in fp32. */
 
 #ifndef LORALOOP_LORA_H
 #define LORALOOP_LORA_H
@@ -18,29 +18,35 @@ typedef struct {
 /* What a run of rows adds to a tile. `middle` has a row for each of them. */
 typedef struct {
     const pair *pair;
-    const bf16 *middle;
+    const float *middle;
     int64_t from, count;
 } addend;
 
-/* A[rank] . x. One rank after another, so that the matrix is read in order. */
-INLINE float shrink_one(const bf16 *a, int64_t inputs, const bf16 *x) {
-    vf even = splat(0), odd = splat(0);
-    int64_t at = 0;
-    for (; at + 4 * WIDTH <= inputs; at += 4 * WIDTH) {
-        even = dot_lanes(even, load_i(a + at), load_i(x + at));
-        odd = dot_lanes(odd, load_i(a + at + 2 * WIDTH), load_i(x + at + 2 * WIDTH));
+#define SHARED 4       /* tokens that share one reading of a matrix */
+
+/* to[t * stride] = a . x[t] for m tokens, whose columns stand apart (`inputs`). */
+INLINE void shrink_one(const bf16 *a, int64_t inputs, const float *x, const int m, float *to, int64_t stride) {
+    vf even[SHARED], odd[SHARED];
+    UNROLL for (int t = 0; t < m; t++) even[t] = odd[t] = splat(0);
+    for (int64_t at = 0; at < inputs; at += 2 * WIDTH) {
+        const vi both = load_i(a + at);
+        UNROLL for (int t = 0; t < m; t++) {
+            even[t] = fma_v(low_half(both), load_f(x + t * inputs + at), even[t]);
+            odd[t] = fma_v(high_half(both), load_f(x + t * inputs + at + WIDTH), odd[t]);
+        }
     }
-    for (; at < inputs; at += 2 * WIDTH) even = dot_lanes(even, load_i(a + at), load_i(x + at));
-    return sum_lanes(even + odd);
+    UNROLL for (int t = 0; t < m; t++) to[t * stride] = sum_lanes(even[t] + odd[t]);
 }
 
-/* middle[token][rank] = A[rank] . x[token], for a few ranks and tokens. */
-static void shrink(const pair *p, const inputs *in, int64_t first, int64_t tokens, int64_t rank, int64_t ranks, bf16 *middle,
+/* middle[token][rank] = A[rank] . x[token], for a few ranks and tokens. One rank after another, so that the matrix is read in order. */
+static void shrink(const pair *p, const inputs *in, int64_t first, int64_t tokens, int64_t rank, int64_t ranks, float *middle,
                    int64_t stride) {
-    for (int64_t t = 0; t < tokens; t++) {
-        const bf16 *x = in->brief + (first + t) * in->width;
-        bf16 *out = middle + (first + t) * stride;
-        for (int64_t r = rank; r < rank + ranks; r++) out[r] = narrow(shrink_one(p->shrink + r * p->inputs, p->inputs, x));
+    for (int64_t r = rank; r < rank + ranks; r++) {
+        const bf16 *a = p->shrink + r * p->inputs;
+        int64_t t = first;
+        for (; t + SHARED <= first + tokens; t += SHARED)
+            shrink_one(a, p->inputs, in->apart + t * p->inputs, SHARED, middle + t * stride + r, stride);
+        for (; t < first + tokens; t++) shrink_one(a, p->inputs, in->apart + t * p->inputs, 1, middle + t * stride + r, stride);
     }
 }
 
@@ -59,19 +65,24 @@ static void fetch(const addend *u, int64_t column, int64_t tiles) {
     }
 }
 
-/* y [16] += B . middle, for 16 columns of a block. */
-INLINE void expand_tile(const bf16 *b, int64_t ranks, const bf16 *middle, float *y) {
+/* y[t] [16] += B . middle[t] for m tokens and 16 columns of a block. */
+INLINE void expand_tile(const bf16 *b, int64_t ranks, const float *middle, int64_t stride, const int m, float (*y)[LANES]) {
     for (int lane = 0; lane < LANES; lane += WIDTH) {
-        const bf16 *from = b + 2 * lane;
-        vf even = load_f(y + lane), odd = splat(0);
+        vf even[SHARED], odd[SHARED];
+        UNROLL for (int t = 0; t < m; t++) even[t] = load_f(y[t] + lane), odd[t] = splat(0);
         int64_t r = 0;
-        for (; r + 4 <= ranks; r += 4) {
-            even = dot_bf16(even, load_i(from + r * LANES), load_pair(middle + r));
-            odd = dot_bf16(odd, load_i(from + (r + 2) * LANES), load_pair(middle + r + 2));
+        for (; r + 2 <= ranks; r += 2) {
+            const vi both = load_i(b + r * LANES + 2 * lane);
+            UNROLL for (int t = 0; t < m; t++) {
+                even[t] = fma_v(low_half(both), splat(middle[t * stride + r]), even[t]);
+                odd[t] = fma_v(high_half(both), splat(middle[t * stride + r + 1]), odd[t]);
+            }
         }
-        for (; r + 2 <= ranks; r += 2) even = dot_bf16(even, load_i(from + r * LANES), load_pair(middle + r));
-        if (r < ranks) odd += widen(middle[r]) * load_bf16(b + r * LANES + lane);
-        store_f(y + lane, even + odd);
+        const vf last = r < ranks ? load_bf16(b + r * LANES + lane) : splat(0);
+        UNROLL for (int t = 0; t < m; t++) {
+            if (r < ranks) odd[t] = fma_v(last, splat(middle[t * stride + r]), odd[t]);
+            store_f(y[t] + lane, even[t] + odd[t]);
+        }
     }
 }
 
@@ -83,8 +94,12 @@ static void expand(const addend *u, int64_t stride, int64_t column, int64_t tile
         for (int64_t tile = 0; tile < tiles; tile++) {
             const bf16 *from = block_at(p, b, column + tile * LANES);
             if (!from) continue;
-            for (int64_t t = 0; t < u->count; t++)
-                expand_tile(from, b[1] - b[0], u->middle + t * stride + b[0], y[tile * room + u->from + t]);
+            float(*to)[LANES] = y + tile * room + u->from;
+            const float *middle = u->middle + b[0];
+            int64_t t = 0;
+            for (; t + SHARED <= u->count; t += SHARED)
+                expand_tile(from, b[1] - b[0], middle + t * stride, stride, SHARED, to + t);
+            for (; t < u->count; t++) expand_tile(from, b[1] - b[0], middle + t * stride, stride, 1, to + t);
         }
     }
 }

@@ -1,5 +1,5 @@
-/* Vectors of the processor's own width, in the compiler's vector types: the same source serves AVX-512, AVX2, NEON and SSE. Only the
-   pair products name instructions. bfloat16 travels as uint16_t. */
+/* Vectors of the processor's own width, in the compiler's vector types: the same source serves AVX-512, AVX2, NEON and SSE. Only
+   products name instructions. bfloat16 travels as uint16_t. */
 
 #ifndef LORALOOP_SIMD_H
 #define LORALOOP_SIMD_H
@@ -60,7 +60,7 @@ typedef int8_t vb __attribute__((vector_size(WIDTH)));
 INLINE vf load_f(const float *from) { vf v; memcpy(&v, from, sizeof v); return v; }
 INLINE vi load_i(const void *from) { vi v; memcpy(&v, from, sizeof v); return v; }
 INLINE void store_f(float *to, vf v) { memcpy(to, &v, sizeof v); }
-INLINE vf splat(float x) { return (vf){0} + x; }
+INLINE vf splat(float x) { return x - (vf){0}; }   /* 0 + x would be an addition: it makes 0 of -0 */
 INLINE vi splat_i(int32_t x) { return (vi){0} + x; }
 INLINE vf to_float(vi v) { return __builtin_convertvector(v, vf); }
 INLINE vf low_half(vi pairs) { return (vf)(pairs << 16); }
@@ -96,14 +96,6 @@ INLINE void store_bf16(bf16 *to, vf v) {
     memcpy(to, &half, sizeof half);
 }
 
-INLINE float sum_lanes(vf v) {
-    float lanes[WIDTH];
-    memcpy(lanes, &v, sizeof lanes);
-    for (int width = WIDTH / 2; width; width /= 2)
-        for (int lane = 0; lane < width; lane++) lanes[lane] += lanes[lane + width];
-    return lanes[0];
-}
-
 INLINE vf max_v(vf a, vf b) {
 #if defined(__AVX512F__)
     return (vf)_mm512_max_ps((__m512)a, (__m512)b);
@@ -113,27 +105,78 @@ INLINE vf max_v(vf a, vf b) {
 #endif
 }
 
+typedef float vq __attribute__((vector_size(16)));
+typedef int32_t vqi __attribute__((vector_size(16)));
+INLINE vq max_q(vq a, vq b) { const vqi greater = a > b; return (vq)(((vqi)a & greater) | ((vqi)b & ~greater)); }
+
+INLINE float sum_lanes(vf v) {
+    vq q[WIDTH / 4];
+    memcpy(q, &v, sizeof q);
+    UNROLL for (int half = WIDTH / 8; half; half /= 2) UNROLL for (int i = 0; i < half; i++) q[i] += q[i + half];
+    return (q[0][0] + q[0][2]) + (q[0][1] + q[0][3]);
+}
+
 INLINE float max_lanes(vf v) {
-    float most = v[0];
-    for (int lane = 1; lane < WIDTH; lane++) most = v[lane] > most ? v[lane] : most;
-    return most;
+    vq q[WIDTH / 4];
+    memcpy(q, &v, sizeof q);
+    UNROLL for (int half = WIDTH / 8; half; half /= 2) UNROLL for (int i = 0; i < half; i++) q[i] = max_q(q[i], q[i + half]);
+    const float even = q[0][0] > q[0][2] ? q[0][0] : q[0][2], odd = q[0][1] > q[0][3] ? q[0][1] : q[0][3];
+    return even > odd ? even : odd;
 }
 
 INLINE vf abs_v(vf v) { return (vf)((vi)v & 0x7fffffff); }
 
+/* a * b + c, rounded once where the processor can. */
+#if defined(__AVX512F__)
+#define FUSED 1
+INLINE vf fma_v(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+#elif defined(__FMA__) && defined(__AVX2__)
+#define FUSED 1
+INLINE vf fma_v(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+#define FUSED 1
+INLINE vf fma_v(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+#else
+#define FUSED 0
+INLINE vf fma_v(vf a, vf b, vf c) { return a * b + c; }
+#endif
+
+/* Sums of whole numbers begin at the bits of MAGIC, a float whose last bit counts 1: the bits of a sum between -2^22 and 2^22 are those of
+   the float MAGIC + sum. `scaled` makes sum * step of it, rounded once, for a step whose last two bits are 0, so that MAGIC * step is exact. */
+#define MAGIC 12582912.0f
+#define MAGIC_BITS 0x4b400000
+INLINE vf scaled(vi sum, float step, float shift) {
+#if FUSED
+    return fma_v((vf)sum, splat(step), splat(shift));   /* shift = -MAGIC * step */
+#else
+    (void)shift;
+    return ((vf)sum - MAGIC) * step;
+#endif
+}
+
+/* A step whose last two bits are 0. */
+INLINE float short_step(float step) {
+    uint32_t bits;
+    memcpy(&bits, &step, 4);
+    bits &= ~3u;
+    memcpy(&step, &bits, 4);
+    return step;
+}
+
 /* Products of four bytes a lane with the four signed bytes of x, added to the lane.
 
-   `dot_codes` takes bytes of 0 to 15. Where there is no instruction for four bytes, its sums are of 16 bits until `codes_total` widens them: a
-   group's eight products of two are at most 8 * 2 * 15 * 127 < 2^15. `dot_signed` takes what `signed_bytes` made of signed bytes; its sum
-   is too large by SIGNED_OFFSET times the sum of x. */
+   `dot_codes` takes bytes of 0 to 15 and begins at CODES_BEGIN. Where there is no instruction for four bytes, its sums are of 16 bits until
+   `codes_total` widens them and adds what they begin at: a group's eight products of two are at most 8 * 2 * 15 * 127 < 2^15. `dot_signed`
+   takes what `signed_bytes` made of signed bytes and begins anywhere; its sum is too large by SIGNED_OFFSET times the sum of x. */
 #if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
 #if defined(__AVX512VNNI__)
 INLINE vi dot_codes(vi acc, vi w, int32_t x) { return (vi)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(x)); }
 #else
 INLINE vi dot_codes(vi acc, vi w, int32_t x) { return (vi)_mm256_dpbusd_avx_epi32((__m256i)acc, (__m256i)w, _mm256_set1_epi32(x)); }
 #endif
+#define CODES_BEGIN MAGIC_BITS
 #define SIGNED_OFFSET 128.0f
-INLINE vi codes_total(vi acc) { return acc; }
+INLINE vi codes_total(vi acc, int32_t begin) { (void)begin; return acc; }
 INLINE vi signed_bytes(vi w) { return w ^ (int32_t)0x80808080; }
 INLINE vi dot_signed(vi acc, vi w, int32_t x) { return dot_codes(acc, w, x); }
 #else
@@ -154,24 +197,28 @@ INLINE vi dot_i16(vi acc, vi a, vi b) {
 INLINE vi even_bytes(vi w) { return (vi)(((vs)w << 8) >> 8); }
 INLINE vi odd_bytes(vi w) { return (vi)((vs)w >> 8); }
 #if defined(__AVX512BW__)
+#define CODES_BEGIN 0
 INLINE vi dot_codes(vi acc, vi w, int32_t x) {
     return (vi)_mm512_add_epi16((__m512i)acc, _mm512_maddubs_epi16((__m512i)w, _mm512_set1_epi32(x)));
 }
-INLINE vi codes_total(vi acc) { return dot_i16(splat_i(0), acc, splat_i(0x00010001)); }
+INLINE vi codes_total(vi acc, int32_t begin) { return dot_i16(splat_i(begin), acc, splat_i(0x00010001)); }
 #elif defined(__AVX2__)
+#define CODES_BEGIN 0
 INLINE vi dot_codes(vi acc, vi w, int32_t x) {
     return (vi)_mm256_add_epi16((__m256i)acc, _mm256_maddubs_epi16((__m256i)w, _mm256_set1_epi32(x)));
 }
-INLINE vi codes_total(vi acc) { return dot_i16(splat_i(0), acc, splat_i(0x00010001)); }
+INLINE vi codes_total(vi acc, int32_t begin) { return dot_i16(splat_i(begin), acc, splat_i(0x00010001)); }
 #elif defined(__ARM_FEATURE_DOTPROD)
+#define CODES_BEGIN MAGIC_BITS
 INLINE vi dot_codes(vi acc, vi w, int32_t x) { return (vi)vdotq_s32((int32x4_t)acc, (int8x16_t)w, (int8x16_t)splat_i(x)); }
-INLINE vi codes_total(vi acc) { return acc; }
+INLINE vi codes_total(vi acc, int32_t begin) { (void)begin; return acc; }
 #else
+#define CODES_BEGIN MAGIC_BITS
 INLINE vi dot_codes(vi acc, vi w, int32_t x) {
     const vi all = splat_i(x);
     return dot_i16(dot_i16(acc, even_bytes(w), even_bytes(all)), odd_bytes(w), odd_bytes(all));
 }
-INLINE vi codes_total(vi acc) { return acc; }
+INLINE vi codes_total(vi acc, int32_t begin) { (void)begin; return acc; }
 #endif
 INLINE vi dot_signed(vi acc, vi w, int32_t x) {
 #if defined(__AVX512BW__)
@@ -189,19 +236,6 @@ INLINE vi dot_signed(vi acc, vi w, int32_t x) {
 #endif
 }
 #endif
-
-/* acc[lane] += a[2 lane] * b[2 lane] + a[2 lane + 1] * b[2 lane + 1] in bfloat16. */
-INLINE vf dot_lanes(vf acc, vi a, vi b) {
-#if defined(__AVX512BF16__)
-    return (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)a, (__m512bh)b);
-#else
-    acc += low_half(a) * low_half(b);
-    return acc + high_half(a) * high_half(b);
-#endif
-}
-
-/* The same with one pair for all lanes. */
-INLINE vf dot_bf16(vf acc, vi w, int32_t x) { return dot_lanes(acc, w, splat_i(x)); }
 
 /* e^x for x <= 0 within 2 units in the last place; 0 below -87. */
 INLINE vf exp_v(vf x) {

@@ -56,7 +56,7 @@ static void place_token(worker *w, int64_t token) {
     float turned[MOST_HEAD];
     for (int64_t head = 0; head < s->heads; head++) {
         turn(q + head * dim, l->q_norm, r->m->eps, cos, sin, dim, turned);
-        for (int64_t i = 0; i < dim; i += WIDTH) store_bf16(r->q + (token * s->heads + head) * dim + i, load_f(turned + i));
+        for (int64_t i = 0; i < dim; i += WIDTH) store_f(r->q + (token * s->heads + head) * dim + i, load_f(turned + i) * s->scale);
     }
     const cache *c = &r->ask->rows[r->row_of[token]].cache;
     for (int64_t head = 0; head < s->kv_heads; head++) {

@@ -23,8 +23,7 @@ typedef struct {
     int64_t *row_of, *position_of;   /* [N] */
     int64_t *first_of;               /* [rows + 1]: first token of each row */
     int64_t *units_of, *partial_of;  /* [rows + 1]: first unit of attention, first partial result of each row */
-    float *h, *qkv, *attended, *act, *partial;
-    bf16 *q, *middle;
+    float *h, *qkv, *q, *attended, *act, *partial, *middle;
     inputs in[MOST_THREADS];         /* of each thread; over the same buffers where there are more than PRIVATE rows */
     float *scratch[MOST_THREADS];
     int adapted;
