@@ -52,21 +52,33 @@ static void append(const cache *c, const shape *s, int64_t layer, int64_t head, 
     }
 }
 
-/* scores[m][first + positions] = q . k for the positions of a piece. */
-INLINE void score(const piece *p, const bf16 *next, int64_t first, float (*q)[MOST_HEAD], const int m, int64_t dim,
-                  float (*scores)[CHUNK]) {
-    for (int64_t at = 0; at < p->blocks * LANES; at += WIDTH) {
-        const int64_t place = at / LANES * LANES * dim + at % LANES * 2;
-        const bf16 *k = p->keys + place, *ahead = next + place;
-        vf even[FEW], odd[FEW];
-        UNROLL for (int t = 0; t < m; t++) even[t] = odd[t] = splat(0);
-        for (int64_t i = 0; i < dim; i += 2) {
-            const vi both = load_i(k + i * LANES);
-            __builtin_prefetch(ahead + i * LANES);
-            UNROLL for (int t = 0; t < m; t++) even[t] = fma_v(low_half(both), splat(q[t][i]), even[t]);
-            UNROLL for (int t = 0; t < m; t++) odd[t] = fma_v(high_half(both), splat(q[t][i + 1]), odd[t]);
+/* scores[t][v * WIDTH ...] = q[t] . k[v] for m queries and v vectors of positions. */
+INLINE void score_some(const bf16 *const *k, const bf16 *const *ahead, const int v, float (*q)[MOST_HEAD], const int m, int64_t dim,
+                       float (*scores)[CHUNK]) {
+    vf sums[FEW][2];
+    UNROLL for (int t = 0; t < m; t++) UNROLL for (int i = 0; i < v; i++) sums[t][i] = splat(0);
+    for (int64_t at = 0; at < dim; at += 2) {
+        vi both[2];
+        UNROLL for (int i = 0; i < v; i++) both[i] = load_i(k[i] + at * LANES), __builtin_prefetch(ahead[i] + at * LANES);
+        UNROLL for (int t = 0; t < m; t++)
+            UNROLL for (int i = 0; i < v; i++) sums[t][i] = fma_v(low_half(both[i]), splat(q[t][at]), sums[t][i]);
+        UNROLL for (int t = 0; t < m; t++)
+            UNROLL for (int i = 0; i < v; i++) sums[t][i] = fma_v(high_half(both[i]), splat(q[t][at + 1]), sums[t][i]);
+    }
+    UNROLL for (int t = 0; t < m; t++) UNROLL for (int i = 0; i < v; i++) store_f(scores[t] + i * WIDTH, sums[t][i]);
+}
+
+/* scores[m][positions] = q . k for the positions of a piece. */
+INLINE void score(const piece *p, const bf16 *next, float (*q)[MOST_HEAD], const int m, int64_t dim, float (*scores)[CHUNK]) {
+    for (int64_t at = 0; at < p->blocks * LANES; at += 2 * WIDTH) {
+        const bf16 *k[2], *ahead[2];
+        for (int64_t i = 0, of = at; i < 2; i++, of += WIDTH) {
+            const int64_t place = of / LANES * LANES * dim + of % LANES * 2;
+            k[i] = p->keys + place, ahead[i] = next + place;
         }
-        UNROLL for (int t = 0; t < m; t++) store_f(scores[t] + first + at, even[t] + odd[t]);
+        float(*to)[CHUNK] = (float (*)[CHUNK])(scores[0] + at);
+        if (at + WIDTH < p->blocks * LANES) score_some(k, ahead, 2, q, m, dim, to);
+        else score_some(k, ahead, 1, q, m, dim, to);
     }
 }
 
@@ -105,7 +117,7 @@ INLINE void update(const piece *pieces, int64_t count, int64_t from, int64_t to,
     for (int t = 0; t < m; t++)
         for (int64_t i = 0; i < dim; i += WIDTH) store_f(near[t] + i, load_f(q[t].q + i));
     for (int64_t n = 0, at = 0; n < count; at += pieces[n++].blocks * LANES)
-        score(pieces + n, n + 1 < count ? pieces[n + 1].keys : pieces[0].values, at, near, m, dim, scores);
+        score(pieces + n, n + 1 < count ? pieces[n + 1].keys : pieces[0].values, near, m, dim, (float (*)[CHUNK])(scores[0] + at));
     for (int t = 0; t < m; t++) {
         const int64_t last = q[t].position + 1 < to ? q[t].position + 1 : to;
         const int64_t first = s->window && q[t].position - s->window + 1 > from ? q[t].position - s->window + 1 : from;

@@ -82,10 +82,11 @@ static void input_unit(worker *w, int index) { some_tokens(w, index, make_one); 
 /* --- products ------------------------------------------------------------------------------------------------------------------- */
 
 /* Few rows are bound by memory, and a core reads a long run faster than short ones: two units a thread, so that neither waits long. Many
-   rows go through a unit's tiles block by block, so its tiles must stay in a cache. */
+   rows go through a unit's tiles block by block, so its tiles must stay in a cache; but many of them, since their results lie together. */
 static int64_t tiles_a_unit(const run *r, int64_t tiles) {
     const int64_t half = ceil_div(tiles, 2 * r->ask->threads);
-    return r->n <= BLOCK ? least(UNIT, half) : r->n <= SOME ? least(UNIT / 4, most(2, half)) : least(2, tiles);
+    if (r->n <= BLOCK) return least(UNIT, half);
+    return most(2, least(least(UNIT / 4, half), NEAR / tile_bytes(INT4, here.in->width)));
 }
 
 static int64_t tiles_of(const run *r) {

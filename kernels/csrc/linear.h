@@ -62,23 +62,29 @@ static void part_columns(const float *x, int64_t width, float *apart) {
     }
 }
 
-/* Rounds 32 values; returns the sum. */
-INLINE vi round_group(const float *x, float factor, int8_t *rounded) {
+/* Rounds 32 values to whole numbers; returns their sum. */
+INLINE float round_group(const float *x, float factor, int32_t *rounded) {
     const vf magic = splat(MAGIC);
     vi total = splat_i(0);
     UNROLL for (int at = 0; at < GROUP; at += WIDTH) {
         const vi n = (vi)(load_f(x + at) * factor + magic) - (vi)magic;
-        const vb narrowed = __builtin_convertvector(n, vb);
-        memcpy(rounded + at, &narrowed, sizeof narrowed);
+        memcpy(rounded + at, &n, sizeof n);
         total += n;
     }
-    return total;
+    return sum_lanes(to_float(total));
 }
 
-/* Of eight bytes the first four and the last four by turns. */
-INLINE uint64_t by_turns(uint64_t b) {
-    b = (b & 0xffff00000000ffff) | (b >> 16 & 0xffff0000) | (b << 16 & 0xffff00000000);
-    return (b & 0xff0000ffff0000ff) | (b >> 8 & 0xff000000ff00) | (b << 8 & 0xff000000ff0000);
+/* Eight whole numbers as two words of bytes: 0 4 1 5 and 2 6 3 7. */
+INLINE void pack_eight(const int32_t *n, int8_t *first, int8_t *second) {
+    vqi low, high;
+    memcpy(&low, n, sizeof low);
+    memcpy(&high, n + 4, sizeof high);
+    const vqi pairs = (low & 255) | (high & 255) << 8;
+    uint64_t fours[2];
+    memcpy(fours, &pairs, sizeof fours);
+    for (int i = 0; i < 2; i++) fours[i] |= fours[i] >> 16;
+    memcpy(first, fours, 4);
+    memcpy(second, fours + 1, 4);
 }
 
 /* Rounds x [width] into row `row`. */
@@ -91,18 +97,12 @@ static void quantize(const inputs *in, int64_t row, const float *x) {
         vf most = splat(0);
         UNROLL for (int at = 0; at < GROUP; at += WIDTH) most = max_v(most, abs_v(load_f(x + group * GROUP + at)));
         const float peak = max_lanes(most), step = short_step(peak / 127.0f);
-        int8_t rounded[GROUP];
-        const vi total = round_group(x + group * GROUP, peak > 0 ? 127.0f / peak : 0.0f, rounded);
-        UNROLL for (int eight = 0; eight < GROUP; eight += 8, whole += 8 * beside) {
-            uint64_t words;
-            memcpy(&words, rounded + eight, 8);
-            const uint32_t low = (uint32_t)(words = by_turns(words)), high = (uint32_t)(words >> 32);
-            memcpy(whole, &low, 4);
-            memcpy(whole + 4 * beside, &high, 4);
-        }
+        int32_t rounded[GROUP];
+        const float sum = round_group(x + group * GROUP, peak > 0 ? 127.0f / peak : 0.0f, rounded);
+        UNROLL for (int at = 0; at < GROUP; at += 8, whole += 8 * beside) pack_eight(rounded + at, whole, whole + 4 * beside);
         to[STEP * beside] = step;
         to[SHIFT * beside] = -MAGIC * step;
-        to[SUM * beside] = step * sum_lanes(to_float(total));
+        to[SUM * beside] = step * sum;
     }
     if (in->apart) part_columns(x, width, in->apart + row * width);
 }

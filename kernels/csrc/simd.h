@@ -55,7 +55,6 @@ typedef int32_t vi __attribute__((vector_size(4 * WIDTH)));
 typedef uint32_t vu __attribute__((vector_size(4 * WIDTH)));
 typedef int16_t vs __attribute__((vector_size(4 * WIDTH)));     /* twice as many */
 typedef uint16_t vh __attribute__((vector_size(2 * WIDTH)));
-typedef int8_t vb __attribute__((vector_size(WIDTH)));
 
 INLINE vf load_f(const float *from) { vf v; memcpy(&v, from, sizeof v); return v; }
 INLINE vi load_i(const void *from) { vi v; memcpy(&v, from, sizeof v); return v; }
@@ -239,10 +238,10 @@ INLINE vi dot_signed(vi acc, vi w, int32_t x) {
 
 /* e^x for x <= 0 within 2 units in the last place; 0 below -87. */
 INLINE vf exp_v(vf x) {
-    const vf lowest = splat(-87.0f), magic = splat(12582912.0f);
+    const vf lowest = splat(-87.0f), magic = splat(MAGIC);
     vi under = x < lowest;
     x = max_v(x, lowest);
-    vf n = (x * 1.44269504f + magic) - magic;
+    const vf whole = x * 1.44269504f + magic, n = whole - magic;
     vf r = x - n * 0.693359375f + n * 2.12194440e-4f;
     vf p = splat(1.9875691500e-4f);
     p = p * r + 1.3981999507e-3f;
@@ -251,8 +250,7 @@ INLINE vf exp_v(vf x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    vi power = (__builtin_convertvector(n, vi) + 127) << 23;
-    return (vf)((vi)(p * (vf)power) & ~under);
+    return (vf)(((vi)p + ((vi)whole << 23)) & ~under);   /* the last bits of `whole` are n, and go where the exponent is */
 }
 
 #endif

@@ -91,7 +91,7 @@ static void attention_unit(worker *w, int index) {
         return;
     }
     const int64_t step = tokens_a_unit(r), blocks = ceil_div(tokens, step);
-    const int64_t head = unit % s->kv_heads, block = blocks - 1 - unit / s->kv_heads;   /* the longest first */
+    const int64_t head = unit / blocks, block = blocks - 1 - unit % blocks;   /* a head's one after the other, the longest first */
     const int64_t start = first + block * step, end = least(start + step, first + tokens);
     int64_t count = 0;
     for (int64_t token = start; token < end; token++)
