@@ -85,7 +85,7 @@ static void input_unit(worker *w, int index) { some_tokens(w, index, make_one); 
    rows go through a unit's tiles block by block, so its tiles must stay in a cache; but many of them, since their results lie together. */
 static int64_t tiles_a_unit(const run *r, int64_t tiles) {
     const int64_t half = ceil_div(tiles, 2 * r->ask->threads);
-    if (r->n <= BLOCK) return least(UNIT, half);
+    if (r->n <= PRIVATE) return least(UNIT, half);
     return most(2, least(least(UNIT / 4, half), NEAR / tile_bytes(INT4, here.in->width)));
 }
 
@@ -155,7 +155,7 @@ static void product_unit(worker *w, int index) {
     index -= here.shrinks;
     const linear *matrix = &r->m->layer[here.layer].groups[here.group];
     const int64_t all = tiles_of(r), step = tiles_a_unit(r, all), from = index * step, tiles = least(step, all - from);
-    float y[UNIT * BLOCK][LANES] __attribute__((aligned(64))), up[UNIT * BLOCK][LANES] __attribute__((aligned(64)));
+    float y[UNIT * PRIVATE][LANES] __attribute__((aligned(64))), up[UNIT * PRIVATE][LANES] __attribute__((aligned(64)));
     for (int64_t first = 0; first < r->n; first += BLOCK) {
         const int64_t count = least(BLOCK, r->n - first);
         multiply_tiles(w, matrix, from, tiles, first, count, y);

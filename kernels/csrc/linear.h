@@ -20,8 +20,8 @@ enum { INT4, INT8, BF16 };
 #define GROUP 32
 #define INT4_GROUP_BYTES 320
 #define AHEAD 12     /* groups that are asked for before they are read: what a core multiplies while memory answers */
-#define BLOCK 8      /* rows whose activations stand together */
-#define TOGETHER (MANY ? 8 : 4)   /* rows that share one reading of a tile, as many as there are registers for */
+#define BLOCK 16     /* rows whose activations stand together */
+#define TOGETHER (MANY ? 16 : 4)  /* rows that share one reading of a tile, as many as there are registers for their sums of bytes */
 
 typedef struct {
     const void *data;
@@ -35,7 +35,7 @@ typedef struct {
     const float *bias;   /* [outputs], or NULL */
 } linear;
 
-/* Activations of `rows` rows, in the forms that products read. `whole` and `groups` stand in blocks of 8 rows (the last may be smaller), in
+/* Activations of `rows` rows, in the forms that products read. `whole` and `groups` stand in blocks of 16 rows (the last may be smaller), in
    a block the rows' values side by side: a product reads two streams. */
 typedef struct {
     int8_t *whole;   /* [width / 4][rows of the block][4]; eight columns stand in the order 0 4 1 5, 2 6 3 7, as in a lane of int4 codes */
@@ -116,16 +116,16 @@ INLINE const int8_t *whole_of(const inputs *in, int64_t row) {
     return in->whole + row / BLOCK * BLOCK * in->width + row % BLOCK * 4;
 }
 
-/* y[m] = tile . x[row + m], for WIDTH lanes of a tile (w and y begin at the first of them) and m rows of a block of `beside`; both are known
-   where it is inlined. `row` is the block's first row, or in its second half. */
-INLINE void int4_tile(const uint8_t *w, const inputs *in, int64_t row, const int m, const int beside, float (*y)[LANES]) {
+/* y[m] = tile . x[row + m], for WIDTH lanes of a tile (w and y begin at the first of them) and m rows of a block of `beside`; m is known where it
+   is inlined. */
+INLINE void int4_tile(const uint8_t *w, const inputs *in, int64_t row, const int m, int64_t beside, float (*y)[LANES]) {
     const int chains = m == 1 ? 4 : m == 2 ? 2 : 1;
     const int8_t *x = whole_of(in, row);
     const float *figures = figures_of(in, row);
     vf acc[BLOCK];
     UNROLL for (int t = 0; t < m; t++) acc[t] = splat(0);
-    for (int64_t group = in->width / GROUP; group; group--, w += INT4_GROUP_BYTES, x += GROUP * beside, figures += FIGURES * beside) {
-        vi dots[BLOCK * 4];
+    for (int64_t group = in->width / GROUP; group; group--, w += INT4_GROUP_BYTES, figures += FIGURES * beside) {
+        vi dots[BLOCK];
         UNROLL for (int t = 0; t < m * chains; t++) dots[t] = splat_i(t % chains ? 0 : CODES_BEGIN);
         UNROLL for (int line = 0; line < INT4_GROUP_BYTES; line += 64) __builtin_prefetch(w + AHEAD * INT4_GROUP_BYTES + line);
         UNROLL for (int quarter = 0; quarter < 4; quarter++) {
@@ -134,8 +134,8 @@ INLINE void int4_tile(const uint8_t *w, const inputs *in, int64_t row, const int
             UNROLL for (int half = 0; half < 2; half++) {
                 const vi four = (codes >> (4 * half)) & 0x0f0f0f0f;
                 UNROLL for (int t = 0; t < m; t++)
-                    dots[t * chains + chain] =
-                        dot_codes(dots[t * chains + chain], four, load_pair(x + ((quarter * 2 + half) * beside + t) * 4));
+                    dots[t * chains + chain] = dot_codes(dots[t * chains + chain], four, load_pair(x + 4 * t));
+                x += 4 * beside;
             }
         }
         const vi both = load_i(w + 256);
@@ -150,22 +150,22 @@ INLINE void int4_tile(const uint8_t *w, const inputs *in, int64_t row, const int
     UNROLL for (int t = 0; t < m; t++) store_f(y[t], acc[t]);
 }
 
-INLINE void int8_tile(const int8_t *w, const float *scales, const inputs *in, int64_t row, const int m, const int beside, float (*y)[LANES]) {
+INLINE void int8_tile(const int8_t *w, const float *scales, const inputs *in, int64_t row, const int m, int64_t beside, float (*y)[LANES]) {
     const int chains = m == 1 ? 4 : m == 2 ? 2 : 1;
     const int8_t *x = whole_of(in, row);
     const float *figures = figures_of(in, row);
     vf acc[BLOCK];
     UNROLL for (int t = 0; t < m; t++) acc[t] = splat(0);
-    for (int64_t group = in->width / GROUP; group; group--, w += GROUP * LANES, x += GROUP * beside, figures += FIGURES * beside) {
-        vi dots[BLOCK * 4];
+    for (int64_t group = in->width / GROUP; group; group--, w += GROUP * LANES, figures += FIGURES * beside) {
+        vi dots[BLOCK];
         UNROLL for (int t = 0; t < m * chains; t++) dots[t] = splat_i(t % chains ? 0 : MAGIC_BITS);
         UNROLL for (int eight = 0; eight < 4; eight++)
             UNROLL for (int half = 0; half < 2; half++) {
                 const vi four = signed_bytes(load_i(w + (8 * eight + 4 * half) * LANES));
                 const int chain = (2 * eight + half) % chains;
                 UNROLL for (int t = 0; t < m; t++)
-                    dots[t * chains + chain] =
-                        dot_signed(dots[t * chains + chain], four, load_pair(x + ((2 * eight + half) * beside + t) * 4));
+                    dots[t * chains + chain] = dot_signed(dots[t * chains + chain], four, load_pair(x + 4 * t));
+                x += 4 * beside;
             }
         UNROLL for (int line = 0; line < GROUP * LANES; line += 64) __builtin_prefetch(w + 1024 + line);
         UNROLL for (int t = 0; t < m; t++) {
@@ -195,7 +195,7 @@ INLINE void bf16_tile(const bf16 *w, const inputs *in, int64_t row, const int m,
     UNROLL for (int t = 0; t < m; t++) store_f(y[t], even[t] + odd[t]);
 }
 
-INLINE void any_tile(const part *p, int64_t tile, const inputs *in, int64_t row, const int m, const int beside, float (*y)[LANES]) {
+INLINE void any_tile(const part *p, int64_t tile, const inputs *in, int64_t row, const int m, int64_t beside, float (*y)[LANES]) {
     const uint8_t *w = (const uint8_t *)p->data + tile * tile_bytes(p->kind, in->width);
     const float *scales = (const float *)(w + in->width * LANES);
     for (int lane = 0; lane < LANES; lane += WIDTH) {
@@ -206,26 +206,28 @@ INLINE void any_tile(const part *p, int64_t tile, const inputs *in, int64_t row,
     }
 }
 
-INLINE void whole_block(const part *p, int64_t tile, const inputs *in, int64_t row, const int m, float (*y)[LANES]) {
-    const int some = m < TOGETHER ? m : TOGETHER;
-    any_tile(p, tile, in, row, some, m, y);
-    if (m > TOGETHER) any_tile(p, tile, in, row + some, m - some, m, y + some);
-}
-
 /* y [count][16] = tile of a matrix . x[row ... row + count), a block. */
 static void multiply(const linear *matrix, int64_t tile, const inputs *in, int64_t row, int64_t count, float (*y)[LANES]) {
     const part *p = matrix->parts;
     const int64_t column = tile * LANES;
     while (tile * LANES >= p->rows) tile -= p++->rows / LANES;
-    switch (count) {
-        case 1: whole_block(p, tile, in, row, 1, y); break;
-        case 2: whole_block(p, tile, in, row, 2, y); break;
-        case 3: whole_block(p, tile, in, row, 3, y); break;
-        case 4: whole_block(p, tile, in, row, 4, y); break;
-        case 5: whole_block(p, tile, in, row, 5, y); break;
-        case 6: whole_block(p, tile, in, row, 6, y); break;
-        case 7: whole_block(p, tile, in, row, 7, y); break;
-        default: whole_block(p, tile, in, row, 8, y);
+    for (int64_t t = 0, m; t < count; t += m) {
+        m = count - t >= TOGETHER ? TOGETHER : count - t < 8 ? count - t : 8;
+        switch (m) {
+            case 1: any_tile(p, tile, in, row + t, 1, count, y + t); break;
+            case 2: any_tile(p, tile, in, row + t, 2, count, y + t); break;
+            case 3: any_tile(p, tile, in, row + t, 3, count, y + t); break;
+#if MANY
+            case 4: any_tile(p, tile, in, row + t, 4, count, y + t); break;
+            case 5: any_tile(p, tile, in, row + t, 5, count, y + t); break;
+            case 6: any_tile(p, tile, in, row + t, 6, count, y + t); break;
+            case 7: any_tile(p, tile, in, row + t, 7, count, y + t); break;
+            case 8: any_tile(p, tile, in, row + t, 8, count, y + t); break;
+#endif
+            default:
+                if (count == BLOCK) any_tile(p, tile, in, row + t, TOGETHER, BLOCK, y + t);   /* faster where it is known */
+                else any_tile(p, tile, in, row + t, TOGETHER, count, y + t);
+        }
     }
     if (matrix->bias)
         for (int64_t t = 0; t < count; t++)

@@ -5,12 +5,12 @@
 
 #include "model.h"
 
-#define PRIVATE BLOCK /* rows up to which every thread rounds the activations for itself rather than waiting for another */
+#define PRIVATE 8     /* rows up to which every thread rounds the activations for itself rather than waiting for another */
 #define TOKENS 16     /* of one unit of work on tokens: neighbours share cache lines, so they stay with one thread */
 #define UNIT 64       /* tiles of one unit of a product at most */
 #define NEAR 131072   /* bytes of a unit's tiles where there are many rows */
 #define FETCH 32      /* tokens up to which what skills add is asked for ahead: beyond, it comes from a cache anyway */
-#define SPLIT BLOCK   /* tokens of a row up to which the positions are cut into spans that several threads read */
+#define SPLIT 8       /* tokens of a row up to which the positions are cut into spans that several threads read */
 #define SPAN 256      /* positions that one unit of decode attention reads */
 #define QUERIES 24    /* of one unit of prefill attention at most: whole groups of FEW for most numbers of heads */
 #define MOST_GROUP 64 /* query heads of a key-value head; adapters/base/decoder/native_decoder.py says the same */
