@@ -113,6 +113,24 @@ def test_a_rows_bits_do_not_depend_on_the_other_rows_or_on_threads(library: Nati
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("count", [1, 4, 16])
+def test_a_groups_sum_is_exact(library: Native, count: int) -> None:
+    """Of 32 columns, whose activations are whole steps: nothing is lost but in the last bits of a float."""
+    generator = torch.Generator().manual_seed(count)
+    whole = torch.randint(-127, 128, (count, 32), generator=generator).float()
+    whole[:, 3] = 127
+    steps = torch.rand(count, 1, generator=generator) + 0.1
+    codes = torch.randint(0, 16, (32, 32), generator=generator)
+    signed = torch.randint(-127, 128, (32, 32), generator=generator).to(torch.int8)
+    four = TiledWeight.int4(codes, torch.ones(32, 1), torch.zeros(32, 1))
+    eight = TiledWeight.int8(signed, torch.ones(32))
+    for weight, values in ((four, codes.double() - 8), (eight, signed.double())):
+        exact = whole.double() @ values.T * steps
+        ours = library.multiply(weight, whole * steps)
+        # int4 subtracts 8 times the activations' sum, and so loses bits of the difference
+        assert exact.abs().max() > 1_000 and torch.allclose(ours.double(), exact, rtol=1e-6, atol=0.02)
+
+
 def test_what_nobody_writes_is_nowhere(library: Native) -> None:
     """The library writes every element of a result, the padding of the last tile left out."""
     weight, values = drawn(TileKind.INT8, 19, 64, 3)
