@@ -40,7 +40,6 @@ class Replayed(Differences):
         setup: What ran, and under which settings.
         behaviour: What the run did: steps, calls and the end.
         notes: What could not be compared, or was not run again as it was.
-        times: Milliseconds of each step and phase, before and after.
         trace: The trace of the new run.
     """
 
@@ -94,7 +93,7 @@ def replay(
     new = tracer.last
     found = diff(trace, _as_decided(trace, new))
     notes = (*found.notes, *_notes(trace, recorded))
-    return Replayed(setup=found.setup, behaviour=found.behaviour, notes=notes, times=found.times, trace=new)
+    return Replayed(setup=found.setup, behaviour=found.behaviour, notes=notes, trace=new)
 
 
 def _check_live(trace: Trace, tools: Sequence[Tool]) -> None:
