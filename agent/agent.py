@@ -427,21 +427,6 @@ class Agent(Generic[T, D]):
         run = self._resume(pending, decisions, output_type, running_loop(), **given)
         return RunStream(lambda: run)
 
-    @overload
-    def resume_iter(
-        self, pending: Checkpoint, decisions: Decisions, **given: Unpack[ResumeOptions[D]]
-    ) -> RunSteps[T]: ...
-    @overload
-    def resume_iter(
-        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
-    ) -> RunSteps[Any]: ...
-    def resume_iter(
-        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
-    ) -> RunSteps[Any]:
-        """Goes on with a pending run, step by step, as `iter`; the step that waited is none of them."""
-        run = self._resume(pending, decisions, output_type, running_loop(), **given)
-        return RunSteps(lambda: run)
-
     def _starter(
         self,
         prompt: str = "",
