@@ -184,7 +184,7 @@ class PendingStep:
     Attributes:
         step: The step, without its calls.
         contract: What it wrote.
-        calls: Its calls, and what was said of those that needed approval.
+        calls: The calls of the step, with the decisions about those that needed approval.
     """
 
     step: Step

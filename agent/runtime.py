@@ -60,7 +60,7 @@ class Runtime:
 
     Args:
         base: The model.
-        bank: Its skills.
+        bank: The skills of the base.
         router: Decides which of them a step gets.
         context: Positions that a transcript may use; the base's own number where None.
         reuse: Positions that the kept caches of past transcripts take, for conversations that go on; see `memory`.

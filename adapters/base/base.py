@@ -55,8 +55,8 @@ class Base:
     Args:
         card: What the base is: name, dimensions, fingerprints.
         decoder: Runs forwards.
-        tokenizer: Its tokenizer.
-        template: Its chat template; None where only the format is known.
+        tokenizer: The tokenizer of the base.
+        template: The chat template; None where only the format is known.
 
     Attributes:
         prompting: Extra prompt text that the runtime uses with this base; another record may be put in its place.

@@ -44,7 +44,7 @@ class Branch:
         start: Length of the trunk.
         prefilled: Tokens that were computed to open the branch.
         recomputed: Prefilled tokens that the bare base had computed before: what full activation costs.
-        drafts: Of what is written in it.
+        drafts: Guesses of the tokens that are written next in the branch.
     """
 
     __slots__ = (

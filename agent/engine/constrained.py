@@ -221,7 +221,7 @@ class Backtrack:
         """Remembers a choice.
 
         Args:
-            index: Its place among the generated tokens.
+            index: Place of the token among the generated tokens.
             token: What was chosen.
             logits: [V] What it was chosen from.
         """

@@ -38,7 +38,7 @@ class Gates:
     It does not read messages of the runtime itself, and it reads each text once.
 
     Args:
-        runtime: Its router screens and its skill judges.
+        runtime: The runtime whose router screens and whose skill judges.
         guard: The gates.
         state: What the guard knows of the run.
         run_id: For events.

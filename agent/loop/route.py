@@ -42,7 +42,7 @@ class SkillChooser:
     """Chooses the skill of each step of one run.
 
     Args:
-        runtime: Its router chooses, among the skills of its bank.
+        runtime: The runtime whose router chooses among the skills of the bank.
         job: The run's.
     """
 

@@ -18,7 +18,7 @@ def document(session: Session) -> dict[str, Any]:
 
 
 def message_lines(session: Session) -> str:
-    """Its transcript, a JSON object with role and content a line."""
+    """The transcript of a session, a JSON object with role and content a line."""
     return "".join(dumps(message) + "\n" for message in session.messages)
 
 

@@ -46,8 +46,8 @@ class Flat:
     Attributes:
         properties: Each with its schema in the document and the path to it.
         required: Names.
-        extra: Its ``additionalProperties``; None where it says nothing.
-        description: Its own.
+        extra: ``additionalProperties`` of the schema; None where it says nothing.
+        description: The schema's own description.
     """
 
     properties: dict[str, tuple[Any, Parts]]

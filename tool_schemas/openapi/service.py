@@ -157,7 +157,7 @@ class _Plan:
     Attributes:
         operation: With its reference followed.
         ways: How to authenticate.
-        taken: Its arguments.
+        taken: Arguments of the operation.
         returns: The schema of its answers, where they are checked.
         url: Where the service is.
     """

@@ -85,7 +85,7 @@ class PrefixInProgress:
     """A transcript that a run is computing just now.
 
     Attributes:
-        ids: Its tokens.
+        ids: Tokens of the prefix.
         wanted: Tokens from its beginning that others wait for; 0 for none.
     """
 

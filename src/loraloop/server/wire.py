@@ -104,7 +104,7 @@ class ChatMessage(Strict):
 
     @property
     def text(self) -> str:
-        """Its text."""
+        """The text of the message."""
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content or ()) or (self.refusal or "")

@@ -67,7 +67,7 @@ class ScriptedRuntime(Runtime):
         **options: Further ones of `Runtime`.
 
     Attributes:
-        turns: What the model was given and wrote, in order.
+        turns: What the model read and wrote, in order.
 
     Raises:
         InputError: If a step of the script is none.
@@ -109,7 +109,7 @@ class ScriptedEngine(LocalEngine):
 
     Args:
         script: What is written, step by step.
-        turns: Gets what the model was given and wrote.
+        turns: Receives what the model read and wrote.
         base: Lays out the transcripts.
         bank: The skills.
         layers: Layers that the router reads.
