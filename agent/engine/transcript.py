@@ -20,13 +20,14 @@ class Transcript:
 
     Args:
         base: The base whose tokenizer and chat format count the tokens.
+        context: Positions to use at most; the base's own number where None.
     """
 
     request_context: RequestContext
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: Base, context: int | None = None) -> None:
         self.base = base
-        self.context = base.config.max_positions
+        self.context = min(context or base.config.max_positions, base.config.max_positions)
         self.ids: list[int] = []
         self.messages: list[MessageSpan] = []
         self.request_context = RequestContext()
