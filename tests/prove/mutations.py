@@ -635,7 +635,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/grounding/grounding.py", "if any(len(run) >= 3 for run in runs) and", "if runs and"),
         (f"{AGENT}/grounding/grounding.py", " and all(map(own.has_beginning, letters))", ""),
         (f"{AGENT}/grounding/grounding.py", "own.plain.issuperset(map(Decimal, runs))", "own.numbers.issuperset(map(Decimal, runs))"),
-        (f"{AGENT}/grounding/grounding.py", "return bool(runs and letters) and stated", "return said"),
+        (f"{AGENT}/grounding/grounding.py", "return bool(runs and letters) and stated", "return stated"),
         (f"{AGENT}/grounding/evidence.py", "(len(word) > 3 and word", "(word"),
         (f"{AGENT}/grounding/grounding.py", "return any(value in text for text in self.all.texts)", "return True"),
         (f"{AGENT}/grounding/grounding.py", "return all(any(place.has_number(each)", "return any(any(place.has_number(each)"),
