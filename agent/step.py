@@ -69,7 +69,7 @@ class RouteRecord:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which skill a step gets, and who says so.
+    """The skill of a step, and who decided it.
 
     Attributes:
         skill: Name of the skill; `none` is the bare base.
@@ -140,7 +140,7 @@ CONTRADICTION = "contradiction"
 
 @dataclass(frozen=True, slots=True)
 class AnswerFlaw:
-    """What is wrong with an answer.
+    """A flaw of an answer.
 
     Attributes:
         kind: `number`, `date`, `time`, `identifier`, `email` or `url` of a value that stands in no record;
@@ -159,7 +159,7 @@ class AnswerFlaw:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What to do after a step.
+    """The outcome of a step: what follows it.
 
     Attributes:
         name: The outcome's name in the trace.
@@ -286,7 +286,7 @@ class Compaction:
 
 @dataclass(frozen=True, slots=True)
 class GateRecord:
-    """What a gate of the guard decided about one text.
+    """The decision of a gate of the guard about one text.
 
     Attributes:
         step: The step that judged it, or before which it passed.

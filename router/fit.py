@@ -227,7 +227,7 @@ class Setting(BaseModel):
 
 
 class RouterRecipe(BaseModel):
-    """How a router is fitted.
+    """The recipe of a router.
 
     Attributes:
         base: The base whose hidden states are read.

@@ -112,7 +112,7 @@ class Bank:
 
     @property
     def bytes(self) -> BankBytes:
-        """What the tiers hold, and what they may hold."""
+        """The bytes that each tier holds, and their bounds."""
         with self._lock:
             device, host = self._device, self._host
             return BankBytes(device.bytes, host.used, device.used, host.limit)

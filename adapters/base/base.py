@@ -168,12 +168,12 @@ class Base:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What activations and adapters are computed in."""
+        """The number format of activations and adapters."""
         return self.decoder.dtype
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """The device of the weights."""
         return self.decoder.device
 
     def new_cache(self, capacity: int | None = None) -> KVCache | NativeCache:

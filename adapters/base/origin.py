@@ -33,7 +33,7 @@ class PassageSpan:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a message comes from.
+    """The origin of a message.
 
     Attributes:
         kind: Who wrote it.

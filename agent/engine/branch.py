@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class BranchParent(Protocol):
-    """What a branch asks of its trunk."""
+    """The interface of the trunk that a branch uses."""
 
     base: Base
     context: int
@@ -78,7 +78,7 @@ class Branch:
 
     @property
     def messages(self) -> list[Message]:
-        """What the branch stands on."""
+        """The messages of the trunk that the branch stands on."""
         return [span.message for span in self._trunk.messages]
 
     @property

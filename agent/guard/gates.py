@@ -100,7 +100,7 @@ class Gates:
         return None if gate is None else gate.unsafe_from
 
     def apply_verdict(self, trunk: Transcript, index: int, outcome: Outcome, out: StepOutput) -> Outcome:
-        """What a verdict means for the run. A withheld result is replaced in the trunk.
+        """Applies a verdict to the run. A withheld result is replaced in the trunk.
 
         Args:
             trunk: The transcript, no branch open.

@@ -19,7 +19,7 @@ from loraloop.tool_schemas.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """What the choice of a step's skill depends on.
+    """The facts on which the choice of a step's skill depends.
 
     Attributes:
         features: The router's input.

@@ -86,7 +86,7 @@ class SessionTurn:
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """What a list of sessions shows of one.
+    """One session in a list of sessions.
 
     Attributes:
         id: Name of the session.

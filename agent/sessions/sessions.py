@@ -169,7 +169,7 @@ class Sessions:
 
 
 class SessionAgent(Protocol):
-    """What goes on with an interrupted run: an `Agent`."""
+    """An agent that can continue an interrupted run; `Agent` is one."""
 
     @property
     def run_sync(self) -> Callable[..., Any]: ...
@@ -194,7 +194,7 @@ class Session:
 
     @property
     def info(self) -> SessionInfo:
-        """What a list shows of it.
+        """The session's entry in a list of sessions.
 
         Raises:
             UnknownNameError: It has had no run yet.
@@ -224,7 +224,7 @@ class Session:
 
     @property
     def result(self) -> RunResult[Any] | None:
-        """What its last run left; None where that has not ended, or there is none."""
+        """The result of the last run; None where that has not ended, or there is none."""
         turns = self.turns
         return turns[-1].result if turns else None
 

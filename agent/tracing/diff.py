@@ -40,7 +40,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """What is different in a second trace; true if anything is.
+    """The differences of a second trace; true if there are any.
 
     Attributes:
         setup: What ran, and under which settings.

@@ -34,7 +34,7 @@ Given = Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Replayed(Differences):
-    """What was different when a trace was run again, and the trace of that run.
+    """The differences of a replayed trace, and the new run's trace.
 
     Attributes:
         setup: What ran, and under which settings.
@@ -104,7 +104,7 @@ def _check_live(trace: Trace, tools: Sequence[Tool]) -> None:
 
 
 class _Recorded:
-    """What the calls of a trace gave, for tools that give it again."""
+    """The recorded results of a trace's calls, for tools that return them again."""
 
     def __init__(self, trace: Trace) -> None:
         self._lock = threading.Lock()

@@ -85,7 +85,7 @@ class RouterUsed:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeUsed:
-    """What a run ran on.
+    """The base, skills, router and machine that a run used.
 
     Attributes:
         base: The base.

@@ -82,7 +82,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is to be served.
+    """The load to plan for.
 
     Attributes:
         agents: Conversations that write at the same moment.

@@ -51,7 +51,7 @@ _OURS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one argument goes.
+    """The place of one argument in a request.
 
     Attributes:
         where: ``"path"``, ``"query"``, ``"header"`` or ``"cookie"``; ``"body"`` is a field of a JSON object, ``"json"``

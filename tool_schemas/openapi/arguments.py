@@ -39,7 +39,7 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What an operation takes.
+    """The arguments of an operation.
 
     Attributes:
         schema: JSON Schema of the arguments.

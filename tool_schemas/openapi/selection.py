@@ -85,7 +85,7 @@ class Omitted:
 
 @dataclass(frozen=True, slots=True)
 class OpenApiReport:
-    """What became of a document's operations.
+    """The report on a document's operations: loaded, left out or refused.
 
     Attributes:
         tools: For each tool's name, its method and path.

@@ -45,7 +45,7 @@ class CacheStats:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What grows with use, each beside its bound. The base's weights are not in it: they do not grow.
+    """The memory that grows with use, each part beside its bound; without the base's weights.
 
     Attributes:
         trunks: Transcripts of past runs, for conversations that go on (`Runtime(reuse=…)`).

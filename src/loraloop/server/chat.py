@@ -299,7 +299,7 @@ async def hosted_stream(state: ServerState, body: ChatRequest) -> RunStream[Any]
 
 
 def hosted_outcome(state: ServerState, body: ChatRequest, run: RunResult[Any]) -> Reply:
-    """What an agent's run came to.
+    """The outcome of an agent's run.
 
     Raises:
         ApiError: 409, a call needs approval.

@@ -178,7 +178,7 @@ class ChatRequest(Strict):
 
 @dataclass(frozen=True, slots=True)
 class ReplyOptions:
-    """How a reply is written, whichever way the client said it."""
+    """Options of a reply, whichever form the client's request has."""
 
     model: str
     tools: Sequence[FunctionDefinition] = ()
