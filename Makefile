@@ -193,6 +193,8 @@ types: $(VENV)/.test
 
 bench: $(addprefix bench-,$(BENCH))
 
+bench-gpu: $(VENV)/.test
+
 bench-parity: build/vllm/.ready
 
 bench-%: $(VENV)/.test
