@@ -38,7 +38,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # On busy cores libgomp's own default lets threads spin for so long that two are slower than one.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: help demo test fuzz prove test-slow test-large test-clients test-hostile test-web test-postgres test-ray test-vllm test-sglang test-gpu lint format types docs site bench bench-gpu eval train-skills train-router clean
+.PHONY: help demo test fuzz prove test-slow test-large test-clients test-hostile test-web test-postgres test-ray test-vllm test-sglang test-gpu lint format types docs site bench eval train-skills train-router clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # benchmarks share the processor
 
@@ -59,7 +59,7 @@ help:
 	@echo 'make lint | types  only ruff | only mypy'
 	@echo 'make format        rewrite the code in the house style'
 	@echo 'make bench         the benchmarks, results into benchmarks/results (LLAMA_PYTHON=…, VLLM_PYTHON=…, BENCH=…)'
-	@echo 'make bench-gpu     the kernels and decode steps of a CUDA device, into benchmarks/results'
+	@echo 'make bench-gpu     kernels, decode steps and swaps on a CUDA device, into benchmarks/results'
 	@echo 'make eval          skills, router and grammars on the evaluation sets (DATA=…)'
 	@echo 'make train-skills  train the shipped skills of a base again (BASE=…, DATA=…)'
 	@echo 'make train-router  fit the shipped router of a base again (BASE=…, DATA=…)'
@@ -193,7 +193,7 @@ types: $(VENV)/.test
 
 bench: $(addprefix bench-,$(BENCH))
 
-bench-gpu: bench-gpu_kernels
+bench-gpu: $(VENV)/.test
 
 bench-parity: build/vllm/.ready
 

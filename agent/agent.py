@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from loraloop.agent.sessions.sessions import Session, Sessions
 
 R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Options(TypedDict, Generic[D], total=False):
@@ -93,6 +95,22 @@ class ResumeOptions(TypedDict, Generic[D], total=False):
     deps: D
     guard: Guard | None
     session: Session | str | None
+
+
+def lists_options(kind: Any) -> Callable[[F], F]:
+    """Has `help()` and `inspect.signature` list the options of a function that takes `**options: Unpack[kind]`."""
+
+    def listed(function: F) -> F:
+        own = inspect.signature(function)
+        parameters = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        parameters += [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=..., annotation=hint.__forward_arg__)
+            for name, hint in kind.__annotations__.items()
+        ]
+        function.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return function
+
+    return listed
 
 
 class Agent(Generic[T, D]):
@@ -160,6 +178,7 @@ class Agent(Generic[T, D]):
         output_type: Any,
         **settings: Unpack[Settings[D]],
     ) -> None: ...
+    @lists_options(Settings)
     def __init__(
         self,
         runtime: Runtime,
@@ -239,6 +258,7 @@ class Agent(Generic[T, D]):
     def run_sync(self, prompt: str = "", **options: Unpack[Options[D]]) -> RunResult[T]: ...
     @overload
     def run_sync(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunResult[Any]: ...
+    @lists_options(Options)
     def run_sync(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunResult[Any]:
         """Runs a request to its end.
 
@@ -312,6 +332,7 @@ class Agent(Generic[T, D]):
     async def run(self, prompt: str = "", **options: Unpack[Options[D]]) -> RunResult[T]: ...
     @overload
     async def run(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunResult[Any]: ...
+    @lists_options(Options)
     async def run(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunResult[Any]:
         """`run_sync` in a thread; async tools are awaited on the caller's loop. Cancelling it cancels the run."""
         run = RunStream[Any](self._starter(prompt, output_type, asyncio.get_running_loop(), **options))
@@ -325,6 +346,7 @@ class Agent(Generic[T, D]):
     def stream(self, prompt: str = "", **options: Unpack[Options[D]]) -> RunStream[T]: ...
     @overload
     def stream(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunStream[Any]: ...
+    @lists_options(Options)
     def stream(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunStream[Any]:
         """Runs the agent, event by event: iterate it with `for`, or with `async for` inside a loop."""
         return RunStream(self._starter(prompt, output_type, running_loop(), **options))
@@ -337,6 +359,7 @@ class Agent(Generic[T, D]):
     def stream_text(self, prompt: str = "", **options: Unpack[Options[D]]) -> RunText[T]: ...
     @overload
     def stream_text(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunText[Any]: ...
+    @lists_options(Options)
     def stream_text(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunText[Any]:
         """The text of the answer alone, in pieces: iterate it with `for`, or with `async for` inside a loop.
 
@@ -357,6 +380,7 @@ class Agent(Generic[T, D]):
     def iter(self, prompt: str = "", **options: Unpack[Options[D]]) -> RunSteps[T]: ...
     @overload
     def iter(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunSteps[Any]: ...
+    @lists_options(Options)
     def iter(self, prompt: str = "", *, output_type: Any = None, **options: Unpack[Options[D]]) -> RunSteps[Any]:
         """Runs the agent, step by step: each decision is seen before it runs, and may be changed; see `Pending`."""
         return RunSteps(self._starter(prompt, output_type, running_loop(), **options))
@@ -369,6 +393,7 @@ class Agent(Generic[T, D]):
     def resume_sync(
         self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
     ) -> RunResult[Any]: ...
+    @lists_options(ResumeOptions)
     def resume_sync(
         self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
     ) -> RunResult[Any]:
@@ -404,6 +429,7 @@ class Agent(Generic[T, D]):
     async def resume(
         self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
     ) -> RunResult[Any]: ...
+    @lists_options(ResumeOptions)
     async def resume(
         self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
     ) -> RunResult[Any]:
@@ -420,27 +446,13 @@ class Agent(Generic[T, D]):
     def resume_stream(
         self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
     ) -> RunStream[Any]: ...
+    @lists_options(ResumeOptions)
     def resume_stream(
         self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
     ) -> RunStream[Any]:
         """Goes on with a pending run, event by event, as `stream`."""
         run = self._resume(pending, decisions, output_type, running_loop(), **given)
         return RunStream(lambda: run)
-
-    @overload
-    def resume_iter(
-        self, pending: Checkpoint, decisions: Decisions, **given: Unpack[ResumeOptions[D]]
-    ) -> RunSteps[T]: ...
-    @overload
-    def resume_iter(
-        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
-    ) -> RunSteps[Any]: ...
-    def resume_iter(
-        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
-    ) -> RunSteps[Any]:
-        """Goes on with a pending run, step by step, as `iter`; the step that waited is none of them."""
-        run = self._resume(pending, decisions, output_type, running_loop(), **given)
-        return RunSteps(lambda: run)
 
     def _starter(
         self,

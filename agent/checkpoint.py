@@ -51,7 +51,7 @@ class RunRequest:
 
 @dataclass(slots=True)
 class Spent:
-    """What a run has used of its limits.
+    """The limits that a run has used up so far.
 
     Attributes:
         seconds: Seconds that count against the deadline; the time that a person took to approve calls does not.
@@ -87,7 +87,7 @@ class Retry:
 
 @dataclass(slots=True)
 class NextStep:
-    """What is known of the step that comes next.
+    """The facts about the step that comes next.
 
     Attributes:
         after: What the last message is for the router: `user`, `tool`, or `dropped` where a branch was just dropped.
@@ -118,7 +118,7 @@ class Suspect:
 
 @dataclass(slots=True)
 class GuardState:
-    """What the guard of a run has seen and decided.
+    """The state of a run's guard: messages that it has looked at, and its decisions.
 
     Attributes:
         seen: Messages of the transcript that were looked at.
@@ -135,7 +135,7 @@ class GuardState:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What a run would end with now.
+    """The output and stop reason with which a run would end now.
 
     Attributes:
         output: The text.
@@ -154,7 +154,7 @@ class Ending:
 
 @dataclass(slots=True)
 class RunState:
-    """What a run knows between two steps, besides its transcript and its steps.
+    """The state of a run between two steps, besides its transcript and its steps.
 
     Attributes:
         spent: What it has used of its limits.
@@ -184,7 +184,7 @@ class PendingStep:
     Attributes:
         step: The step, without its calls.
         contract: What it wrote.
-        calls: Its calls, and what was said of those that needed approval.
+        calls: The calls of the step, with the decisions about those that needed approval.
     """
 
     step: Step

@@ -82,7 +82,7 @@ def check_number(
 
     Args:
         name: The option's.
-        value: What was given.
+        value: The value to check.
         least: The least whole number that it may be; None: it may have a fraction.
         above: What it has to be above.
         unit: What it counts.

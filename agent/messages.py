@@ -27,7 +27,7 @@ def as_tools(sources: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]) -
 
     Raises:
         SchemaError: if one is unusable, or two share a name.
-        InputError: if something else was given.
+        InputError: if a value is something else.
     """
     if hasattr(sources, "tools"):  # a service's
         raise InputError(f"tools is a {type(sources).__name__}: give the list in its tools")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class ConnectOptions(TypedDict, total=False):
-    """How a server is reached; see `Runtime.connect`."""
+    """Options of a connection to a server; see `Runtime.connect`."""
 
     key: str
     concurrency: int
@@ -43,7 +43,7 @@ class ConnectOptions(TypedDict, total=False):
 
 
 class Chooser(Protocol):
-    """What the runtime asks of a router; `loraloop.router.Router` is one."""
+    """The interface of a router; `loraloop.router.Router` implements it."""
 
     @property
     def layers(self) -> tuple[int, ...]: ...
@@ -60,7 +60,7 @@ class Runtime:
 
     Args:
         base: The model.
-        bank: Its skills.
+        bank: The skills of the base.
         router: Decides which of them a step gets.
         context: Positions that a transcript may use; the base's own number where None.
         reuse: Positions that the kept caches of past transcripts take, for conversations that go on; see `memory`.

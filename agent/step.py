@@ -69,10 +69,10 @@ class RouteRecord:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which skill a step gets, and who says so.
+    """The skill of a step, and who decided it.
 
     Attributes:
-        skill: Its name; `none` is the bare base.
+        skill: Name of the skill; `none` is the bare base.
         by: `router`, `policy`, `screen`, `caller` (of `Agent.iter`), `repair` for one more try at a step whose text was
             invalid, `retry` after a tool that asked for another try, `ask` where the user is asked for arguments, or
             `loop` where the loop's own order decides against the router: the skill for calls is asked first, and who
@@ -97,7 +97,7 @@ class Tokens:
         recomputed: Tokens of `prefilled` that the base had computed before, and a full-activation skill computed again.
         retried: Values that failed a check of their schema and were decoded again (`on_unsupported="check"`).
         drafted: Tokens that were computed in case that they come next; see `engine/drafts.py`.
-        accepted: Those of them that were chosen, each of which saved a forward.
+        accepted: Drafted tokens that were chosen; each saved a forward.
         shared: With how many rows the step's forwards went through the base, on average: 1 where it was alone. How
             long it waited for them is `queue` in the step's `ms`.
         spans: Where the forced tokens are in the step's text: the first character of each part, and the one after its
@@ -140,7 +140,7 @@ CONTRADICTION = "contradiction"
 
 @dataclass(frozen=True, slots=True)
 class AnswerFlaw:
-    """What is wrong with an answer.
+    """A flaw of an answer.
 
     Attributes:
         kind: `number`, `date`, `time`, `identifier`, `email` or `url` of a value that stands in no record;
@@ -159,7 +159,7 @@ class AnswerFlaw:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What to do after a step.
+    """The outcome of a step: what follows it.
 
     Attributes:
         name: The outcome's name in the trace.
@@ -286,7 +286,7 @@ class Compaction:
 
 @dataclass(frozen=True, slots=True)
 class GateRecord:
-    """What a gate of the guard decided about one text.
+    """The decision of a gate of the guard about one text.
 
     Attributes:
         step: The step that judged it, or before which it passed.

@@ -163,7 +163,7 @@ def served(
     Args:
         command: What starts it, without its address.
         log: Where its output goes.
-        env: Its environment; this process's own where None.
+        env: Environment of the process; this process's own where None.
         port: Where it listens; a free one where 0.
 
     Raises:
@@ -248,7 +248,7 @@ def vllm_server(
         log: Where its output goes.
         options: More of its options.
         port: Where it listens; a free one where 0.
-        gigabytes: Of its cache.
+        gigabytes: Size of the server's cache.
     """
     command = [
         python, "-P", "-m", "vllm.entrypoints.openai.api_server", "--model", str(model),

@@ -26,7 +26,7 @@ class ConformanceCase:
     """A schema and instances of it.
 
     Attributes:
-        id: Its name.
+        id: Name of the schema.
         schema: The JSON Schema.
         tests: Instances, and whether each is valid.
     """

@@ -107,7 +107,7 @@ def read_episode(base: Base, limit: int | None = None, tokens: int = 96, path: P
     """Reads the script.
 
     Args:
-        base: Its chat template makes the tokens.
+        base: The base whose chat template makes the tokens.
         limit: Steps at most.
         tokens: Tokens that a step may generate.
         path: The script.

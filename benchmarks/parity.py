@@ -93,7 +93,7 @@ class Parity:
 
     Args:
         base: The base as it is served here.
-        model: Its folder as vLLM reads it, in bf16.
+        model: Folder of the base as vLLM reads it, in bf16.
         url: Where vLLM serves it.
         exported: The exported skills, by skill.
     """

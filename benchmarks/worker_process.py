@@ -17,7 +17,7 @@ class WorkerProcess:
         name: What it is, for errors.
         python: The interpreter.
         worker: The script, beside this module.
-        env: Its environment; this process's own where None.
+        env: Environment of the process; this process's own where None.
     """
 
     def __init__(self, name: str, python: str, worker: Path, env: Mapping[str, str] | None = None) -> None:

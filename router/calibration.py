@@ -28,10 +28,10 @@ class Scaler:
         return ((x - self.mean) / self.scale).clamp(-CLAMP, CLAMP)
 
 
-def minimise(loss: Callable[[], Tensor], parameters: list[Tensor], steps: int = 100) -> float:
+def minimise(loss: Callable[[], Tensor], parameters: list[Tensor]) -> float:
     """Run L-BFGS with a strong-Wolfe line search until it stops moving; returns the final loss."""
     optimiser = torch.optim.LBFGS(
-        parameters, max_iter=steps, history_size=12, line_search_fn="strong_wolfe", tolerance_change=1e-7
+        parameters, max_iter=100, history_size=12, line_search_fn="strong_wolfe", tolerance_change=1e-7
     )
 
     def closure() -> Tensor:
@@ -51,9 +51,7 @@ def mean_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tenso
     return (each * weights).sum() / weights.sum()
 
 
-def fit_softmax(
-    x: Tensor, target: Tensor, blocked: Tensor, weights: Tensor, l2: float, start: tuple[Tensor, Tensor] | None = None
-) -> tuple[Tensor, Tensor]:
+def fit_softmax(x: Tensor, target: Tensor, blocked: Tensor, weights: Tensor, l2: float) -> tuple[Tensor, Tensor]:
     """Fit a multinomial logistic regression in which some outcomes of a row are impossible.
 
     Args:
@@ -62,14 +60,12 @@ def fit_softmax(
         blocked: `[N, C]`, True where an outcome is impossible; never the target.
         weights: Weight of each row `[N]`.
         l2: Penalty on the squared weights, for a mean loss.
-        start: Weights and bias to start from.
 
     Returns:
         Weight `[C, F]` and bias `[C]`.
     """
     classes = blocked.shape[1]
-    weight, bias = (t.clone() for t in start) if start else (torch.zeros(classes, x.shape[1]), torch.zeros(classes))
-    weight.requires_grad_(), bias.requires_grad_()
+    weight, bias = torch.zeros(classes, x.shape[1], requires_grad=True), torch.zeros(classes, requires_grad=True)
 
     def loss() -> Tensor:
         logits = (x @ weight.T + bias).masked_fill(blocked, -1e9)

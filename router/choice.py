@@ -32,15 +32,15 @@ class Region:
     limit: float
 
     @classmethod
-    def fit(cls, z: Tensor, quantile: float = 0.999, slack: float = 1.5) -> Region:
-        """Fit to standardised features `[N, F]`; the limit is `slack` times a quantile of their own distances."""
+    def fit(cls, z: Tensor) -> Region:
+        """Fit to standardised features `[N, F]`; the limit is 1.5 times the 99.9th percentile of their distances."""
         count = min(DIRECTIONS, z.shape[1], max(2, z.shape[0] // 4))
         centred = z - z.mean(0)
         _, vectors = torch.linalg.eigh(centred.T @ centred / len(z))
         basis = vectors[:, -count:].flip(1).half().float().contiguous()  # as it will be stored
         low = z @ basis
         region = cls(basis, low.mean(0), low.std(0).clamp_min(1e-4), 0.0)
-        return replace(region, limit=slack * float(region.distance(z).quantile(quantile)))
+        return replace(region, limit=1.5 * float(region.distance(z).quantile(0.999)))
 
     def project(self, z: Tensor) -> Tensor:
         """Whitened coordinates `[..., D]`."""

@@ -11,7 +11,7 @@ AFTER = ("user", "tool", "dropped")
 
 @dataclass(frozen=True, slots=True)
 class RouterState:
-    """What can apply at this step.
+    """The facts that decide which outcomes are possible at a step.
 
     Attributes:
         tools: Tools are registered.

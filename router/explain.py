@@ -19,7 +19,7 @@ class StoredExample:
 
     Attributes:
         label: The right choice.
-        text: What was said.
+        text: The user's message.
         source: The data set.
         kind: The kind of state it was taken from.
     """

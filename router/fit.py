@@ -227,7 +227,7 @@ class Setting(BaseModel):
 
 
 class RouterRecipe(BaseModel):
-    """How a router is fitted.
+    """The recipe of a router.
 
     Attributes:
         base: The base whose hidden states are read.
@@ -374,18 +374,18 @@ def share_of(base: Base, states: Sequence[LabelledState], share: float) -> list[
     return [state for state in states if share >= 1 or place(state) < share]
 
 
-def remember(problem: Problem, z: Tensor, count: int = STORED, seed: int = 0) -> ExampleMemory:
+def remember(problem: Problem, z: Tensor) -> ExampleMemory:
     """Store examples evenly over sources and outcomes; texts only where their licence allows it."""
-    rng = random.Random(seed)
+    rng = random.Random(0)
     cells: dict[str, list[int]] = {}
     for k, state in enumerate(problem.states):
         cells.setdefault(f"{group(state)}-{state.label}-{state.kind}", []).append(k)
     for rows in cells.values():
         rng.shuffle(rows)
     chosen: list[int] = []
-    while len(chosen) < min(count, len(problem.states)):
+    while len(chosen) < min(STORED, len(problem.states)):
         for rows in cells.values():
-            if rows and len(chosen) < count:
+            if rows and len(chosen) < STORED:
                 chosen.append(rows.pop())
     examples = []
     for k in chosen:

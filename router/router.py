@@ -76,7 +76,7 @@ class Router:
             return self.screen_model.result(features.screen)
 
     def choose(self, features: RouterFeatures, state: RouterState) -> Route:
-        """Which skill the next step runs on."""
+        """Chooses the skill of the next step."""
         with torch.inference_mode():
             return self.choice.route(features.choice, state)
 

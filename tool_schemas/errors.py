@@ -101,7 +101,7 @@ class SessionBusyError(SessionError):
     """Another runner, in this process or in another, is running the session.
 
     Attributes:
-        pid: Its process; None where the system does not tell.
+        pid: Process of the other runner; None where the system does not tell.
     """
 
     def __init__(self, message: str, pid: int | None = None) -> None:

@@ -18,11 +18,10 @@ from loraloop.adapters.bank.host import HOST_BYTES, HostTier
 from loraloop.adapters.payload.attached import BankAttached
 from loraloop.adapters.payload.attached_native import NativeAttached
 from loraloop.adapters.payload.slots import HostPayload, bucket_of
-from loraloop.adapters.skill import store
 from loraloop.adapters.skill.card import BARE, Card
 from loraloop.adapters.skill.skill import Skill, SkillFolder
 from loraloop.kernels.cpu.serial import serial
-from loraloop.tool_schemas.errors import InputError, LimitError, SkillError, unknown
+from loraloop.tool_schemas.errors import InputError, LimitError, unknown
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -113,7 +112,7 @@ class Bank:
 
     @property
     def bytes(self) -> BankBytes:
-        """What the tiers hold, and what they may hold."""
+        """The bytes that each tier holds, and their bounds."""
         with self._lock:
             device, host = self._device, self._host
             return BankBytes(device.bytes, host.used, device.used, host.limit)
@@ -142,25 +141,6 @@ class Bank:
             self._entries[name] = entry
             self._writing.setdefault(entry.card.contract, {})[name] = None
         return name
-
-    def add_many(self, folder: str | Path) -> tuple[str, ...]:
-        """Registers every skill folder inside a folder, in the order of their names: all of them or, on an error, none.
-
-        Raises:
-            SkillError, InputError: as `add` does.
-        """
-        root = Path(folder)
-        if not root.is_dir():
-            raise SkillError(f"{root} is not a folder: give one that holds skill folders")
-        names: list[str] = []
-        try:
-            for path in store.skill_folders(root).values():
-                names.append(self.add(path))
-        except (SkillError, InputError):
-            for name in names:
-                self.remove(name)
-            raise
-        return tuple(names)
 
     def remove(self, name: str) -> None:
         """Forgets a skill; its slot becomes free.

@@ -19,7 +19,7 @@ class SlotClaim(NamedTuple):
 
     Attributes:
         stack: Where it lies.
-        slot: Its number.
+        slot: Number of the slot.
         before: The skill that it held; None if it was free.
     """
 

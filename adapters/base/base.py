@@ -55,8 +55,8 @@ class Base:
     Args:
         card: What the base is: name, dimensions, fingerprints.
         decoder: Runs forwards.
-        tokenizer: Its tokenizer.
-        template: Its chat template; None where only the format is known.
+        tokenizer: The tokenizer of the base.
+        template: The chat template; None where only the format is known.
 
     Attributes:
         prompting: Extra prompt text that the runtime uses with this base; another record may be put in its place.
@@ -168,12 +168,12 @@ class Base:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What activations and adapters are computed in."""
+        """The number format of activations and adapters."""
         return self.decoder.dtype
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """The device of the weights."""
         return self.decoder.device
 
     def new_cache(self, capacity: int | None = None) -> KVCache | NativeCache:

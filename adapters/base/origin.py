@@ -19,7 +19,7 @@ class PassageSpan:
     Attributes:
         id: The passage's.
         source: The document that it is from.
-        start: Its first character in the message's content.
+        start: Place of the first character of the span in the message's content.
         end: The character after its last.
         trusted: Whether what it says may be followed.
     """
@@ -33,7 +33,7 @@ class PassageSpan:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a message comes from.
+    """The origin of a message.
 
     Attributes:
         kind: Who wrote it.

@@ -19,7 +19,7 @@ class Method(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in the registry, as a card says it."""
+        """Name of the method in the registry, as a card says it."""
         ...
 
     def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:

@@ -262,7 +262,7 @@ def openings(contract: str) -> tuple[str, str] | None:
     none or one; a question is not answerable or is. None: the contract has no such ways.
 
     Args:
-        contract: Its name.
+        contract: Name of the contract.
     """
     if contract == "verdict":
         return _dumps({"verdict": "unsafe"})[:-2], _dumps({"verdict": "safe"})[:-2]  # up to where their words are known

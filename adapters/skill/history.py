@@ -35,7 +35,7 @@ class Version:
         number: From 1.
         when: When it was registered (ISO, UTC).
         origin: Where it came from: `command`, and what whoever registered it knows more, such as scores.
-        sha256: Of its tensors and its card.
+        sha256: Digest of the skill's tensors and card.
         current: Whether it is the one that is used.
     """
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class BranchParent(Protocol):
-    """What a branch asks of its trunk."""
+    """The interface of the trunk that a branch uses."""
 
     base: Base
     context: int
@@ -44,7 +44,7 @@ class Branch:
         start: Length of the trunk.
         prefilled: Tokens that were computed to open the branch.
         recomputed: Prefilled tokens that the bare base had computed before: what full activation costs.
-        drafts: Of what is written in it.
+        drafts: Guesses of the tokens that are written next in the branch.
     """
 
     __slots__ = (
@@ -78,7 +78,7 @@ class Branch:
 
     @property
     def messages(self) -> list[Message]:
-        """What the branch stands on."""
+        """The messages of the trunk that the branch stands on."""
         return [span.message for span in self._trunk.messages]
 
     @property

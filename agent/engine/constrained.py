@@ -34,7 +34,7 @@ SPENT = 3  # times its token limit that a step may decode, all in all
 
 
 class Constraint(Protocol):
-    """What generation asks of a grammar's state."""
+    """The interface of a grammar's state that generation uses."""
 
     @property
     def done(self) -> bool: ...
@@ -221,7 +221,7 @@ class Backtrack:
         """Remembers a choice.
 
         Args:
-            index: Its place among the generated tokens.
+            index: Place of the token among the generated tokens.
             token: What was chosen.
             logits: [V] What it was chosen from.
         """

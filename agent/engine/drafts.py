@@ -25,7 +25,7 @@ class Drafts:
 
     Attributes:
         drafted: Tokens of drafts that were computed.
-        accepted: Those of them that were chosen, each of which saved a forward.
+        accepted: Drafted tokens that were chosen; each saved a forward.
     """
 
     __slots__ = ("_context", "_never", "accepted", "drafted")

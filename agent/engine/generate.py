@@ -45,7 +45,7 @@ class Delta:
 
 @dataclass(slots=True)
 class Generated:
-    """What a branch generated.
+    """The tokens and text that a branch generated.
 
     Attributes:
         ids: The tokens, without the invocation and without a stop token.
@@ -125,7 +125,7 @@ class Guide(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateRequest:
-    """What to generate in a branch.
+    """A request to generate text in a branch.
 
     Attributes:
         invocation: Tokens that start the assistant's turn.

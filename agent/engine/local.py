@@ -127,7 +127,7 @@ class LocalEngine:
 
     Args:
         base: The model.
-        bank: Its skills.
+        bank: The skills of the base.
         layers: Layers whose hidden states of the last message are kept, for the router.
         context: Positions that a transcript may use.
         reuse: Positions that the kept caches of past transcripts take.
@@ -207,7 +207,7 @@ class LocalEngine:
         """Makes a skill ready: its slot is known and stays its own while the block runs.
 
         Args:
-            skill: Its name.
+            skill: Name of the skill.
             wait: Seconds to wait for a slot where the steps of other runs have all of them.
 
         Raises:

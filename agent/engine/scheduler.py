@@ -66,7 +66,7 @@ def _bound_children() -> None:
 
 @dataclass(slots=True)
 class Pace:
-    """How long forwards take, as measured: moving averages in seconds.
+    """Measured durations of forwards: moving averages in seconds.
 
     Attributes:
         ticks: Seconds of forwards without prompts, by their number of tokens.
@@ -109,7 +109,7 @@ def _average(before: float, now: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class SchedulerStats:
-    """What the scheduler has done so far.
+    """Counters of the scheduler since it was made.
 
     Attributes:
         forwards: Forwards, those of runs alone included.

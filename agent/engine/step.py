@@ -48,7 +48,7 @@ class Openings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRequest:
-    """What one step writes at a transcript's end.
+    """A request to write one step at the end of a transcript.
 
     Attributes:
         choice: The skill; `none` is the bare base.
@@ -89,7 +89,7 @@ class StepRequest:
 
 @dataclass(slots=True)
 class StepOutput(Generated):
-    """What a step wrote, and what that took.
+    """The output of a step, and the tokens and time that it took.
 
     Attributes:
         tokens: Counts. Tokens of the transcript that were computed before the step was opened count as reused.
@@ -127,7 +127,7 @@ class OpenStep(Protocol):
 
 
 class Engine(Protocol):
-    """What a run needs of a transcript and of a step. `LocalEngine` computes both on a base in this process.
+    """The interface of transcripts and steps that a run uses. `LocalEngine` computes both on a base in this process.
 
     Attributes:
         missing: What this engine cannot do that a base in this process can; every trace has it.

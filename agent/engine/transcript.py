@@ -19,7 +19,7 @@ class Transcript:
     """Token ids of messages, which are counted against a context. Here nothing is computed; a `Trunk` computes them.
 
     Args:
-        base: Its tokenizer and chat format count the tokens.
+        base: The base whose tokenizer and chat format count the tokens.
         context: Positions to use at most; the base's own number where None.
     """
 

@@ -197,10 +197,10 @@ class Evidence:
         texts: The texts.
         numbers: The numbers, those within dates and codes too.
         plain: The numbers that stand by themselves, and may be counted with.
-        amounts: Those of them that are no part of a day.
+        amounts: Numbers that are no part of a day.
         days: The days.
         times: Hours and minutes.
-        spoken: Those of numbers that are written as words. Many such words have other meanings too: *one*, *ein*.
+        spoken: Numbers that are written as words. Many such words have other meanings too: *one*, *ein*.
         words: Words of letters, and runs of digits, folded.
     """
 

@@ -78,8 +78,8 @@ def ungrounded(call: Call, tool: Tool, sources: Sources) -> tuple[UngroundedValu
     """The argument values of a call that stand nowhere, in the order of the arguments.
 
     Args:
-        call: Its arguments fit the tool's schema.
-        tool: Its tool.
+        call: A call whose arguments fit the tool's schema.
+        tool: The tool that is called.
         sources: Where values may come from.
     """
     return Grounding(sources).ungrounded(call, tool)
@@ -117,8 +117,8 @@ def sources_of(messages: Sequence[Message], instructions: str = "", removed: Seq
             waiting = []
         elif message.role == "assistant" and not message.content.lstrip().startswith(("[{", "[]", "{")):
             waiting.append(message.content)
-    told = (instructions,) if instructions else ()
-    return Sources(tuple(filter(None, user)), tuple(results), tuple(filter(None, other)), tuple(assistant), told)
+    own = (instructions,) if instructions else ()
+    return Sources(tuple(filter(None, user)), tuple(results), tuple(filter(None, other)), tuple(assistant), own)
 
 
 def _parts(message: Message) -> tuple[str, str]:
@@ -223,8 +223,8 @@ class Grounding:
         if any(len(run) >= 3 for run in runs) and self.all.words.issuperset(runs):
             return True
         letters, own = re.findall(r"[^\W\d_]+", folded(value)), self.user_words
-        said = own.plain.issuperset(map(Decimal, runs)) and all(map(own.has_beginning, letters))
-        return bool(runs and letters) and said
+        stated = own.plain.issuperset(map(Decimal, runs)) and all(map(own.has_beginning, letters))
+        return bool(runs and letters) and stated
 
     def number(self, value: Decimal, arguments: Mapping[str, Any] = MappingProxyType({})) -> bool:
         """Whether a number stands somewhere, or is computed in one of these ways.

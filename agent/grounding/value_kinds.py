@@ -53,7 +53,7 @@ class Moment:
 
 
 def kind_of(value: Any, formats: frozenset[str] = frozenset()) -> Kind | None:
-    """What a value is by its format or its shape; None for free text and for what is never from nowhere."""
+    """The kind of a value by its format or shape; None for free text and for values that need no source."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float):

@@ -34,7 +34,7 @@ class DocumentGate:
     first time that it is found.
 
     Args:
-        runtime: Its router screens and its skill judges.
+        runtime: The runtime whose router screens and whose skill judges.
     """
 
     def __init__(self, runtime: Runtime) -> None:

@@ -38,7 +38,7 @@ class Gates:
     It does not read messages of the runtime itself, and it reads each text once.
 
     Args:
-        runtime: Its router screens and its skill judges.
+        runtime: The runtime whose router screens and whose skill judges.
         guard: The gates.
         state: What the guard knows of the run.
         run_id: For events.
@@ -100,7 +100,7 @@ class Gates:
         return None if gate is None else gate.unsafe_from
 
     def apply_verdict(self, trunk: Transcript, index: int, outcome: Outcome, out: StepOutput) -> Outcome:
-        """What a verdict means for the run. A withheld result is replaced in the trunk.
+        """Applies a verdict to the run. A withheld result is replaced in the trunk.
 
         Args:
             trunk: The transcript, no branch open.

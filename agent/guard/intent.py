@@ -41,7 +41,7 @@ def needed_tools(
     untrusted text of the run has a say. A tool about which the base cannot be asked counts as not needed.
 
     Args:
-        runtime: Its base is asked.
+        runtime: The runtime whose base is asked.
         messages: The transcript.
         tools: Those that could be called.
         threshold: Probability from which a tool counts as needed; what is likelier where None.

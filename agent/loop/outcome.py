@@ -46,7 +46,7 @@ FAILED = ("invalid", "ungrounded", "flawed")
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What an outcome depends on besides the text.
+    """The facts on which an outcome depends, besides the text.
 
     Attributes:
         tools: The tools that the step may call.

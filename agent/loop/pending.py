@@ -19,7 +19,7 @@ from loraloop.tool_schemas.errors import InputError, unknown
 
 @dataclass(slots=True)
 class StepPlan:
-    """What is decided about a step before it runs.
+    """The decisions about a step before it runs.
 
     Attributes:
         index: The step, from 0.
@@ -103,7 +103,7 @@ class Pending:
 
     @property
     def probability(self) -> float:
-        """How sure the router is."""
+        """The router's probability of the step's skill."""
         return self.decision.route.probability
 
     @property

@@ -19,7 +19,7 @@ from loraloop.tool_schemas.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """What the choice of a step's skill depends on.
+    """The facts on which the choice of a step's skill depends.
 
     Attributes:
         features: The router's input.
@@ -42,7 +42,7 @@ class SkillChooser:
     """Chooses the skill of each step of one run.
 
     Args:
-        runtime: Its router chooses, among the skills of its bank.
+        runtime: The runtime whose router chooses among the skills of the bank.
         job: The run's.
     """
 

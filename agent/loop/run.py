@@ -737,5 +737,5 @@ def _empty(result: Any) -> bool:
 
 
 def _fresh(job: Job) -> RunState:
-    """What a run knows before its first step."""
+    """The state of a run before its first step."""
     return RunState(Spent(), NextStep(choices=job.policy.skills), GuardState())

@@ -26,7 +26,7 @@ UNENFORCED = "unenforced"  # the text is not valid: a check failed too often, or
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepText:
-    """What one step is asked to write.
+    """The skill, grammar and prompt of one step.
 
     Attributes:
         index: The step.

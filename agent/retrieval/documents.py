@@ -63,7 +63,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class DocumentsRead:
-    """What was read of some files.
+    """The documents that were read from files, and the files that could not be read.
 
     Attributes:
         documents: The texts.

@@ -51,7 +51,7 @@ _COMMON = frozenset((
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What adding or removing documents did.
+    """The result of adding or removing documents.
 
     Attributes:
         added, replaced, unchanged, removed: Documents.
@@ -183,7 +183,7 @@ class PassageIndex:
             return tuple(row[0] for row in database.execute("SELECT source FROM documents ORDER BY source"))
 
     def __len__(self) -> int:
-        """How many passages there are."""
+        """The number of passages."""
         with self._file.reading() as database:
             return int(database.execute("SELECT count(*) FROM passages").fetchone()[0])
 

@@ -17,7 +17,7 @@ class Child:
         folder: Where it starts.
         environment: All of its environment.
         pass_fds: Descriptors that it is given besides the three streams.
-        scratch: Its folder on disk, which it is killed for filling, and which goes when it is closed.
+        scratch: Folder of the process on disk. A process that fills it is killed; the folder goes when it is closed.
     """
 
     def __init__(

@@ -88,7 +88,7 @@ class SandboxJob:
     scratch_mb: int
 
     def command(self, *, confine: bool, tasks: int = 0) -> tuple[str, ...]:
-        """What the mechanism starts.
+        """The command line that the mechanism starts.
 
         Args:
             confine: Whether the process drops its rights and installs the filter itself.

@@ -54,7 +54,7 @@ print(refused(lambda: open({path!r})) and refused(lambda: socket.create_connecti
 
 @dataclass(frozen=True, slots=True)
 class SandboxResult:
-    """What a run left behind.
+    """The result of a run: output, exit status, and the limit that ended it.
 
     Attributes:
         stdout: Standard output; undecodable bytes are replaced.

@@ -26,7 +26,7 @@ class FileLease:
 
     Args:
         path: The file of the sessions.
-        session: Its id.
+        session: Id of the session.
 
     Attributes:
         owner: A name of this lease alone. Every commit of a run checks that the session still has it.

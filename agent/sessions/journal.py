@@ -52,10 +52,10 @@ class SessionJournal(Journal):
 
     Args:
         store: Where the session is.
-        session: Its id.
+        session: Id of the session.
         title: Title of the session, if this is its first run; where empty, the prompt's beginning.
         version: Version of the session when `lines` and `interrupted` were read.
-        lines: Its transcript.
+        lines: The transcript of the session.
         interrupted: The run to go on with; None for a new one.
         on_unfinished: What becomes of calls that were interrupted; None runs those of idempotent tools again and
             reports others.

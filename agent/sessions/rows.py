@@ -39,7 +39,7 @@ class SessionCall:
         begun: When it was begun; the last time, if that was more than once.
         ended: When its end was recorded; None if it never was.
         times: How often it was begun.
-        record: Its result or error; None without an end.
+        record: Result or error of the call; None while it has not ended.
     """
 
     step: int
@@ -86,10 +86,10 @@ class SessionTurn:
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """What a list of sessions shows of one.
+    """One session in a list of sessions.
 
     Attributes:
-        id: Its name.
+        id: Name of the session.
         title: What it is about; the beginning of its first prompt, if nobody said.
         created: Time of its first run.
         updated: When something was last written.

@@ -34,7 +34,7 @@ def in_session(
         store: Where sessions are that are named by their ids.
         architecture: Fingerprint of the base that runs it.
         prompt: Empty to go on with what was interrupted.
-        options: As the run was given them; `session` and `on_unfinished` may be among them, and are taken out.
+        options: The caller's options of the run; `session` and `on_unfinished` are taken out of them.
 
     Raises:
         InputError: There is no session, or options that a resumed run cannot have.

@@ -87,7 +87,7 @@ class Sessions:
         """A session, known or new; it is kept from its first run on.
 
         Args:
-            id: Its name: one line, at most 200 characters; a new one where None.
+            id: Name of the session: one line, at most 200 characters; a new one where None.
             title: Title of a new session; by default the beginning of its first prompt.
 
         Raises:
@@ -169,7 +169,7 @@ class Sessions:
 
 
 class SessionAgent(Protocol):
-    """What goes on with an interrupted run: an `Agent`."""
+    """An agent that can continue an interrupted run; `Agent` is one."""
 
     @property
     def run_sync(self) -> Callable[..., Any]: ...
@@ -180,7 +180,7 @@ class Session:
 
     Attributes:
         store: Where it is kept.
-        id: Its name.
+        id: Name of the session.
     """
 
     def __init__(self, store: Sessions, id: str, title: str = "", lease: Lease | None = None) -> None:
@@ -194,7 +194,7 @@ class Session:
 
     @property
     def info(self) -> SessionInfo:
-        """What a list shows of it.
+        """The session's entry in a list of sessions.
 
         Raises:
             UnknownNameError: It has had no run yet.
@@ -218,13 +218,13 @@ class Session:
 
     @property
     def turns(self) -> tuple[SessionTurn, ...]:
-        """Its runs, each with its steps and calls."""
+        """The runs of the session, each with its steps and calls."""
         with self.store.database.reading() as database:
             return turns_of(database, self.id)
 
     @property
     def result(self) -> RunResult[Any] | None:
-        """What its last run left; None where that has not ended, or there is none."""
+        """The result of the last run; None where that has not ended, or there is none."""
         turns = self.turns
         return turns[-1].result if turns else None
 
@@ -242,7 +242,7 @@ class Session:
             on_unfinished: What becomes of calls that had begun and have no end: `run_again`, `report` (the model is
                 told that they may have run), or `fail`. By default those of idempotent tools are run again, and
                 others reported.
-            **options: What the run was given that is no data: `deps`, `policy`, `output_type`.
+            **options: Options of the run that cannot be stored: `deps`, `policy`, `output_type`.
 
         Returns:
             The result of the whole run.

@@ -36,7 +36,7 @@ class SqliteFile(ABC):
 
     @abstractmethod
     def explained(self, error: sqlite3.Error) -> Exception:
-        """What is raised in place of an error of SQLite."""
+        """The exception to raise in place of an error of SQLite."""
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

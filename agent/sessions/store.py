@@ -32,7 +32,7 @@ class Runner:
     """The process that has a lease.
 
     Attributes:
-        pid: Its number; 0 if that is not known.
+        pid: Number of the process; 0 if that is not known.
         host: The machine; empty where only this one can be meant.
     """
 

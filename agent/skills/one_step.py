@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class SkillRuntime(Protocol):
-    """What one step of a skill needs of a runtime."""
+    """The interface of a runtime that one step of a skill uses."""
 
     base: Base
     bank: Bank

@@ -29,7 +29,7 @@ class SkillResult:
     ms: float
 
     def data(self) -> dict[str, Any]:
-        """What was found, as JSON data: what the skill gives as a tool."""
+        """The result as JSON data, as the skill returns it when it is used as a tool."""
         return {"text": self.text}
 
 

@@ -68,7 +68,7 @@ class Skills(Sequence[str]):
 
         Raises:
             UnknownNameError: There is no such skill; the nearest is named.
-            InputError: Its contract is another one.
+            InputError: The skill has another contract.
         """
         made = self[name]
         if not isinstance(made, kind):

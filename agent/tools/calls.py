@@ -23,8 +23,8 @@ class CallRecord:
     Attributes:
         name: The name of the tool.
         arguments: JSON data.
-        result: The whole result; what the model was told may be shorter.
-        error: What went wrong, as the model was told.
+        result: The whole result; the model may have read a shorter one.
+        error: What went wrong, in the words that the model read.
         ms: Milliseconds that the call took.
         repeated: Whether an earlier call of the run asked the same, whose result this is.
         left_out: Tokens of the result or error that the model was not told.
@@ -117,7 +117,7 @@ class PendingCall:
         name: The name of the tool.
         arguments: What the model wrote; they fit the tool's schema.
         waits: Whether the call needs approval.
-        approval: What was said of it; None for nothing so far.
+        approval: The decision about the call; None while there is none.
         ungrounded: Values of a call that waits which nobody gave, as far as the policy lets them pass.
     """
 

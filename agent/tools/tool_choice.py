@@ -46,7 +46,7 @@ class CallForm:
         least: Calls that it must write; 0 lets it write none.
         most: Calls that it may write.
         required: Whether the caller asked for a call, so that the run has failed without one.
-        ask: Whether it may name arguments that nobody said, instead of calling.
+        ask: Whether the step may name arguments that the user did not provide, instead of calling.
         format: The base's own format of calls, if it writes in that.
     """
 
@@ -64,7 +64,7 @@ class CallForm:
 
     @property
     def term(self) -> Term:
-        """Its grammar source."""
+        """Grammar of the calls that the choice allows."""
         if self.format is not None:
             return self.format.term(self.tools, self.least)
         return calls_term(self.tools, self.least, self.most, self.ask)

@@ -1,4 +1,4 @@
-"""Where two traces part: in what ran, step by step, and in how it ended. Times are set side by side."""
+"""Where two traces part: in what ran, step by step, and in how it ended."""
 
 from __future__ import annotations
 
@@ -39,30 +39,18 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseTimes:
-    """How long one phase of one step took in both traces, in milliseconds; 0 if it did not take place."""
-
-    step: int
-    phase: str
-    before: float
-    after: float
-
-
-@dataclass(frozen=True, slots=True)
 class Differences:
-    """What is different in a second trace; true if anything is.
+    """The differences of a second trace; true if there are any.
 
     Attributes:
         setup: What ran, and under which settings.
         behaviour: Steps, calls and the end, in order. What comes first is often the cause of what follows.
         notes: What could not be compared, or not be done again.
-        times: The phases of the steps that both traces have. They are no differences.
     """
 
     setup: tuple[Difference, ...]
     behaviour: tuple[Difference, ...]
     notes: tuple[str, ...] = ()
-    times: tuple[PhaseTimes, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.setup or self.behaviour)
@@ -96,11 +84,6 @@ def diff(before: Trace, after: Trace, *, tolerance: float = 1e-3) -> Differences
         setup=tuple(_changes("setup", _setup(old), _setup(new))),
         behaviour=tuple(_behaviour(old, new, tolerance)),
         notes=notes if before.content == "none" else (),
-        times=tuple(
-            PhaseTimes(was.index, phase, was.ms.get(phase, 0.0), now.ms.get(phase, 0.0))
-            for was, now in zip(before.steps, after.steps, strict=False)
-            for phase in dict.fromkeys([*was.ms, *now.ms])
-        ),
     )
 
 

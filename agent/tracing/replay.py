@@ -34,13 +34,12 @@ Given = Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Replayed(Differences):
-    """What was different when a trace was run again, and the trace of that run.
+    """The differences of a replayed trace, and the new run's trace.
 
     Attributes:
         setup: What ran, and under which settings.
         behaviour: What the run did: steps, calls and the end.
         notes: What could not be compared, or was not run again as it was.
-        times: Milliseconds of each step and phase, before and after.
         trace: The trace of the new run.
     """
 
@@ -94,7 +93,7 @@ def replay(
     new = tracer.last
     found = diff(trace, _as_decided(trace, new))
     notes = (*found.notes, *_notes(trace, recorded))
-    return Replayed(setup=found.setup, behaviour=found.behaviour, notes=notes, times=found.times, trace=new)
+    return Replayed(setup=found.setup, behaviour=found.behaviour, notes=notes, trace=new)
 
 
 def _check_live(trace: Trace, tools: Sequence[Tool]) -> None:
@@ -105,7 +104,7 @@ def _check_live(trace: Trace, tools: Sequence[Tool]) -> None:
 
 
 class _Recorded:
-    """What the calls of a trace gave, for tools that give it again."""
+    """The recorded results of a trace's calls, for tools that return them again."""
 
     def __init__(self, trace: Trace) -> None:
         self._lock = threading.Lock()

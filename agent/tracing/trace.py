@@ -35,7 +35,7 @@ class BaseUsed:
     """The base of a run.
 
     Attributes:
-        name: Its name in the catalog, or that of its file or folder.
+        name: Name of the base in the catalog, or of its file or folder.
         form: The quantization that it was served in.
         architecture: Fingerprint of architecture, tokenizer and chat format.
         weights: Fingerprint of weights and quantization.
@@ -75,7 +75,7 @@ class RouterUsed:
     """The router of a run.
 
     Attributes:
-        kind: Its class.
+        kind: Class of the router.
         sha256: Digest of its weights and thresholds; empty if it has none.
     """
 
@@ -85,7 +85,7 @@ class RouterUsed:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeUsed:
-    """What a run ran on.
+    """The base, skills, router and machine that a run used.
 
     Attributes:
         base: The base.
@@ -110,7 +110,7 @@ class ToolUsed:
 
     Attributes:
         name: The name by which the model calls it.
-        description: What the model was told.
+        description: The description that the model read.
         parameters: JSON Schema of the arguments.
         strict: Whether the arguments were decoded under that schema.
         on_unsupported: What was done about keywords that decoding cannot enforce.
@@ -160,7 +160,7 @@ class EventRecord:
         at: Milliseconds since the run began.
         type: The event's class.
         step: The step; None for an event of the whole run.
-        data: Its other fields.
+        data: The other fields of the event.
     """
 
     at: float

@@ -79,13 +79,11 @@ def linear(
     outputs: int,
     lora: LoraOperands | None = None,
     permute: bool | None = None,
-    columns: int = COLUMNS,
 ) -> Tensor:
     """x [N, K] times the weight [O, K], and what the rows' slots add; N ≤ FEW and K a multiple of 64.
 
     Without `lora` it is the base alone; rows on no slot have the same bits with it. `permute` chooses how codes are
-    turned into values: by byte permutes (the default in 16 bits on a GPU) or by a table; `columns` is what a program
-    computes.
+    turned into values: by byte permutes (the default in 16 bits on a GPU) or by a table.
     """
     count, inputs = x.shape
     codes, absmax, absmax_code, absmax_scales, offset = weight
@@ -99,7 +97,7 @@ def linear(
         wide, deep, split = shrink_shape(inputs, rank, 16)
         producers = triton.cdiv(rank, wide) * split
         middle = torch.empty(split, count, rank, dtype=torch.float32, device=x.device)
-    consumers = triton.cdiv(outputs, columns)
+    consumers = triton.cdiv(outputs, COLUMNS)
     if permute is None:
         permute = not INTERPRETED and torch.version.hip is None and x.dtype in LEVELS_TYPES
     _linear[(producers + consumers,)](
@@ -107,7 +105,7 @@ def linear(
         slots, counters, count, inputs, outputs, rank, x.stride(0),
         0 if spans is None else spans.stride(0), *strides, producers, consumers,
         LORA=rank > 0, SPANS=spans is not None, SPLIT=split,
-        ROWS=rows, COLUMNS=columns, BLOCKS=BLOCKS, WIDE=wide, DEEP=deep, PERMUTE=permute, WIDEN=INTERPRETED,
+        ROWS=rows, COLUMNS=COLUMNS, BLOCKS=BLOCKS, WIDE=wide, DEEP=deep, PERMUTE=permute, WIDEN=INTERPRETED,
         num_warps=4, num_stages=4 if rows == 16 else 3,  # shared memory: below the 99 KB of small GPUs
     )  # fmt: skip
     return y

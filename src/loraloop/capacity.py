@@ -82,7 +82,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is to be served.
+    """The load to plan for.
 
     Attributes:
         agents: Conversations that write at the same moment.
@@ -123,10 +123,10 @@ class Capacity:
     """A base on a machine.
 
     Attributes:
-        base: Its name.
+        base: Name of the base.
         form: The form in which its weights are served, such as `int4`.
         machine: What it runs on.
-        config: Its dimensions.
+        config: Dimensions of the base.
         weights: Bytes of its weights.
         memory: Bytes of the machine's memory.
         rates: What the machine does in a second.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
+import pydoc
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +17,7 @@ import pytest
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import random_base
 from loraloop.agent import Agent, Gate, Guard, Limits, Policy, Runtime, Sampling, Sandbox, Thresholds
+from loraloop.agent.agent import Options, ResumeOptions, Settings
 from loraloop.testing import ScriptedRouter, ScriptedRuntime
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 from loraloop.tool_schemas.tools.tool import Tool
@@ -172,3 +175,18 @@ def test_a_runtime_is_not_for_other_processes() -> None:
         pickle.dumps(agent)
     with pytest.raises(TypeError, match="cannot be pickled or copied: load it in each process"):
         copy.deepcopy(agent)
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (Agent, Settings),
+        *((method, Options) for method in (Agent.run_sync, Agent.run, Agent.stream, Agent.stream_text, Agent.iter)),
+        *((method, ResumeOptions) for method in (Agent.resume_sync, Agent.resume, Agent.resume_stream)),
+    ],
+)
+def test_help_lists_each_option(function: Callable[..., Any], kind: Any) -> None:
+    listed = inspect.signature(function).parameters
+    assert set(kind.__annotations__) < set(listed) and "output_type" in listed
+    assert not any(each.kind is each.VAR_KEYWORD for each in listed.values())
+    assert all(f"{name}:" in pydoc.render_doc(function, renderer=pydoc.plaintext) for name in kind.__annotations__)

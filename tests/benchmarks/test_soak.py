@@ -31,8 +31,7 @@ def made(soak: ModuleType) -> Runtime:
 
 def test_a_short_soak_holds(soak: ModuleType) -> None:
     """Memory is not judged here: a few seconds are its warm-up."""
-    accidents = (soak.poisoned_skill, soak.skill_cut_short, soak.session_on_a_full_disk)
-    at = soak.Soak(made(soak), accidents=accidents, step_tokens=80)
+    at = soak.Soak(made(soak), step_tokens=80)
     document = soak.report(at, *at.run(6, 4.0), 6).document()
     assert [text for text in document["details"]["problems"] if not text.startswith("memory grew")] == []
     assert document["metrics"]["runs"] > 6 and document["metrics"]["accidents"] >= 3

@@ -85,11 +85,6 @@ def test_training(folder: Path, run: Run) -> None:
     assert "1200 records read" in shown
 
 
-def test_demos(folder: Path, run: Run) -> None:
-    shown = run("demos.md")
-    assert shown.count("by router") > 6 and "no difference" in shown
-
-
 def test_each_tutorial_is_tested() -> None:
     text, pages = Path(__file__).read_text(encoding="utf-8"), list(PAGES.glob("*.md"))
     assert pages and all(f'"{page.name}"' in text for page in pages)

@@ -33,7 +33,8 @@ def test_skills_are_read_into_page_locked_memory_and_written_beside_decoding(tmp
         alone = Bank(base, slots=1, rank=8)
         expected[name] = decoded(base, alone, alone.slot(alone.add(folder)))
     bank = Bank(base, slots=3, rank=8)
-    bank.add_many(tmp_path)
+    for folder in folders:
+        bank.add(folder)
     bank.slot(names[0])
     held = bank._host.get(names[0])
     assert held is not None and all(A.is_pinned() and B.is_pinned() for A, B in held.pairs.values())

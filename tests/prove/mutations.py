@@ -446,7 +446,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     "loraloop/server/test_bounded_work.py::test_what_no_tokens_could_hold_is_refused_before_it_is_tokenized": [
         ("src/loraloop/integrations/reply.py", "if characters > most * longest:", "if False:"),
-        (f"{SERVER}/state.py", "        check_length(sum(map(len, said)), tokenizer.longest, most)\n", ""),
+        (f"{SERVER}/state.py", "        check_length(sum(map(len, conversation)), tokenizer.longest, most)\n", ""),
         (f"{SERVER}/decisions.py", "        check_length(sum(len(", "        print(sum(len("),
     ],
     "loraloop/server/test_bounded_work.py::test_prompts_over_the_limit_are_refused_before_they_are_read": [
@@ -635,7 +635,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/grounding/grounding.py", "if any(len(run) >= 3 for run in runs) and", "if runs and"),
         (f"{AGENT}/grounding/grounding.py", " and all(map(own.has_beginning, letters))", ""),
         (f"{AGENT}/grounding/grounding.py", "own.plain.issuperset(map(Decimal, runs))", "own.numbers.issuperset(map(Decimal, runs))"),
-        (f"{AGENT}/grounding/grounding.py", "return bool(runs and letters) and said", "return said"),
+        (f"{AGENT}/grounding/grounding.py", "return bool(runs and letters) and stated", "return stated"),
         (f"{AGENT}/grounding/evidence.py", "(len(word) > 3 and word", "(word"),
         (f"{AGENT}/grounding/grounding.py", "return any(value in text for text in self.all.texts)", "return True"),
         (f"{AGENT}/grounding/grounding.py", "return all(any(place.has_number(each)", "return any(any(place.has_number(each)"),

@@ -48,7 +48,7 @@ class Masker:
 
     Attributes:
         address: Where the mask has to be written: bit t of the little-endian words is set if token t may follow.
-        size: Its size in bytes.
+        size: Size of the grammar in bytes.
     """
 
     __slots__ = ("_bytes", "_eights", "_penalty", "_vocab_size", "address", "size")

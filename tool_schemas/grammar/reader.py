@@ -26,7 +26,7 @@ class Frame:
 
     Attributes:
         start: The token in which it begins.
-        step: Its key or index in its container; None for the whole text.
+        step: Key or index of the value in its container; None for the whole text.
         value: The value: of a container, what is complete of it.
         key: The key whose value comes next, where the container is an object.
         note: For the watcher.

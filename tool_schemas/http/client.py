@@ -80,7 +80,7 @@ class HttpAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """How one tool's requests are sent.
+    """Settings for sending one tool's requests.
 
     Attributes:
         auth: Ways to authenticate, all of them used.

@@ -31,7 +31,7 @@ class HttpError(ToolError):
     """A service answered with an error.
 
     Attributes:
-        status: Its HTTP status.
+        status: HTTP status of the answer.
 
     Args:
         message: What to say of it.

@@ -51,13 +51,13 @@ _OURS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one argument goes.
+    """The place of one argument in a request.
 
     Attributes:
         where: ``"path"``, ``"query"``, ``"header"`` or ``"cookie"``; ``"body"`` is a field of a JSON object, ``"json"``
             the whole JSON body, ``"form"`` a field of a form (``application/x-www-form-urlencoded``), ``"text"`` the
             whole body as plain text.
-        name: Its name there; the argument's own where empty.
+        name: Name of the argument in that place; the argument's own where empty.
         style: How lists and objects are written, as OpenAPI names it; the place's default where empty.
         explode: Whether each item stands for itself; None for the style's default.
         json: Write it as JSON text instead (OpenAPI's ``content``); not for bodies.

@@ -82,10 +82,10 @@ class McpServer:
 
         Args:
             command: The program.
-            args: Its arguments.
+            args: Arguments of the command.
             env: Variables for it; of our own only ``HOME``, ``LOGNAME``, ``PATH``, ``SHELL``, ``TERM`` and ``USER``
                 are passed on.
-            cwd: Its working directory.
+            cwd: Working directory of the server.
             **options: See `McpOptions`.
 
         Raises:
@@ -98,7 +98,7 @@ class McpServer:
         """A server at a URL, over streamable HTTP.
 
         Args:
-            url: Its endpoint, often ending in ``/mcp``.
+            url: Endpoint of the server, often ending in ``/mcp``.
             headers: Sent with every request, such as ``{"Authorization": "Bearer …"}``; never shown.
             **options: See `McpOptions`.
 
@@ -112,12 +112,12 @@ class McpServer:
 
     @property
     def name(self) -> str:
-        """Its name in the trace."""
+        """Name of the server in the trace."""
         return self.options.name or (self._session.label if self._session else self.transport.label)
 
     @property
     def tools(self) -> tuple[Tool, ...]:
-        """Its tools in its order; after a change notification, the new ones."""
+        """The server's tools in the server's order; after a change notification, the new ones."""
         return self._tools
 
     @property

@@ -78,10 +78,10 @@ class Stdio:
 
     Attributes:
         command: The program: a name on the search path, or a file.
-        args: Its arguments.
+        args: Arguments of the command.
         env: Variables beside the few that the SDK passes on (``HOME``, ``LOGNAME``, ``PATH``, ``SHELL``, ``TERM``,
             ``USER``); nothing else of our own environment reaches the child.
-        cwd: Its working directory.
+        cwd: Working directory of the server.
 
     Raises:
         InputError: If the program is not there, or something is not text.
@@ -136,7 +136,7 @@ class Http:
     """A server that is reached over streamable HTTP.
 
     Attributes:
-        url: Its endpoint.
+        url: Endpoint of the server.
         headers: Sent with every request, such as ``Authorization``; never shown.
 
     Raises:

@@ -39,7 +39,7 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What an operation takes.
+    """The arguments of an operation.
 
     Attributes:
         schema: JSON Schema of the arguments.
@@ -73,7 +73,7 @@ def arguments_of(document: OpenApiDocument, operation: Operation, taken: Collect
     Raises:
         SchemaError: With the path of what cannot be translated.
     """
-    writer = SchemaWriter(document, request=True)
+    writer = SchemaWriter(document)
     found = list(_parameters(writer, operation, taken))
     body, always = "", False
     if "requestBody" in operation.node:

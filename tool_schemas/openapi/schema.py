@@ -46,8 +46,8 @@ class Flat:
     Attributes:
         properties: Each with its schema in the document and the path to it.
         required: Names.
-        extra: Its ``additionalProperties``; None where it says nothing.
-        description: Its own.
+        extra: ``additionalProperties`` of the schema; None where it says nothing.
+        description: The schema's own description.
     """
 
     properties: dict[str, tuple[Any, Parts]]
@@ -57,16 +57,10 @@ class Flat:
 
 
 class SchemaWriter:
-    """Writes schemas of one document for one direction.
+    """Writes the schemas of requests of one document; ``readOnly`` properties are left out."""
 
-    Args:
-        document: Holds them.
-        request: Whether they are for requests: ``readOnly`` properties are left out then, ``writeOnly`` ones otherwise.
-    """
-
-    def __init__(self, document: OpenApiDocument, request: bool) -> None:
+    def __init__(self, document: OpenApiDocument) -> None:
         self.document = document
-        self._unseen = "readOnly" if request else "writeOnly"
         self._names: dict[tuple[str, bool, frozenset[str]], str] = {}
         self._pending: list[tuple[str, str, bool, frozenset[str]]] = []
         self._written: dict[str, Any] = {}
@@ -95,7 +89,7 @@ class SchemaWriter:
     def hides(self, node: Any, parts: Parts) -> bool:
         """Whether a property with this schema does not exist in this direction."""
         chain = self.document.chain(node, parts)
-        return any(isinstance(each, dict) and each.get(self._unseen) is True for each, _ in chain)
+        return any(isinstance(each, dict) and each.get("readOnly") is True for each, _ in chain)
 
     def has_heirs(self, node: Any, parts: Parts) -> bool:
         """Whether a schema, or what it refers to, stands for those that build on it (by its discriminator)."""
@@ -352,28 +346,3 @@ def _names(value: Any, parts: Parts) -> Iterable[str]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise SchemaError("must be a list of property names", json_path(parts))
     return value
-
-
-def opened(schema: Any) -> Any:
-    """A looser schema that a service's answers may be held to: kinds of values and required properties only.
-
-    Properties that the document does not know, nulls, unknown values of enumerations and formats pass.
-    """
-    if not isinstance(schema, dict):
-        return True
-    out: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key in ("$ref", "required"):
-            out[key] = value
-        elif key == "type":
-            kinds = [value] if isinstance(value, str) else list(value)
-            out[key] = [*kinds, *(["null"] if "null" not in kinds else [])]
-        elif key in ("properties", "$defs"):
-            out[key] = {name: opened(inner) for name, inner in value.items()}
-        elif key in ("anyOf", "oneOf"):
-            out.setdefault("allOf", []).append({"anyOf": [opened(inner) for inner in value]})
-        elif key in ("allOf", "prefixItems"):
-            out[key] = [*out.get(key, []), *(opened(inner) for inner in value)]
-        elif key == "items":
-            out[key] = opened(value)
-    return out

@@ -24,7 +24,7 @@ class Operation:
         method: Upper case.
         path: As the document writes it.
         node: The operation.
-        item: Its path item.
+        item: Path item of the operation.
         parts: The path to it in the document.
         name: The tool's name.
         problem: Why the path item cannot be read; the method is ``ANY`` then.
@@ -40,7 +40,7 @@ class Operation:
 
     @property
     def identifier(self) -> str:
-        """Its ``operationId``; empty if it has none."""
+        """The ``operationId``; empty if the operation has none."""
         name = self.node.get("operationId")
         return name if isinstance(name, str) else ""
 
@@ -85,7 +85,7 @@ class Omitted:
 
 @dataclass(frozen=True, slots=True)
 class OpenApiReport:
-    """What became of a document's operations.
+    """The report on a document's operations: loaded, left out or refused.
 
     Attributes:
         tools: For each tool's name, its method and path.

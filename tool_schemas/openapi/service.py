@@ -19,17 +19,14 @@ from loraloop.tool_schemas.http.request import Template
 from loraloop.tool_schemas.jsontext import fold
 from loraloop.tool_schemas.openapi.arguments import Arguments, arguments_of
 from loraloop.tool_schemas.openapi.document import OpenApiDocument, Parts, load_document
-from loraloop.tool_schemas.openapi.schema import SchemaWriter, opened
 from loraloop.tool_schemas.openapi.security import Given, Security
 from loraloop.tool_schemas.openapi.selection import Omitted, OpenApiReport, Operation, operations, select
 from loraloop.tool_schemas.schema.places import json_path
-from loraloop.tool_schemas.schema.validation import check_schema
 from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
     from loraloop.tool_schemas.schema.findings import OnUnsupported
 
-CheckResults = Literal["no", "open", "exact"]
 P = ParamSpec("P")
 
 _DESCRIBED = 400  # characters of a description
@@ -73,7 +70,6 @@ def load_openapi(
     server_variables: Mapping[str, str] | None = None,
     on_unsupported: OnUnsupported = "check",
     on_refused: Literal["raise", "skip"] = "raise",
-    check_results: CheckResults = "no",
     client: HttpClient | None = None,
     sending: Sending | None = None,
 ) -> OpenApiTools:
@@ -91,8 +87,6 @@ def load_openapi(
         server_variables: Values for the variables in server URLs; the document's defaults otherwise.
         on_unsupported: See `Tool`.
         on_refused: Raise if an operation cannot be translated, or leave it out and say so in the report.
-        check_results: Whether answers must fit the document's schemas: ``"no"``; ``"open"``, in kinds of values and
-            required properties; ``"exact"``.
         client: Sends the requests under its own policy.
         sending: Timeouts, retries, size limit; its `auth` is not used.
 
@@ -107,12 +101,8 @@ def load_openapi(
     """
     if client is not None and policy is not None:
         raise InputError("give a client or a policy, not both: a client has its policy")
-    for name, value, known in (
-        ("on_refused", on_refused, ("raise", "skip")),
-        ("check_results", check_results, ("no", "open", "exact")),
-    ):
-        if value not in known:
-            raise InputError(f"{name} is {value!r}; use {', '.join(map(repr, known))}")
+    if on_refused not in ("raise", "skip"):
+        raise InputError(f"on_refused is {on_refused!r}; use 'raise' or 'skip'")
     document = load_document(source, client.policy if client is not None else policy)
     security = Security(document, auth)
     kept, omitted = select(operations(document), include, exclude, deprecated)
@@ -122,7 +112,7 @@ def load_openapi(
     plans: list[_Plan] = []
     for operation in kept:
         try:
-            plan = _planned(document, operation, security, check_results)
+            plan = _planned(document, operation, security)
             url = base_url if base_url is not None else _server(document, plan.operation, server_variables or {})
             if client is None and not place:
                 rules = rules.allowing(url)
@@ -157,26 +147,24 @@ class _Plan:
     Attributes:
         operation: With its reference followed.
         ways: How to authenticate.
-        taken: Its arguments.
-        returns: The schema of its answers, where they are checked.
+        taken: Arguments of the operation.
         url: Where the service is.
     """
 
     operation: Operation
     ways: tuple[Auth, ...]
     taken: Arguments
-    returns: dict[str, Any] | None
     url: str = ""
 
 
-def _planned(document: OpenApiDocument, operation: Operation, security: Security, check: CheckResults) -> _Plan:
+def _planned(document: OpenApiDocument, operation: Operation, security: Security) -> _Plan:
     if operation.problem is not None:
         raise operation.problem
     if "$ref" in operation.node:
         operation = replace(operation, node=document.followed(operation.node, operation.parts)[0])
     ways = security.of(operation.node, operation.parts)
     taken = arguments_of(document, operation, security.taken(ways))
-    return _Plan(operation, ways, taken, _returns(document, operation, check))
+    return _Plan(operation, ways, taken)
 
 
 def _alone(load: Callable[P, OpenApiTools]) -> Callable[P, tuple[Tool, ...]]:
@@ -217,9 +205,8 @@ def _tool(plan: _Plan, client: HttpClient, sending: Sending, on_unsupported: OnU
     )
     endpoint = HttpEndpoint(template, client, replace(sending, auth=plan.ways))
     return Tool.from_endpoint(
-        operation.name, _description(operation), taken.schema, endpoint, returns=plan.returns,
-        on_unsupported=on_unsupported,
-    )  # fmt: skip
+        operation.name, _description(operation), taken.schema, endpoint, on_unsupported=on_unsupported
+    )
 
 
 def _description(operation: Operation) -> str:
@@ -291,37 +278,3 @@ def _accepts(operation: Operation) -> str:
                 found[media] = None
     kinds = sorted(found, key=lambda media: not is_json(media))
     return ", ".join([*kinds[:4], "*/*;q=0.1"]) if kinds else "application/json, */*;q=0.5"
-
-
-def _returns(document: OpenApiDocument, operation: Operation, check: CheckResults) -> dict[str, Any] | None:
-    """The schema of the answers with a status of 2xx, if they are all JSON and say one."""
-    if check == "no":
-        return None
-    writer = SchemaWriter(document, request=False)
-    responses = operation.node.get("responses", {})
-    found: list[Any] = []
-    for status, entry in responses.items() if isinstance(responses, dict) else ():
-        if not str(status).startswith("2"):
-            continue
-        where: Parts = (*operation.parts, "responses", status)
-        response, where = document.followed(entry, where)
-        content = response.get("content") or {}
-        if not isinstance(content, dict):
-            raise SchemaError("must be an object", json_path((*where, "content")))
-        if not content:
-            found.append({"type": "null"})
-        for media, media_type in content.items():
-            if not is_json(media) or not isinstance(media_type, dict) or "schema" not in media_type:
-                return None
-            found.append(writer.write(media_type["schema"], (*where, "content", media, "schema")))
-    if not found:
-        return None
-    schema = found[0] if len(found) == 1 else {"anyOf": found}
-    if not isinstance(schema, dict):
-        return None
-    schema = {**schema, **({"$defs": definitions} if (definitions := writer.definitions()) else {})}
-    if check == "exact":
-        return schema  # its tool checks it
-    check_schema(schema, "$.returns")
-    loose: dict[str, Any] = opened(schema)
-    return loose

@@ -29,7 +29,7 @@ _SECONDS = 0.5  # for compiling again and again
 
 @dataclass(frozen=True, slots=True)
 class ToolReport:
-    """What becomes of one tool.
+    """The report of `loraloop tools check` on one tool.
 
     Attributes:
         name: The tool's name, as far as it has one.

@@ -13,7 +13,7 @@ D = TypeVar("D", default=Any)
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What the limits leave a run when a tool is called.
+    """The rest of the run's limits when a tool is called.
 
     Attributes:
         steps: Steps after the current one.

@@ -25,7 +25,7 @@ class Signature:
 
     Attributes:
         name: What it is called.
-        description: Its docstring without the parts about parameters, results and errors.
+        description: The function's docstring without the parts about parameters, results and errors.
         parameters: Each parameter with its resolved annotation; not those that a `functools.partial` has filled in.
         descriptions: What the docstring says of each parameter, by name.
     """

@@ -26,7 +26,7 @@ class ToolEntry:
 
     Attributes:
         place: Where it stands, for errors: ``tool 3``.
-        body: Its JSON form, in any of the known forms.
+        body: JSON form of the tool, in any of the known forms.
         foreign: Whether it is in a form that servers publish (MCP), rather than one that is written for us.
     """
 

@@ -262,7 +262,7 @@ class GraphedDecoder(Decoder):
             self._graphs[id(attached)] = (attached, graphs)
         return self._graphs[id(attached)][1]
 
-    def capture(self, attached: Attached | None = None, batches: Sequence[int] = BATCHES) -> int:
+    def capture(self, attached: Attached | None = None) -> int:
         """Captures at start what serving needs, so that no step waits for it; returns how many graphs there are.
 
         Steps of the bare base, and of a bank whose slots are of one rank or of all its ranks at once. Other kinds
@@ -272,7 +272,7 @@ class GraphedDecoder(Decoder):
 
         stacks = range(len(attached.stacks)) if isinstance(attached, SegmentedAttached) else ()
         wanted = {(), tuple(stacks), *((stack,) for stack in stacks)}
-        for batch in sorted({_power_of_two(batch) for batch in batches}):
+        for batch in BATCHES:
             self.graphs().capture(GraphKind(batch))
             for used in wanted - {()}:
                 self.graphs(attached).capture(GraphKind(batch, used))

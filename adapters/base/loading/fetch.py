@@ -60,10 +60,10 @@ def fetch(entry: CatalogEntry, root: Path, progress: Progress | None = None) -> 
     return target
 
 
-def gguf_file(model: str = DEFAULT, root: Path | None = None) -> Path:
+def gguf_file(model: str = DEFAULT) -> Path:
     """The GGUF file behind a name of the catalog, fetched if need be, or behind a path."""
     entry = CATALOG.get(model)
-    return Path(model) if entry is None else fetch(entry, cache_folder() if root is None else root)
+    return Path(model) if entry is None else fetch(entry, cache_folder())
 
 
 def _from_hub(entry: CatalogEntry, part: Path, progress: Progress | None) -> bool:

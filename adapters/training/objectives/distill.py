@@ -27,7 +27,7 @@ class Teacher(Protocol):
     def identity(self) -> str: ...
 
     def states(self, reader: Reader, scored: Scored) -> tuple[Decoder, Tensor]:
-        """Its decoder and its states `[M, H]` before the batch's completion tokens."""
+        """The teacher's decoder and states `[M, H]` before the batch's completion tokens."""
         ...
 
 

@@ -22,7 +22,7 @@ STEPS = 3
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a training would take.
+    """The estimated time and memory of a training.
 
     Attributes:
         steps: Steps of the schedule.

@@ -35,14 +35,14 @@ class _Named(_Part):
 
 
 class BaseChoice(_Named):
-    """What the skill is trained for: a name of `loraloop bases`, a folder, a GGUF file or a hub id."""
+    """The base that the skill is trained for: a name of `loraloop bases`, a folder, a GGUF file or a hub id."""
 
     name: str = "smollm2-135m"
     quantize: str | None = None
 
 
 class SkillPart(_Part):
-    """What the skill is.
+    """The skill to train.
 
     Attributes:
         name: lower-case letters, digits, `-` and `_`; unique in a bank.
@@ -127,7 +127,7 @@ class Source(_Part):
 
 
 class Data(_Part):
-    """What is learnt from.
+    """The training data.
 
     Attributes:
         sources: at least one.
@@ -183,7 +183,7 @@ class Evaluation(_Part):
 
 
 class RouterPart(_Part):
-    """How the router learns when to choose the skill.
+    """The examples from which the router learns when to choose the skill.
 
     Attributes:
         examples: requests that the skill should serve, or a file with one a line; those of the training data if none.
@@ -201,7 +201,7 @@ class RouterPart(_Part):
 
 
 class Output(_Part):
-    """Where things go.
+    """The output of a training.
 
     Attributes:
         folder: relative to the recipe; holds `skill/`, `router/`, `checkpoints/` and the report.

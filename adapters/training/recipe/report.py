@@ -22,7 +22,7 @@ FEW = 60
 
 @dataclass(frozen=True, slots=True)
 class RecipeReport:
-    """What `run_recipe` returns.
+    """The report of a training, which `run_recipe` returns.
 
     Attributes:
         name: The skill's.

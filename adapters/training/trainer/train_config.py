@@ -23,7 +23,7 @@ def _check_choice(name: str, value: str, kind: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OptimizerConfig:
-    """How parameters are changed by their gradients.
+    """Settings of the optimizer.
 
     Attributes:
         name: `adamw`; `adamw8bit` and `paged_adamw8bit` of bitsandbytes; or `galore`.

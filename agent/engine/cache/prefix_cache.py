@@ -45,7 +45,7 @@ class CacheStats:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What grows with use, each beside its bound. The base's weights are not in it: they do not grow.
+    """The memory that grows with use, each part beside its bound; without the base's weights.
 
     Attributes:
         trunks: Transcripts of past runs, for conversations that go on (`Runtime(reuse=…)`).
@@ -85,7 +85,7 @@ class PrefixInProgress:
     """A transcript that a run is computing just now.
 
     Attributes:
-        ids: Its tokens.
+        ids: Tokens of the prefix.
         wanted: Tokens from its beginning that others wait for; 0 for none.
     """
 

@@ -65,7 +65,7 @@ class MessageSpan:
 
 
 class Executes(Protocol):
-    """What a sequence asks of the scheduler."""
+    """The interface of the scheduler that a sequence uses."""
 
     base: Base
     attached: Attached | None
@@ -287,7 +287,7 @@ def not_finite(author: Author) -> BaseModelError | SkillError:
 
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many leading tokens are the same."""
+    """The number of leading tokens that two texts share."""
     size = min(len(left), len(right))
     if left[:size] == right[:size]:
         return size

@@ -172,7 +172,7 @@ class RemoteEngine:
         """Nothing is kept."""
 
     def grammar(self, term: Any) -> Grammar:
-        """What a server may write, compiled here too."""
+        """The grammar of a text that a server writes, compiled here too."""
         return RemoteGrammar(term_of(term), self._compiler.compile(term), self.base.tokenizer.encode)
 
     def compiled(self, term: Term) -> bool:

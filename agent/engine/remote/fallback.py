@@ -83,7 +83,7 @@ class Fallback:
 
         Args:
             base: The base of the run, whose tokens the transcript has.
-            bank: Its skills.
+            bank: The skills of the base.
             trunk: The transcript.
             request: What is written; a grammar in it is a `RemoteGrammar`.
         """

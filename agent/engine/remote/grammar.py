@@ -23,7 +23,7 @@ _BLOCK = re.compile(r"```(?:python)?\n(.*?)\n?```", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class RemoteGrammar:
-    """What a server may write, and the same compiled here, to check what it wrote.
+    """The grammar of a text that a server writes, and its compiled form, which checks that text here.
 
     Attributes:
         term: What may be written.

@@ -101,20 +101,20 @@ def export(
     session: Id,
     sessions: Place = "",
     form: Annotated[
-        Literal["json", "jsonl", "markdown"],
+        Literal["json", "jsonl"],
         typer.Option("--format", help="json: everything; jsonl: one message a line."),
     ] = "json",
     out: Annotated[Path | None, typer.Option(help="A file; standard output without.")] = None,
 ) -> None:
     """Write a session for other programs, or to be read."""
-    from loraloop.agent.sessions.export import document, markdown, message_lines
+    from loraloop.agent.sessions.export import document, message_lines
 
     with _store(sessions) as store:
         found = store[session]
         if form == "json":
             text = json.dumps(document(found), ensure_ascii=False, indent=2) + "\n"
         else:
-            text = markdown(found) if form == "markdown" else message_lines(found)
+            text = message_lines(found)
     if out is None:
         sys.stdout.write(text)
         return

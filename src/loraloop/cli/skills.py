@@ -244,7 +244,6 @@ def build(
     only_plan: Annotated[
         bool, typer.Option("--plan", help="Print the time, memory and disk space that are needed; write nothing.")
     ] = False,
-    gpu: Annotated[str, typer.Option(help="With --plan: times of t4, l4, rtx4090, a100, h100, h200.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Train the shipped skills and a router for another base, and measure them beside the bare base.
@@ -269,13 +268,13 @@ def build(
         else:
             console().print(report.markdown(), markup=False, soft_wrap=True)
         return
-    parts = plan(order, loaded := load(order, watch), gpu, watch.say)
+    parts = plan(order, loaded := load(order, watch), watch.say)
     if as_json:
         print_json([part.to_dict() for part in parts])
         return
     from rich.table import Table
 
-    table = Table("part", "steps or states", "time", "memory", "disk", title=f"{base}, {gpu or 'this machine'}")
+    table = Table("part", "steps or states", "time", "memory", "disk", title=f"{base}, this machine")
     for part in parts:
         sizes = f"{part.memory_mb:,.0f} MB", f"{part.disk_mb:,.0f} MB"
         table.add_row(part.name, f"{part.steps:,}", clock(part.seconds), *sizes)

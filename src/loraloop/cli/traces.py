@@ -22,7 +22,6 @@ TraceFile = Annotated[Path, typer.Argument(help="A trace, as `loraloop run --tra
 
 Full = Annotated[bool, typer.Option("--full", help="Show texts in full, and every event.")]
 Width = Annotated[int | None, typer.Option("--width", help="Columns; by default the terminal's.")]
-Times = Annotated[bool, typer.Option("--times", help="Also show the times of both runs, phase by phase.")]
 Tolerance = Annotated[float, typer.Option("--tolerance", help="Largest difference of probabilities that is ignored.")]
 
 
@@ -58,7 +57,6 @@ def rate(
 def diff(
     before: TraceFile,
     after: TraceFile,
-    times: Times = False,
     tolerance: Tolerance = 1e-3,
     full: Full = False,
     width: Width = None,
@@ -69,7 +67,7 @@ def diff(
     from loraloop.agent.tracing.trace import Trace
 
     found = compared(Trace.load(before), Trace.load(after), tolerance=tolerance)
-    _report(found, times, full, width, as_json)
+    _report(found, full, width, as_json)
     if found:
         raise typer.Exit(1)
 
@@ -90,7 +88,6 @@ def replay(
     quantize: Quantize = None,
     skills: SkillsFolder = None,
     save: Annotated[Path | None, typer.Option(help="Write the new run's trace here.")] = None,
-    times: Times = False,
     full: Full = False,
     width: Width = None,
     as_json: AsJson = False,
@@ -110,7 +107,7 @@ def replay(
     found = again(trace, runtime, tools=offered, live=live_tools)
     if save is not None and found.trace is not None:
         found.trace.save(save)
-    _report(found, times, full, width, as_json)
+    _report(found, full, width, as_json)
     if found.behaviour:
         raise typer.Exit(1)
 
@@ -123,15 +120,15 @@ def schema() -> None:
     print_line(json.dumps(trace_schema(), indent=2, ensure_ascii=False))
 
 
-def _report(found: Differences, times: bool, full: bool, width: int | None, as_json: bool) -> None:
+def _report(found: Differences, full: bool, width: int | None, as_json: bool) -> None:
     from loraloop.agent.step import plain
     from loraloop.render.trace import differences
 
     if as_json:
         document = {"differs": bool(found.behaviour), **{name: plain(getattr(found, name)) for name in _SHOWN}}
-        print_json(document if times else {**document, "times": []})
+        print_json(document)
         return
-    console(width).print(differences(found, times, full))
+    console(width).print(differences(found, full))
 
 
-_SHOWN = ("setup", "behaviour", "notes", "times")
+_SHOWN = ("setup", "behaviour", "notes")

@@ -244,8 +244,8 @@ def judged_texts(files: Sequence[Path], limit: int | None = None, seed: int = 0)
                     f"{file}:{line}: a judged text has `text` and a `label`, safe or unsafe, not {label!r}"
                 )
             identity, category = str(row.get("id", f"{name}-{line}")), str(row.get("category", ""))
-            said = (Message("user", text),)
-            texts.append(JudgedText(identity, name, text, messages=said, unsafe=label == "unsafe", category=category))
+            messages, unsafe = (Message("user", text),), label == "unsafe"
+            texts.append(JudgedText(identity, name, text, messages=messages, unsafe=unsafe, category=category))
     if len({each.id for each in texts}) != len(texts):
         raise InputError(f"ids repeat in {', '.join(file.name for file in files)}: give each text an id of its own")
     return texts

@@ -103,7 +103,7 @@ def ask(
         runtime: With the safety skill and its router.
         texts: At least one.
         peers: `base`, `base_told`, or both.
-        outputs: What was said is kept here, and not asked again.
+        outputs: File that keeps outputs, so that nothing is asked again.
         step: Called after each text.
 
     Returns:

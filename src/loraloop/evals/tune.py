@@ -46,7 +46,7 @@ class WeighedRecord:
 
 @dataclass(frozen=True, slots=True)
 class TunedThreshold:
-    """What was chosen.
+    """A chosen threshold, with its rates on the records.
 
     Attributes:
         value: The threshold.

@@ -14,7 +14,7 @@ from loraloop.adapters.training.scoring.score import rate
 
 @dataclass(frozen=True, slots=True)
 class ImproveReport:
-    """What `improve` returns.
+    """The report of an improvement, which `improve` returns.
 
     Attributes:
         skill: The skill's name.

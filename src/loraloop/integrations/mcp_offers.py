@@ -42,7 +42,7 @@ class Offer:
     """A tool of the server.
 
     Attributes:
-        tool: Its name, description and schemas.
+        tool: Name, description and schemas of the offer.
         hints: What MCP's annotations say of it.
         call: Function from validated arguments to the result and a text about it.
     """

@@ -67,7 +67,7 @@ def add_steps(
     Args:
         tree: Where the branches go.
         steps: The steps of a run.
-        screens: What the screen said, by step.
+        screens: Results of the screen, by step.
         full: Texts in full.
     """
     for step in steps:

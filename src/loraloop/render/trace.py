@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from loraloop.render.steps import SHORT, add_steps, clip, data_text, harmless, shortened
-from loraloop.render.terminal import table_of
 
 if TYPE_CHECKING:
-    from loraloop.agent.tracing.diff import Difference, Differences, PhaseTimes
+    from loraloop.agent.tracing.diff import Difference, Differences
     from loraloop.agent.tracing.trace import Trace
 
 
@@ -81,7 +79,7 @@ def _quoted(who: str, text: str, full: bool) -> Text:
     return Text.assemble((f"{who}: ", "dim"), clip(text, full))
 
 
-def differences(found: Differences, times: bool = False, full: bool = False) -> RenderableType:
+def differences(found: Differences, full: bool = False) -> RenderableType:
     """What is different, grouped by place, the first first."""
     parts: list[RenderableType] = []
     for title, listed in (("setup", found.setup), ("behaviour", found.behaviour)):
@@ -96,8 +94,6 @@ def differences(found: Differences, times: bool = False, full: bool = False) -> 
     if not found:
         parts.append(Text("no difference", style="green"))
     parts += [Text(f"note: {note}", style="yellow") for note in found.notes]
-    if times:
-        parts.append(_times(found.times))
     return Group(*parts)
 
 
@@ -118,12 +114,3 @@ def _parting(before: str, after: str) -> tuple[str, str]:
     start = max(0, same - 40) if max(len(before), len(after)) > SHORT else 0
     mark = "…" if start else ""
     return mark + shortened(before[start:], SHORT), mark + shortened(after[start:], SHORT)
-
-
-def _times(times: Sequence[PhaseTimes]) -> Table:
-    numbers = ("ms before", "ms after", "after / before")
-    rows = []
-    for each in times:
-        ratio = f"{each.after / each.before:.2f}" if each.before else ""
-        rows.append((str(each.step + 1), each.phase, f"{each.before:.2f}", f"{each.after:.2f}", ratio))
-    return table_of(("step", "phase", *numbers), rows, ("step", *numbers))

@@ -35,7 +35,7 @@ class AgUiMessage(Lenient):
 
     @property
     def text(self) -> str:
-        """Its text; parts that are no text are left out."""
+        """The text of the message; parts that are no text are left out."""
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content) if isinstance(self.content, list) else ""
@@ -90,12 +90,12 @@ async def translated(
                 yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": writing, "delta": event["text"]}
             case "ToolCallStarted":
                 started.add(event["id"])
-                for told in _call(event):
-                    yield told
+                for each in _call(event):
+                    yield each
             case "ToolCallFinished":
                 done = event["call"]
-                for told in () if done["id"] in started else _call(done):  # one that was denied, or made before
-                    yield told
+                for each in () if done["id"] in started else _call(done):  # one that was denied, or made before
+                    yield each
                 content = done["error"] if done["error"] is not None else json.dumps(done["result"], default=str)
                 result = {"messageId": f"{done['id']}-result", "toolCallId": done["id"], "content": content}
                 yield {"type": "TOOL_CALL_RESULT", "role": "tool", **result}
@@ -114,8 +114,8 @@ async def translated(
                     yield {"type": "TEXT_MESSAGE_START", "role": "assistant", **message}
                     yield {"type": "TEXT_MESSAGE_CONTENT", "delta": output, **message}
                     yield {"type": "TEXT_MESSAGE_END", **message}
-                told = {"stopReason": event["result"]["stop_reason"], "run": event["run_id"]}
-                yield {"type": "RUN_FINISHED", **here, "result": told}
+                result = {"stopReason": event["result"]["stop_reason"], "run": event["run_id"]}
+                yield {"type": "RUN_FINISHED", **here, "result": result}
             case "RunFailed":
                 yield {"type": "RUN_ERROR", "message": event["error"]["message"], "code": event["error"]["code"]}
 

@@ -142,7 +142,7 @@ class RunBody(Strict):
 
 
 class CallDecision(Strict):
-    """What is decided about a call."""
+    """The decision about a call."""
 
     approve: bool
     arguments: dict[str, Any] | None = None

@@ -58,8 +58,8 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
             raise ApiError(400, f"{body.model} is an agent with its own tools and options: leave them out", "agent")
         turn = await turn_of(request)
         if body.stream:
-            told = await while_there(request, begun(hosted_replying(state, body, turn)))
-            return event_stream(state, chunks(body.model, told, usage))
+            pieces = await while_there(request, begun(hosted_replying(state, body, turn)))
+            return event_stream(state, chunks(body.model, pieces, usage))
         with turn:
             return JSONResponse(completion(body.model, await while_there(request, hosted_reply(state, body))))
     turn = await turn_of(request)
@@ -271,8 +271,8 @@ async def hosted_replying(
                     yield event.to_dict()
 
         asked = AgUiInput.model_construct(thread_id="", run_id="")
-        async with aclosing(noted()) as happened, aclosing(translated(asked, happened, state.runtime)) as told:
-            async for event in told:
+        async with aclosing(noted()) as happened, aclosing(translated(asked, happened, state.runtime)) as ag_ui:
+            async for event in ag_ui:
                 for piece in filter(None, ready):
                     yield piece
                 ready.clear()
@@ -299,7 +299,7 @@ async def hosted_stream(state: ServerState, body: ChatRequest) -> RunStream[Any]
 
 
 def hosted_outcome(state: ServerState, body: ChatRequest, run: RunResult[Any]) -> Reply:
-    """What an agent's run came to.
+    """The outcome of an agent's run.
 
     Raises:
         ApiError: 409, a call needs approval.

@@ -241,7 +241,7 @@ class Decider:
     kept for the next input.
 
     Args:
-        runtime: Its base, its skills that write text, and its router decide.
+        runtime: The runtime whose base, text skills and router decide.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -357,7 +357,7 @@ def read(runtime: Runtime, messages: Sequence[Message], *, routed: bool = False)
     """The trunk of some messages, and how many of its tokens were known.
 
     Args:
-        runtime: Its store may know the messages, or their beginning.
+        runtime: The runtime, whose store may know the messages, or their beginning.
         messages: The input.
         routed: The router reads the hidden states of the last message, which is computed again for that.
     """

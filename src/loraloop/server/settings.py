@@ -46,7 +46,7 @@ class ServerLimits:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Where a server listens and whom it answers.
+    """Address, keys, hosts and limits of a server.
 
     Attributes:
         host: The address.

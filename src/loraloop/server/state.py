@@ -366,9 +366,9 @@ def check_texts(state: ServerState, texts: Iterable[str]) -> None:
         ContextLengthError: It is.
     """
     if most := state.settings.limits.max_prompt:
-        tokenizer, said = state.runtime.base.tokenizer, list(texts)
-        check_length(sum(map(len, said)), tokenizer.longest, most)
-        check_prompt(sum(len(tokenizer.encode(text)) for text in said), most)
+        tokenizer, conversation = state.runtime.base.tokenizer, list(texts)
+        check_length(sum(map(len, conversation)), tokenizer.longest, most)
+        check_prompt(sum(len(tokenizer.encode(text)) for text in conversation), most)
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:

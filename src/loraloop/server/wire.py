@@ -104,7 +104,7 @@ class ChatMessage(Strict):
 
     @property
     def text(self) -> str:
-        """Its text."""
+        """The text of the message."""
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content or ()) or (self.refusal or "")
@@ -178,7 +178,7 @@ class ChatRequest(Strict):
 
 @dataclass(frozen=True, slots=True)
 class ReplyOptions:
-    """How a reply is written, whichever way the client said it."""
+    """Options of a reply, whichever form the client's request has."""
 
     model: str
     tools: Sequence[FunctionDefinition] = ()

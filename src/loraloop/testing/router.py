@@ -24,7 +24,7 @@ class ScriptedRouter:
         probability: Probability of the chosen skill; the rest is that of the runner-up, `none`.
 
     Attributes:
-        states: The state that it was given at each choice.
+        states: The state at each choice.
         screened: Messages that were screened.
     """
 

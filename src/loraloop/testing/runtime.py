@@ -17,7 +17,7 @@ from loraloop.agent.runtime import Runtime
 from loraloop.router.decision import NONE
 from loraloop.testing.base import scripted_base
 from loraloop.testing.router import FollowingRouter
-from loraloop.testing.script import Said, Script, ScriptError, Written
+from loraloop.testing.script import Entry, Script, ScriptError, Written
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +67,7 @@ class ScriptedRuntime(Runtime):
         **options: Further ones of `Runtime`.
 
     Attributes:
-        turns: What the model was given and wrote, in order.
+        turns: What the model read and wrote, in order.
 
     Raises:
         InputError: If a step of the script is none.
@@ -75,7 +75,7 @@ class ScriptedRuntime(Runtime):
 
     def __init__(
         self,
-        *steps: Said,
+        *steps: Entry,
         router: Chooser | None = None,
         skills: Mapping[str, str] = SKILLS,
         context: int | None = None,
@@ -92,7 +92,7 @@ class ScriptedRuntime(Runtime):
     def _local_engine(self, **options: Any) -> LocalEngine:
         return ScriptedEngine(self.script, self.turns, self.base, self.bank, self.router.layers, **options)
 
-    def say(self, *steps: Said) -> None:
+    def say(self, *steps: Entry) -> None:
         """Adds steps at the end of the script."""
         self.script.extend(steps)
 
@@ -109,7 +109,7 @@ class ScriptedEngine(LocalEngine):
 
     Args:
         script: What is written, step by step.
-        turns: Gets what the model was given and wrote.
+        turns: Receives what the model read and wrote.
         base: Lays out the transcripts.
         bank: The skills.
         layers: Layers that the router reads.

@@ -41,19 +41,19 @@ class Written:
         return self.skill or NONE
 
 
-Said = str | Call | Answer | Verdict | Written | Sequence[Call]
+Entry = str | Call | Answer | Verdict | Written | Sequence[Call]
 """What can stand in a script: a plain text is the base's."""
 
 
-def text(said: str, skill: str = NONE, *, enforced: bool = True) -> Written:
+def text(content: str, skill: str = NONE, *, enforced: bool = True) -> Written:
     """A text as it is, written by the base or by a skill.
 
     Args:
-        said: The text.
+        content: The text.
         skill: The skill that writes it.
         enforced: Whether the step's grammar has to allow it.
     """
-    return Written(skill, said, enforced=enforced)
+    return Written(skill, content, enforced=enforced)
 
 
 def calls(*made: Call | tuple[str, Mapping[str, Any]], skill: str = "tools", **by_name: Mapping[str, Any]) -> Written:
@@ -69,15 +69,15 @@ def calls(*made: Call | tuple[str, Mapping[str, Any]], skill: str = "tools", **b
     return Written(skill, dumps([{"name": call.name, "arguments": call.arguments} for call in listed]))
 
 
-def answer(said: str = "", citations: Iterable[str] = ("1",), *, skill: str = "retrieval") -> Written:
+def answer(content: str = "", citations: Iterable[str] = ("1",), *, skill: str = "retrieval") -> Written:
     """A step that answers from passages; without a text, one that finds no answer in them.
 
     Args:
-        said: The answer.
+        content: The answer.
         citations: Ids of the passages that it cites.
         skill: The skill that answers.
     """
-    return Written(skill, answer_text(Answer(bool(said), tuple(citations) if said else (), said)))
+    return Written(skill, answer_text(Answer(bool(content), tuple(citations) if content else (), content)))
 
 
 def code(program: str, *, skill: str = "code") -> Written:
@@ -100,38 +100,38 @@ def verdict(category: str = "", *, skill: str = "safety") -> Written:
     return Written(skill, verdict_text(Verdict(bool(category), category)), unsafe=True)
 
 
-def written(said: Said) -> Written:
+def written(entry: Entry) -> Written:
     """A script's entry as a step.
 
     Raises:
         InputError: If it is none.
     """
-    if isinstance(said, Written):
-        return said
-    if isinstance(said, str):
-        return Written(None, said)
-    if isinstance(said, Call):
-        return calls(said)
-    if isinstance(said, Answer):
-        return answer(said.answer if said.answerable else "", said.citations)
-    if isinstance(said, Verdict):
-        return verdict(said.category if said.unsafe else "")
-    if isinstance(said, list | tuple) and all(isinstance(each, Call) for each in said):
-        return calls(*said)
+    if isinstance(entry, Written):
+        return entry
+    if isinstance(entry, str):
+        return Written(None, entry)
+    if isinstance(entry, Call):
+        return calls(entry)
+    if isinstance(entry, Answer):
+        return answer(entry.answer if entry.answerable else "", entry.citations)
+    if isinstance(entry, Verdict):
+        return verdict(entry.category if entry.unsafe else "")
+    if isinstance(entry, list | tuple) and all(isinstance(each, Call) for each in entry):
+        return calls(*entry)
     raise InputError(
-        f"{said!r} is not a step of a script: give a text, a Call or several, or calls(…), answer(…), code(…)"
+        f"{entry!r} is not a step of a script: give a text, a Call or several, or calls(…), answer(…), code(…)"
     )
 
 
 class Script:
     """The steps that are still to be written. Shared by the runtime and its router; safe between threads."""
 
-    def __init__(self, steps: Iterable[Said]) -> None:
+    def __init__(self, steps: Iterable[Entry]) -> None:
         self._lock = threading.Lock()
         self._steps = [written(each) for each in steps]
         self._at = 0
 
-    def extend(self, steps: Iterable[Said]) -> None:
+    def extend(self, steps: Iterable[Entry]) -> None:
         """Adds steps at the end."""
         more = [written(each) for each in steps]
         with self._lock:

@@ -34,7 +34,7 @@ REFUSED = 0.02
 
 @dataclass(frozen=True, slots=True)
 class BuildOrder:
-    """What is to be built.
+    """An order to build skills and a router for a base.
 
     Attributes:
         base: A name of `loraloop bases`, a folder, a GGUF file or a hub id.
@@ -64,7 +64,7 @@ class BuildOrder:
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What was built for a base.
+    """The report on what was built for a base.
 
     Attributes:
         base: The base's name and form.

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
-from loraloop.capacity import GPUS
-from loraloop.tool_schemas.errors import unknown
 from loraloop.training.build import BuildOrder, parameters, router_document, skill_document
 
 if TYPE_CHECKING:
@@ -27,8 +25,6 @@ ROUTER_SECONDS = 10.0
 """After so many no further states are read."""
 TOGETHER = 4
 """States that are read at once."""
-REACHED = 0.2
-"""Share of its peak that a GPU is taken to reach in a training of short rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +50,7 @@ class PlannedPart:
         return {"name": self.name, "steps": self.steps, **times}
 
 
-def plan(order: BuildOrder, base: Base, gpu: str = "", say: Callable[[str], object] = str) -> list[PlannedPart]:
+def plan(order: BuildOrder, base: Base, say: Callable[[str], object] = str) -> list[PlannedPart]:
     """What `build` would take for an order, part by part; nothing is written.
 
     It measures for `MOST_SECONDS` at most, and reckons what it did not measure from what it did.
@@ -62,18 +58,12 @@ def plan(order: BuildOrder, base: Base, gpu: str = "", say: Callable[[str], obje
     Args:
         order: What would be built.
         base: The loaded base.
-        gpu: A name of `GPUS`, to reckon for that GPU what is else measured here.
         say: Is given a line before each part.
-
-    Raises:
-        UnknownNameError: There is no such GPU.
     """
     from loraloop.adapters.training.recipe.preview import estimate
     from loraloop.adapters.training.recipe.recipe_file import read_recipe
     from loraloop.adapters.training.recipe.run import prepare
 
-    if gpu and gpu not in GPUS:
-        raise unknown("GPU", gpu, GPUS)
     parts, begun = list[PlannedPart](), time.monotonic()
     each, memory = 0.0, 0.0
     for place, name in enumerate(order.skills):
@@ -84,9 +74,7 @@ def plan(order: BuildOrder, base: Base, gpu: str = "", say: Callable[[str], obje
         say(f"{name}: reading some of its records")
         prepared = prepare(read_recipe(document), base, sample=READ)
         tokens = sum(example.length for example in prepared.train) / len(prepared.train)
-        if gpu:
-            seconds, memory = _on_gpu(prepared, base, gpu)
-        elif (left := MOST_SECONDS - (time.monotonic() - begun)) > 0 or not each:
+        if (left := MOST_SECONDS - (time.monotonic() - begun)) > 0 or not each:
             say(f"{name}: measuring steps of its training")
             found = estimate(prepared, seconds=max(1.0, left / (len(order.skills) - place + 1)))
             seconds, memory = found.seconds, max(memory, found.memory_mb)
@@ -97,7 +85,7 @@ def plan(order: BuildOrder, base: Base, gpu: str = "", say: Callable[[str], obje
             seconds = min(each * prepared.config.steps * prepared.config.batch * tokens, prepared.config.seconds or inf)
         parts.append(PlannedPart(name, prepared.config.steps, seconds, memory, _disk_mb(prepared, base)))
     say("router: reading some of its states")
-    return [*parts, _router(order, base, gpu)]
+    return [*parts, _router(order, base)]
 
 
 def _disk_mb(prepared: Prepared, base: Base) -> float:
@@ -108,17 +96,7 @@ def _disk_mb(prepared: Prepared, base: Base) -> float:
     return count * (4 * 4 + 2 * 2) / 2**20 + 1024 * prepared.config.compute.trunk_cache_gb
 
 
-def _on_gpu(prepared: Prepared, base: Base, gpu: str) -> tuple[float, float]:
-    """Seconds and megabytes: two operations a parameter and token forward, four backward on the branch alone."""
-    speed, weights = GPUS[gpu].teraflops * 1e12 * REACHED, parameters(base)
-    trunk = sum(len(example.trunk) for example in prepared.train) / len(prepared.train)
-    branch = sum(example.length for example in prepared.train) / len(prepared.train) - trunk
-    step = prepared.config.batch * weights * (2 * trunk + 6 * branch) / speed
-    memory = (2 * weights + prepared.config.batch * (trunk + branch) * base.config.hidden_size * 80) / 2**20
-    return max(step, 0.05) * prepared.config.steps, memory
-
-
-def _router(order: BuildOrder, base: Base, gpu: str) -> PlannedPart:
+def _router(order: BuildOrder, base: Base) -> PlannedPart:
     """Reading the states, each once, and the fits, which take about two minutes on a processor."""
     from loraloop.router.features import extract
     from loraloop.router.fit import read_router_recipe, share_of
@@ -129,14 +107,10 @@ def _router(order: BuildOrder, base: Base, gpu: str) -> PlannedPart:
     some = states[:: max(1, len(states) // SAMPLED)]
     some = random.Random(0).sample(some, len(some))  # as many of them as there is time for
     layer = max(1, round(base.config.layers * 2 / 3))
-    if gpu:
-        tokens = sum(len(base.chat.render(list(state.messages))) for state in some) / len(some)
-        each = max(2 * parameters(base) * tokens / (GPUS[gpu].teraflops * 1e12 * REACHED), 0.002)
-    else:
-        start, read = time.perf_counter(), 0
-        while read < len(some) and (not read or time.perf_counter() - start < ROUTER_SECONDS):
-            extract(base, [state.messages for state in some[read : read + TOGETHER]], (layer,))
-            read += len(some[read : read + TOGETHER])
-        each = (time.perf_counter() - start) / read
+    start, read = time.perf_counter(), 0
+    while read < len(some) and (not read or time.perf_counter() - start < ROUTER_SECONDS):
+        extract(base, [state.messages for state in some[read : read + TOGETHER]], (layer,))
+        read += len(some[read : read + TOGETHER])
+    each = (time.perf_counter() - start) / read
     disk = len(states) * 2 * 4 * 2 * base.config.hidden_size / 2**20
     return PlannedPart("router", len(states), each * len(states) + 120, 2 * parameters(base) / 2**20, disk)

@@ -84,22 +84,6 @@ def test_equal_weights_have_equal_identities_whatever_their_name(base: Base) -> 
     assert bank.identity("one") == bank.identity("two") != bank.identity("three")
 
 
-def test_a_folder_of_folders(base: Base, tmp_path: Path) -> None:
-    for name in ("b", "a", "c"):
-        make(base, name).save(tmp_path / name)
-    (tmp_path / "notes").mkdir()
-    bank = Bank(base)
-    assert bank.add_many(tmp_path) == ("a", "b", "c")
-    (tmp_path / "c" / store.TENSORS).unlink()
-    make(base, "0").save(tmp_path / "0")
-    other = Bank(base)
-    with pytest.raises(SkillError, match=r"lacks skill\.safetensors"):
-        other.add_many(tmp_path)
-    assert other.names == ()
-    with pytest.raises(SkillError, match="is not a folder"):
-        other.add_many(tmp_path / "nothing")
-
-
 # --- what is refused ---
 
 

@@ -48,7 +48,6 @@ def test_a_run_of_the_same_is_the_same_and_runs_no_tool() -> None:
     found = replay(trace, agent.runtime)
     assert not found and not found.notes and ran == []
     assert found.trace is not None and found.trace.steps[0].calls[0].result == "sunny in Oslo"
-    assert {took.phase for took in found.times} >= {"decode", "mask"} and found.times[0].after > 0
     agent.runtime.say(*OSLO)
     assert not replay(trace, agent) and ran == []
 
@@ -211,7 +210,7 @@ def test_a_difference_of_each_kind_is_found() -> None:
     runtime = replace(trace.runtime, base=replace(trace.runtime.base, form="int8"), versions={})
     setup = replace(trace, runtime=runtime, tools=(), prompt="hm", started="")
     assert [each.field for each in diff(trace, setup).setup] == ["base.form", "tools.weather", "prompt"]
-    assert not diff(trace, step(ms={"decode": 1.0})) and diff(trace, step(ms={"decode": 1.0})).times
+    assert not diff(trace, step(ms={"decode": 1.0}))
 
 
 @pytest.mark.parametrize("said", [Approve(), Approve({"city": "Rome"}), Deny("not today"), None])

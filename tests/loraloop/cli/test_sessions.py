@@ -113,12 +113,9 @@ def test_export(run: Run, say: Callable[..., None], tmp_path: Path) -> None:
     ]
     code, out, _ = run("sessions", "export", "sums", "--format", "jsonl")
     assert [json.loads(line)["role"] for line in out.splitlines()][1:3] == ["user", "assistant"]
-    code, out, _ = run("sessions", "export", "sums", "--format", "markdown", "--out", "sums.md")
-    text = (tmp_path / "sums.md").read_text(encoding="utf-8")
-    assert code == 0 and out == "" and text.startswith("# Add 1 and 2.\n") and "`add` done:" in text
-    assert (
-        text.index("> Add 1 and 2.") < text.index("**Step 1: tools**") < text.index("It is 3.") < text.index("*answer*")
-    )
+    code, out, _ = run("sessions", "export", "sums", "--out", "sums.json")
+    kept = json.loads((tmp_path / "sums.json").read_text(encoding="utf-8"))
+    assert code == 0 and out == "" and kept["turns"][0]["prompt"] == "Add 1 and 2."
     code, _, err = run("sessions", "export", "sums", "--out", "no/such/folder.json")
     assert code == 2 and "cannot write" in err
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from loraloop.render.steps import short_time
 from loraloop.tool_schemas.errors import InputError, file_errors
 
 if TYPE_CHECKING:
@@ -145,34 +142,6 @@ class Conversation:
         self.reset()
         self.messages = messages
         self.instructions = instructions or self.instructions
-
-    def stats(self) -> list[tuple[str, str]]:
-        """What the turns took, as (name, value)."""
-        steps = [step for turn in self.turns for step in turn.result.steps]
-        calls = [call for step in steps for call in step.calls]
-        if not steps:
-            return [("turns", "0")]
-        wrote, decode = sum(s.tokens.generated for s in steps), sum(s.ms.get("decode", 0.0) for s in steps)
-        firsts = [step.ms["first_token"] for step in steps if "first_token" in step.ms]
-        switches = [step.ms["switch"] for step in steps if "switch" in step.ms]
-        skills = Counter(step.skill for step in steps)
-        rows = [
-            ("turns", f"{len(self.turns)}, {sum(t.result.ms for t in self.turns) / 1e3:.1f} s"),
-            ("steps", ", ".join(f"{count} {name}" for name, count in skills.most_common())),
-            ("written", f"{wrote} tokens, {sum(s.tokens.forced for s in steps)} of them forced by a grammar"),
-            ("read", f"{sum(s.tokens.prefilled for s in steps)} tokens, the rest was known"),
-            ("transcript", f"{steps[-1].tokens.prefilled + steps[-1].tokens.reused} tokens of {self.runtime.context}"),
-        ]
-        if decode:
-            rows.append(("decode", f"{wrote / decode * 1e3:.0f} tokens/s, forced ones included"))
-        if firsts:
-            rows.append(("first token", f"{median(firsts):.0f} ms (median)"))
-        if switches:
-            rows.append(("switch", f"{short_time(median(switches))} (median)"))
-        if calls:
-            failed = sum(call.error is not None and not call.retry for call in calls)
-            rows.append(("calls", f"{len(calls)}, {failed} failed"))
-        return rows
 
 
 def read_messages(file: str | Path) -> tuple[str, tuple[Message, ...]]:

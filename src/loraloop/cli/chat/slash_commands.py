@@ -115,10 +115,6 @@ def _load(talk: Conversation, screen: ChatScreen, argument: str) -> None:
     screen.say(f"{len(talk.messages)} messages from {argument}")
 
 
-def _stats(talk: Conversation, screen: ChatScreen, _: str) -> None:
-    screen.say(_table(talk.stats()))
-
-
 def _reset(talk: Conversation, screen: ChatScreen, _: str) -> None:
     talk.reset()
     screen.say("a new conversation")
@@ -139,7 +135,6 @@ COMMANDS = {
     "/undo": Command("", "take the last turn back", _undo),
     "/save": Command("FILE", "write the messages", _save),
     "/load": Command("FILE", "go on from saved messages", _load),
-    "/stats": Command("", "tokens, times and skills so far", _stats),
     "/reset": Command("", "forget the messages", _reset),
     "/quit": Command("", "leave; Ctrl-D does it too", _quit),
 }

@@ -91,13 +91,12 @@ def accepts(world: World, right: NextStep, calls: Sequence[DeskCall], ask: Seque
     return bool(calls) or not right.calls
 
 
-def rehearse(world: World, request: DeskRequest, runs: Any = None) -> str:
+def rehearse(world: World, request: DeskRequest) -> str:
     """Makes the calls that the oracle says, step by step, gives the right answers, and judges the run by the checks.
 
     Args:
         world: A fork whose state may be rebuilt.
         request: What is asked.
-        runs: Runs a program; see `judge`.
 
     Returns:
         Why the run is wrong; empty if it is right, as it has to be.
@@ -116,15 +115,14 @@ def rehearse(world: World, request: DeskRequest, runs: Any = None) -> str:
                 except Exception as error:
                     return f"its right call {call.name} raises {error}"
         answers.append(right_answer(turn))
-    return judge(world, request, answers, runs)
+    return judge(world, request, answers)
 
 
-def check_draws(world: World, count: int = 2) -> None:
+def check_draws(world: World) -> None:
     """Sees to it that right runs of a world's drawn requests pass its own checks.
 
     Args:
         world: The world.
-        count: Draws of each template and side.
 
     Raises:
         InputError: One does not; with the template's place in the file.
@@ -132,7 +130,7 @@ def check_draws(world: World, count: int = 2) -> None:
     own = world.fork()
     for template in world.templates:
         for held_out in (False, True):
-            for request in own.draw_of(template, count, held_out=held_out):
+            for request in own.draw_of(template, 2, held_out=held_out):
                 if why := rehearse(own, request):
                     raise InputError(f"{template.where}: the right run of {request.id} is judged wrong: {why}")
 

@@ -41,7 +41,7 @@ def problems(
     """How many wrong outcomes were tried, and a line for each that passes and for each right one that fails.
 
     Args:
-        world: Its state is rebuilt for each outcome.
+        world: The world, whose state is rebuilt for each outcome.
         runs: Runs a program; without it programs are only compiled.
         judged: The judge to prove.
     """

@@ -100,7 +100,7 @@ class RequestTemplate:
         id, kind, tags: As of a `DeskRequest`.
         slots: By name, in the order in which they are drawn.
         turns: With references.
-        where: Its place in `world.yaml`, for messages.
+        where: Place of the request in `world.yaml`, for messages.
     """
 
     id: str
