@@ -168,7 +168,7 @@ def test_skills_on_a_phone(serving: Callable[..., str], browser: Any, base: Base
         page = context.new_page()
         page.goto(f"{url}/#skills")
         page.wait_for_selector("#skill-list article")
-        assert page.locator("#skill-list h3").all_inner_texts() == ["code", "retrieval", "safety", "tools"]
+        assert page.locator("#skill-list h3").all_inner_texts() == ["answer", "code", "retrieval", "safety", "tools"]
         for opened in page.locator("#skill-list summary:has-text('scores')").all():
             opened.evaluate("(summary) => (summary.parentElement.open = true)")
         code = page.locator("article:has(h3:text-is('code')) table")
