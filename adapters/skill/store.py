@@ -84,6 +84,14 @@ def skill_folders(root: Path) -> dict[str, Path]:
     return {folder.name: folder for folder in folders if (folder / CARD).is_file()}
 
 
+def for_whole_contexts(folder: Path) -> Path:
+    """The folder of a skill for servers that let it act on the whole context.
+
+    That is `full` inside the skill's folder, if it was trained for such servers too, else the folder itself.
+    """
+    return folder / "full" if (folder / "full" / CARD).is_file() else folder
+
+
 def read_header(path: Path) -> Header:
     """Reads and checks the header of a safetensors file (8-byte length, JSON, data); allocates no tensor.
 

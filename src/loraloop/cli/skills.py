@@ -157,9 +157,12 @@ def export(
 ) -> None:
     """Write skills for another program, named by a hash of their content, and say what it will do differently."""
     from loraloop.adapters.peft.targets import export as write
+    from loraloop.adapters.skill.store import for_whole_contexts
     from loraloop.inputs.loading import open_base, read_skill
 
     folders = [_folder_of(name, base) for name in names]
+    if target in ("vllm", "sglang"):
+        folders = [for_whole_contexts(folder) for folder in folders]
     loaded = open_base(base, quantize, as_json)
     made = [write(read_skill(each, loaded), target, out, loaded.config, _hub_id(base)) for each in folders]
     if as_json:
@@ -184,12 +187,13 @@ def push(
     from loraloop.adapters.peft.format import CONFIG
     from loraloop.adapters.peft.plain_lora import NAMES, lint_peft
     from loraloop.adapters.peft.targets import export as write
+    from loraloop.adapters.skill.store import for_whole_contexts
     from loraloop.agent.engine.remote.adapters import load_adapters
     from loraloop.agent.engine.remote.server import RemoteServer
     from loraloop.inputs.loading import open_base, read_skill
     from loraloop.tool_schemas.errors import SkillError
 
-    folders = [_folder_of(name, base) for name in names]
+    folders = [for_whole_contexts(_folder_of(name, base)) for name in names]
     if any(not (each / CONFIG).is_file() for each in folders):
         loaded = open_base(base, quiet=as_json)
     for place, folder in enumerate(folders):

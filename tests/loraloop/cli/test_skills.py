@@ -136,6 +136,20 @@ def test_the_name_of_an_exported_skill_tells_its_content(run: Run, place: Path, 
     assert made["path"] != first["path"] and Path(made["path"]).parent == Path(first["path"]).parent
 
 
+def test_servers_get_the_skill_that_was_trained_for_whole_contexts(run: Run, place: Path, tmp_path: Path) -> None:
+    """It lies in `full` inside the skill's folder; a program that activates skills in the middle gets the skill."""
+    shutil.copytree(place / "branch", tmp_path / "branch")
+    alone = {
+        target: exported(run, place, tmp_path, tmp_path / "branch", "--for", target) for target in ("peft", "vllm")
+    }
+    full = Skill.load(place / "branch")
+    card = full.card.model_copy(update={"activation": "full", "invocation": ()})
+    Skill(card, {name: value + 1 for name, value in full.tensors.items()}).save(tmp_path / "branch" / "full")
+    beside = {target: exported(run, place, tmp_path, tmp_path / "branch", "--for", target) for target in alone}
+    assert beside["peft"] == alone["peft"] and beside["vllm"]["path"] != alone["vllm"]["path"]
+    assert alone["vllm"]["notes"] and not any("whole context" in note for note in beside["vllm"]["notes"])
+
+
 @pytest.mark.parametrize(("target", "name"), [("vllm", "vLLM"), ("sglang", "SGLang"), ("llama.cpp", "llama.cpp")])
 def test_a_skill_that_an_engine_refuses_is_not_exported(
     run: Run, place: Path, tmp_path: Path, target: str, name: str
