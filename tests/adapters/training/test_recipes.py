@@ -13,15 +13,16 @@ from loraloop.adapters.training.recipe.recipe_file import read_recipe
 from loraloop.router.fit import read_router_recipe
 
 FOLDER = Path(str(files("loraloop.recipes")))
-RECIPES = sorted(path for path in FOLDER.glob("*/*.yaml") if path.parent.name in CATALOG)
+RECIPES = sorted(path for base in CATALOG for path in (FOLDER / base).rglob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(FOLDER)))
 def test_recipes_can_be_read(path: Path) -> None:
+    base = path.relative_to(FOLDER).parts[0]
     if path.stem == "router":
-        assert read_router_recipe(path).base.name == path.parent.name in CATALOG
+        assert read_router_recipe(path).base.name == base
         return
     content = read_recipe(path).content
-    assert content.base.name == path.parent.name in CATALOG and content.skill.name == path.stem
+    assert content.base.name == base and content.skill.name == path.stem
     for source in content.data.sources:
         assert (source.frozen or f"{source.public}.public") in frozen_names()
