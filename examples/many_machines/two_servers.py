@@ -26,7 +26,7 @@ from typing import Any
 
 import httpx
 
-from loraloop.adapters.base import Base
+from loraloop import Base
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.peft.merge import merge_payload
 
