@@ -195,7 +195,8 @@ def test_a_server_that_goes_away_ends_the_run_and_what_was_committed_is_there(
                 agent_of(ADD, calls(gone={}), "3.", tools=[add, gone]).run_sync("Go.", session=session)
         finally:
             query(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-        assert len(session.turns[0].steps) == 1 and [call.name for call in session.unfinished] == ["gone"]
+    found = store["s"]  # whose pool has the time to connect again
+    assert len(found.turns[0].steps) == 1 and [call.name for call in found.unfinished] == ["gone"]
     query(postgres_url, "UPDATE loraloop.leases SET expires = clock_timestamp() - interval '1 s'")
     result = store["s"].resume(agent_of("It is gone.", tools=[add, gone]))
     assert result.output == "It is gone." and result.steps[1].calls[0].at_least_once
