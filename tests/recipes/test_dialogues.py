@@ -82,3 +82,12 @@ def test_records_are_rebuilt_from_the_dialogues_alone() -> None:
     assert all(row["messages"] == TALK["messages"][: len(row["messages"])] for row in asks)
     assert {tool["name"] for tool in call["tools"]} <= {"book_table", "play"} and BOOK in call["tools"]
     assert "Mori" not in str(rows) and "Books" not in str(rows)
+
+
+def test_a_dialogue_is_for_validation_as_a_whole_or_not_at_all() -> None:
+    talks = [TALK | {"id": f"made-{number}-{turn}"} for number in range(60) for turn in (3, 9)]
+    parts = dict[str, set[str]]()
+    for row in rows_of(talks, random.Random(1)):
+        parts.setdefault(row["from"][0].rpartition("-")[0], set()).add(row.get("part", "train"))
+    assert sorted(map(len, parts.values())) == [1] * 60
+    assert 0 < sum(part == {"valid"} for part in parts.values()) < 20
