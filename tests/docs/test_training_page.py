@@ -74,14 +74,6 @@ def test_python_names_what_exists() -> None:
         assert imported and all(hasattr(loraloop, name) for name in imported)
 
 
-def test_the_trainer_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
-    (block,) = [text for about, text in blocks("python") if about.strip() == "trainer"]
-    exec(compile(block, "training.md", "exec"), {"__name__": "training_page"})
-    assert capsys.readouterr().out.split() == ["30", "True"]
-    assert (tmp_path / "run" / "trunks").is_dir()
-
-
 def test_it_names_every_method_schedule_objective_and_part() -> None:
     known = [*METHODS, *setting_names(), *OPTIONS, *RecipeFile.model_fields]
     assert not [name for name in known if not re.search(rf"\b{name}\b", TEXT)]
