@@ -28,7 +28,7 @@ def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "bases_page"}
     blocks = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 3
+    assert len(blocks) == 2
     for number, block in enumerate(blocks):
         here = block.replace("qwen2.5-coder-1.5b", DEFAULT)
         exec(compile(here, f"{PAGE.name}, block {number + 1}", "exec"), names)

@@ -11,7 +11,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "retrieval.md"
 
 
 def test_the_page_runs(run_page: Callable[[Path], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(run_page(PAGE)) == 4
+    assert len(run_page(PAGE)) == 3
     shown = capsys.readouterr().out
     assert "Changes(added=1, replaced=0, unchanged=0" in shown and "Changes(added=1, replaced=0, unchanged=1" in shown
     assert "Eiffel Tower › Size | It is 330 metres tall. | docs/tower.md" in shown

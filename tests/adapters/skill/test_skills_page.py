@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "skills.md"
 
 def test_every_block_runs(run_page: Callable[[Path], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     blocks = run_page(PAGE)
-    assert len(blocks) == 6
+    assert len(blocks) == 5
     printed = capsys.readouterr().out
     promised = re.search(r"print\(error\)  # … (.*)", "".join(blocks))
     assert promised and f"{promised[1]}\n" in printed
