@@ -22,7 +22,7 @@ def test_the_blocks_run_and_print_what_is_shown(
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "approval_page"}
     blocks = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", TEXT, re.DOTALL)
-    assert len(blocks) == TEXT.count("```python") == 5
+    assert len(blocks) == TEXT.count("```python") == 4
     for block, shown in blocks:
         exec(compile(block, str(PAGE), "exec"), names)
         assert capsys.readouterr().out == shown
