@@ -3,8 +3,8 @@
     python dialogues.py --data DATA --out ../data/dialogues.public.jsonl.zst
 
 From the SGD set (Schema-Guided Dialogue, arXiv 1909.05855), whose users talk as people do. Each dialogue ends where its
-assistant calls a tool. Before that it asks for values; such a state becomes `{"ask": […]}` with the required arguments
-of the later call that nobody has said until then, if the user's next message says one of them. Records hold no text of
+assistant calls a tool. Before that it asks for values; such a state becomes the later call without the values that
+nobody has said until then, if the user's next message says one of them that the tool requires. Records hold no text of
 the set: they name it as `loraloop.adapters.training.data.frozen` describes.
 """
 
@@ -33,8 +33,8 @@ STRANGERS = (0, 0, 2, 4, 7)
 """How many tools of other dialogues stand beside a dialogue's own."""
 
 
-def missing_from(texts: list[str], call: dict[str, Any], tool: dict[str, Any]) -> list[str]:
-    """The required arguments of a call whose values stand in none of some texts, in the order of the schema."""
+def unsaid_in(texts: list[str], call: dict[str, Any], tool: dict[str, Any]) -> list[str]:
+    """The arguments of a call whose values stand in none of some texts."""
     seen = Evidence.of(texts)
     checked = Tool(tool["name"], tool["description"], tool["parameters"])
     made = Call(call["name"], call["arguments"])
@@ -44,8 +44,17 @@ def missing_from(texts: list[str], call: dict[str, Any], tool: dict[str, Any]) -
         for name, value in call["arguments"].items()
         if seen.has_code(str(value)) or (name not in nowhere and "enum" not in tool["parameters"]["properties"][name])
     }
-    required = tool["parameters"].get("required", ())
-    return [name for name in tool["parameters"]["properties"] if name in required and name not in known]
+    return [name for name in call["arguments"] if name not in known]
+
+
+def said_from(texts: list[str], at: int, call: dict[str, Any]) -> list[str]:
+    """The arguments of a call whose text the user says after an assistant's question, and nobody before it.
+
+    What the assistant alone repeats in other words, to have it confirmed, the user has said before.
+    """
+    before, after = (" ".join(part).casefold() for part in (texts[:at], texts[at + 1 :: 2]))
+    values = {name: str(value).casefold() for name, value in call["arguments"].items() if not str(value).isdigit()}
+    return [name for name, value in values.items() if value in after and value not in before]
 
 
 def is_offer(question: str, before: list[str], tool: dict[str, Any]) -> bool:
@@ -55,22 +64,25 @@ def is_offer(question: str, before: list[str], tool: dict[str, Any]) -> bool:
 
 
 def steps_of(record: dict[str, Any]) -> Iterator[tuple[int, list[str]]]:
-    """The states of a dialogue from which a step is learnt: how many messages, and what has to be asked for.
+    """The states of a dialogue from which a step is learnt: how many messages, and what nobody has said until then.
 
-    The last state is that of the call, for which nothing is missing. Going back from it, a question counts as long as
-    the answer to it says something that was missing.
+    The last state is that of the call, for which nothing is missing that the tool requires. Going back from it, a
+    question counts as long as the answer to it says something of that kind.
     """
     call, messages = record["calls"][0], record["messages"]
     tool = next(each for each in record["tools"] if each["name"] == call["name"])
     texts = [message["content"] for message in messages]
-    missing = missing_from(texts, call, tool)
+    required = set(tool["parameters"].get("required", ()))
+    missing = required.intersection(unsaid_in(texts, call, tool))
     if missing:
         return
     yield len(messages), []
     for at in range(len(messages) - 2, 0, -2):
-        before = missing_from(texts[:at], call, tool)
-        if set(before) != set(missing) and "?" in texts[at] and not is_offer(texts[at], texts[:at], tool):
-            yield at, before
+        unsaid = unsaid_in(texts[:at], call, tool)
+        unsaid += [name for name in said_from(texts, at, call) if name not in unsaid]
+        before = required.intersection(unsaid)
+        if before != missing and "?" in texts[at] and not is_offer(texts[at], texts[:at], tool):
+            yield at, unsaid
         elif before:
             return
         missing = before
@@ -102,19 +114,17 @@ def rows_of(records: Sequence[dict[str, Any]], rng: random.Random) -> Iterator[d
         }
         shown |= {tool["name"]: (0, tool) for tool in record["tools"]}
         tools = rng.sample(list(shown.values()), len(shown))
-        called = next(tool for tool in record["tools"] if tool["name"] == record["calls"][0]["name"])
+        arguments = list(record["calls"][0]["arguments"])
         valid = random.Random(record["id"].rpartition("-")[0]).random() < VALID  # all steps of a dialogue, or none
-        for until, asked in steps_of(record):
-            required = [name for name in called["parameters"].get("required", ()) if name in asked]
+        for until, unsaid in steps_of(record):
             yield {
                 "from": [f"{SET}#{each['id']}" for each in sources],
-                "kind": "ask" if asked else "call",
+                "kind": "ask" if unsaid else "call",
                 **({"part": "valid"} if valid else {}),
                 "messages": [named(record, message) for message in record["messages"][:until]],
                 "tools": [named(sources[place], tool, place) for place, tool in tools],
-                "calls": {"ask": [named(record, name) for name in required]}
-                if asked
-                else named(record, record["calls"]),
+                "calls": named(record, record["calls"]),
+                **({"unsaid": [arguments.index(name) for name in unsaid]} if unsaid else {}),
             }
 
 

@@ -232,10 +232,9 @@ class Conversation:
                 strayed = self._detour(turn, wanted)
                 kind = "detour" if strayed else kind
             if wanted.ask:
-                self.assistant.used |= self._with(wanted.ask)
-                asked = self._right(wanted)
-                self._step(asked, kind, self._flaw(wanted.ask, 0.35))
-                self._answer(turn, template, "ask", f"Missing: {', '.join(asked['ask'])}")
+                self.assistant.used.add(wanted.ask.name)
+                self._step(self._right(wanted), kind, self._flaw(wanted.missing, 0.35))
+                self._answer(turn, template, "ask", f"Missing: {', '.join(map(self.names.argument, wanted.missing))}")
                 return
             calls = self._right(wanted)
             self._step(calls, kind, self._flaw(self._later(turn, wanted), 0.3) if first else "")
@@ -259,10 +258,10 @@ class Conversation:
             return
         self._answer(turn, template, "error" if failed else "empty" if empty else "done")
 
-    def _right(self, wanted: NextStep) -> Any:
-        """A right step as it is written: calls, or `{"ask": […]}` with the names of here."""
+    def _right(self, wanted: NextStep) -> list[dict[str, Any]]:
+        """A right step as it is written."""
         if wanted.ask:
-            return {"ask": [self.names.argument(name) for name in wanted.ask]}
+            return [self._call(wanted.ask)]
         return [] if self.missing else [self._call(call) for call in wanted.calls]
 
     def _tell(self, call: Mapping[str, Any], result: Any) -> Any:
@@ -402,11 +401,6 @@ class Conversation:
             return ""
         return f"Nobody gave {self.names.argument(name)} {dumps(self.rng.choice(found))}: look it up, or ask for it."
 
-    def _with(self, asked: Sequence[str]) -> set[str]:
-        """Own tools that require all of these arguments."""
-        own = self.assistant.own.items()
-        return {name for name, schema in own if set(asked) <= set(schema["parameters"].get("required", ()))}
-
     def records(self, part: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """The records of both skills; none where every tool was taken away."""
         if not (tools := self.assistant.tools(self.missing)):
@@ -415,8 +409,7 @@ class Conversation:
         shared = {"tools": tools, **({"part": part} if part != "train" else {})}
         steps = []
         for step in self.steps:
-            calls = step["calls"]
-            calls = calls if isinstance(calls, dict) else [self.names.call(call) for call in calls]
+            calls = [self.names.call(call) for call in step["calls"]]
             extra = {"extra_prompt": step["extra_prompt"]} if "extra_prompt" in step else {}
             steps.append({"kind": step["kind"], "messages": told[: step["at"]], **shared, **extra, "calls": calls})
         answers = [

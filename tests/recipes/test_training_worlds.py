@@ -7,14 +7,20 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from loraloop.adapters.base.messages import Message
+from loraloop.agent.dates.notes import with_date_notes
 from loraloop.agent.dates.resolve import stated_today
-from loraloop.evals.desk.oracle import rehearse
+from loraloop.agent.grounding.grounding import sources_of, ungrounded
+from loraloop.evals.desk.oracle import next_step, rehearse
+from loraloop.evals.desk.request import DeskCall, DeskRequest, WantedCall
 from loraloop.evals.desk.world import World, read_world
+from loraloop.tool_schemas.tools.calls import Ask, Call, parse_step
 from loraloop.tool_schemas.tools.tool import Tool
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -39,6 +45,47 @@ def test_right_runs_pass_their_own_checks(worlds: dict[str, World], name: str) -
                 runs += 1
     assert not wrong
     assert runs >= 4 * len(world.templates) and len(world.templates) >= 14
+
+
+def lacking_calls(world: World, request: DeskRequest) -> Iterator[tuple[WantedCall, list[Message]]]:
+    """The calls of a right run that lack a value, each with the transcript before it."""
+    world.start(request)
+    today, functions = stated_today(world.instructions), {tool.__name__: tool for tool in world.tools}
+    messages = [Message("system", world.instructions)]
+    for world.turn, turn in enumerate(request.turns):
+        messages = list(with_date_notes([*messages, Message("user", turn.say)], today))
+        made: list[DeskCall] = []
+        while (step := next_step(world, request, turn, made)) is not None and step.calls:
+            messages.append(Message("assistant", json.dumps(step.completion, separators=(",", ":"))))
+            for call in step.calls:
+                result = functions[call.name](**call.arguments)
+                messages.append(Message("tool", json.dumps({"name": call.name, "result": result})))
+            made = [call for call in world.calls if call.turn == world.turn]
+        if step is not None and step.ask:
+            yield step.ask, messages
+        messages = [*messages, Message("assistant", turn.good)]
+
+
+@pytest.mark.parametrize("name", [folder.name for folder in WORLDS])
+def test_a_call_that_lacks_values_holds_none_that_nobody_gave(worlds: dict[str, World], name: str) -> None:
+    """Held against all values, as those of a tool with effects are."""
+    world = worlds[name].fork()
+    tools = {tool.__name__: Tool.from_function(tool) for tool in world.module.TOOLS}
+    wrong, seen = [], 0
+    for template in world.templates:
+        for held_out in (False, True):
+            for request in world.draw_of(template, 3, held_out=held_out):
+                for call, messages in lacking_calls(world, request):
+                    tool, arguments = tools[call.name], dict(call.arguments)
+                    text = json.dumps([{"name": call.name, "arguments": arguments}])
+                    nulls = tuple(name for name in tool.parameters["required"] if arguments.get(name, ...) is None)
+                    assert parse_step(text, [tool]) == Ask(nulls)
+                    given = Call(call.name, {name: value for name, value in arguments.items() if value is not None})
+                    found = ungrounded(given, tool, sources_of(messages, world.instructions))
+                    wrong += [f"{request.id}: {value} in {request.turns[-1].say!r}" for value in found]
+                    seen += 1
+    assert not wrong
+    assert seen
 
 
 def test_worlds_have_every_kind_of_request(worlds: dict[str, World]) -> None:
@@ -88,16 +135,17 @@ def test_made_calls_fit_the_tools_that_are_shown(made: Made) -> None:
     for row in made[0]:
         tools = {tool["name"]: tool["parameters"] for tool in row["tools"]}
         assert 1 <= len(tools) == len(row["tools"]) <= 30
-        if isinstance(row["calls"], dict):
-            asked = set(row["calls"]["ask"])
-            assert any(asked <= set(parameters["required"]) for parameters in tools.values())
-            seen["ask"] += 1
-            continue
+        asks = False
         for call in row["calls"]:
-            properties = tools[call["name"]]["properties"]
+            properties, required = tools[call["name"]]["properties"], set(tools[call["name"]]["required"])
             assert list(call["arguments"]) == [name for name in properties if name in call["arguments"]]
-            assert set(tools[call["name"]]["required"]) <= set(call["arguments"])
-        seen["calls" if row["calls"] else "none"] += 1
+            assert required <= set(call["arguments"])
+            missing = {name for name, value in call["arguments"].items() if value is None}
+            assert missing <= required
+            asks = asks or bool(missing)
+        wrote = parse_step(json.dumps(row["calls"]), [Tool.from_schema(tool) for tool in row["tools"]])
+        assert isinstance(wrote, Ask) == asks
+        seen["ask" if asks else "calls" if row["calls"] else "none"] += 1
     assert min(seen[kind] for kind in ("ask", "calls", "none")) > 20
 
 
@@ -130,7 +178,7 @@ def test_a_detour_changes_nothing_that_is_right(made: Made) -> None:
         assert (call["role"], result["role"]) == ("assistant", "tool")
         right = before.get(json.dumps([shown, row["tools"]]))
         found["first" if right == row["calls"] else "later"] += 1
-        assert json.loads(call["content"])[0] not in (row["calls"] if isinstance(row["calls"], list) else ())
+        assert json.loads(call["content"])[0] not in row["calls"]
         content = json.loads(result["content"])
         failed = "error" in content or content["result"] == [] or "error" in content["result"]
         found["failed" if failed else "beside the point"] += 1
