@@ -76,21 +76,13 @@ class Thresholds:
             skill's card. A lower one calls less.
         no_answer: Minimum P(the passages hold no answer) at which a retrieval step says so; None: the threshold on its
             skill's card. A lower one answers less.
-        ask_user: Minimum P(required arguments are missing) at which a step asks the user for them, if its skill was
-            trained to; None: the threshold on its skill's card. A lower one asks more.
-        ask: The deprecated name of `ask_user`.
     """
 
     no_call: float | None = None
     no_answer: float | None = None
-    ask_user: float | None = None
-    ask: InitVar[float | None] = None
 
-    def __post_init__(self, ask: float | None) -> None:
-        if ask is not None:
-            _warn_renamed("Thresholds(ask=…)", "ask_user")
-            object.__setattr__(self, "ask_user", ask)
-        for name in ("no_call", "no_answer", "ask_user"):
+    def __post_init__(self) -> None:
+        for name in ("no_call", "no_answer"):
             check_probability(name, getattr(self, name))
 
 
@@ -104,7 +96,7 @@ class Policy:
         decide: Asked at each choice that `skills` and `tool_choice` leave open, with the step's facts, the router's
             choice among them. Returns a skill to force it, several in order of preference (what cannot
             be chosen is passed over), ``Forbid("code")`` to have the router choose without it, or None.
-        thresholds: Probabilities from which a step calls nothing, finds no answer, or asks.
+        thresholds: Probabilities from which a step calls nothing, or finds no answer.
         repeat_calls: Whether a call answered in this run may run again. If not, a step of only those is dropped.
         after_answer: Whether the run ends with a retrieval answer or routes again.
         tool_choice: `auto` lets the router and the skill decide about calls. `required` has the run begin with at

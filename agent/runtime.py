@@ -256,26 +256,18 @@ class Runtime:
         threshold = self.bank.card(skill).threshold if skill in self.bank else None
         return None if threshold is None else threshold.value
 
-    def ask_threshold(self, skill: str) -> float | None:
-        """The probability from which a step of a tools skill asks for arguments; None: what is likelier."""
-        threshold = self.bank.card(skill).ask_threshold if skill in self.bank else None
-        return None if threshold is None else threshold.value
-
-    def openings(self, skill: str, contract: str, threshold: float | None, ask: float | None = None) -> Openings | None:
+    def openings(self, skill: str, contract: str, threshold: float | None) -> Openings | None:
         """What a step weighs under its contract: unsafe or safe, no call or a call, no answer or one; None for nothing.
 
         Args:
             skill: The skill that writes.
             contract: What it writes.
             threshold: Probability from which the first is taken; the one on the skill's card where None.
-            ask: Probability from which a step for calls asks for arguments; the one on the skill's card where None.
         """
         ways = openings(contract)
         if ways is None:
             return None
-        least = self.ask_threshold(skill) if ask is None else ask
-        known = self.threshold(skill) if threshold is None else threshold
-        return Openings(*ways, known, least if contract == "calls" else None)
+        return Openings(*ways, self.threshold(skill) if threshold is None else threshold)
 
     def call_form(self, skill: str) -> str:
         """What the base sees of the form of calls, where it writes them without having been trained to; else empty."""

@@ -137,7 +137,7 @@ def changed(local: Runtime, base: Base, **changes: Any) -> Steps:
     bank = Bank(base, slots=len(SKILLS), rank=16)
     for name in SKILLS:
         skill = Skill.load(known_skills(BASE)[name])
-        card = skill.card.model_copy(update={"threshold": None, "ask_threshold": None, **changes})
+        card = skill.card.model_copy(update={"threshold": None, **changes})
         bank.add(Skill(card, skill.tensors))
     return Steps(Runtime(base, bank, local.router))
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 BARE = "none"
 """The name under which the bare base is addressed; no skill may take it."""
 
-GONE = ("beams", "reranking")
-"""Fields of cards of version 0.1 that nothing reads any more; they are dropped when a card is read."""
+GONE = ("beams", "reranking", "ask_threshold")
+"""Fields of cards of earlier versions that nothing reads any more; they are dropped when a card is read."""
 
 WIDE = ("lora", "rslora", "dora", "adalora", "vera", "galore")
 """Methods with low-rank pairs, whose cards say a rank."""
@@ -109,9 +109,8 @@ class Card(_Frozen):
         activation: "branch" (active from the invocation on) or "full" (active on the whole context).
         contract: what the skill writes.
         threshold: of a verdict, a contradiction, calling nothing, or saying that nothing answers; only for these.
-        ask_threshold: of asking for arguments rather than calling something or nothing; only where `asks`.
-        asks: whether a skill that writes calls may instead name the arguments it needs to be told, as
-            `{"ask":["argument"]}`.
+        asks: whether a skill that writes calls puts `null` in the place of a required argument that the user has not
+            given, so that the user is asked for it.
         closes: whether a skill that writes text closes runs in the place of the base: it says what came of the tools'
             results, what failed, was denied or is not in the documents, and asks for missing arguments.
         fingerprints: of the base it was trained on.
@@ -133,7 +132,6 @@ class Card(_Frozen):
     activation: Literal["branch", "full"] = "branch"
     contract: Literal["calls", "code", "answer", "verdict", "agreement", "text"] = "text"
     threshold: Threshold | None = None
-    ask_threshold: Threshold | None = None
     asks: bool = False
     closes: bool = False
     fingerprints: Fingerprints
@@ -177,8 +175,6 @@ class Card(_Frozen):
             raise ValueError(f"asks: only calls can be asked for, and this skill writes {self.contract!r}; remove it")
         if self.closes and self.contract != "text":
             raise ValueError(f"closes: only text closes a run, and this skill writes {self.contract!r}; remove it")
-        if self.ask_threshold is not None and not self.asks:
-            raise ValueError("ask_threshold: this skill does not ask; remove it, or set `asks`")
         return self
 
     @property
@@ -244,8 +240,8 @@ class Card(_Frozen):
             raise SkillError(f"{where}: {_explain(error)}") from None
 
     def to_json(self) -> str:
-        """The card as indented JSON with a final newline; thresholds, `asks` and `closes` only where set."""
-        unset = {name for name in ("threshold", "ask_threshold", "asks", "closes") if not getattr(self, name)}
+        """The card as indented JSON with a final newline; the threshold, `asks` and `closes` only where set."""
+        unset = {name for name in ("threshold", "asks", "closes") if not getattr(self, name)}
         content = self.model_dump(mode="json", exclude=unset)
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 

@@ -15,7 +15,7 @@ from loraloop.agent.engine.cache.prefix_folder import PrefixFolder
 from loraloop.agent.engine.generate import Budget, Delta, Generated, GenerateRequest, generate
 from loraloop.agent.engine.sampler import EndChoice, TwoWayChoice
 from loraloop.agent.engine.scheduler import QUEUE, Scheduler, SchedulerStats
-from loraloop.agent.engine.step import ASKING, Openings, OpenStep, StepOutput, StepRequest
+from loraloop.agent.engine.step import Openings, OpenStep, StepOutput, StepRequest
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.engine.trunk import Trunk, TrunkStore
 from loraloop.agent.step import Tokens
@@ -250,14 +250,9 @@ class LocalEngine:
 
     def two_way(self, openings: Openings) -> TwoWayChoice:
         """Weighs openings on logits, for one text."""
-        chosen = self._choice(openings.first, openings.second, openings.threshold)
-        if openings.ask is not None:
-            chosen.before = self._choice(*ASKING, openings.ask)
-        return chosen
-
-    def _choice(self, first: str, second: str, threshold: float | None) -> TwoWayChoice:
-        encode = self.base.tokenizer.encode
-        return TwoWayChoice(first, second, self.base.tokenizer.token_bytes, threshold, (encode(first), encode(second)))
+        tokenizer, ways = self.base.tokenizer, (openings.first, openings.second)
+        written = tokenizer.encode(ways[0]), tokenizer.encode(ways[1])
+        return TwoWayChoice(*ways, tokenizer.token_bytes, openings.threshold, written)
 
     def openers(self, characters: str) -> Tensor:
         """Ids of the tokens whose text begins with one of these characters, after white space."""

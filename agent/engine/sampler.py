@@ -128,7 +128,6 @@ class TwoWayChoice:
         threshold: Probability of the first way from which it is taken, otherwise the second is; None: the sampler
             chooses among the tokens of both.
         written: The tokens in which the tokenizer writes each of the two texts.
-        before: Another choice, which is weighed first on the same logits.
 
     Attributes:
         probability: Probability of the first text; None until the two texts have parted.
@@ -141,12 +140,10 @@ class TwoWayChoice:
         piece: Callable[[int], bytes],
         threshold: float | None = None,
         written: tuple[Sequence[int], Sequence[int]] = ((), ()),
-        before: TwoWayChoice | None = None,
     ) -> None:
         self._ways = first.encode(), second.encode()
         self._piece = piece
         self._written = written
-        self.before = before
         self.threshold = threshold
         self.probability: float | None = None
 
@@ -157,8 +154,6 @@ class TwoWayChoice:
             ids: The text so far.
             logits: Logits `[V]` of the next token.
         """
-        if self.before is not None:
-            self.before.weigh_(ids, logits)
         if self.probability is not None:
             return
         head = b"".join(map(self._piece, ids))

@@ -25,25 +25,19 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.tools.call_format import CallFormat
 
 
-ASKING = '{"ask"', "["
-"""How a step for calls begins that asks for arguments, and how one that does not."""
-
-
 @dataclass(frozen=True, slots=True)
 class Openings:
-    """Two ways in which a constrained text may begin, and the thresholds that choose between them.
+    """Two ways in which a constrained text may begin, and the threshold that chooses between them.
 
     Attributes:
         first: Beginning of the first text.
         second: Beginning of the second text.
         threshold: Probability of the first way from which it is taken; None: the sampler chooses.
-        ask: Probability from which a step for calls asks for arguments instead; None: the sampler chooses.
     """
 
     first: str
     second: str
     threshold: float | None = None
-    ask: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ class StepGrammars:
         return self._first if first else self._later
 
     def with_asking(self, form: CallForm, skill: str) -> CallForm:
-        """The form with `{"ask": …}` allowed, if the skill was trained to ask for arguments.
+        """The form with `null` allowed for what the user has not given, if the skill was trained to write it.
 
         Asking is not allowed where a call or a typed answer is required, since a question to the user is neither. Where
         the skill is the base itself, calls have the base's own format.

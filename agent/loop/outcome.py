@@ -4,7 +4,7 @@
 |---|---|---|---|
 | calls | calls | the text, then each result | route again |
 | calls | `[]`, or only calls that were answered already | nothing | route again, this contract masked |
-| calls | `{"ask": […]}` | nothing | the base asks the user for these arguments, and the run ends |
+| calls | a call with `null` in the place of arguments | nothing | the base asks the user for these, and the run ends |
 | calls | a call that has no implementation | the text | the run ends, the calls are its output |
 | calls | an invalid call | nothing | the step again, told what is wrong |
 | calls | a value that nobody gave | nothing | the step again, told which; then the base asks the user for it |
@@ -139,6 +139,8 @@ def _calls(text: str, facts: Facts) -> Outcome:
             raise SchemaError(facts.flaw)
         calls = parse_step(text, facts.tools)
         if isinstance(calls, Ask):
+            if not facts.asks:
+                raise SchemaError(_no_question(calls))
             return Outcome("ask", keep=False, mask=True, ask=calls.arguments)
         if len(calls) < facts.least:
             raise SchemaError(f"at least {facts.least} calls are needed, not {len(calls)}")
@@ -158,6 +160,12 @@ def _calls(text: str, facts: Facts) -> Outcome:
     if len(fresh) > facts.calls_left:
         return Outcome("calls", keep=False, stop="max_tool_calls")
     return Outcome("calls", keep=True, calls=calls)
+
+
+def _no_question(calls: Ask) -> str:
+    """What is wrong with calls that lack values where the user cannot be asked for them."""
+    names = ", ".join(calls.arguments)
+    return f"null stands in the place of {names}, and the user cannot be asked here: write values that were given"
 
 
 def _ungrounded(text: str, values: tuple[UngroundedValue, ...], facts: Facts) -> Outcome:

@@ -103,7 +103,7 @@ class Writer:
             deadline=step.deadline,
             cancelled=self._cancelled,
             stops=job.stops,
-            openings=runtime.openings(step.decision.skill, contract, step.threshold, job.policy.thresholds.ask_user),
+            openings=runtime.openings(step.decision.skill, contract, step.threshold),
             call_format=step.form.format if contract == "calls" else None,
             not_first=self._prompting.call_openers if to_user and job.tools else "",
             plain_words=self._prompting.plain_words,

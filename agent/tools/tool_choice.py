@@ -46,7 +46,7 @@ class CallForm:
         least: Calls that it must write; 0 lets it write none.
         most: Calls that it may write.
         required: Whether the caller asked for a call, so that the run has failed without one.
-        ask: Whether the step may name arguments that the user did not provide, instead of calling.
+        ask: Whether `null` may stand in the place of required arguments that the user has not given.
         format: The base's own format of calls, if it writes in that.
     """
 

@@ -321,13 +321,16 @@ class Trace:
 
 
 def _with_new_names(trace: Trace) -> Trace:
-    """The trace with the policy's fields called as they are now; 0.2 had one name for two things."""
+    """The trace with the policy's fields called as they are now, without those that are gone.
+
+    0.2 had one name for two things, and a threshold that decided whether a step asks the user.
+    """
     policy = dict(trace.settings.policy)
     thresholds = policy.get("thresholds")
     if "ask" in policy:
         policy["needs_approval"] = policy.pop("ask")
-    if isinstance(thresholds, dict) and "ask" in thresholds:
-        policy["thresholds"] = {"ask_user" if name == "ask" else name: value for name, value in thresholds.items()}
+    if isinstance(thresholds, dict):
+        policy["thresholds"] = {name: value for name, value in thresholds.items() if name not in ("ask", "ask_user")}
     return replace(trace, settings=replace(trace.settings, policy=policy))
 
 

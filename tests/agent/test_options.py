@@ -70,8 +70,6 @@ def test_deprecated_names_of_settings_warn_and_count() -> None:
     with pytest.warns(DeprecationWarning, match="needs_approval=…") as warned:
         old = Policy(ask="pay")
     assert old == Policy(needs_approval="pay") != Policy() and warned[0].filename == __file__
-    with pytest.warns(DeprecationWarning, match="ask_user=…"):
-        assert Thresholds(ask=0.25) == Thresholds(ask_user=0.25)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert replace(old, repairs=1) == Policy(needs_approval={"pay"}, repairs=1)

@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from loraloop import Agent, Approve
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.skill.blank import blank_skill
+from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.training.data.checker import Checker
 from loraloop.adapters.training.data.readers import Reading, read_file
 from loraloop.agent.sessions.sessions import Sessions
@@ -110,13 +112,15 @@ def test_ratings_and_corrections(tmp_path: Path) -> None:
     assert len(checked(records)) == 2 and checked(pairs)[0].rejected
     assert {record.source for record in checked(records)} == {"me (runs, corrected)", "me (runs, rated good)"}
     assert [row["completion"] for row in from_traces(tmp_path, "text").records] == ["Hello!"]
-    rate(wrong, "bad", '{\n  "ask": ["city"]\n}')
-    asked = [row for row in from_traces(tmp_path).records if row["calls"] == {"ask": ["city"]}]
-    assert asked and asked[0]["origin"]["why"] == "corrected"
+    rate(wrong, "bad", '[{"name": "weather", "arguments": {"city": null}}]')
+    lacking = [{"name": "weather", "arguments": {"city": None}}]
+    (asked,) = [row for row in from_traces(tmp_path).records if row["calls"] == lacking]
+    assert asked["origin"]["why"] == "corrected"
     with pytest.raises(InputError, match="no step 7"):
         rate(wrong, "bad", step=7)
-    with pytest.raises(SchemaError):
-        rate(wrong, "bad", '[{"name":"wether","arguments":{}}]')
+    for text in ('[{"name":"wether","arguments":{}}]', '[{"name":"weather","arguments":{"city":null,"day":null}}]'):
+        with pytest.raises(SchemaError):
+            rate(wrong, "bad", text)
 
 
 def test_a_run_that_answered_where_it_should_have_called_can_be_corrected(tmp_path: Path) -> None:
@@ -246,3 +250,24 @@ def test_the_commands(tmp_path: Path) -> None:
     assert run(app, [*of_sessions, str(tmp_path / "absent.json")]).exit_code != 0
     assert run(app, ["trace", "rate", str(trace), "fine"]).exit_code != 0
     assert run(app, ["data", "from-traces", str(tmp_path / "out"), "--out", str(out)]).exit_code != 0
+
+
+def test_a_run_that_asked_and_was_rated_good_is_a_record_of_the_call_with_null(tmp_path: Path) -> None:
+    runtime = ScriptedRuntime(calls(weather={"city": None}), "Where?")
+    plain = blank_skill(runtime.base, "tools", "calls")
+    runtime.bank.remove("tools")
+    runtime.bank.add(Skill(plain.card.model_copy(update={"asks": True}), plain.tensors))
+    tracer = Tracer()
+    Agent(runtime, [weather], hooks=[tracer]).run_sync("How is the weather?")
+    trace = tracer.last.save(tmp_path / "asked.json")
+    assert tracer.last.steps[0].asked == ("city",) and not from_traces(tmp_path).records
+    rate(trace, "good")
+    (record,) = from_traces(tmp_path).records
+    assert record["calls"] == [{"name": "weather", "arguments": {"city": None}}]
+    out = tmp_path / "asked.jsonl"
+    from_traces(tmp_path).write(out)
+    (read,) = checked(out)
+    assert read.gold == {"calls": record["calls"], "ask": ["city"]}
+    rate(trace, "bad", '[{"name":"weather","arguments":{"city":"Oslo"}}]')
+    (pair,) = from_traces(tmp_path).pairs
+    assert "null" in pair["rejected"] and "Oslo" in pair["chosen"]

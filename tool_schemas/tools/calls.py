@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from loraloop.tool_schemas.grammar.grammar import JsonSchema
 from loraloop.tool_schemas.jsontext import strict_loads
 from loraloop.tool_schemas.schema.keywords import object_schema
 from loraloop.tool_schemas.schema.normal import normalised
-from loraloop.tool_schemas.schema.places import every
+from loraloop.tool_schemas.schema.places import every, pointer
 from loraloop.tool_schemas.schema.validation import check_value
 from loraloop.tool_schemas.single_flight import SingleFlight
 from loraloop.tool_schemas.tools.tool import Tool, check_names
@@ -36,10 +36,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a model wrote instead of calls, because the user has not said all that a call needs.
+    """Calls that lack values which the user has not given: ``null`` stands in their places.
 
     Attributes:
-        arguments: Names of the required arguments that are missing, each once.
+        arguments: Names of the required arguments that are missing, each once, at most `MOST_ASKED`.
     """
 
     arguments: tuple[str, ...]
@@ -52,12 +52,12 @@ def calls_schema(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8, 
         tools: At least one, unless `min_calls` is 0: then only ``[]`` fits.
         min_calls: The least number of calls.
         max_calls: The largest number of calls.
-        ask: Whether ``{"ask": ["argument", …]}`` may stand instead of the list: one to four names of arguments that one
-            of the tools requires. It makes no difference where no tool requires any.
+        ask: Whether ``null`` may stand for a required argument: the user has not given its value. See `askable`.
 
     Returns:
-        A schema that stands for itself: each tool's definitions lie under its own entry of ``$defs``, and its
-        references lead there. The arguments of a tool that is not strict are any object.
+        A schema that stands for itself: the schema of a tool with references lies under its own entry of ``$defs``, and
+        its references lead there, so that what they lead to takes no ``null``. The arguments of a tool that is not
+        strict are any object.
 
     Raises:
         SchemaError: If two tools share a name.
@@ -74,22 +74,54 @@ def calls_schema(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8, 
     choices = []
     for index, tool in enumerate(tools):
         place = f"#/$defs/t{index}"
-        moved, refers = _moved(normalised(tool.parameters) if tool.strict else {"type": "object"}, place)
+        parameters = normalised(tool.parameters) if tool.strict else {"type": "object"}
+        moved, refers = _moved(parameters, place)
         if refers:
             definitions[f"t{index}"] = moved
         arguments = {"$ref": place} if refers else moved
+        if ask and (names := askable(parameters)):
+            arguments = _with_nulls(moved, names)
         choices.append(object_schema({"name": {"const": tool.name}, "arguments": arguments}))
     items = choices[0] if len(choices) == 1 else {"anyOf": choices}
     schema: dict[str, Any] = {"type": "array", "items": items, "minItems": min_calls, "maxItems": max_calls}
-    if ask and (names := required_arguments(tools)):
-        asked = {"type": "array", "items": {"enum": list(names)}, "minItems": 1, "maxItems": MOST_ASKED}
-        schema = {"anyOf": [schema, object_schema({"ask": asked})]}
     return {**schema, "$defs": definitions} if definitions else schema
 
 
-def required_arguments(tools: Sequence[Tool]) -> tuple[str, ...]:
-    """The names of the arguments that a tool requires, over all of the tools; each name once."""
-    return tuple(dict.fromkeys(name for tool in tools for name in tool.parameters.get("required", ())))
+def askable(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """The required arguments of a schema for which ``null`` says that the user has not given their value.
+
+    Those are the ones whose own schema does not take ``null``.
+    """
+    required = [name for name in parameters.get("required", ()) if name in parameters.get("properties", {})]
+    if not required:
+        return ()
+    moved = {"$defs": {"t": _moved(normalised(dict(parameters)), "#/$defs/t")[0]}}
+    return tuple(name for name in required if not _takes_null(name, moved))
+
+
+def _takes_null(name: str, moved: Mapping[str, Any]) -> bool:
+    """Whether the schema of an argument takes ``null``; `moved` holds that of all arguments as its definition `t`."""
+    try:
+        check_value(None, {**moved, "$ref": pointer(("$defs", "t", "properties", name))})
+    except SchemaError:
+        return False
+    return True
+
+
+def _with_nulls(moved: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """A schema of arguments, whose references lead elsewhere, in which some of them may be ``null`` too."""
+    properties = {
+        name: {"anyOf": [schema, {"type": "null"}]} if name in names else schema
+        for name, schema in moved["properties"].items()
+    }
+    kept = {keyword: value for keyword, value in moved.items() if keyword not in ("$defs", "definitions")}
+    return {**kept, "properties": properties}
+
+
+def _lacking(parameters: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """The schema of arguments of which some may be ``null`` too, standing for itself."""
+    moved, _ = _moved(normalised(parameters), "#/$defs/t")
+    return {**_with_nulls(moved, names), "$defs": {"t": moved}}
 
 
 def calls_term(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8, ask: bool = False) -> JsonSchema:
@@ -121,22 +153,14 @@ def _moved(schema: dict[str, Any], place: str) -> tuple[dict[str, Any], bool]:
 
 
 def parse_step(text: str, tools: Sequence[Tool]) -> tuple[Call, ...] | Ask:
-    """Reads what a model wrote under ``calls_schema(tools, …, ask=True)``: a list of calls, or what it asks for.
+    """Reads what a model wrote under ``calls_schema(tools, …, ask=True)``: a list of calls, or what they lack.
 
     Raises:
         SchemaError: If the text is neither; see `parse_calls`.
     """
-    data = _loaded(text)
-    if not isinstance(data, dict):
-        return _calls(data, tools)
-    asked = data.get("ask")
-    if set(data) != {"ask"} or not isinstance(asked, list) or not 1 <= len(asked) <= MOST_ASKED:
-        raise SchemaError(f"expected calls, or {{'ask': […]}} with 1 to {MOST_ASKED} names and nothing else", "$")
-    known = required_arguments(tools)
-    for index, name in enumerate(asked):
-        if not isinstance(name, str) or name not in known:
-            raise SchemaError(str(unknown("required argument", str(name), known)), f"$.ask[{index}]")
-    return Ask(tuple(dict.fromkeys(asked)))
+    missing = dict[str, None]()
+    calls = _calls(_loaded(text), tools, missing)
+    return Ask(tuple(missing)[:MOST_ASKED]) if missing else calls
 
 
 def parse_calls(text: str, tools: Sequence[Tool]) -> tuple[Call, ...]:
@@ -162,7 +186,8 @@ def _loaded(text: str) -> Any:
         raise SchemaError(f"the calls are not valid JSON ({error}); expected [{{'name':…,'arguments':…}}]") from None
 
 
-def _calls(data: Any, tools: Sequence[Tool]) -> tuple[Call, ...]:
+def _calls(data: Any, tools: Sequence[Tool], missing: dict[str, None] | None = None) -> tuple[Call, ...]:
+    """The calls; with `missing`, ``null`` may stand for a required argument, whose name is put there."""
     if not isinstance(data, list):
         raise SchemaError("expected a JSON list of calls", "$")
     known = {tool.name: tool for tool in tools}
@@ -175,6 +200,11 @@ def _calls(data: Any, tools: Sequence[Tool]) -> tuple[Call, ...]:
             raise SchemaError(str(unknown("tool", str(name), known)), f"$[{index}].name")
         if not isinstance(arguments, dict):
             raise SchemaError("must be an object", f"$[{index}].arguments")
-        check_value(arguments, known[name].parameters, f"$[{index}].arguments")
+        parameters, place = known[name].parameters, f"$[{index}].arguments"
+        absent: list[str] = []
+        if missing is not None and None in arguments.values():
+            absent = [each for each in askable(parameters) if arguments.get(each, ...) is None]
+            missing |= dict.fromkeys(absent)
+        check_value(arguments, _lacking(parameters, absent) if absent else parameters, place)
         calls.append(Call(name, arguments))
     return tuple(calls)

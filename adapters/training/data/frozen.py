@@ -2,8 +2,8 @@
 
 A file `recipes/data/NAME.jsonl.zst` holds records that were written for this project. A file `NAME.public.jsonl.zst`
 holds records that stand on public texts. It names those by file and id, and its records are rebuilt from the folder
-that holds the public sets: wherever a value comes from them, it says `{"$": [[source, node], …]}` instead.
-`recipes/data/README.md` describes the files.
+that holds the public sets: wherever a value comes from them, it says `{"$": [[source, node], …]}` instead. `unsaid`
+holds the places of arguments that its call lacks. `recipes/data/README.md` describes the files.
 """
 
 from __future__ import annotations
@@ -101,7 +101,10 @@ class PublicSets:
         nodes = [list(nodes_of(record)) for record in records]
         first = records[0]
         named = {"source": short_source(first["source"]), "license": first["license"]}
-        return named | {name: _filled(value, nodes) for name, value in row.items() if name != "from"}
+        made = named | {name: _filled(value, nodes) for name, value in row.items() if name != "from"}
+        if "unsaid" in made:
+            made["calls"] = _lacking(made["calls"], made.pop("unsaid"), made["tools"])
+        return made
 
 
 def short_source(text: str) -> str:
@@ -116,6 +119,18 @@ def nodes_of(value: Any) -> Iterator[Any]:
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from nodes_of(inner)
+
+
+def _lacking(calls: Sequence[Row], places: Sequence[int], tools: Sequence[Row]) -> list[Row]:
+    """A call without the arguments at some places, with null where its tool requires them."""
+    (call,) = calls
+    required = next(tool["parameters"] for tool in tools if tool["name"] == call["name"]).get("required", ())
+    said = {
+        name: value if place not in places else None
+        for place, (name, value) in enumerate(call["arguments"].items())
+        if place not in places or name in required
+    }
+    return [{"name": call["name"], "arguments": said}]
 
 
 def _filled(value: Any, nodes: Sequence[Sequence[Any]]) -> Any:

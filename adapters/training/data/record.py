@@ -11,8 +11,9 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill import contracts
 from loraloop.adapters.skill.contracts import Passage, calls_of
 from loraloop.adapters.training.data.example import CONTRACTS, Part, estimate
-from loraloop.tool_schemas.errors import LoraloopError
-from loraloop.tool_schemas.jsontext import dumps, loads_or
+from loraloop.tool_schemas.errors import LoraloopError, SchemaError
+from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.tools.calls import askable
 
 SKILL_OF = {contract: skill for skill, contract in CONTRACTS.items()}
 """The shipped skill that writes a contract: scores of that contract are taken by its rule."""
@@ -125,15 +126,13 @@ def completed(
     """
     if text is None or (isinstance(text, str) and not text.strip()):
         raise RecordError("empty completion", "the completion is empty: give the text that the skill should write")
-    if contract == "calls" and (asked := _names_asked(text)):
-        return dumps({"ask": asked}), {"calls": [], "ask": asked}
     if contract == "calls":
         calls = calls_of(text if isinstance(text, str) else json.dumps(text))
         if calls is None:
-            expected = 'calls are a JSON list of {"name": …, "arguments": {…}}, or {"ask": ["argument", …]}'
-            raise RecordError("invalid call", expected)
+            raise RecordError("invalid call", 'calls are a JSON list of {"name": …, "arguments": {…}}')
         calls = [in_order({"name": c["name"], "arguments": c["arguments"]}, tools) for c in calls]
-        return dumps(calls), {"calls": calls}
+        asked = list(dict.fromkeys(name for call in calls for name in _absent(call, tools)))
+        return dumps(calls), {"calls": calls, **({"ask": asked} if asked else {})}
     if contract == "verdict":
         return _verdict(text)
     if contract == "agreement":
@@ -165,12 +164,17 @@ def ordered(value: Any, schema: Mapping[str, Any]) -> Any:
     return value
 
 
-def _names_asked(value: Any) -> list[str] | None:
-    """The arguments that a step asks for, where it asks in place of calling."""
-    if isinstance(value, str):
-        value = loads_or(value)
-    names = value.get("ask") if isinstance(value, dict) and value.keys() == {"ask"} else None
-    return names if isinstance(names, list) and names and all(isinstance(name, str) for name in names) else None
+def _absent(call: Mapping[str, Any], tools: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The required arguments of a call that have null in their place."""
+    absent = [name for name, value in call["arguments"].items() if value is None]
+    if not absent:
+        return []
+    schema: dict[str, Any] = next((t["parameters"] for t in tools if t["name"] == call["name"]), {})
+    try:
+        missing = askable(schema)
+    except SchemaError:  # the tool is wrong, which the checker says
+        return []
+    return [name for name in absent if name in missing]
 
 
 def _verdict(text: Any) -> tuple[str, dict[str, Any]]:

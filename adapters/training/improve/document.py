@@ -128,8 +128,5 @@ def _replayed(recipe: Mapping[str, Any], count: int, folder: Path, seed: int) ->
 
 
 def inherited(card: Card, before: Card) -> Card:
-    """A trained card with the thresholds of the skill that it began from, as far as they still mean something."""
-    kept: dict[str, Any] = {"threshold": before.threshold} if before.threshold is not None else {}
-    if card.asks and before.ask_threshold is not None:
-        kept["ask_threshold"] = before.ask_threshold
-    return card.model_copy(update=kept)
+    """A trained card with the threshold of the skill that it began from, where that has one."""
+    return card if before.threshold is None else card.model_copy(update={"threshold": before.threshold})

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 MISSING = (
     "a skill acts on the whole context, and the server keeps no trunk that skills share",
-    "thresholds of skills (no call, asking, no answer, unsafe) are not applied",
+    "thresholds of skills (no call, no answer, unsafe) are not applied",
     "programs are checked and not enforced while they are written",
     "skills other than tools, code, retrieval and safety are not used: the base itself says what came of calls",
     "tokens are counted by the tokenizer of the router's base",

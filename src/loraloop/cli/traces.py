@@ -43,7 +43,7 @@ def rate(
     file: TraceFile,
     rating: Annotated[Literal["good", "bad"], typer.Argument(help="good or bad.")],
     correct: Annotated[
-        str, typer.Option(help='What was wanted: a JSON list of calls, {"ask": ["argument"]}, or the answer.')
+        str, typer.Option(help="What was wanted: a JSON list of calls (null for what to ask for), or the answer.")
     ] = "",
     step: Annotated[int | None, typer.Option(min=0, help="The step that --correct is about.")] = None,
 ) -> None:

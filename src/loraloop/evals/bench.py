@@ -69,6 +69,11 @@ class Bench:
         self.runtime = Runtime(base, bank, Unrouted())
         self._max_tokens = max_tokens
 
+    @property
+    def asks(self) -> bool:
+        """Whether the skill writes calls with null for what nobody said."""
+        return self.name != NONE and self.runtime.bank.card(self.name).asks
+
     def read(self, messages: Sequence[Message]) -> float | None:
         """Reads messages, so that the steps after them need no prefill.
 
@@ -93,7 +98,6 @@ class Bench:
         skilled: bool = True,
         threshold: float | None = None,
         extra_prompt: str = "",
-        ask: bool = False,
         sampling: Sampling | None = None,
     ) -> BenchStep:
         """Writes the step that follows some messages.
@@ -105,19 +109,18 @@ class Bench:
             threshold: Minimum probability at which the contract's first opening is taken; None for the one on the
                 skill's card.
             extra_prompt: Text that only this step sees, in its branch.
-            ask: Whether asking for arguments is weighed, rather than the contract's openings.
             sampling: Sampling of tokens; greedy where None.
         """
         from loraloop.adapters.base.messages import Message
         from loraloop.agent.engine.sampler import Sampler, Sampling
-        from loraloop.agent.engine.step import ASKING, Openings, StepOutput, StepRequest
+        from loraloop.agent.engine.step import StepOutput, StepRequest
         from loraloop.agent.skills.one_step import write_step
         from loraloop.tool_schemas.errors import ContextLengthError, LimitError, SchemaError
 
         name, runtime = self.name if skilled else NONE, self.runtime
         weighs = skilled and term is not None
         extra = extra_prompt or (runtime.call_form(name) if weighs else "")
-        openings = runtime.openings(name, runtime.contract(name), threshold) if weighs and not ask else None
+        openings = runtime.openings(name, runtime.contract(name), threshold) if weighs else None
         try:
             request = StepRequest(
                 choice=name,
@@ -125,7 +128,7 @@ class Bench:
                 extra_prompt=[[Message("user", extra)]] if extra else (),
                 max_tokens=self._max_tokens,
                 sampler=Sampler(sampling or Sampling()),
-                openings=Openings(*ASKING, threshold) if ask else openings,
+                openings=openings,
             )
             *_, last = write_step(runtime, messages, request)
         except ContextLengthError:
@@ -195,7 +198,7 @@ def measure(
     outputs: dict[str, list[str]] = {}
     spent: dict[str, float] = {}
     for record in records:
-        term = term_of(base, record, schema, choices)
+        term = term_of(base, record, schema, choices, bench.asks)
         bench.read(record.messages)
         asked = {"base": (record.messages, term, False)}
         if told:
@@ -224,7 +227,7 @@ def term_of(
     step: Record,
     schema: dict[str, Any] | None = None,
     choices: Sequence[str] = (),
-    ask: bool = False,
+    asks: bool = False,
 ) -> Term | None:
     """The grammar of a record's step; of text, by a schema or a choice; None: free text.
 
@@ -233,7 +236,7 @@ def term_of(
         step: The record.
         schema: JSON Schema of a text step.
         choices: Completions of a text step that is one of a few.
-        ask: Whether a step for calls may ask for arguments.
+        asks: Whether null may stand in calls for what nobody said.
     """
     from loraloop.adapters.skill.contracts import agreement_schema, answer_schema, code_grammar, verdict_schema
     from loraloop.tool_schemas import Tool, calls_schema
@@ -242,7 +245,7 @@ def term_of(
     match step.contract:
         case "calls":
             tools = [Tool.from_schema(tool, on_unsupported="check") for tool in step.tools]
-            return JsonSchema(calls_schema(tools, ask=ask), on_unsupported="check")
+            return JsonSchema(calls_schema(tools, ask=asks), on_unsupported="check")
         case "answer":
             return JsonSchema(answer_schema(passage.id for passage in step.passages))
         case "verdict":

@@ -103,15 +103,7 @@ def tune(
     base: BaseName = BASE,
     skill: SkillFolder = None,
     limit: Annotated[int, typer.Option(min=20, help="Validation records, at most.")] = 1200,
-    refused: Annotated[
-        float, typer.Option(help="Share of good texts that may be refused (safety, verdict), or of needless questions.")
-    ] = 0.02,
-    ask: Annotated[
-        bool, typer.Option("--ask", help="Of tools: from which probability the skill asks the user.")
-    ] = False,
-    public: Annotated[
-        Path | None, typer.Option(help="Folder of public sets: half of the records that ask are real dialogues.")
-    ] = None,
+    refused: Annotated[float, typer.Option(help="Share of good texts that may be refused (safety, verdict).")] = 0.02,
     write: Annotated[bool, typer.Option("--write", help="Store the threshold on the skill's card.")] = False,
 ) -> None:
     """Choose from which probability a skill abstains, or refuses, on validation records; give no evaluation file."""
@@ -126,13 +118,13 @@ def tune(
     loaded = open_base(base)
     header = loaded.prompting.tools_header
     held_out = examples(name, data_files(name, data), limit, header=header) if data else ()
-    records = held_out or validation_examples(name, limit, header, ask, public)
+    records = held_out or validation_examples(name, limit, header)
     trained = skill_of(loaded, name, skill)
     if trained is None:
         raise InputError(f"{loaded.name} has no skill {name!r}: name the folder of one with --skill")
     with counting("validation", len(records)) as step:
-        cases = weigh(loaded, trained, name, records, step=step, ask=ask)
-    judges = ask or name in ("safety", "verdict")
+        cases = weigh(loaded, trained, name, records, step=step)
+    judges = name in ("safety", "verdict")
     found = at_most(cases, refused) if judges else most_worth(cases)
     table = Table("first opening", "taken rightly", "taken wrongly", "worth", title=f"{found.value:g} (n = {found.n})")
     for row, prefix in (("from the threshold on", ""), ("where it is likelier", "likelier/")):
@@ -141,10 +133,9 @@ def tune(
     if write:
         from loraloop.adapters.skill.registry import library
 
-        most = f"at most {refused:g} of the {'other steps ask' if ask else 'good texts are refused'}"
         folder = Path(skill) if skill else library(loaded.name)[name]
-        rule = most if judges else "the records are worth most"
-        store(found, folder, {"rule": rule, "command": command_line()}, ask)
+        rule = f"at most {refused:g} of the good texts are refused" if judges else "the records are worth most"
+        store(found, folder, {"rule": rule, "command": command_line()})
 
 
 @eval_app.command()

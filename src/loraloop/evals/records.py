@@ -127,40 +127,39 @@ VALIDATION = {"tools": "worlds", "retrieval": "documents", "verdict": "verdicts"
 """Frozen records that choose a skill's threshold where no others are given, by skill."""
 
 
-def validation_examples(
-    skill: str, limit: int | None = None, header: str = CALLS_HEADER, ask: bool = False, public: Path | None = None
-) -> list[Record]:
-    """The records of this package that choose a skill's threshold.
+def validation_examples(skill: str, limit: int | None = None, header: str = CALLS_HEADER) -> list[Record]:
+    """The records of this package that choose a skill's threshold, without those whose calls lack a value.
 
     Args:
         skill: `tools`, `retrieval` or `verdict`.
         limit: Most records, spread evenly.
         header: Stands above the base's lists of tools.
-        ask: Whether records are among them where a tools skill has to ask for arguments.
-        public: The folder of public sets: then half of the records that ask are of real dialogues.
 
     Raises:
-        InputError: There are none for this skill, or the public sets are not in the folder.
+        InputError: There are none for this skill.
     """
-    from loraloop.adapters.training.data.frozen import Row, frozen_rows
+    from loraloop.adapters.training.data.frozen import frozen_rows
     from loraloop.adapters.training.data.readers import Reading, records_of
 
     if skill not in VALIDATION:
         raise InputError(f"no validation records of {skill} come with loraloop: give some with --data")
-    names = (VALIDATION[skill], "dialogues.public") if ask and public else (VALIDATION[skill],)
-    rows = list[tuple[RecordPlace, Row]]()
-    for name in names:
-        every = [
-            (RecordPlace(name, line), row)
-            for line, row in frozen_rows(name, public)
-            if row.get("part") == "valid" and (ask or not isinstance(row.get("calls"), dict))
-        ]
-        count = len(every) if limit is None else min(limit // len(names), len(every))
-        rows += [every[place * len(every) // count] for place in range(count)]
+    name = VALIDATION[skill]
+    every = [
+        (RecordPlace(name, line), row)
+        for line, row in frozen_rows(name)
+        if row.get("part") == "valid" and not _lacks_values(row)
+    ]
+    count = len(every) if limit is None else min(limit, len(every))
+    rows = [every[place * len(every) // count] for place in range(count)]
     if skill == "verdict":
         how = Reading("agreement", turns="last", header=header)
         return [record for place, row in rows for record in records_of(row, how, place)]
     return [_example(skill, row, place, header) for place, row in rows]
+
+
+def _lacks_values(row: Mapping[str, Any]) -> bool:
+    """Whether a call of a row has null in the place of an argument, so that the step asks the user."""
+    return any(None in call["arguments"].values() for call in row.get("calls") or ())
 
 
 def _example(skill: str, row: Mapping[str, Any], place: RecordPlace, header: str) -> Record:

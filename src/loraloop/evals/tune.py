@@ -4,8 +4,7 @@ Of a skill that calls tools or answers from passages it is the probability of ab
 value at which the records are worth most. Abstaining is worth 1 where it is right and 0 elsewhere; where it is wrong,
 calls are worth 1 if they are right, and an answer is worth the F1 of its citations. Of a skill that judges texts it is
 the probability of *unsafe* from which a text is refused: the lowest at which no more than a given share of the safe
-texts is refused. The same is chosen for a skill that looks for contradictions, and, with `ask`, for a tools skill that
-asks for arguments: there the share is that of the steps that ask needlessly.
+texts is refused. The same is chosen for a skill that looks for contradictions.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class WeighedRecord:
     """One validation record.
 
     Attributes:
-        first: Whether the first opening is right: abstaining, a verdict of unsafe, or asking for arguments.
+        first: Whether the first opening is right: abstaining, or a verdict of unsafe.
         probability: The skill's probability of the first opening.
         worth: Score from 0 to 1 of what the skill writes on the second opening.
     """
@@ -66,7 +65,6 @@ def weigh(
     name: str,
     examples: Sequence[Record],
     step: Callable[[], None] = lambda: None,
-    ask: bool = False,
 ) -> list[WeighedRecord]:
     """What the skill gives to the first of its two openings, on each record.
 
@@ -76,25 +74,21 @@ def weigh(
         name: `tools`, `retrieval`, `safety` or `verdict`, which says how its output is scored.
         examples: Validation records.
         step: Called after each.
-        ask: Whether asking for arguments is weighed, of a skill that asks.
     """
     from loraloop.adapters.skill.contracts import openings
     from loraloop.adapters.training.scoring.score import score
-    from loraloop.agent.engine.step import ASKING
 
-    if ask and not skill.card.asks:
-        raise InputError(f"{skill.card.name!r} does not ask for arguments, so there is no threshold of that")
-    ways = ASKING if ask else openings(skill.card.contract)
+    ways = openings(skill.card.contract)
     if ways is None or name not in TOKENS:
         raise InputError(f"{skill.card.name!r} writes {skill.card.contract!r}, which has no threshold")
     bench, found = Bench(base, skill, TOKENS[name]), []
     for example in examples:
-        term = term_of(base, example, ask=ask)
-        written = bench.write(example.messages, term, threshold=NEVER, extra_prompt=example.extra_prompt, ask=ask)
+        term = term_of(base, example)
+        written = bench.write(example.messages, term, threshold=NEVER, extra_prompt=example.extra_prompt)
         first = example.completion.startswith(ways[0])
         if written.weighed is not None:
             worth = 0.0
-            if not first and not ask and name in WORTH:
+            if not first and name in WORTH:
                 worth = score(name, [example], [written.text])[WORTH[name]]
             found.append(WeighedRecord(first, written.weighed, worth))
         step()
@@ -119,14 +113,13 @@ def at_most(cases: Sequence[WeighedRecord], share: float) -> TunedThreshold:
     return _tuned(cases, min(1.0, round((last + above) / 2, 6) or 1e-6))
 
 
-def store(found: TunedThreshold, folder: Path, how: dict[str, Any], ask: bool = False) -> None:
+def store(found: TunedThreshold, folder: Path, how: dict[str, Any]) -> None:
     """Writes the threshold onto the card of a skill's folder, whole or not at all, with how it was chosen.
 
     Args:
         found: The threshold.
         folder: The skill's.
         how: How it was chosen, as JSON data.
-        ask: Whether it is the threshold of asking for arguments.
 
     Raises:
         SkillError: The card cannot be read.
@@ -136,7 +129,7 @@ def store(found: TunedThreshold, folder: Path, how: dict[str, Any], ask: bool = 
 
     path = folder / "card.json"
     threshold = Threshold(value=found.value, chosen={**how, "n": found.n, "rates": dict(found.rates)})
-    write_text(path, Card.read(path).model_copy(update={"ask_threshold" if ask else "threshold": threshold}).to_json())
+    write_text(path, Card.read(path).model_copy(update={"threshold": threshold}).to_json())
 
 
 def _tuned(cases: Sequence[WeighedRecord], value: float) -> TunedThreshold:

@@ -94,7 +94,7 @@ def measure_records(
         if str(record.place) in done:
             continue
         bench = bench or Bench(base, skill, MOST_TOKENS)
-        text = bench.write(record.messages, term_of(base, record)).text
+        text = bench.write(record.messages, term_of(base, record, asks=bench.asks)).text
         done.put({"id": str(record.place), "right": right(SKILL_OF[record.contract], record, text)})
         each()
     return {str(record.place): done[str(record.place)]["right"] for record in records}

@@ -115,7 +115,7 @@ class _Follower:
             elif contract in ("text", "answer") and step.kept and asked_at != at and wanted != NextStep():
                 asked_at = at
                 yield _Found(context, {"calls": wanted.completion}, "calls", NOT_ASKED)
-            if contract == "text" and step.outcome == "text" and step.kept and wanted.calls == ():
+            if contract == "text" and step.outcome == "text" and step.kept and not wanted.calls:
                 yield from self._text(step, context, right)
             self.made += self._made(step)
             at, before = after_step(step, messages, at), step

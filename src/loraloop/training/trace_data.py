@@ -43,8 +43,8 @@ class Rating:
 
     Attributes:
         rating: Whether the run did what was wanted.
-        correct: What a step should have written: a list of calls, what it should have asked for, or the text of the
-            answer; None if nobody said.
+        correct: What a step should have written: a list of calls, with null for what it should have asked for, or the
+            text of the answer; None if nobody said.
         step: The step that `correct` is about; None for the first one that could call, or the last one for a text.
     """
 
@@ -87,16 +87,16 @@ def rate(trace: Path, rating: Literal["good", "bad"], correct: str = "", step: i
     Args:
         trace: The file of the trace.
         rating: Whether the run did what was wanted.
-        correct: What should have been written: a JSON list of calls, `{"ask": ["argument"]}`, or the answer's text.
+        correct: What should have been written: a JSON list of calls, with null in the place of each argument that the
+            user should have been asked for, or the answer's text.
         step: The step that it is about; see `Rating`.
 
     Raises:
         InputError: The trace cannot be read, has no such step, or the calls do not fit its tools.
     """
     from loraloop.adapters.atomic_write import write_text
-    from loraloop.adapters.training.data.record import completed
     from loraloop.agent.tracing.trace import Trace
-    from loraloop.tool_schemas import Tool, parse_calls
+    from loraloop.tool_schemas import Tool, parse_step
 
     loaded = Trace.load(trace)
     if step is not None and step not in range(len(loaded.steps)):
@@ -104,9 +104,8 @@ def rate(trace: Path, rating: Literal["good", "bad"], correct: str = "", step: i
     meant: Any = correct or None
     if correct.lstrip().startswith("["):
         tools = [Tool.from_schema(tool, on_unsupported="check") for tool in _tools(loaded)]
-        meant = [{"name": call.name, "arguments": call.arguments} for call in parse_calls(correct, tools)]
-    elif re.match(r'\s*\{\s*"ask"\s*:', correct):
-        meant = json.loads(completed(correct, "calls")[0])
+        parse_step(correct, tools)
+        meant = json.loads(correct)
     path = trace.with_name(trace.name.removesuffix(".json") + RATED)
     write_text(path, dumps({"rating": rating, "correct": meant, "step": step}) + "\n")
     return path
@@ -271,7 +270,7 @@ class _Writer:
         elif step.outcome != "calls" and self.rating is None:
             self.found.left_out["nothing called, and the run not rated"] += 1
         elif step.outcome == "ask":
-            self._record(context, "rated good", calls={"ask": list(step.asked)})
+            self._record(context, "rated good", calls=json.loads(step.text))
         else:
             why = "rated good" if self.rating else "approved" if any(c.approval for c in step.calls) else "worked"
             self._record(context, why, calls=done)

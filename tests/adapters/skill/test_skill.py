@@ -222,7 +222,12 @@ def test_a_card_with_a_missing_field() -> None:
 
 def test_a_card_of_an_older_version_loads_without_what_is_gone() -> None:
     fields = json.loads(make().card.to_json())
-    assert Card.from_json(json.dumps({**fields, "beams": 4, "reranking": {"weights": {}}})) == make().card
+    assert (
+        Card.from_json(
+            json.dumps({**fields, "beams": 4, "reranking": {"weights": {}}, "ask_threshold": {"value": 0.5}})
+        )
+        == make().card
+    )
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"scores": ' + '{"a":' * 100_000])

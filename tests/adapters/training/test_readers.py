@@ -285,3 +285,28 @@ def test_no_garbage_gets_past_the_reader_or_through_it(rows: list[Any], contract
 
 def test_all_forms_are_tried() -> None:
     assert {form_of(dict.fromkeys(keys, "")) for choices in FORMS.values() for keys in choices} == set(FORMS)
+
+
+def test_null_in_a_call_is_what_the_user_is_asked_for(tmp_path: Path) -> None:
+    """Only where the tool requires the argument and takes no null; a tool that is wrong is what is wrong then."""
+    schemas: list[dict[str, Any]] = [
+        {"properties": {"a": {"type": "integer"}}, "required": ["a"]},
+        {"properties": {"a": {"type": ["integer", "null"]}}, "required": ["a"]},
+        {"properties": {"a": {"type": "integer"}}},
+        {"properties": {"a": {"$ref": "#/nowhere"}}, "required": ["a"]},
+    ]
+    rows = [
+        {
+            "messages": [{"role": "user", "content": f"Number {number}, please."}],
+            "tools": [{"name": "f", "description": "", "parameters": {"type": "object", **schema}}],
+            "calls": [{"name": "f", "arguments": {"a": None}}],
+        }
+        for number, schema in enumerate(schemas)
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    checker = Checker()
+    kept = checker.check(read_file(path, Reading("calls", source="me")))
+    assert [record.gold.get("ask") for record in kept] == [["a"], None]
+    found = [finding.kind for finding in checker.findings if finding.severity == "error"]
+    assert found == ["invalid call", "invalid tool"]

@@ -141,11 +141,11 @@ def test_balance_counts_a_token_of_both_ways_for_the_one_that_is_written_with_it
     assert logits.isfinite().nonzero().flatten().tolist() == allowed
 
 
-@pytest.mark.parametrize(("ask", "allowed", "weighed"), [(-1.0, [0, 2], True), (5.0, [0, 1, 2, 3], False)])
-def test_balance_leaves_another_opening_open(ask: float, allowed: list[int], weighed: bool) -> None:
-    """A skill that may ask back has a third way to begin; where that is the likeliest, nothing is weighed."""
+@pytest.mark.parametrize(("third", "allowed", "weighed"), [(-1.0, [0, 2], True), (5.0, [0, 1, 2, 3], False)])
+def test_balance_leaves_another_opening_open(third: float, allowed: list[int], weighed: bool) -> None:
+    """Where a third way to begin is the likeliest, nothing is weighed."""
     pieces = [b"[]", b"[{", b'{"', b"["]
-    logits = torch.tensor([1.0, 0.0, ask, 0.5])
+    logits = torch.tensor([1.0, 0.0, third, 0.5])
     balance = TwoWayChoice(*openings("calls"), pieces.__getitem__, 0.1, written=([0], [1]))
     balance.weigh_([], logits)
     assert logits.isfinite().nonzero().flatten().tolist() == allowed

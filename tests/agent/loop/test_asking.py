@@ -1,4 +1,4 @@
-"""What is missing for a call: the tools skill names it, and the base asks the user for exactly that."""
+"""What is missing for a call: the tools skill writes null in its place, and the base asks the user for that."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PARK = Tool(
     },
     lambda **_: "parked",
 )
-ASK = text('{"ask":["parking_zone","hours"]}', "tools")
+ASK = calls(park_car={"parking_zone": None, "hours": None})
 
 
 def asking(*steps: Any) -> ScriptedRuntime:
@@ -51,7 +51,7 @@ def test_the_base_asks_for_what_nobody_said() -> None:
     told = runtime.turns[-1].extra_prompt
     assert "the parking zone (Where to park, as the signs say it) and the hours" in told
     assert [message.role for message in result.messages] == ["system", "user", "assistant"]
-    assert not any("ask" in message.content or "missing" in message.content for message in result.messages)
+    assert not any("null" in message.content or "missing" in message.content for message in result.messages)
     runtime.say(calls(park_car={"parking_zone": "A7", "hours": 2}), calls(), "It is parked.")
     again = Agent(runtime, [PARK]).run_sync("In A7, two hours.", messages=result.messages)
     assert again.steps[0].outcome == "calls" and again.output == "It is parked."
@@ -79,11 +79,40 @@ def test_a_skill_that_has_not_learned_it_cannot_ask() -> None:
 
 
 def test_the_table_of_what_is_asked() -> None:
-    outcome = outcome_of("calls", ASK.text, Facts(tools=(PARK,)))
+    wrote = '[{"name":"park_car","arguments":{"parking_zone":null,"hours":null,"note":"a van"}}]'
+    outcome = outcome_of("calls", wrote, Facts(tools=(PARK,)))
     assert (outcome.name, outcome.keep, outcome.stop, outcome.mask) == ("ask", False, None, True)
     assert outcome.ask == ("parking_zone", "hours")
-    wrong = outcome_of("calls", '{"ask":["colour"]}', Facts(tools=(PARK,), repairs=1))
-    assert wrong.again and "required argument" in wrong.error
+    assert not outcome.calls
+    for wrong in (wrote.replace('"a van"', "null"), '{"ask":["hours"]}'):
+        assert outcome_of("calls", wrong, Facts(tools=(PARK,), repairs=1)).again
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_null_is_invalid_where_the_user_cannot_be_asked(required: bool) -> None:
+    """The grammar does not allow it there, but a tool that is not strict takes any object."""
+    wrote = '[{"name":"park_car","arguments":{"parking_zone":"A7","hours":null}}]'
+    facts = Facts(tools=(replace(PARK, strict=False),), asks=False, required=required, repairs=1)
+    wrong = outcome_of("calls", wrote, facts)
+    assert (wrong.name, wrong.keep, wrong.again, wrong.ask) == ("invalid", False, True, ())
+    assert "in the place of hours, and the user cannot be asked" in wrong.error
+    last = outcome_of("calls", wrote, replace(facts, repairs=0))
+    assert (last.name, last.stop) == ("invalid", "invalid" if required else None) and not last.ask
+
+
+def test_a_step_that_has_to_call_is_told_what_is_missing_and_writes_it_again() -> None:
+    loose = replace(PARK, strict=False)
+    right = calls(park_car={"parking_zone": "A7", "hours": 2})
+    runtime = asking(calls(park_car={"parking_zone": "A7", "hours": None}), right, calls(), "It is parked.")
+    result: RunResult[Any] = Agent(runtime, [loose]).run_sync("Park in A7 for 2 hours.", tool_choice="required")
+    assert [step.outcome for step in result.steps] == ["invalid", "calls", "no_call", "text"]
+    assert "hours" in result.steps[0].error and result.steps[0].asked == ()
+
+
+def test_a_tool_that_is_not_strict_lets_a_skill_ask_that_has_not_learned_it() -> None:
+    runtime = ScriptedRuntime(calls(park_car={"parking_zone": "A7", "hours": None}), "For how long?")
+    result: RunResult[Any] = Agent(runtime, [replace(PARK, strict=False)]).run_sync("Park in A7.")
+    assert result.steps[0].asked == ("hours",) and result.output == "For how long?"
 
 
 def test_what_follows_a_result_is_a_call_or_the_answer_whatever_the_router_says() -> None:

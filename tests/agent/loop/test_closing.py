@@ -102,7 +102,7 @@ def test_it_says_that_a_call_was_denied() -> None:
 
 
 def test_it_asks_for_what_is_missing() -> None:
-    runtime = closing(text('{"ask":["zone"]}', "tools"), text("Which zone?", "closer"))
+    runtime = closing(text('[{"name":"park_car","arguments":{"zone":null}}]', "tools"), text("Which zone?", "closer"))
     result: RunResult[Any] = Agent(runtime, [PARK]).run_sync("Park the car.")
     assert last(runtime, result) == ("closer", "ask", "Missing: zone")
 

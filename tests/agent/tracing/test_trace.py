@@ -19,6 +19,7 @@ from loraloop.agent.events import EVENTS, StepFinished
 from loraloop.agent.step import Compaction, RouteRecord, Step, Tokens, Weighed
 from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tracing.redact import LEFT_OUT
+from loraloop.agent.tracing.replay_settings import policy_of
 from loraloop.agent.tracing.schema import trace_schema
 from loraloop.agent.tracing.trace import SCHEMA, EventRecord, RunEnd, Trace
 from loraloop.agent.tracing.tracer import GIVEN_UP, Tracer
@@ -148,14 +149,17 @@ def test_a_trace_reads_back_as_it_was(
     FITS(json.loads(trace.to_json()))
 
 
-def test_the_fields_of_a_policy_of_0_2_have_their_new_names() -> None:
-    policy = Policy(needs_approval="weather", thresholds=Thresholds(ask_user=0.25))
+@pytest.mark.parametrize("threshold", ["ask", "ask_user"])
+def test_the_fields_of_an_old_policy_have_their_new_names_or_are_gone(threshold: str) -> None:
+    policy = Policy(needs_approval="weather", thresholds=Thresholds(no_call=0.25))
     data = traced("Hi.", policy=policy).to_dict()
     old = data["settings"]["policy"]
-    old["ask"], old["thresholds"]["ask"] = old.pop("needs_approval"), old["thresholds"].pop("ask_user")
-    read = Trace.from_dict(data).settings.policy
-    assert read["needs_approval"] == ["weather"] and read["thresholds"]["ask_user"] == 0.25
-    assert "ask" not in read and "ask" not in read["thresholds"]
+    old["ask"], old["thresholds"][threshold] = old.pop("needs_approval"), 0.75
+    trace = Trace.from_dict(data)
+    read = trace.settings.policy
+    assert read["needs_approval"] == ["weather"] and "ask" not in read
+    assert read["thresholds"] == {"no_call": 0.25, "no_answer": None}
+    assert policy_of(trace).thresholds == policy.thresholds
 
 
 def test_what_is_no_trace_is_refused_and_says_why(tmp_path: Path) -> None:

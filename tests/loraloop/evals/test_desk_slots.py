@@ -55,6 +55,11 @@ requests:
 """
 
 
+def lacking(tool: str, arguments: str) -> str:
+    """A request that lacks values, in the place of ``good:``."""
+    return f"asks: [when]\n  ask: {{name: {tool}, arguments: {{{arguments}}}}}\n  good:"
+
+
 def made_world(folder: Path, text: str = WORLD) -> World:
     folder.mkdir(exist_ok=True)
     (folder / "tools.py").write_text(TOOLS)
@@ -98,7 +103,9 @@ def test_the_oracle_says_what_remains_from_every_state(template: Any, seed: int)
     assert sum(len(each.calls) for each in steps) == len(turn.calls)
     end = next_step(world, request, turn, made(world))
     assert end == NextStep(ask=turn.ask)
-    assert accepts(world, end, [], turn.ask) and accepts(world, end, []) is not bool(turn.ask)
+    assert accepts(world, end, [], end.missing) and accepts(world, end, []) is not bool(turn.ask)
+    assert [call["arguments"] for call in end.completion] == ([dict(turn.ask.arguments)] if turn.ask else [])
+    assert bool(end.missing) is bool(turn.ask) and not accepts(world, end, [], [*end.missing, "more"])
     if len(turn.calls) > 1 and template.kind == "two_step":
         assert len(steps) == 2, "the second call waits for the result of the first"
 
@@ -212,7 +219,17 @@ def test_an_oracle_can_be_a_function(tmp_path: Path) -> None:
         ("changes: [book]", "changes: [buy]", "world.yaml:3: no tool is called 'buy'"),
         ("kind: single", "kind: singel", "world.yaml:9: .*no kind 'singel'"),
         ("kind: single", "kind: two_step", "world.yaml:11: the second call of two_step uses a result"),
-        ("good:", "asks: [when]\n  good:", "world.yaml:13: name the missing arguments"),
+        ("good:", "asks: [when]\n  good:", "world.yaml:13: give the call that lacks values with ask, null in their"),
+        ("good:", lacking("buy", "number: A1, nights: null"), "world.yaml:14: no tool is called 'buy'"),
+        ("good:", lacking("book", "nights: null"), "world.yaml:14: book requires number: give its value, or null"),
+        ("good:", lacking("book", "number: A1, nights: 2"), "world.yaml:14: nothing is missing: put null"),
+        (
+            "good:",
+            lacking("book", "number: A1, nights: null, note: null"),
+            "world.yaml:14: .*required argument of book",
+        ),
+        ("good:", lacking("book", "number: null, nigths: 2, nights: 2"), "world.yaml:14: .*did you mean 'nights'"),
+        ("good:", lacking("book", "number: '{rom.key}', nights: null"), "world.yaml:14: .*rom"),
         ("good:", "cites: rules\n  good:", "world.yaml:13: no document is called 'rules'"),
         ('"{nights}"}}', '"{nights}"}, free: [note]}', "world.yaml:11: the free argument note needs an example"),
         ("{room.key} is booked", "{room.color} is booked", r"cannot be drawn: \{room.color\} leads nowhere"),

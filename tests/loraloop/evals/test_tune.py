@@ -79,24 +79,14 @@ def test_the_skill_is_asked_for_its_probabilities(base: Base, tmp_path: Path) ->
     assert 0 <= harmless.probability < harmful.probability <= 1
 
 
-def test_a_tools_skill_is_tuned_on_steps_of_conversations_and_asking_by_itself(base: Base, tmp_path: Path) -> None:
-    skill = Skill.load(library()["tools"])
-    records = validation_examples("tools", 400, ask=True)
-    asks = [record for record in records if record.completion.startswith('{"ask"')]
-    others = [record for record in records if record not in asks]
-    assert len(asks) > 10 and not any(r.completion.startswith('{"ask"') for r in validation_examples("tools"))
-    with pytest.raises(InputError, match=r"no data file .*sgd.train"):
-        validation_examples("tools", 20, ask=True, public=tmp_path)
-    with pytest.raises(InputError, match="does not ask for arguments"):
-        weigh(base, Skill(skill.card.model_copy(update={"asks": False}), skill.tensors), "tools", asks, ask=True)
-    able = Skill(skill.card.model_copy(update={"asks": True}), skill.tensors)
-    found = weigh(base, able, "tools", [*asks[:3], *others[:3]], ask=True)
+def test_a_tools_skill_is_tuned_on_steps_of_conversations_that_ask_for_nothing(base: Base) -> None:
+    records = validation_examples("tools", 400)
+    assert len(records) == 400 and not any("ask" in record.gold for record in records)
+    none = [record for record in records if record.completion == "[]"]
+    others = [record for record in records if record not in none]
+    found = weigh(base, Skill.load(library()["tools"]), "tools", [*none[:3], *others[:3]])
     assert [case.first for case in found] == [True] * 3 + [False] * 3
     assert all(0 <= case.probability <= 1 for case in found)
-    able.save(tmp_path / "able")
-    store(at_most(found, 0.5), tmp_path / "able", {}, ask=True)
-    card = Card.read(tmp_path / "able" / "card.json")
-    assert card.ask_threshold is not None and card.threshold == skill.card.threshold
 
 
 def test_a_skill_that_looks_for_contradictions_is_asked_too(base: Base) -> None:

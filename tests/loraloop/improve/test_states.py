@@ -20,6 +20,7 @@ from loraloop.improve.agents import WorldRun, ask_all, requests_of
 from loraloop.improve.records import RecordFile
 from loraloop.improve.states import CORRECTED, NOT_ASKED, RIGHT, State, states_of
 from loraloop.testing import ScriptedRuntime, calls, text
+from loraloop.tool_schemas.jsontext import dumps
 
 WORLDS = Path(__file__).parents[3] / "examples" / "improve_a_skill" / "worlds"
 (BIKES,) = load_worlds(WORLDS)
@@ -56,9 +57,7 @@ def steps_of(world: World, request: DeskRequest) -> list[list[NextStep]]:
 
 
 def written(step: NextStep) -> Any:
-    if step.ask:
-        return text(f'{{"ask":["{step.ask[0]}"]}}', "tools")
-    return calls(*((call.name, dict(call.arguments)) for call in step.calls))
+    return text(dumps(step.completion), "tools")
 
 
 def script(world: World, request: DeskRequest) -> list[Any]:

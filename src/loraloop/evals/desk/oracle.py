@@ -2,7 +2,8 @@
 
 The calls that a turn wants are declared with what each of them needs. So from the calls that were made it follows which
 ones remain, and which of these can be made now. A request for which that is not enough names a function of `tools.py`:
-it takes the drawn values and the turn's calls so far, and returns a list of calls, `[]`, or `{"ask": ["argument"]}`.
+it takes the drawn values and the turn's calls so far, and returns a list of calls, or `[]`. A call that lacks values
+has None in their places.
 """
 
 from __future__ import annotations
@@ -19,22 +20,26 @@ from loraloop.tool_schemas.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """What a step of a tools skill should write: these calls, a question for these arguments, or `[]`.
+    """What a step of a tools skill should write: these calls, a call that lacks values, or `[]`.
 
     Attributes:
         calls: Calls that can be made now.
-        ask: Names of arguments that nobody said.
+        ask: A call with None for each required argument that nobody said.
     """
 
     calls: tuple[WantedCall, ...] = ()
-    ask: tuple[str, ...] = ()
+    ask: WantedCall | None = None
 
     @property
-    def completion(self) -> Any:
-        """As a training record has it: a list of calls, or `{"ask": […]}`."""
-        if self.ask:
-            return {"ask": list(self.ask)}
-        return [{"name": call.name, "arguments": dict(call.arguments)} for call in self.calls]
+    def missing(self) -> tuple[str, ...]:
+        """Names of the arguments that nobody said."""
+        return () if self.ask is None else tuple(name for name, value in self.ask.arguments.items() if value is None)
+
+    @property
+    def completion(self) -> list[dict[str, Any]]:
+        """As a training record has it."""
+        calls = self.calls if self.ask is None else (self.ask,)
+        return [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
 
 
 def next_step(world: World, request: DeskRequest, turn: DeskTurn, made: Sequence[DeskCall]) -> NextStep | None:
@@ -62,7 +67,7 @@ def next_step(world: World, request: DeskRequest, turn: DeskTurn, made: Sequence
     if any(call.name in world.changes and not call.error for call in left):
         return None
     if turn.asks or turn.ask:
-        return NextStep(ask=turn.ask) if turn.ask else None
+        return None if turn.ask is None else NextStep(ask=turn.ask)
     open_now = [
         wanted for place, wanted in enumerate(turn.calls) if place not in done and done.issuperset(wanted.needs)
     ]
@@ -81,7 +86,7 @@ def accepts(world: World, right: NextStep, calls: Sequence[DeskCall], ask: Seque
         ask: What it asked for.
     """
     if right.ask or ask:
-        return set(right.ask) == set(ask) and not calls
+        return set(right.missing) == set(ask) and not calls
     left = list(right.calls)
     for call in calls:
         match = next((wanted for wanted in left if fits(world, wanted, call)), None)
@@ -140,9 +145,9 @@ def _of_function(world: World, request: DeskRequest, turn: DeskTurn, made: Seque
     if found is None:
         return None
     try:
-        if isinstance(found, dict):
-            return NextStep(ask=tuple(found["ask"]))
-        return NextStep(tuple(WantedCall(**call) for call in found))
-    except (KeyError, TypeError) as error:
-        expected = 'return a list of {"name": …, "arguments": {…}}, or {"ask": […]}'
+        calls = tuple(WantedCall(**call) for call in found)
+    except TypeError as error:
+        expected = 'return a list of {"name": …, "arguments": {…}}'
         raise InputError(f"{turn.oracle} of {world.name}/tools.py returns {found!r} ({error!r}): {expected}") from None
+    lacking = next((call for call in calls if None in call.arguments.values()), None)
+    return NextStep(calls) if lacking is None else NextStep(ask=lacking)

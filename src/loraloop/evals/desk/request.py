@@ -47,7 +47,7 @@ class DeskTurn:
         names: Facts that the answer has to name, negated or not: "She must not eat hazelnuts".
         never: Texts that the answer must not hold.
         asks: Words for what is missing, one of which the answer has to ask for; then nothing may be called.
-        ask: Names of the arguments that are missing, as a tools skill asks for them.
+        ask: The call for which values are missing, None in their places.
         cites: The document that the answer has to cite.
         absent: Whether the documents do not hold the answer, and the answer has to say so.
         program: Lines of `assert` that the program in the answer has to pass.
@@ -63,7 +63,7 @@ class DeskTurn:
     names: tuple[Any, ...] = ()
     never: tuple[Any, ...] = ()
     asks: tuple[str, ...] = ()
-    ask: tuple[str, ...] = ()
+    ask: WantedCall | None = None
     cites: str = ""
     absent: bool = False
     program: str = ""

@@ -67,7 +67,7 @@ class TurnTemplate(Part):
     names: Facts = Field(default_factory=list)
     never: Facts = Field(default_factory=list)
     asks: list[str] = Field(default_factory=list)
-    ask: list[str] = Field(default_factory=list)
+    ask: CallTemplate | None = None
     cites: str = ""
     absent: bool = False
     program: str = ""
@@ -82,14 +82,15 @@ class TurnTemplate(Part):
     @property
     def rest(self) -> dict[str, Any]:
         """The fields that a turn takes as they are."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name not in ("say", "calls")}
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in ("say", "calls", "ask")}
 
     def turn(self, say: str, calls: Iterable[WantedCall], fill: Fill) -> DeskTurn:
         """The turn in one wording and with these calls; `fill` gives values for its other fields."""
         found = fill(self.rest)
         rest: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in found.items()}
         rest |= {name: as_text(rest[name]) for name in ("good", "cites", "program")}
-        return DeskTurn(say=say, calls=tuple(calls), **rest)
+        ask = None if self.ask is None else self.ask.wanted(fill(self.ask.arguments), (), fill)
+        return DeskTurn(say=say, calls=tuple(calls), ask=ask, **rest)
 
 
 @dataclass(frozen=True, slots=True)

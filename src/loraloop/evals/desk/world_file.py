@@ -193,19 +193,31 @@ def _turn_problems(
         yield from unresolved(value, everything, (name,))
     for call in turn.calls:
         yield from unresolved([call.holds, call.either, call.gives], everything, ("calls",))
-    required = {
-        name
-        for tool in toolbox.names
-        for name, found in toolbox.parameters(tool).items()
-        if found.default is found.empty
-    }
-    for name in turn.ask:
-        if name not in required:
-            yield str(unknown("required argument", name, sorted(required))), ("ask",)
-    if varied and turn.asks and not (turn.ask or turn.oracle):
-        yield "name the missing arguments of the tool with ask, beside the words of asks", ("asks",)
+    if turn.ask is not None:
+        yield from _ask_problems(turn.ask, toolbox)
+        yield from unresolved(turn.ask.arguments, {*slots, *earlier}, ("ask",))
+    if varied and turn.asks and turn.ask is None and not turn.oracle:
+        yield "give the call that lacks values with ask, null in their places, beside the words of asks", ("asks",)
     if turn.oracle and not callable(getattr(toolbox.module, turn.oracle, None)):
         yield f"tools.py has no function {turn.oracle}", ("oracle",)
+
+
+def _ask_problems(call: CallTemplate, toolbox: Toolbox) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    if call.name not in toolbox.names:
+        yield str(unknown("tool", call.name, toolbox.names)), ("ask",)
+        return
+    parameters = toolbox.parameters(call.name)
+    required = [name for name, found in parameters.items() if found.default is found.empty]
+    for name, value in call.arguments.items():
+        known = required if value is None else list(parameters)
+        if name not in known:
+            kind = "required argument" if value is None else "argument"
+            yield str(unknown(f"{kind} of {call.name}", name, known)), ("ask",)
+    for name in required:
+        if name not in call.arguments:
+            yield f"{call.name} requires {name}: give its value, or null where the user does not say it", ("ask",)
+    if None not in call.arguments.values():
+        yield "nothing is missing: put null where the user has not given a value", ("ask",)
 
 
 def references_of(call: CallTemplate) -> set[str]:

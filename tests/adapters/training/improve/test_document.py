@@ -71,10 +71,9 @@ def test_a_skill_that_is_the_base_begins_from_nothing(tmp_path: Path, tiny_base:
     assert read_recipe(document).content.skill.name == "tools"
 
 
-def test_thresholds_are_inherited_where_they_mean_something(tiny_base: Base) -> None:
+def test_a_threshold_is_inherited(tiny_base: Base) -> None:
     plain = blank_skill(tiny_base, "tools", "calls").card
     chosen = Threshold(value=0.4, chosen={"rule": "a test"})
-    before = plain.model_copy(update={"threshold": chosen, "ask_threshold": chosen, "asks": True})
-    assert inherited(plain, before).threshold == chosen and inherited(plain, before).ask_threshold is None
-    asks = plain.model_copy(update={"asks": True})
-    assert inherited(asks, before).ask_threshold == chosen and inherited(asks, plain).threshold is None
+    before = plain.model_copy(update={"threshold": chosen})
+    assert inherited(plain, before).threshold == chosen and inherited(before, plain).threshold == chosen
+    assert inherited(plain, plain).threshold is None
