@@ -110,7 +110,7 @@ class RunningCalls:
         self._loop = loop
         self._cancelled = cancelled
         self._calling = calling
-        self._over: queue.SimpleQueue[tuple[int, float, Any, BaseException | None]] = queue.SimpleQueue()
+        self._over: queue.Queue[tuple[int, float, Any, BaseException | None]] = queue.Queue()
         self._calls: dict[int, _Started] = {}
 
     def __len__(self) -> int:
@@ -204,7 +204,7 @@ class _Thread:
         checked: Callable[[Any], None] = lambda value: None,
         over: Callable[[Any, BaseException | None], None] | None = None,
     ) -> None:
-        self.done: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        self.done: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue()
         self._function = function
         self._loop = loop
         self._checked = checked

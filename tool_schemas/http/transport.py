@@ -136,7 +136,7 @@ class GuardedBackend(httpcore.NetworkBackend):
 
     def _resolved(self, host: str, port: int, timeout: float) -> list[str]:
         """Resolves in a thread of its own: the system's call cannot be given a timeout."""
-        done: queue.SimpleQueue[tuple[list[str], Exception | None]] = queue.SimpleQueue()
+        done: queue.Queue[tuple[list[str], Exception | None]] = queue.Queue()
 
         def work() -> None:
             try:

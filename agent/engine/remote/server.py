@@ -106,7 +106,7 @@ class RemoteServer:
             ContextLengthError: The messages are too long for the server.
             InputError: The server refuses the key.
         """
-        pieces: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
+        pieces: queue.Queue[dict[str, Any] | BaseException | None] = queue.Queue()
         task = self._submit(body, pieces)
         try:
             while not gone():
@@ -122,7 +122,7 @@ class RemoteServer:
         finally:
             task.cancel()
 
-    def _submit(self, body: dict[str, Any], pieces: queue.SimpleQueue[Any]) -> Future[None]:
+    def _submit(self, body: dict[str, Any], pieces: queue.Queue[Any]) -> Future[None]:
         """Begins a request in the thread that holds the connections."""
         import httpx
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import threading
 import time
@@ -80,3 +81,24 @@ def test_a_call_that_is_given_up_is_cancelled_at_its_mcp_server(tmp_path: Path) 
                 return
             time.sleep(0.05)
     raise AssertionError("the server never heard of it")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no such timer")
+def test_a_signal_that_cancels_is_heard_while_a_tool_runs() -> None:
+    """Its handler takes longer than the wait that it interrupts; `queue.SimpleQueue` then waits until the tool ends."""
+    heard, over = threading.Event(), threading.Event()
+
+    def handler(number: int, frame: Any) -> None:
+        heard.set()
+        time.sleep(0.2)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        runner = ToolRunner(cancelled=heard.is_set)
+        record = runner.run(Tool("wait", function=lambda: over.wait(5)), Call("wait", {}), 20)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        over.set()
+    assert heard.is_set() and record.error == "cancelled"

@@ -227,8 +227,6 @@ def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
         each.close()
 
 
-# Slow, since it fails in one of four runs: a Ctrl-C that the terminal has shown is then not heard. Why is not known.
-@pytest.mark.slow
 def test_on_a_terminal_ctrl_c_stops_the_answer_and_ctrl_d_leaves(
     terminal: Callable[..., Terminal], tmp_path: Path
 ) -> None:
