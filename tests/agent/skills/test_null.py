@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.training.data.readers import Reading, records_of
 from loraloop.adapters.training.data.record import RecordPlace
+from loraloop.adapters.training.improve.journal import Lines
 from loraloop.adapters.training.recipe.recipe_file import read_recipe
 from loraloop.adapters.training.recipe.run import prepare, train
 from loraloop.agent import Agent, Limits, Policy, Runtime
 from loraloop.agent.step import Step
 from loraloop.evals.bench import measure
+from loraloop.improve.measures import measure_records
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas import Tool
 
@@ -83,9 +86,18 @@ def test_no_step_writes_null_where_it_may_not_ask(tiny_base: Any, trained: Skill
         assert step.outcome == "calls" and "null" not in step.text and not step.asked
 
 
-def test_records_that_lack_values_are_right_where_null_is_written(tiny_base: Any, trained: Skill) -> None:
-    how, place = Reading("calls", header=tiny_base.prompting.tools_header), RecordPlace("rows", 1)
-    records = [record for row in ROWS[:4] for record in records_of(row, how, place)]
+def test_records_that_lack_values_are_measured_under_a_grammar_with_null(
+    tiny_base: Any, trained: Skill, tmp_path: Path
+) -> None:
+    how = Reading("calls", header=tiny_base.prompting.tools_header)
+    records = [each for line, row in enumerate(ROWS[:4]) for each in records_of(row, how, RecordPlace("rows", line))]
+    assert all(record.gold["ask"] for record in records)
     found = measure(tiny_base, trained, records, max_tokens=64)
-    assert sum("ask" in record.gold for record in records) == 4
-    assert found.scores["skill"]["all"] >= 0.5, found.samples
+    assert len(found.samples) == 4
+    for sample in found.samples:
+        (wanted,), (wrote,) = json.loads(sample["wanted"]), json.loads(sample["skill"])
+        assert [value is None for value in wrote["arguments"].values()] == [
+            value is None for value in wanted["arguments"].values()
+        ]
+    right = measure_records(tiny_base, trained, records, Lines(tmp_path / "done.jsonl"), each=lambda: None)
+    assert len(right) == 4 and any(right.values())
