@@ -196,6 +196,13 @@ def test_an_oracle_can_be_a_function(tmp_path: Path) -> None:
     step = next_step(world, request, request.turns[0], [])
     assert step is not None and step.completion == [{"name": "look_up", "arguments": {"number": key}}]
     assert next_step(world, request, request.turns[0], [DeskCall("look_up", {"number": key}, 0)]) == NextStep()
+    said: dict[str, Any] = {"number": key, "nights": 2, "note": None}
+    world.module.reads_first = lambda slots, made: [{"name": "book", "arguments": said}]
+    step = next_step(world, request, request.turns[0], [])
+    assert step is not None and step.ask is None and step.completion == [{"name": "book", "arguments": said}]
+    said["nights"] = None
+    step = next_step(world, request, request.turns[0], [])
+    assert step is not None and step.ask is not None and not step.calls and step.missing == ("nights",)
     world.module.reads_first = lambda slots, made: "room"
     with pytest.raises(InputError, match=r"reads_first of .* returns 'room'"):
         next_step(world, request, request.turns[0], [])

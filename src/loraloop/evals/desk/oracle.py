@@ -2,14 +2,14 @@
 
 The calls that a turn wants are declared with what each of them needs. So from the calls that were made it follows which
 ones remain, and which of these can be made now. A request for which that is not enough names a function of `tools.py`:
-it takes the drawn values and the turn's calls so far, and returns a list of calls, or `[]`. A call that lacks values
-has None in their places.
+it takes the drawn values and the turn's calls so far, and returns a list of calls, or `[]`. A call that lacks
+required values has None in their places; the step is that call alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from loraloop.evals.desk.checks import fits, judge, right_answer
@@ -149,5 +149,9 @@ def _of_function(world: World, request: DeskRequest, turn: DeskTurn, made: Seque
     except TypeError as error:
         expected = 'return a list of {"name": …, "arguments": {…}}'
         raise InputError(f"{turn.oracle} of {world.name}/tools.py returns {found!r} ({error!r}): {expected}") from None
-    lacking = next((call for call in calls if None in call.arguments.values()), None)
-    return NextStep(calls) if lacking is None else NextStep(ask=lacking)
+    for call in calls:
+        optional = world.defaults(call.name)  # None may be the value of one of these
+        given = {name: value for name, value in call.arguments.items() if value is not None or name not in optional}
+        if None in given.values():
+            return NextStep(ask=replace(call, arguments=given))
+    return NextStep(calls)
