@@ -194,9 +194,29 @@ def batch(rng: random.Random, slots: dict[str, Any], enough: bool = False) -> di
         pieces = max(10, int(left / share * (rng.uniform(0.3, 0.8) if enough else rng.uniform(1.2, 2))) // 10 * 10)
         if STATE["offers"][main] and (pieces * share <= left) == enough:
             offer = min(STATE["offers"][main], key=lambda each: each["euro_per_kg"])
-            return {"product": product, "main": main, "pieces": pieces, "left": left, "supplier": offer["supplier"]}
+            found = {"product": product, "main": main, "pieces": pieces, "left": left}
+            return {**found, "supplier": offer["supplier"], "euro": offer["euro_per_kg"]}
 
 
 def small_batch(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """The same where it suffices."""
     return batch(rng, slots, enough=True)
+
+
+def faulty(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """An oven whose panel shows a fault."""
+    number = rng.choice([key for key, each in STATE["ovens"].items() if each["fault"]])
+    return {"number": int(number), **STATE["ovens"][number]}
+
+
+def sound(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """An oven whose panel shows none."""
+    number = rng.choice([key for key, each in STATE["ovens"].items() if not each["fault"]])
+    return {"number": int(number), **STATE["ovens"][number]}
+
+
+def offered(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """An ingredient with its offers, the dearest of them and the cheapest."""
+    name = rng.choice([name for name, offers in STATE["offers"].items() if offers])
+    ordered = sorted(STATE["offers"][name], key=lambda offer: offer["euro_per_kg"])
+    return {"ingredient": name, "low": ordered[0], "middle": ordered[1], "high": ordered[2]}

@@ -313,3 +313,58 @@ def later(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     said = {15: "15 minutes", 30: "half an hour", 45: "45 minutes", 60: "an hour", 120: "two hours"}[minutes]
     new = (datetime.fromisoformat(each["start"]) + timedelta(minutes=minutes)).isoformat(timespec="minutes")
     return {**each, "span": said, "new": new, "clock2": new[-5:]}
+
+
+def _on(number: int) -> dict[str, Any]:
+    """The first event of a day in May, in words."""
+    day = f"2028-05-{number:02d}"
+    found = agenda(day)[0]
+    moved = datetime.fromisoformat(found["start"]) + timedelta(hours=1)
+    return {
+        **found,
+        "number": number,
+        "day": day,
+        "said": f"{number} May",
+        "clock": found["start"][-5:],
+        "stop": found["end"][-5:],
+        "hour_later": moved.isoformat(timespec="minutes"),
+        "clock_later": f"{moved:%H:%M}",
+    }
+
+
+def lone(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """The one event of a day that has no other."""
+    return _on(rng.randint(13, 22))
+
+
+def three_days(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Three days in a row, each with one event."""
+    number = rng.randint(13, 20)
+    return {"first": _on(number), "second": _on(number + 1), "third": _on(number + 2)}
+
+
+def open_gap(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A day whose afternoon is free, and how much time is needed."""
+    number = rng.randint(13, 22)
+    minutes, span = rng.choice(((30, "half an hour"), (60, "an hour"), (90, "an hour and a half")))
+    return {"day": f"2028-05-{number}", "said": f"{number} May", "minutes": minutes, "span": span}
+
+
+def _labelled(rng: random.Random, family: bool) -> dict[str, Any]:
+    firsts = [each["name"].split()[0] for each in STATE["contacts"].values()]
+    found = [
+        {"id": n, **c, "first": c["name"].split()[0]}
+        for n, c in STATE["contacts"].items()
+        if (c["label"] == "family") == family and firsts.count(c["name"].split()[0]) == 1
+    ]
+    return rng.choice(found)
+
+
+def relative(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A contact of the family."""
+    return _labelled(rng, True)
+
+
+def no_relative(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A contact of another group."""
+    return _labelled(rng, False)

@@ -210,6 +210,25 @@ def namesakes(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return {"family": family, "names": [each for _, each in both], "chosen": chosen, "chosen_name": name}
 
 
+def due_receipt(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A supporter who may be written to, and whose newest gift has no receipt yet."""
+    found = [
+        (key, each)
+        for key, each in sorted(STATE["people"].items())
+        if each["contact_by"] != "none" and not STATE["gifts"][each["gifts"][-1]]["receipt_sent"]
+    ]
+    person, each = rng.choice(found)
+    gift = each["gifts"][-1]
+    return {"id": person, "name": each["name"], "by": each["contact_by"], "gift": gift, **STATE["gifts"][gift]}
+
+
+def listed_pair(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A family name that two supporters have, and both in the order in which they are found."""
+    family = rng.choice(FAMILY)
+    one, two = look_up_supporter(family)["supporters"]
+    return {"family": family, "one": one, "two": two}
+
+
 TOOLS = [
     look_up_supporter, supporter_record, gift_detail, appeal_progress, note_pledge, end_mandate, send_receipt,
     write_thanks,

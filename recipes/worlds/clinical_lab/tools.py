@@ -236,3 +236,45 @@ def high_potassium(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 def normal_potassium(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A specimen whose potassium is normal."""
     return potassium(rng, False)
+
+
+def full_ward(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A ward with two to five specimens, the second of which is fine, and its list in words."""
+    wards = {ward: find_specimens(ward=ward) for ward in WARDS}
+    fitting = [
+        ward
+        for ward, found in wards.items()
+        if 2 <= len(found) <= 5 and STATE["specimens"][found[1]["specimen"]]["quality"] == "fine"
+    ]
+    ward = rng.choice(fitting)
+    number = wards[ward][1]["specimen"]
+    return {
+        "ward": ward,
+        "count": len(wards[ward]),
+        "listed": ", ".join(f"{each['specimen']} ({each['patient']})" for each in wards[ward]),
+        "first": wards[ward][0]["specimen"],
+        "second": number,
+        "patient": wards[ward][1]["patient"],
+        "values": in_words(number),
+    }
+
+
+def in_words(number: str) -> str:
+    """All values of a specimen with unit and flag."""
+    flags = {"H": " (high)", "L": " (low)", "": ""}
+    found = STATE["specimens"][number]["results"]
+    return ", ".join(f"{a} {each['value']} {each['unit']}{flags[each['flag']]}" for a, each in found.items())
+
+
+def roomy(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A fine specimen with enough left for several tests, its values in words."""
+    found = tube(rng, lambda each: each["microlitres_left"] >= 100 and each["quality"] == "fine")
+    german = in_words(found["number"]).replace("(high)", "(zu hoch)").replace("(low)", "(zu niedrig)")
+    return {**found, "values": in_words(found["number"]), "list_de": german.replace(".", ",")}
+
+
+def roomy_too(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Another one than the slot `one`."""
+    while (found := roomy(rng, slots))["number"] == slots["one"]["number"]:
+        pass
+    return found

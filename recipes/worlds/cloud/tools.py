@@ -232,6 +232,52 @@ def group(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return {**labels, "count": len(same), "busiest": busiest, "memory_gb": same[busiest]["memory_gb"]}
 
 
+def twice_scaled(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A service that can be changed, and two numbers of replicas for it."""
+    found = _services(rng, frozen=False)
+    first = found["replicas"] + rng.randrange(1, 4)
+    return {**found, "wanted": first, "instead": first + rng.randrange(1, 5)}
+
+
+def other_service(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Another service than that of the slot `svc`."""
+    while (found := _services(rng))["name"] == slots["svc"]["name"]:
+        pass
+    return found
+
+
+def few(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A service with two to four machines, the busiest of which runs, in words."""
+    fitting = []
+    for service in SERVICES:
+        found = machines_by_label({"service": service})
+        loads = sorted((each["cpu_percent"] for each in found), reverse=True)
+        if 2 <= len(found) <= 4 and loads[0] != loads[1]:
+            top = max(found, key=lambda each: each["cpu_percent"])
+            if top["power"] == "running":
+                fitting.append((service, found, top))
+    service, found, top = rng.choice(fitting)
+    return {
+        "service": service,
+        "count": len(found),
+        "listed": ", ".join(f"{each['machine']} ({each['cpu_percent']} percent, {each['power']})" for each in found),
+        "busiest": top["machine"],
+        "load": top["cpu_percent"],
+        **STATE["machines"][top["machine"]],
+    }
+
+
+def lone_vm(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """The only machine of a service in a stage; it runs."""
+    every = [found["labels"] for found in STATE["machines"].values()]
+    found = [
+        {"machine": name, **each["labels"]}
+        for name, each in STATE["machines"].items()
+        if every.count(each["labels"]) == 1 and each["power"] == "running"
+    ]
+    return rng.choice(found)
+
+
 TOOLS = [
     machines_by_label, inspect_machine, service_state, plan_change, apply_plan, power_machine, silence_alarm,
     declare_incident,

@@ -257,3 +257,27 @@ def path_of_flat(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         "trade": trade,
         "what": rng.choice(FLAWS[trade]),
     }
+
+
+def other_truck(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Another delivery of ten tonnes at most than the slot `truck`."""
+    while (found := truck(rng, False))["number"] == slots["truck"]["number"]:
+        pass
+    return found
+
+
+def busy_day(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A day with several deliveries, these in words, and the second of them."""
+    days = [each["day"] for each in STATE["deliveries"].values()]
+    day = rng.choice(sorted({each for each in days if days.count(each) > 1}))
+    found = deliveries(day)
+    rows = [(f"{each['delivery']}, {each['goods']}, {each['window']}", each) for each in found]
+    return {
+        "day": day,
+        "number": int(day[-2:]),
+        "said": f"{int(day[-2:])} May",
+        "listed": "; ".join(f"{row}, {each['gate']} gate" for row, each in rows),
+        "spanish": "; ".join(f"{row}, puerta {'norte' if each['gate'] == 'north' else 'sur'}" for row, each in rows),
+        "first": found[0],
+        "second": found[1],
+    }

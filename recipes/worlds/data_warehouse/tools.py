@@ -214,4 +214,18 @@ def unloaded(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return {"table": rng.choice([name for name in sorted(STATE["tables"]) if name not in known])}
 
 
+def open_place(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A table on the first page of a schema that may be opened up, with its place there in words."""
+    words = ("first", "second", "third", "fourth", "last")
+    schema, place = rng.choice(
+        [
+            (schema, place)
+            for schema in ("fin", "ops", "mkt")
+            for place, name in enumerate(SCHEMAS[schema][:5])
+            if not STATE["tables"][f"{schema}.{name}"]["contains_personal_data"]
+        ]
+    )
+    return {"schema": schema, "say": words[place], "table": f"{schema}.{SCHEMAS[schema][place]}"}
+
+
 TOOLS = [list_schema, describe_table, downstream_of, job_for_table, run_history, backfill, switch_job, grant_access]

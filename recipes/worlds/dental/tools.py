@@ -212,6 +212,34 @@ def late_article(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return {"code": code, "name": item["name"], "group": group, "price": item["price"]}
 
 
+def listed(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """An article on the first page of a group, how the list singles it out, and a variant of which enough is there."""
+    group = rng.choice(sorted(ARTICLES))
+    page = [(code, item) for code, item in STATE["articles"].items() if item["group"] == group][:PAGE]
+    ways = dict(zip(("first", "second", "third", "last"), page, strict=True))
+    ways |= {"cheapest": min(page, key=lambda each: each[1]["price"])}
+    ways |= {"most expensive": max(page, key=lambda each: each[1]["price"])}
+    found = [
+        {"group": group, "say": say, "code": code, "name": item["name"], "variant": variant}
+        for say, (code, item) in ways.items()
+        for variant, left in item["variants"].items()
+        if left > 10
+    ]
+    return rng.choice(found)
+
+
+def late_in_stock(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """An article of a second page and a variant of it of which enough is there."""
+    found = [
+        {"code": code, "name": item["name"], "group": group, "variant": variant}
+        for group in sorted(ARTICLES)
+        for code, item in [each for each in STATE["articles"].items() if each[1]["group"] == group][PAGE:]
+        for variant, left in item["variants"].items()
+        if left > 10
+    ]
+    return rng.choice(found)
+
+
 TOOLS = [
     assortment_page, article_sheet, practice_by_dentist, put_in_basket, place_basket, parcel_stage, request_credit,
 ]  # fmt: skip

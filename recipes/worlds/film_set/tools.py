@@ -197,6 +197,7 @@ def move(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         "from": date,
         "to": other,
         "to_said": f"{int(other[-2:])} June",
+        "to_day": int(other[-2:]),
         "same_said": f"{int(date[-2:])} June",
     }
 

@@ -212,6 +212,20 @@ def open_window(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return {"start": rng.choice(STATE["docks"][slots["day"]["iso"]][slots["cgn"]["terminal"]])}
 
 
+def held_box(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A container whose consignment is held."""
+    boxes = [(box, each["consignment"]) for box, each in STATE["containers"].items()]
+    box, number = rng.choice([pair for pair in boxes if STATE["consignments"][pair[1]]["hold"]])
+    return {"box": box, "consignment": number, "hold": STATE["consignments"][number]["hold"]}
+
+
+def box_window(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A container and a start that is free at its terminal on the drawn day."""
+    box = rng.choice(sorted(STATE["containers"]))
+    terminal = STATE["consignments"][STATE["containers"][box]["consignment"]]["terminal"]
+    return {"box": box, "terminal": terminal, "start": rng.choice(STATE["docks"][slots["day"]["iso"]][terminal])}
+
+
 TOOLS = [
     consignment_overview, trace_container, tariff_lookup, duty_quote, lodge_declaration, clear_hold, dock_windows,
     claim_dock_window, notify_consignee,

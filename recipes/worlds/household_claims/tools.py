@@ -74,6 +74,16 @@ def fresh(rng: random.Random) -> dict[str, Any]:
             claim.update(stage="assessed", papers=["photos", "estimate"])
         elif place < 8:
             claim.update(stage="reported", papers=["photos"])
+    for place, claim in enumerate(list(claims.values())[18:]):  # the last holders have a second claim
+        peril = rng.choice([each for each in policies[claim["policy"]]["covers"] if each != claim["peril"]])
+        claims[f"28-{peril[0].upper()}-{4600 + place * 3}"] = {
+            **claim,
+            "peril": peril,
+            "items": [{"thing": "curtains", "claimed_cents": rng.randrange(5_000, 90_000, 100)}],
+            "papers": ["photos"],
+            "stage": "reported",
+            "log": ["2028-04-03: reported by phone", "2028-04-06: photos arrived"],
+        }
     STATE.clear()
     STATE.update(policies=policies, claims=claims, letters=[])
     return STATE
@@ -246,8 +256,8 @@ def unready(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 
 def any_claim(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
-    """Any claim."""
-    return chosen(rng, 0, 30)
+    """Any claim whose holder has no other one."""
+    return chosen(rng, 0, 18)
 
 
 def damage(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -262,9 +272,11 @@ def damage(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         "storm": "the storm tore the awning off",
         "glass": "the glass door of the balcony is broken",
     }
+    key = {"water": "bathroom", "fire": "curtains", "burglary": "jewellery", "storm": "awning", "glass": "balcony"}
     peril = rng.choice(covers)
     return {
         "policy": number,
+        "key": key[peril],
         **STATE["policies"][number],
         "peril": peril,
         "said": said[peril],
@@ -278,3 +290,24 @@ def price(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """An amount as said, in euros, and in cents."""
     cents = rng.choice((rng.randrange(3_000, 90_000, 100), rng.randrange(3_000, 90_000, 5)))
     return {"cents": cents, "said": str(cents // 100) if cents % 100 == 0 else f"{cents / 100:.2f}"}
+
+
+def double(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A holder with two claims: how either is picked out, and its number."""
+    policy = rng.choice([claim["policy"] for claim in list(STATE["claims"].values())[18:22]])
+    (one, first), (two, second) = [each for each in STATE["claims"].items() if each[1]["policy"] == policy]
+    ways = (
+        ("the second", two),
+        (f"the {second['peril']} one", two),
+        ("the first", one),
+        (f"the {first['peril']} one", one),
+    )
+    say, number = rng.choice(ways)
+    return {
+        "policy": policy,
+        "holder": STATE["policies"][policy]["holder"],
+        "one": one,
+        "two": two,
+        "say": say,
+        "number": number,
+    }

@@ -240,3 +240,18 @@ def tidy_floor(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 def done_room(rng: random.Random, slots: dict[str, Any]) -> int:
     """A room that is not dirty."""
     return int(rng.choice([n for n, each in STATE["rooms"].items() if each["condition"] in ("clean", "inspected")]))
+
+
+def robes(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Two other floors: one that lacks robes by a limit, and one that does not, and a floor that can spare some."""
+    few, spare = sorted(rng.sample(sorted(STATE["store"]), 2), key=lambda each: STATE["store"][each]["robes"])
+    have, there = STATE["store"][few]["robes"], STATE["store"][spare]["robes"]
+    return {
+        "n": int(few),
+        "from": int(spare),
+        "have": have,
+        "there": there,
+        "above": have + rng.randint(1, 12),
+        "below": rng.randint(1, have),
+        "pieces": rng.randint(1, there),
+    }

@@ -124,7 +124,18 @@ def tank() -> dict[str, Any]:
     return {"cubic_metres": STATE["tank_m3"], "capacity": 1000}
 
 
-TOOLS = [fields_overview, probe, water_now, set_lock, programme, set_programme, rain_forecast, tank]
+def text_worker(name: str, text: str) -> dict[str, str]:
+    """Send a text message to the phone of one of the field workers.
+
+    Args:
+        name: First name.
+        text: What it says.
+    """
+    STATE["texts"].append({"name": name, "text": text})
+    return {"sent_to": name}
+
+
+TOOLS = [fields_overview, probe, water_now, set_lock, programme, set_programme, rain_forecast, tank, text_worker]
 
 
 def numbered(rng: random.Random, fits: Any) -> dict[str, Any]:
@@ -174,3 +185,21 @@ def nowhere(rng: random.Random, slots: dict[str, Any]) -> str:
     """A crop that grows nowhere."""
     grown = {each["crop"] for each in STATE["fields"].values()}
     return rng.choice(sorted({"asparagus", "spinach", "sweetcorn", "radish", "chard", *CROPS} - grown))
+
+
+def pair(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A crop with exactly two fields, neither of them locked, of which one is drier."""
+    found = []
+    for crop in CROPS:
+        rows = [(int(n), each) for n, each in STATE["fields"].items() if each["crop"] == crop]
+        if len(rows) == 2 and not any(each["locked"] for _, each in rows):
+            (a, one), (b, two) = rows
+            if one["moisture_percent"] != two["moisture_percent"]:
+                a_dry = one["moisture_percent"] < two["moisture_percent"]
+                found.append(
+                    {
+                        "crop": crop, "a": a, "b": b, "a_moisture": one["moisture_percent"],
+                        "b_moisture": two["moisture_percent"], "dry": a if a_dry else b, "wet": b if a_dry else a,
+                    }
+                )  # fmt: skip
+    return rng.choice(found)

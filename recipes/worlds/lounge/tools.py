@@ -210,3 +210,20 @@ def first_gap(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     at = STATE["showers"].index(gap)
     earliest = minutes_of(STATE["showers"][at - 1]["from"]) + 5
     return {"after": clock(earliest), **gap}
+
+
+def three(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Three different flights."""
+    return dict(zip("abc", rng.sample(sorted(STATE["flights"]), 3), strict=True))
+
+
+def two_gaps(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A span of time in which exactly two showers begin."""
+    place = rng.randrange(len(STATE["showers"]) - 1)
+    one, two = STATE["showers"][place : place + 2]
+    return {
+        "after": clock(minutes_of(one["from"]) - 15),
+        "before": clock(minutes_of(two["from"]) + 10),
+        "one": one,
+        "two": two,
+    }

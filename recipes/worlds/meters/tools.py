@@ -182,7 +182,21 @@ def of_flat(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         "number": number,
         "unit": UNITS[kind],
         "latest": STATE["meters"][number]["readings"][-1]["value"],
+        "all": " and ".join(f"{each} for {what}" for what, each in slots["flat"]["meters"].items()),
+        "numbers": list(slots["flat"]["meters"].values()),
     }
+
+
+def over_mark(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A mark that the drawn meter exceeded in February."""
+    used = slots["meter"]["readings"][-1]["value"] - slots["meter"]["readings"][-2]["value"]
+    return {"used": used, "mark": rng.randrange(max(1, used // 3), used)}
+
+
+def under_mark(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A mark that the drawn meter did not reach in February."""
+    used = slots["meter"]["readings"][-1]["value"] - slots["meter"]["readings"][-2]["value"]
+    return {"used": used, "mark": used + rng.randrange(10, 120)}
 
 
 TOOLS = [

@@ -174,7 +174,20 @@ def book_guide(
     return {"tour": f"T{100 + len(STATE['tours'])}", "fee": 90}
 
 
-TOOLS = [exhibitions, timed_entries, sell, order_sheet, orders_of, refund, voucher_value, book_guide]
+def mail_buyer(order: str, text: str) -> dict[str, Any]:
+    """Send an e-mail to the buyer of an order.
+
+    Args:
+        order: Its number.
+        text: What the mail says.
+    """
+    if order not in STATE["orders"]:
+        return {"error": f"order {order} unknown"}
+    STATE["mails"].append({"order": order, "text": text})
+    return {"mailed": STATE["orders"][order]["buyer"]}
+
+
+TOOLS = [exhibitions, timed_entries, sell, order_sheet, orders_of, refund, voucher_value, book_guide, mail_buyer]
 
 
 def opening(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -203,3 +216,33 @@ def used(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """An order that was used."""
     found = [{"number": n, **o} for n, o in STATE["orders"].items() if o["state"] == "used"]
     return rng.choice(found)
+
+
+def visit(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Two exhibitions, two days that follow each other, and the free places at a time of day."""
+    while True:
+        show, other = rng.sample(sorted(SHOWS), 2)
+        number, at = rng.randint(3, 15), rng.choice(("10:00", "11:30", "13:00", "14:30", "16:00"))
+        one = STATE["entries"][f"{show}|2027-09-{number:02d}"][at]
+        two = STATE["entries"][f"{other}|2027-09-{number:02d}"][at]
+        three = STATE["entries"][f"{other}|2027-09-{number + 1:02d}"][at]
+        if one != number:
+            return {
+                "show": show, "other": other, "at": at, "one": one, "two": two, "three": three,
+                "day": f"2027-09-{number:02d}", "said": f"{number} September",
+                "next": f"2027-09-{number + 1:02d}", "next_said": f"{number + 1} September",
+            }  # fmt: skip
+
+
+def last_free(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """An exhibition and a day whose last entry with places has twelve at least, and all its entries in words."""
+    while True:
+        key = rng.choice(sorted(STATE["entries"]))
+        free = STATE["entries"][key]
+        times = [time for time, left in free.items() if left]
+        if len(times) > 2 and free[times[-1]] >= 12:
+            show, day = key.split("|")
+            return {
+                "show": show, "day": day, "said": f"{int(day[-2:])} September", "last": times[-1],
+                "times": times, "all": ", ".join(f"{free[time]} at {time}" for time in times),
+            }  # fmt: skip

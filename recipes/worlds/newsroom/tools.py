@@ -185,7 +185,18 @@ def correct(slug: str, note: str) -> dict[str, Any]:
     return {"slug": slug, "corrections": len(STATE["corrections"])}
 
 
-TOOLS = [stories, story, who_is, go_live, set_embargo, hand_story, pictures, attach_picture, correct]
+def ping(editor: str, text: str) -> dict[str, str]:
+    """Send a short message to the screen of an editor.
+
+    Args:
+        editor: Initials of the editor.
+        text: What it says.
+    """
+    STATE["pings"].append({"editor": editor, "text": text})
+    return {"pinged": editor, "name": EDITORS[editor]}
+
+
+TOOLS = [stories, story, who_is, go_live, set_embargo, hand_story, pictures, attach_picture, correct, ping]
 
 
 def piece(rng: random.Random, fits: Any) -> dict[str, Any]:
@@ -211,7 +222,9 @@ def draft(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 def held(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A story under an embargo that is checked."""
-    return piece(rng, lambda each: each["status"] == "checked" and each["embargo_until"])
+    found = piece(rng, lambda each: each["status"] == "checked" and each["embargo_until"])
+    day, at = found["embargo_until"].split("T")
+    return {**found, "held_day": day, "held_time": at}
 
 
 def live(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -234,3 +247,39 @@ def assigned(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     }
     editor = rng.choice([e for e in EDITORS if counts[e]])
     return {"initials": editor, "name": EDITORS[editor], "slugs": counts[editor], "count": len(counts[editor])}
+
+
+def newcomer(rng: random.Random, slots: dict[str, Any]) -> dict[str, str]:
+    """An editor who does not have the drawn story yet."""
+    initials = rng.choice(sorted(set(EDITORS) - {slots["item"]["editor"]}))
+    return {"initials": initials, "name": EDITORS[initials]}
+
+
+def desks(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Two desks with drafts, the second of which has checked stories as well."""
+
+    def slugs(desk: str, status: str) -> list[str]:
+        return [slug for slug, each in STATE["stories"].items() if (each["desk"], each["status"]) == (desk, status)]
+
+    names = ("politics", "local", "culture", "sport", "economy")
+    second = rng.choice([each for each in names if slugs(each, "draft") and slugs(each, "checked")])
+    first = rng.choice([each for each in names if each != second and slugs(each, "draft")])
+    return {
+        "first": first,
+        "second": second,
+        "first_drafts": slugs(first, "draft"),
+        "second_drafts": slugs(second, "draft"),
+        "second_checked": slugs(second, "checked"),
+    }
+
+
+def too_long(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A story and a number of words that it exceeds."""
+    found = piece(rng, lambda each: each["words"] > 300)
+    return {**found, "mark": rng.randrange(200, found["words"], 50)}
+
+
+def short_enough(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A story and a number of words that it does not reach."""
+    found = piece(rng, lambda each: each["words"] < 1300)
+    return {**found, "mark": (found["words"] // 50 + rng.randint(1, 8)) * 50}

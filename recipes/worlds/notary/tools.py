@@ -268,6 +268,44 @@ def week(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def spoken(day: datetime) -> str:
+    """A day as people say it."""
+    return f"{day.day} {day:%B}"
+
+
+def next_days(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Two notaries, a day, and the working day after it, with their free times."""
+    one, two = rng.sample(NOTARIES, 2)
+    start = datetime(2027, 5, 10) + timedelta(days=7 * rng.randrange(1, 4) + rng.randrange(4))
+    later = start + timedelta(days=1)
+
+    def times(notary: str, day: datetime) -> list[str]:
+        iso = day.date().isoformat()
+        return [time[11:] for time in STATE["calendar"][notary] if time[:10] == iso]
+
+    found = {"a": times(one, start), "b": times(two, start), "c": times(two, later)}
+    return {
+        "one": one, "two": two, "day": start.date().isoformat(), "later": later.date().isoformat(),
+        "said": spoken(start), "said_later": spoken(later), **found,
+        **{f"{name}_all": " and ".join(each) for name, each in found.items()},
+    }  # fmt: skip
+
+
+def two_times(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A file that can be signed, and a day on which its notary has exactly two free times."""
+    number, found = _complete(rng)
+    by_day: dict[str, list[str]] = {}
+    for time in STATE["calendar"][found["notary"]]:
+        by_day.setdefault(time[:10], []).append(time)
+    day = rng.choice([day for day, times in by_day.items() if len(times) == 2])
+    early, late = by_day[day]
+    return {
+        "file": number, "notary": found["notary"], "name": found["parties"][0]["name"], "day": day,
+        "said": spoken(datetime.fromisoformat(day)), "early": early, "late": late, "early_time": early[11:],
+        "late_time": late[11:],
+    }  # fmt: skip
+
+
 TOOLS = [
     file_overview, files_of_party, fee_estimate, notary_gaps, fix_signing, drop_meeting, demand_papers, send_draft,
 ]  # fmt: skip

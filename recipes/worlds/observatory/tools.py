@@ -215,6 +215,32 @@ def cloudy_night(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return _night(rng, lambda found: found["cloud_percent"] >= 50)
 
 
+def other_night(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Another open night than the slot `night`."""
+    while True:
+        found = open_night(rng, slots)
+        if found["iso"] != slots["night"]["iso"]:
+            return found
+
+
+def two_nights(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Two open nights, in order, one of which has fewer clouds."""
+    names = [key for key, found in sorted(STATE["nights"].items()) if not found["closed"]]
+    while True:
+        pair = sorted(rng.sample(names, 2))
+        clouds = [STATE["nights"][name]["cloud_percent"] for name in pair]
+        if clouds[0] != clouds[1]:
+            clear = pair[clouds.index(min(clouds))]
+            return {
+                "list": pair,
+                "one": f"{int(pair[0][8:])} March",
+                "two": f"{int(pair[1][8:])} March",
+                "clear": clear,
+                "said": f"{int(clear[8:])} March",
+                "percent": min(clouds),
+            }
+
+
 TOOLS = [
     resolve_target, proposal_budget, night_outlook, block_status, enqueue_block, withdraw_block, postpone_block,
     log_entry,

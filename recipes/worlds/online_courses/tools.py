@@ -247,3 +247,19 @@ def coupon(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A coupon that is valid."""
     code = rng.choice(sorted(STATE["coupons"]))
     return {"code": code, "percent": STATE["coupons"][code]}
+
+
+def other(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Another learner than the slot `who`."""
+    while True:
+        found = seat(rng, 0, 100)
+        if found["email"] != slots["who"]["email"]:
+            return found
+
+
+def other_coupon(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Another coupon than the slot `coupon`."""
+    while True:
+        found = coupon(rng, slots)
+        if found["code"] != slots["coupon"]["code"]:
+            return found

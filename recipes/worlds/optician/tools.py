@@ -212,6 +212,14 @@ def person(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def other_person(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Another customer than the slot `who`."""
+    while True:
+        found = person(rng, slots)
+        if found["code"] != slots["who"]["code"]:
+            return found
+
+
 def filters(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """Conditions that some frame fits."""
     frame = rng.choice([each for _, each in sorted(STATE["frames"].items()) if each["on_shelf"]])

@@ -217,6 +217,37 @@ def gap(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def two_fees(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A rehearsal that lacks a player of a section whose substitutes have different fees."""
+    while True:
+        found = gap(rng, slots)
+        fees = [each["fee"] for each in available_substitutes(found["section"], found["day"])]
+        if len(fees) > 1 and len(set(fees)) == len(fees):
+            when = date.fromisoformat(found["day"])
+            return {**found, "said": f"{when.day} {when:%B}"}
+
+
+def _by_hall(rng: random.Random, great: bool) -> dict[str, Any]:
+    found = [key for key, each in sorted(STATE["rehearsals"].items()) if (each["hall"] == "Great Hall") == great]
+    key = rng.choice(found)
+    return {"id": key, "hall": STATE["rehearsals"][key]["hall"], "time": STATE["rehearsals"][key]["start"][11:]}
+
+
+def great_one(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A rehearsal in the Great Hall."""
+    return _by_hall(rng, True)
+
+
+def elsewhere(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A rehearsal in another hall."""
+    return _by_hall(rng, False)
+
+
+def other_hall(rng: random.Random, slots: dict[str, Any]) -> str:
+    """A hall in which the rehearsal of the slot `prob` is not."""
+    return rng.choice([hall for hall in HALLS if hall != slots["prob"]["hall"]])
+
+
 def clash(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """Two rehearsals of the same hall."""
     keys = sorted(STATE["rehearsals"])
@@ -280,7 +311,13 @@ def half_free(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         day = date(2027, 9, 20) + timedelta(days=rng.randrange(0, 30))
         start = f"{day.isoformat()}T{rng.choice(('09:30', '11:00', '16:15', '19:00'))}"
         if start not in taken:
-            return {"iso": start, "day": f"{day.day} {day:%B}", "weekday": f"{day:%A}", "time": start[11:]}
+            return {
+                "iso": start,
+                "date": start[:10],
+                "day": f"{day.day} {day:%B}",
+                "weekday": f"{day:%A}",
+                "time": start[11:],
+            }
 
 
 TOOLS = [

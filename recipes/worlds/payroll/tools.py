@@ -203,3 +203,8 @@ def rested(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 def spent(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """Somebody with one day of leave at most."""
     return person(rng, lambda p: p["leave_days_left"] <= 1)
+
+
+def other(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Somebody else than the slot `who`."""
+    return person(rng, lambda p: p["name"] != slots["who"]["name"])

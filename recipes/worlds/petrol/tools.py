@@ -180,6 +180,8 @@ def price(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         "cents": cents,
         "near": round(cents + rng.choice((-5, -3, -2, 1.5, 4, 6)), 1),
         "far": round(cents + rng.choice((-25, -12, 11, 30)), 1),
+        "less": round(cents - 2, 1),
+        "near_too": round(cents + rng.choice((-1, 0.5, 1, 2)), 1),
         "rival": STATE["rivals"][site][grade],
     }
 
@@ -216,6 +218,49 @@ def cheaper(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         "ours": STATE["sites"][site]["prices_cent"][grade],
         "rival": STATE["rivals"][site][grade],
     }
+
+
+def _level(rng: random.Random, low: int, high: int) -> dict[str, Any]:
+    found = [
+        (site, grade)
+        for site, each in sorted(STATE["sites"].items())
+        for grade in GRADES
+        if low <= each["tanks"][grade]["litres"] <= high
+    ]
+    site, grade = rng.choice(found)
+    town = STATE["sites"][site]["town"]
+    return {"site": site, "town": town, "grade": grade, "litres": STATE["sites"][site]["tanks"][grade]["litres"]}
+
+
+def low_tank(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A tank with less than 9000 litres."""
+    return _level(rng, 0, 8900)
+
+
+def full_tank(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A tank with more than 9000 litres."""
+    return _level(rng, 9100, 30000)
+
+
+def lone_lock(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A site with one locked pump."""
+    found = []
+    for site, each in sorted(STATE["sites"].items()):
+        locked = [key for key, state in each["pumps"].items() if state == "locked"]
+        if len(locked) == 1:
+            found.append({"site": site, "town": each["town"], "number": locked[0]})
+    return rng.choice(found)
+
+
+def two_pumps(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A site with two open pumps."""
+    found = []
+    for site, each in sorted(STATE["sites"].items()):
+        free = [key for key, state in each["pumps"].items() if state == "open"]
+        if len(free) > 1:
+            one, two = rng.sample(free, 2)
+            found.append({"site": site, "town": each["town"], "one": one, "two": two})
+    return rng.choice(found)
 
 
 def pump(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

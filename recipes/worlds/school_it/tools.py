@@ -255,3 +255,27 @@ def lent(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return rng.choice(
         [{"tag": tag, **each} for tag, each in STATE["devices"].items() if each["state"] != "in the cupboard"]
     )
+
+
+def another(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Any account but that of the slot `who`."""
+    return user(rng, lambda each: each["name"] != slots["who"]["name"])
+
+
+def listed(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A kind of device, and one of its spare ones by its place in the list or by its battery."""
+    kind = rng.choice(("notebook", "tablet", "projector"))
+    found = spare_devices(kind)
+    by_health = sorted(found, key=lambda each: each["battery_health"])
+    ways = [
+        ("the second one", found[1]),
+        ("the third", found[2]),
+        ("the last one you named", found[-1]),
+        ("the first one", found[0]),
+    ]
+    if by_health[0]["battery_health"] < by_health[1]["battery_health"]:
+        ways.append(("the one with the weakest battery", by_health[0]))
+    if by_health[-1]["battery_health"] > by_health[-2]["battery_health"]:
+        ways.append(("the one with the strongest battery", by_health[-1]))
+    say, each = rng.choice(ways)
+    return {"kind": kind, "say": say, **each}

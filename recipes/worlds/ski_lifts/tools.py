@@ -232,6 +232,23 @@ def snow(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return {"grade": slope["grade"], "cm": depth, "count": count}
 
 
+def other_running(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A running lift that is not the one of the slot `gust`."""
+    found = [name for name, each in STATE["lifts"].items() if each["running"] and name != slots["gust"]["name"]]
+    name = rng.choice(found)
+    return {"name": name, **STATE["lifts"][name]}
+
+
+def listed(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A grade with three open slopes or more, and one of them by its place in the list."""
+    lists = {grade: open_slopes(grade)["slopes"] for grade in ("blue", "red", "black")}
+    grade = rng.choice([grade for grade, numbers in lists.items() if len(numbers) > 2])
+    numbers = lists[grade]
+    say, place = rng.choice([("first", 0), ("second", 1), ("last", -1), ("third", 2), ("last but one", -2)])
+    card = slope_card(numbers[place])
+    return {"say": say, "first": numbers[0], "last": numbers[-1], "lift": card["lift"], **card}
+
+
 TOOLS = [
     lift_panel, open_slopes, slope_card, halt_lift, pass_status, pass_price, issue_pass, block_pass, call_patrol,
 ]  # fmt: skip

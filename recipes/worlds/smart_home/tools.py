@@ -287,6 +287,18 @@ def unlocked_door(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def listed(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A room with a radiator, and a device with a battery by its place in the room's list."""
+    heated_rooms = {each["room"] for each in STATE["devices"].values() if each["kind"] == "radiator"}
+    ways = []
+    for room in sorted(heated_rooms):
+        names = [each["device"] for each in find_devices(room)]
+        for say, place in (("second", 1), ("third", 2), ("last", 3), ("first", 0)):
+            if STATE["devices"][names[place]]["battery_percent"] is not None:
+                ways.append({"say": say, "id": names[place], **STATE["devices"][names[place]]})
+    return rng.choice(ways)
+
+
 TOOLS = [
     find_devices, read_device, dim_lamp, warm_room, switch_plug, door_state, lock_door, start_scene, add_rule,
 ]  # fmt: skip

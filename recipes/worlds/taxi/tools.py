@@ -233,3 +233,20 @@ def free_cab(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 def resting(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A cab that is not."""
     return rng.choice([{"number": int(n), **each} for n, each in STATE["cabs"].items() if each["state"] != "free"])
+
+
+def offer(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A ride that has not begun, and one of the three cabs that could take it, by its place or its minutes."""
+    each = trip(rng, ("ordered",))
+    cabs = near(each["from"])
+    by_minutes = sorted(cabs, key=lambda cab: cab["minutes"])
+    ways = [("the second one", cabs[1]), ("the last one you named", cabs[2]), ("the first of them", cabs[0])]
+    ways += [("the one that takes longest", by_minutes[2]), ("the quickest one", by_minutes[0])]
+    say, chosen = rng.choice(ways)
+    return {**each, "say": say, **chosen}
+
+
+def two_free(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Two cabs that are free."""
+    first, second = rng.sample([n for n, each in STATE["cabs"].items() if each["state"] == "free"], 2)
+    return {"first": int(first), "second": int(second), "driver": STATE["cabs"][second]["driver"]}

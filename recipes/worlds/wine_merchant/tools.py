@@ -288,3 +288,18 @@ def clean_house(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 def owing_house(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A client who owes something."""
     return rng.choice([{"name": n, **c} for n, c in STATE["clients"].items() if c["open_euros"]])
+
+
+def in_both(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A wine of which both cellars have enough."""
+    return bottle(rng, lambda w: w["bottles"]["town"] >= 24 and w["bottles"]["hill"] >= 24)
+
+
+def shortlist(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A colour with three wines or more, and one of the cheapest three by its place."""
+    lists = {colour: wine_list(colour)["first"] for colour in sorted(GRAPES)}
+    colour = rng.choice([colour for colour, hits in lists.items() if len(hits) > 2])
+    hits = lists[colour]
+    say, place = rng.choice([("the second one", 1), ("the third", 2), ("the first of these", 0)])
+    code = hits[place]["code"]
+    return {"colour": colour, "say": say, "code": code, **STATE["wines"][code]}

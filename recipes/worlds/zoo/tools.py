@@ -219,4 +219,21 @@ def weight(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "kg": kg}
 
 
+def kin(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Another animal of the same species as that of the slot `bit`."""
+    mine = STATE["animals"][slots["bit"]["name"]]["species"]
+    names = [
+        name
+        for name, each in sorted(STATE["animals"].items())
+        if each["species"] == mine and name != slots["bit"]["name"]
+    ]
+    return {"name": rng.choice(names)}
+
+
+def fed_apart(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """An animal that is fed in another round than that of the slot `beast`."""
+    names = [name for name, each in sorted(STATE["animals"].items()) if each["round"] != slots["beast"]["round"]]
+    return {"key": rng.choice(names)}
+
+
 TOOLS = [animal_card, round_list, store_level, set_ration, order_feed, enter_weight, report_refusal, ask_vet]
