@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import subprocess
 import sys
@@ -76,7 +77,11 @@ def attacks(rng: random.Random) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def attack(url: str, many: int) -> None:
-    """Attacks until standard input ends; writes how many were answered with which status, by name."""
+    """Attacks until standard input ends; writes how many were answered with which status, by name.
+
+    It leaves the processor to the server: attackers have machines of their own.
+    """
+    os.nice(19)
     over, told = threading.Event(), Counter[str]()
 
     def client(seed: int) -> None:

@@ -469,8 +469,12 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{SERVER}/state.py", "min(self._queue, key=", "min(self._queue[:1], key="),
     ],
     "loraloop/server/test_fair_turns.py::test_turns_go_to_the_client_with_the_fewest": [
-        (f"{SERVER}/state.py", "(self._turns[each[0]], self._last.get(each[0], 0))", "self._last.get(each[0], 0)"),
+        (f"{SERVER}/state.py", "(self._turns[each[0]], self._taken.get(each[0], 0.0))", "self._taken.get(each[0], 0.0)"),
         (f"{SERVER}/state.py", "if not turn.cancelled() and turn.exception() is None:", "if False:"),
+    ],
+    "loraloop/server/test_fair_turns.py::test_who_takes_long_waits_for_as_long_as_the_others_took": [
+        (f"{SERVER}/state.py", "self._begin(client) + seconds", "self._begin(client) + 1.0"),
+        (f"{SERVER}/state.py", "return max(self._now, self._taken.get(client, 0.0))", "return self._taken.get(client, 0.0)"),
     ],
     "loraloop/server/test_fair_turns.py::test_a_full_queue_refuses_whoever_fills_it": [
         (f"{SERVER}/state.py", "if waiting[client] + 1 >= max(waiting.values(), default=0):", "if True:"),

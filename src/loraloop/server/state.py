@@ -124,8 +124,9 @@ class RateLimit:
 class ConcurrencyLimiter:
     """Lets so many requests run at the same time; so many more wait.
 
-    A turn goes to the client that has the fewest, and among these to the one whose last turn is the longest ago:
-    nobody waits behind another's backlog. Where too many wait, the last request of the client with most is refused.
+    A turn goes to the client that has the fewest, and among these to the one whose turns took the least time; who comes
+    anew begins where the others are (start-time fair queueing, Goyal et al. 1996). So nobody waits behind another's
+    backlog, nor for another's slow requests. Where too many wait, the last request of the client with most is refused.
 
     Attributes:
         running: Requests that run.
@@ -135,8 +136,8 @@ class ConcurrencyLimiter:
         self._limits = limits
         self._queue: list[tuple[str, asyncio.Future[None]]] = []
         self._turns: Counter[str] = Counter()
-        self._last: dict[str, int] = {}
-        self._given = self.running = 0
+        self._taken: dict[str, float] = {}  # seconds of each client's turns, counted from where the others were
+        self._now, self.running = 0.0, 0
 
     @property
     def waiting(self) -> int:
@@ -169,17 +170,22 @@ class ConcurrencyLimiter:
         await self._wait(client, len(self._queue))
         return RequestTurn(self, client)
 
-    async def again(self, client: str) -> None:
+    async def again(self, client: str, seconds: float) -> None:
         """Gives a turn back, and waits for the next one before other requests of the same client.
+
+        Args:
+            client: Whose turn it was.
+            seconds: How long it took.
 
         Raises:
             ApiError: 429, it was refused because too many wait.
         """
-        self.leave(client)
+        self.leave(client, seconds)
         await self._wait(client, 0)
 
-    def leave(self, client: str) -> None:
-        """Gives a turn back."""
+    def leave(self, client: str, seconds: float) -> None:
+        """Gives a turn back, after so many seconds."""
+        self._taken[client] = self._begin(client) + seconds
         self.running -= 1
         self._turns -= Counter([client])
         self._give()
@@ -187,30 +193,34 @@ class ConcurrencyLimiter:
     def _pending(self) -> list[tuple[str, asyncio.Future[None]]]:
         return [each for each in self._queue if not each[1].done()]
 
+    def _begin(self, client: str) -> float:
+        """What a client's next turn counts from: nobody saves up turns."""
+        return max(self._now, self._taken.get(client, 0.0))
+
     async def _wait(self, client: str, place: int) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.insert(place, (client, turn))
+        self._taken[client] = self._begin(client)
         self._give()
         try:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled() and turn.exception() is None:  # it had come
-                self.leave(client)
+                self.leave(client, 0.0)
             raise
 
     def _give(self) -> None:
         """Gives the turns that are free."""
         self._queue = self._pending()
         while self._queue and self.running < self._limits.concurrency:
-            client, turn = min(self._queue, key=lambda each: (self._turns[each[0]], self._last.get(each[0], 0)))
+            client, turn = min(self._queue, key=lambda each: (self._turns[each[0]], self._taken.get(each[0], 0.0)))
             turn.set_result(None)
             self._queue = self._pending()
-            self.running, self._given = self.running + 1, self._given + 1
+            self.running += 1
             self._turns[client] += 1
-            self._last.pop(client, None)
-            self._last[client] = self._given  # the latest one is the last
-            if len(self._last) > 10_000:
-                del self._last[next(iter(self._last))]
+            self._now = self._begin(client)
+            if len(self._taken) > 10_000:
+                self._taken = {each: taken for each, taken in self._taken.items() if taken > self._now}
 
 
 class RequestTurn:
@@ -218,6 +228,7 @@ class RequestTurn:
 
     def __init__(self, limiter: ConcurrencyLimiter, client: str) -> None:
         self._limiter, self._client, self._over = limiter, client, False
+        self._began = time.monotonic()
         self._following: list[Callable[[], object]] = []
 
     def __enter__(self) -> RequestTurn:
@@ -233,14 +244,14 @@ class RequestTurn:
     async def give_way(self) -> None:
         """Waits for another turn, so that other clients have theirs."""
         self._over = True
-        await self._limiter.again(self._client)
-        self._over = False
+        await self._limiter.again(self._client, time.monotonic() - self._began)
+        self._over, self._began = False, time.monotonic()
 
     def leave(self) -> None:
         """Gives it back."""
         if not self._over:
             self._over = True
-            self._limiter.leave(self._client)
+            self._limiter.leave(self._client, time.monotonic() - self._began)
             for function in self._following:
                 function()
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from loraloop.evals.desk.checks import fits
 from loraloop.evals.desk.oracle import NextStep, accepts, check_draws, next_step, rehearse
 from loraloop.evals.desk.request import DeskCall
+from loraloop.evals.desk.selftest import problems
 from loraloop.evals.desk.slots import DrawError, Slot, filled, references, side
 from loraloop.evals.desk.toolbox import Toolbox
 from loraloop.evals.desk.world import World, load_worlds, read_world
@@ -60,9 +61,9 @@ def lacking(tool: str, arguments: str) -> str:
     return f"asks: [when]\n  ask: {{name: {tool}, arguments: {{{arguments}}}}}\n  good:"
 
 
-def made_world(folder: Path, text: str = WORLD) -> World:
+def made_world(folder: Path, text: str = WORLD, tools: str = TOOLS) -> World:
     folder.mkdir(exist_ok=True)
-    (folder / "tools.py").write_text(TOOLS)
+    (folder / "tools.py").write_text(tools)
     (folder / "world.yaml").write_text(text)
     return read_world(folder)
 
@@ -182,6 +183,27 @@ def test_a_request_that_some_states_do_not_allow_is_drawn_from_the_others(tmp_pa
     for seed in range(6):
         drawn = world.draw(60, seed)
         assert 1 <= len(drawn) < 60 and {request.slots["room"]["key"] for request in drawn} == {"A1"}
+
+
+def test_outcomes_are_played_on_the_state_that_their_request_was_drawn_on(tmp_path: Path) -> None:
+    tools = TOOLS.replace("def fresh():", "def fresh(rng):").replace("TOOLS = [", "TOOLS = [leave, ")
+    tools = re.sub(r"rooms=\{.*\}\)", 'rooms={f"R{rng.randrange(10**9)}": {} for _ in range(9)})', tools)
+    tools = tools.replace(
+        "def some_room", 'def leave(number: str): return {"left": STATE["rooms"][number]}\ndef some_room'
+    )
+    text = (
+        WORLD.replace("changes: [book]", "changes: [book, leave]")
+        + """
+- id: leave
+  kind: single
+  say: ["I leave {room.key}.", "{room.key} is empty now."]
+  calls: [{name: leave, arguments: {number: "{room.key}"}}]
+  says: ["{room.key}"]
+  good: "{room.key} is free."
+"""
+    )
+    tried, found = problems(made_world(tmp_path, text, tools))
+    assert tried and not [each for each in found if "the right" in each], found
 
 
 def test_an_oracle_can_be_a_function(tmp_path: Path) -> None:

@@ -194,6 +194,34 @@ def test_turns_go_to_the_client_with_the_fewest(
     asyncio.run(taken(steps, ServerLimits(concurrency=concurrency, queue=queue, per_key=per_key)))
 
 
+def test_who_takes_long_waits_for_as_long_as_the_others_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two clients always have two requests, one of them of four seconds; one comes late, and has saved up nothing."""
+    now, seconds = [0.0], {"long": 4.0, "short": 1.0, "late": 1.0}
+    monkeypatch.setattr(server_state.time, "monotonic", lambda: now[0])
+
+    async def order() -> list[str]:
+        limiter, taken = ConcurrencyLimiter(ServerLimits(concurrency=1)), list[str]()
+
+        async def ask(name: str, times: int) -> None:
+            for _ in range(times):
+                with await limiter.enter(name):
+                    await asyncio.sleep(0)
+                    now[0] += seconds[name]
+                    taken.append(name)
+
+        asking = [asyncio.ensure_future(ask(name, 20)) for name in ("long", "long", "short", "short")]
+        while len(taken) < 20:
+            await asyncio.sleep(0)
+        asking += [asyncio.ensure_future(ask("late", 20)) for _ in range(2)]
+        await asyncio.gather(*asking)
+        return taken
+
+    taken = asyncio.run(order())
+    before, after = Counter(taken[:20]), Counter(taken[21:30])
+    assert 3 <= before["long"] <= 5, "a fifth of the turns, so half of the time"
+    assert abs(after["late"] - after["short"]) <= 1 and after["long"], after
+
+
 async def taken(steps: list[tuple[str, str, int]], limits: ServerLimits) -> None:
     """Takes steps, and checks after each of them what is promised."""
     limiter = ConcurrencyLimiter(limits)

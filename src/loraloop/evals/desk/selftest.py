@@ -48,13 +48,13 @@ def problems(
     found, tried = [], 0
     for request in world.requests:
         right = right_outcome(request)
-        made = play(world, right)
+        made = play(world, request, right)
         if failed := [call for call in made if call.error]:
             found.append(f"{world.name}/{request.id}: the right call fails: {failed[0]}: {failed[0].error}")
         if why := judged(world, request, right.answers, runs):
             found.append(f"{world.name}/{request.id}: the right outcome fails: {why}")
         for outcome in wrong_outcomes(world, request, right, programs=runs is not None):
-            made = play(world, outcome)
+            made = play(world, request, outcome)
             if outcome.wrong.endswith("twice") and any(call.error for call in made):
                 continue  # the tool itself refused it: nothing was done twice
             tried += 1
@@ -63,9 +63,9 @@ def problems(
     return tried, found
 
 
-def play(world: World, outcome: Outcome) -> list[DeskCall]:
-    """Makes the calls of an outcome on a fresh state, and returns what the world recorded."""
-    world.start()
+def play(world: World, request: DeskRequest, outcome: Outcome) -> list[DeskCall]:
+    """Makes the calls of an outcome on the request's own state, and returns what the world recorded."""
+    world.start(request)
     tools = {tool.__name__: tool for tool in world.tools}
     for world.turn, calls in enumerate(outcome.calls):
         for name, arguments in calls:
