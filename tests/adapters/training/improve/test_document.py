@@ -48,8 +48,9 @@ def test_old_records_are_replayed_beside_the_new_ones(tmp_path: Path) -> None:
     assert own["share"] == OWN_SHARE and document["data"]["limit"] == 200
     assert sum(source["share"] for source in others) == pytest.approx(1 - OWN_SHARE)
     names = [source["name"] for source in others]
-    assert names == ["worlds", "stop", "missing", "desks", "tools"], "public ones are left out without their folder"
-    missing = [json.loads(line) for line in Path(others[2]["file"]).read_text(encoding="utf-8").splitlines()]
+    kinds = ["worlds", "steps", "turns", "stop", "missing"]
+    assert names == [*kinds, "desks", "tools"], "public ones are left out without their folder"
+    missing = [json.loads(line) for line in Path(others[4]["file"]).read_text(encoding="utf-8").splitlines()]
     assert missing and {row["kind"] for row in missing} == {"missing"}
     known = {json.dumps(row) for _, row in frozen_rows("worlds") if row.get("part", "train") == "train"}
     rows = [json.loads(line) for line in Path(others[0]["file"]).read_text(encoding="utf-8").splitlines()]
