@@ -1,4 +1,4 @@
-"""The first step of desk requests, written by loraloop's own engine and by vLLM with the exported skills.
+"""The first step of desk requests, written by loraloop's own engine and by vLLM with what `skills export` makes.
 
     python benchmarks/parity.py --vllm-python PYTHON --json benchmarks/results/parity.json
 
@@ -9,9 +9,10 @@ router is the same in both cases, so equal routes show that the transcripts are.
 what the bare base writes is not compared.
 
 Where a step of a skill differs, the request is written here again and again with one more thing taken away that vLLM
-does not have: the thresholds of skills, then branch activation, then our arithmetic (int4 with another order of sums)
-for bf16. The first that makes the step the same, or its skill where that differs, is the reason of the difference; what
-stays different is `unexplained`.
+does not have: the thresholds of skills, then branch activation, then the skill itself where another one is exported,
+which was trained for whole contexts, then our arithmetic (int4 with another order of sums) for bf16. The first that
+makes the step the same, or its skill where that differs, is the reason of the difference; what stays different is
+`unexplained`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from loraloop.adapters.peft.targets import export
 from loraloop.adapters.skill.card import Fingerprints
 from loraloop.adapters.skill.registry import known_skills
 from loraloop.adapters.skill.skill import Skill
+from loraloop.adapters.skill.store import for_whole_contexts
 from loraloop.agent import Limits, Runtime
 from loraloop.evals.desk.request import DeskRequest
 from loraloop.evals.desk.runner import agent_of, chosen
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 BASE = "smollm2-135m"
 SKILLS = ("tools", "code", "retrieval", "safety")
 COMPACT = json.dumps({"backend": "guidance", "disable_any_whitespace": True})  # JSON as the skills write it
+REASONS = ("thresholds", "the whole context", "the skill for whole contexts", "bf16", "unexplained")
 SERVER = (
     *("--served-model-name", BASE, "--max-lora-rank", "16", "--max-loras", "4"),
     *("--structured-outputs-config", COMPACT),
@@ -105,12 +108,13 @@ class Parity:
             wide = Base.load(str(model), quantize="bf16", device="cpu")
             names = ("architecture", "weights")
             prints = Fingerprints(**{name: getattr(wide.fingerprints, name) for name in names})
-            return changed(local, wide, **full, fingerprints=prints)
+            return changed(local, wide, exported=True, **full, fingerprints=prints)
 
         self.here, self.there = Steps(local), Steps(Runtime.connect(url, engine="vllm", base=BASE, skills=exported))
         self.lacking: dict[str, Callable[[], Steps]] = {
             "thresholds": cache(partial(changed, local, base)),
             "the whole context": cache(partial(changed, local, base, **full)),
+            "the skill for whole contexts": cache(partial(changed, local, base, exported=True, **full)),
             "bf16": cache(bf16),
         }
 
@@ -129,14 +133,15 @@ class Parity:
         return Compared(name, ours.skill, routed, valid, reason, written(ours), written(theirs))
 
 
-def changed(local: Runtime, base: Base, **changes: Any) -> Steps:
+def changed(local: Runtime, base: Base, exported: bool = False, **changes: Any) -> Steps:
     """Steps of the skills on a base in this process, with the router of another runtime.
 
-    The skills decide by the likelier token, as a server does, and differ by these fields of their cards.
+    The skills, or those that are exported in their place, decide by the likelier token, as a server does, and differ by
+    these fields of their cards.
     """
     bank = Bank(base, slots=len(SKILLS), rank=16)
     for name in SKILLS:
-        skill = Skill.load(known_skills(BASE)[name])
+        skill = shipped(name, exported)
         card = skill.card.model_copy(update={"threshold": None, **changes})
         bank.add(Skill(card, skill.tensors))
     return Steps(Runtime(base, bank, local.router))
@@ -150,9 +155,15 @@ def written(step: Step) -> Any:
         return step.outcome
 
 
+def shipped(name: str, exported: bool) -> Skill:
+    """A shipped skill of the embedded base, or the one that `skills export --for vllm` takes in its place."""
+    folder = known_skills(BASE)[name]
+    return Skill.load(for_whole_contexts(folder) if exported else folder)
+
+
 def exported_skills(base: Base, folder: Path) -> dict[str, Path]:
     """The shipped skills of the embedded base as plain LoRA, by skill."""
-    return {name: export(Skill.load(known_skills(BASE)[name]), "vllm", folder, base.config).path for name in SKILLS}
+    return {name: export(shipped(name, exported=True), "vllm", folder, base.config).path for name in SKILLS}
 
 
 def figures_of(found: Sequence[Compared]) -> dict[str, float]:
@@ -167,7 +178,7 @@ def figures_of(found: Sequence[Compared]) -> dict[str, float]:
             f"valid there/{column}": sum(each.valid for each in rows),
         }
         if column != "none":
-            for name in ("", "thresholds", "the whole context", "bf16", "unexplained"):
+            for name in ("", *REASONS):
                 figures[f"{f'differs: {name}' if name else 'same step'}/{column}"] = reasons[name]
     return figures
 
