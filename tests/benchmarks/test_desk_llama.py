@@ -71,3 +71,13 @@ def test_a_tool_that_fails_is_told_and_a_document_is_cited(
     result = peer.LlamaAgent(chat, world).run_sync("Where?")
     assert "nonsense" in result.messages[-2]["content"] and [each.source for each in result.cited] == [id]
     assert peer.calls_in('{"name": "other", "arguments": {}} {"name": 1 {"a": 2}', {name}) == []
+
+
+def test_an_argument_that_a_tool_lacks_is_a_value_from_nowhere(
+    benchmark: Callable[[str], ModuleType], world: World
+) -> None:
+    request, call, good = call_of(world, "call-myself")
+    wrong = json.loads(call)
+    wrong["arguments"]["service"] = "oil change"
+    row = ask(benchmark("desk_llama").LlamaAgent(Scripted(json.dumps(wrong), good), world), world, request)
+    assert not row["right"] and row["ungrounded"] == [f"{wrong['name']}.service='oil change'"]
