@@ -233,8 +233,9 @@ def desk(
     skills: SkillsFolder = None,
     skill: SkillFolders = None,
     bare: Annotated[
-        bool, typer.Option("--bare", help="No router: each request first meets the tools skill, then the base.")
+        bool, typer.Option("--bare", help="No trained skills and no router: the base calls tools, then answers.")
     ] = False,
+    own_calls: Annotated[bool, typer.Option("--own-calls", help="With --bare: calls in the base's format.")] = False,
     kinds: Annotated[str, typer.Option(help="Only requests of these kinds, separated by commas.")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Requests of each world, at most.")] = None,
     draws: Annotated[
@@ -276,14 +277,15 @@ def desk(
     from loraloop.inputs.loading import forced_skills, open_runtime
     from loraloop.render.scores import desk_table, show_failures
 
-    runtime = open_runtime(base, bare=bare, skills=skills) if bare or skills else Runtime.load(open_base(base))
+    options: dict[str, Any] = {"bare": bare, "skills": skills, "own_calls": own_calls}
+    runtime = open_runtime(base, **options) if any(options.values()) else Runtime.load(open_base(base))
     forced_skills(runtime, skill or [])
 
     def step(row: Mapping[str, Any]) -> None:
         mark, why = "right" if row["right"] else "WRONG", "" if sealed else row["why"]
         sys.stderr.write(f"{mark} {row['seconds']:6.2f} s  {row['id']} ({row['kind']})  {why}\n")
 
-    asked = partial(run, runtime, documents=documents, skills=("tools", "none") if bare else (), step=step)
+    asked = partial(run, runtime, documents=documents, step=step)
     rows = asked(found, kinds=_words(kinds), limit=limit, together=together)
     if together > 1:
         sys.stderr.write(f"{ALONE} of them one at a time, for the seconds:\n")

@@ -49,6 +49,7 @@ def open_runtime(
     bare: bool = False,
     skills: Path | None = None,
     keep_prefixes: bool = False,
+    own_calls: bool = False,
 ) -> Runtime:
     """Loads a base with its skills and a router; shows progress unless `quiet`.
 
@@ -59,12 +60,15 @@ def open_runtime(
         bare: Whether trained skills and the router are left out.
         skills: Folder of its skills and router; where None, the shipped ones and the user's own.
         keep_prefixes: Keep what is computed of instructions and tools for the next process.
+        own_calls: Whether a bare base writes calls as its chat template has it.
 
     Raises:
-        InputError: Both `bare` and `skills` are given.
+        InputError: Both `bare` and `skills` are given, or `own_calls` without `bare`.
     """
     from loraloop.adapters.skill.registry import all_skills, built_skills
 
+    if own_calls and not bare:
+        raise InputError("--own-calls is for a base without trained skills: give --bare too")
     if skills is not None:
         if bare:
             raise InputError("--bare leaves out all trained skills, and --skills names some: give one of them")
@@ -75,7 +79,7 @@ def open_runtime(
     from loraloop.tool_schemas.errors import SkillError
 
     if bare:
-        return bare_runtime(loaded)
+        return bare_runtime(loaded, own_calls=own_calls)
     try:
         return Runtime.load(loaded, skills=skills or all_skills(loaded), keep_prefixes=keep_prefixes)
     except SkillError as error:

@@ -385,6 +385,15 @@ def test_the_command_writes_counts_with_intervals(
     assert details["together"] == 3
 
 
+def test_calls_in_the_bases_own_format_are_for_a_bare_base_that_has_one(
+    capsys: pytest.CaptureFixture[str], one_base: None
+) -> None:
+    options = ("--own-calls", "--world", "workshop", "--kinds", "no_tool", "--limit", "1")
+    for more, line in ((), "give --bare too"), (("--bare",), "has no format of calls of its own"):
+        code, _, err = shown_by(capsys, *options, *more)
+        assert code != 0 and line in " ".join(err.split())
+
+
 def test_the_command_tests_worlds_without_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with forbid_real_model():
         code, out, _ = shown_by(capsys, "--self-test", "--world", "workshop")

@@ -70,7 +70,8 @@ def _values(world: World, tool: str, arguments: dict[str, Any]) -> Iterator[tupl
         for name in call.free
     }  # fmt: skip
     for name, value in arguments.items():
-        chosen = any(get_origin(each) is Literal for each in (hints[name], *get_args(hints[name])))
+        hint = hints.get(name)  # none of an argument that the tool lacks
+        chosen = any(get_origin(each) is Literal for each in (hint, *get_args(hint)))
         if name in free or chosen or value == defaults.get(name):
             continue
         for each in value if isinstance(value, list) else [value]:

@@ -39,7 +39,6 @@ def agent_of(
     runtime: Runtime,
     world: World,
     documents: bool = True,
-    skills: Sequence[str] = (),
     sampling: Sampling | None = None,
     seconds: float = SECONDS,
 ) -> Agent[Any, Any]:
@@ -49,7 +48,6 @@ def agent_of(
         runtime: Base, skills and router.
         world: The desk.
         documents: Whether it has the documents.
-        skills: Forced skills of the first steps, for a base without a router.
         sampling: Sampling of tokens; greedy where None.
         seconds: Most seconds of one turn.
     """
@@ -57,7 +55,7 @@ def agent_of(
     from loraloop.tool_schemas import Tool
 
     tools = [Tool.from_function(each, effects=each.__name__ in world.changes) for each in world.tools]
-    policy = Policy(skills=tuple(skills), approve=lambda call, context: Approve())
+    policy = Policy(approve=lambda call, context: Approve())
     limits = Limits(deadline=seconds)
     agent = Agent(runtime, tools, world.instructions, policy=policy, limits=limits, sampling=sampling)
     if documents and world.documents:
@@ -147,7 +145,6 @@ def run(
     kinds: Sequence[str] = (),
     limit: int | None = None,
     documents: bool = True,
-    skills: Sequence[str] = (),
     together: int = 1,
     step: Callable[[Mapping[str, Any]], None] = lambda row: None,
 ) -> list[dict[str, Any]]:
@@ -159,7 +156,6 @@ def run(
         kinds: Only these kinds; all where empty.
         limit: Requests of each world, at most.
         documents: Whether the assistant has the documents.
-        skills: Forced skills of the first steps.
         together: Requests at a time, each on a desk of its own; their steps share the base's forwards.
         step: Called with each row, one at a time.
     """
@@ -172,7 +168,7 @@ def run(
         desks: dict[str, tuple[World, Agent[Any, Any]]] = own.__dict__
         if world.name not in desks:
             desk = world.fork()
-            desks[world.name] = desk, agent_of(runtime, desk, documents, skills)
+            desks[world.name] = desk, agent_of(runtime, desk, documents)
         desk, agent = desks[world.name]
         row = ask(agent, desk, request)
         with lock:
