@@ -39,12 +39,12 @@ def test_right_runs_pass_their_own_checks(worlds: dict[str, World], name: str) -
     wrong, runs = [], 0
     for template in world.templates:
         for held_out in (False, True):
-            for request in world.draw_of(template, 3 - held_out, held_out=held_out):
+            for request in world.draw_of(template, 2 - held_out, held_out=held_out):
                 why = rehearse(world, request)
                 wrong += [f"{request.id}: {why}: {[turn.say for turn in request.turns]}"] if why else []
                 runs += 1
     assert not wrong
-    assert runs >= 4 * len(world.templates) and len(world.templates) >= 14
+    assert runs >= 2 * len(world.templates) and len(world.templates) >= 14
 
 
 def lacking_calls(world: World, request: DeskRequest) -> Iterator[tuple[WantedCall, list[Message]]]:
@@ -74,7 +74,7 @@ def test_a_call_that_lacks_values_holds_none_that_nobody_gave(worlds: dict[str, 
     wrong, seen = [], 0
     for template in world.templates:
         for held_out in (False, True):
-            for request in world.draw_of(template, 3, held_out=held_out):
+            for request in world.draw_of(template, 2, held_out=held_out):
                 for call, messages in lacking_calls(world, request):
                     tool, arguments = tools[call.name], dict(call.arguments)
                     text = json.dumps([{"name": call.name, "arguments": arguments}])
@@ -117,7 +117,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]]
     for each in WORLDS[:3]:
         (chosen / each.name).symlink_to(each)
     searched = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
-    command = [sys.executable, str(RECIPES / "make" / "worlds.py"), "--worlds", str(chosen), "--draws", "6"]
+    command = [sys.executable, str(RECIPES / "make" / "worlds.py"), "--worlds", str(chosen), "--draws", "4"]
     command += ["--tools", str(folder / "tools"), "--answers", str(folder / "answers"), "--valid", WORLDS[2].name]
     subprocess.run(command, check=True, capture_output=True, timeout=120, env=searched)
     tools, answers = (
@@ -143,7 +143,9 @@ def test_made_calls_fit_the_tools_that_are_shown(made: Made) -> None:
             missing = {name for name, value in call["arguments"].items() if value is None}
             assert missing <= required
             asks = asks or bool(missing)
-        wrote = parse_step(json.dumps(row["calls"]), [Tool.from_schema(tool) for tool in row["tools"]])
+        called = {call["name"] for call in row["calls"]}
+        used = [Tool.from_schema(tool) for tool in row["tools"] if tool["name"] in called]
+        wrote = parse_step(json.dumps(row["calls"]), used)
         assert isinstance(wrote, Ask) == asks
         seen["ask" if asks else "calls" if row["calls"] else "none"] += 1
     assert min(seen[kind] for kind in ("ask", "calls", "none")) > 20
