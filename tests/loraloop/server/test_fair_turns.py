@@ -222,6 +222,22 @@ def test_who_takes_long_waits_for_as_long_as_the_others_took(monkeypatch: pytest
     assert abs(after["late"] - after["short"]) <= 1 and after["long"], after
 
 
+def test_of_ever_new_clients_a_bounded_number_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(server_state.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(server_state, "MOST_CLIENTS", 10)
+
+    async def come(count: int) -> ConcurrencyLimiter:
+        limiter = ConcurrencyLimiter(ServerLimits(concurrency=1))
+        for number in range(count):
+            with await limiter.enter(f"client {number}"):
+                now[0] += 1.0 if number else 60.0
+        return limiter
+
+    known = asyncio.run(come(50))._taken
+    assert 5 <= len(known) <= 11 and known["client 0"] == 60.0, "and who took most is not forgotten"
+
+
 async def taken(steps: list[tuple[str, str, int]], limits: ServerLimits) -> None:
     """Takes steps, and checks after each of them what is promised."""
     limiter = ConcurrencyLimiter(limits)
