@@ -44,7 +44,7 @@ def test_right_runs_pass_their_own_checks(worlds: dict[str, World], name: str) -
                 wrong += [f"{request.id}: {why}: {[turn.say for turn in request.turns]}"] if why else []
                 runs += 1
     assert not wrong
-    assert runs >= 2 * len(world.templates) and len(world.templates) >= 14
+    assert runs >= 2.5 * len(world.templates) and len(world.templates) >= 14
 
 
 def lacking_calls(world: World, request: DeskRequest) -> Iterator[tuple[WantedCall, list[Message]]]:
