@@ -17,6 +17,7 @@ from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import Dimensions
 from loraloop.adapters.skill import store
 from loraloop.adapters.skill.card import Card, method_of
+from loraloop.adapters.skill.codes import encode
 from loraloop.adapters.skill.tensors import PLAIN, check_base, check_card, pairs_of
 from loraloop.tool_schemas.errors import SkillError
 
@@ -89,8 +90,12 @@ class Skill:
         """
         return store.unchanged(Path(folder), lambda: SkillFolder._opened(Path(folder))._loaded())
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, *, int8: bool = False) -> Path:
         """Writes `skill.safetensors` and `card.json`; returns the folder. A skill that is there is replaced.
+
+        Args:
+            folder: made if it is not there.
+            int8: stores low-rank matrices in a byte a value (see `codes`); they are read as bfloat16.
 
         Raises:
             SkillError: a tensor holds values that are not finite.
@@ -98,7 +103,8 @@ class Skill:
         from safetensors.torch import save
 
         store.check_finite(self.tensors, f"skill {self.card.name!r}")
-        data = save({name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()})
+        tensors = encode(self.tensors) if int8 else self.tensors
+        data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
         card = self.card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
         folder = Path(folder)
         store.write_folder(folder, {store.TENSORS: data, store.CARD: card.to_json().encode()})

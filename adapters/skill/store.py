@@ -18,6 +18,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from loraloop.adapters.payload.sites import MODULES
+from loraloop.adapters.skill.codes import AXIS, SCALE, decode
 from loraloop.tool_schemas.errors import SkillError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ PAUSE = 0.01
 
 Found = TypeVar("Found")
 
-_WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}
+_WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, "I8": 1}
 _NAME = re.compile(rf"layers\.(0|[1-9]\d{{0,4}})\.({'|'.join(MODULES)})\.lora_([AB])")
 _AGAIN = "copy or export the skill again"
 
@@ -48,7 +49,7 @@ class Header:
     """What a safetensors file promises, read without its data.
 
     Attributes:
-        shapes: of each tensor, by name.
+        shapes: of each tensor, by name; not of the scales of int8 codes.
         size: bytes of the whole file.
         text: the header itself. Skills that were made alike have the same one, so it is parsed once.
         written: size, inode and times of the file.
@@ -96,7 +97,8 @@ def read_header(path: Path) -> Header:
     """Reads and checks the header of a safetensors file (8-byte length, JSON, data); allocates no tensor.
 
     Raises:
-        SkillError: missing, truncated, padded, malformed, or with a type other than F32, F16, BF16.
+        SkillError: missing, truncated, padded, malformed, with a type other than F32, F16, BF16 and I8, or with int8
+            codes and scales that do not belong together.
     """
     try:
         with path.open("rb") as file:
@@ -131,6 +133,8 @@ def _parsed(text: bytes) -> tuple[Mapping[str, tuple[int, ...]], int, bytes]:
         shape, span = _entry(entry)
         shapes[name] = shape
         spans.append(span)
+    for name in [name for name, entry in entries.items() if entry["dtype"] == "I8"]:
+        _check_scales(name, shapes[name], entries.get(name + SCALE, {}).get("dtype"), shapes.pop(name + SCALE, ()))
     position = 0
     for start, end in sorted(spans):
         if start != position:
@@ -160,6 +164,15 @@ def _entry(entry: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, int]]:
     if end - start != width * math.prod(shape):
         raise ValueError("a tensor's bytes do not match its shape")
     return shape, (start, end)
+
+
+def _check_scales(name: str, shape: tuple[int, ...], dtype: str | None, scales: tuple[int, ...]) -> None:
+    """ValueError where int8 codes are no low-rank matrix, or their scales are not one for each of its directions."""
+    axis = AXIS.get(name.rpartition(".")[2])
+    if axis is None or len(shape) != 2:
+        raise ValueError(f"{name} is int8, which low-rank matrices alone may be")
+    if dtype != "F32" or scales != ((shape[0], 1) if axis == 1 else (1, shape[1])):
+        raise ValueError(f"the scales of {name} are missing or do not fit")
 
 
 def pair_shapes(shapes: Mapping[str, tuple[int, ...]], where: str) -> dict[tuple[int, str], PairShape]:
@@ -217,8 +230,9 @@ def read_tensors(path: Path, sha256: str = "", header: bytes = b"") -> dict[str,
         tensors: dict[str, Tensor] = load(data)
     except SafetensorError as error:
         raise SkillError(f"{path} is damaged ({error}): {_AGAIN}") from None
-    check_finite(tensors, str(path))
-    return tensors
+    decoded = decode(tensors)
+    check_finite(decoded, str(path))
+    return decoded
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:

@@ -207,13 +207,13 @@ class Output(_Part):
         folder: relative to the recipe; holds `skill/`, `router/`, `checkpoints/` and the report.
         register: whether the skill is also copied to the user's skills, where its name finds it.
         merged: whether the base with the trained parameters in it is written too: `merged/`, a Hugging Face folder.
-        dtype: of the saved tensors.
+        dtype: of the saved tensors; int8 is for low-rank matrices (see `adapters.skill.codes`).
     """
 
     folder: str = ""
     registered: bool = Field(default=True, alias="register")
     merged: bool = False
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    dtype: Literal["bfloat16", "float32", "int8"] = "bfloat16"
 
 
 class RecipeFile(_Part):

@@ -20,6 +20,7 @@ from loraloop.adapters.methods.context import BaseContext
 from loraloop.adapters.methods.method import Method
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.skill.card import Card, Fingerprints
+from loraloop.adapters.skill.codes import decode, encode
 from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.training.data.encode import Encoded, encode_grouped
 from loraloop.adapters.training.data.record import Record
@@ -202,7 +203,10 @@ def train(prepared: Prepared, command: str, watch: ProgressCallback | None = Non
         },
         f"the card of {content.skill.name}",
     )
-    skill = Skill(card, tensors).to(getattr(torch, content.output.dtype))
+    if content.output.dtype == "int8":
+        skill = Skill(card, decode(encode(tensors)))
+    else:
+        skill = Skill(card, tensors).to(getattr(torch, content.output.dtype))
     return Trained(
         skill=skill,
         log=tuple(read_log(folder / "log.jsonl")),

@@ -64,7 +64,7 @@ def run_recipe(
     if not trained.first:  # another process writes
         return report
     measured = _measure(prepared, trained, watch)
-    _scored(trained.skill, measured).save(report.skill)
+    _scored(trained.skill, measured).save(report.skill, int8=read.content.output.dtype == "int8")
     if read.content.output.merged:
         _merge(prepared, trained, read.output / "merged")
     notes: list[str] = []

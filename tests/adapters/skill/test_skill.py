@@ -5,6 +5,7 @@ import json
 import struct
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
@@ -55,6 +56,48 @@ def test_round_trip(tmp_path: Path) -> None:
     make(description="Better.").save(folder)
     assert Skill.load(folder).card.description == "Better."
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tools"]
+
+
+def test_a_byte_a_value_keeps_the_matrices_to_a_hundredth(tmp_path: Path) -> None:
+    skill = make()
+    skill.tensors["layers.0.q_proj.lora_B"][:, 1] = 0  # of a direction that training has not used
+    skill.tensors["layers.0.q_proj.lora_A"][0] *= 1e-6  # its scale is its own
+    small = skill.save(tmp_path / "small", int8=True)
+    again = Skill.load(small)
+    assert again.shapes == SkillFolder.open(small).shapes == skill.shapes
+    for name, tensor in skill.tensors.items():
+        rows = tensor if name.endswith("lora_A") else tensor.T
+        found = again.tensors[name].float() if name.endswith("lora_A") else again.tensors[name].float().T
+        assert torch.all((found - rows).norm(dim=1) <= 0.02 * rows.norm(dim=1)), name
+    codes = load_file(small / store.TENSORS)
+    assert sum(tensor.numel() for tensor in skill.tensors.values()) == sum(
+        tensor.nbytes for tensor in codes.values() if tensor.dtype == torch.int8
+    )
+    twice = load_file(again.save(tmp_path / "twice", int8=True) / store.TENSORS)
+    assert all(torch.equal(twice[name], tensor) for name, tensor in codes.items() if tensor.dtype == torch.int8)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda codes: codes.pop("layers.0.q_proj.lora_A.scale"), "scales of layers.0.q_proj.lora_A are missing"),
+        (lambda codes: codes.update({"layers.0.q_proj.lora_A.scale": torch.ones(1, 2)}), "do not fit"),
+        (lambda codes: codes.update({"layers.0.q_proj.lora_A.scale": torch.ones(2, 1).half()}), "do not fit"),
+        (lambda codes: codes.update({"layers.0.q_proj.lora_A": torch.ones(2, 12)}), "unexpected tensor"),
+        (lambda codes: codes.update({"layers.0.q_proj.gain": torch.ones(12, dtype=torch.int8)}), "matrices alone"),
+        (lambda codes: codes["layers.0.q_proj.lora_B.scale"].fill_(float("inf")), "not finite"),
+    ],
+)
+def test_codes_and_scales_belong_together(
+    change: Callable[[dict[str, torch.Tensor]], object], message: str, tmp_path: Path
+) -> None:
+    folder = make().save(tmp_path / "small", int8=True)
+    codes = load_file(folder / store.TENSORS)
+    change(codes)
+    save_file(codes, folder / store.TENSORS)
+    drop_digest(folder)
+    with pytest.raises(SkillError, match=message):
+        Skill.load(folder)
 
 
 def test_a_save_that_fails_leaves_the_old_skill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +189,7 @@ def test_damaged_files(tmp_path: Path) -> None:
 def test_no_damage_goes_unnoticed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Any cut or changed byte of either file gives a SkillError or, in the card's free text, another valid card."""
     folder = tmp_path_factory.getbasetemp() / "damaged"
-    make().save(folder)
+    make().save(folder, int8=data.draw(st.booleans()))
     name = data.draw(st.sampled_from([store.TENSORS, store.CARD]))
     path = folder / name
     content = bytearray(path.read_bytes())

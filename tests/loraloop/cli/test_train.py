@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from loraloop.adapters.base import random_base
 from loraloop.adapters.methods import METHODS
@@ -87,6 +88,14 @@ def test_a_recipe_becomes_a_registered_skill_with_a_report(tmp_path: Path) -> No
     page = (report.folder / "report.md").read_text()
     assert "base, same grammar" in page and "CC-BY-SA-4.0" in page and str(tmp_path) not in page
     assert {"loss.svg", "learning_rate.svg"} <= {path.name for path in report.folder.iterdir()}
+
+
+def test_a_recipe_may_store_a_byte_a_value(tmp_path: Path) -> None:
+    report = run_recipe(recipe(tmp_path, output={"dtype": "int8"}, evaluation={"limit": 1}), base=random_base(0))
+    for folder in (report.skill, registered()["colours"]):
+        stored = load_file(folder / "skill.safetensors")
+        assert {t.dtype for name, t in stored.items() if not name.endswith(".scale")} == {torch.int8}
+        assert all(bool(tensor.abs().sum()) for tensor in Skill.load(folder).tensors.values())
 
 
 class Killed(Watch):
