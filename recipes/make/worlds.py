@@ -1,14 +1,14 @@
 """Makes training records out of worlds with slots: right runs of their requests, walked by the oracle without a model.
 
-    python worlds.py --draws 20 --seed 7 --tools worlds_tools.jsonl --answers worlds_answer.jsonl
+    python worlds.py --draws 20 --seed 7 --tools tools.jsonl --answers answers.jsonl --safe safe.jsonl
 
 A file that ends in `.zst` is packed.
 
 Each request of each world is drawn, half of them several in one conversation whose state carries on. The calls are
-carried out, so what tools say is true. One record is a step of the tools skill (`kind`, `messages`, `tools`, `calls`,
-maybe `extra_prompt`, `part`; the kind is the request's, or `stop` where nothing is left to do after results), another
-one the closing text of a turn for the answer skill (`completion`, `lang`). Every tenth world is for the part `valid`
-alone.
+carried out, so what tools say is true. One file has conversations with the steps of the tools skill (`at`, the messages
+before it; `kind`, `calls`, maybe `extra_prompt`; the kind is the request's, or `stop` where nothing is left to do after
+results), another one the closing texts of their turns for the answer skill (`completion`, `lang`), a third one what
+users said first, which the guard's skill learns to be safe. Every tenth world is for the part `valid` alone.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ TAKEN_AWAY = 0.1
 MOST_TOOLS = 30
 ALIKE = 8
 """Conversations of one assistant."""
+SAFE = 4
+"""Of so many conversations to learn from, one begins a record of the guard's skill."""
+FEW = 4
+"""Tools in such a record, at most: what is judged is the message."""
 NAMES = re.compile(r"[A-Z0-9][\w/-]*(?:[ .][A-Z0-9][\w/-]*)*")
 """Names and numbers in a text."""
 DETOURS = (0.3, 0.12)
@@ -402,26 +406,22 @@ class Conversation:
         return f"Nobody gave {self.names.argument(name)} {dumps(self.rng.choice(found))}: look it up, or ask for it."
 
     def records(self, part: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """The records of both skills; none where every tool was taken away."""
+        """The conversation with its steps, and with its closing texts; nothing where every tool was taken away."""
         if not (tools := self.assistant.tools(self.missing)):
             return [], []
         told = [{"role": each["role"], "content": self._named(each)} for each in self.messages]
-        shared = {"tools": tools, **({"part": part} if part != "train" else {})}
-        steps = []
-        for step in self.steps:
-            calls = [self.names.call(call) for call in step["calls"]]
-            extra = {"extra_prompt": step["extra_prompt"]} if "extra_prompt" in step else {}
-            steps.append({"kind": step["kind"], "messages": told[: step["at"]], **shared, **extra, "calls": calls})
-        answers = [
-            {
-                "part": part,
-                "messages": told[: each["at"]],
-                "tools": tools,
-                **{k: v for k, v in each.items() if k != "at"},
-            }
-            for each in self.answers
-        ]
-        return steps, answers
+        shared = {"messages": told, "tools": tools, **({"part": part} if part != "train" else {})}
+        steps = [{**step, "calls": [self.names.call(call) for call in step["calls"]]} for step in self.steps]
+        return [{**shared, "steps": steps}], [{**shared, "steps": self.answers}] if self.answers else []
+
+    def safe(self, part: str) -> list[dict[str, Any]]:
+        """The record of the guard's skill: what the user said first, before a few of the tools."""
+        tools = self.assistant.tools(self.missing)
+        told = [{"role": each["role"], "content": self._named(each)} for each in self.messages[:2]]
+        if not tools or told[-1]["role"] != "user" or told[-1]["content"].startswith("Passages:"):
+            return []
+        shared = {"tools": tools[:FEW], **({"part": part} if part != "train" else {})}
+        return [{"kind": "world", "messages": told, **shared, "completion": "safe"}]
 
     def _named(self, message: Mapping[str, Any]) -> str:
         content = message["content"]
@@ -462,6 +462,12 @@ def conversations(
     return found
 
 
+def packed(text: bytes) -> bytes:
+    """A text packed tightly: its lines repeat what stood many megabytes before."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(22, window_log=27, enable_ldm=True)
+    return zstandard.ZstdCompressor(compression_params=parameters).compress(text)
+
+
 def main() -> None:
     """Writes the records."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -470,6 +476,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tools", type=Path, required=True, help="where the steps of the tools skill are written")
     parser.add_argument("--answers", type=Path, required=True, help="where the closing texts are written")
+    parser.add_argument("--safe", type=Path, required=True, help="where requests for the guard's skill are written")
     parser.add_argument("--valid", nargs="*", help="worlds of the part valid; every tenth by default")
     given = parser.parse_args()
     worlds = load_worlds(given.worlds)
@@ -483,16 +490,17 @@ def main() -> None:
         }
         for part in ("train", "valid")
     }
-    made = dict[Path, list[dict[str, Any]]]({given.tools: [], given.answers: []})
+    made = dict[Path, list[dict[str, Any]]]({given.tools: [], given.answers: [], given.safe: []})
     for world in worlds:
         part = "valid" if world.name in valid else "train"
         draws = max(1, given.draws // 4) if part == "valid" else given.draws
-        for talk in conversations(world, parts[part], draws, given.seed, part == "valid"):
-            for rows, more in zip(made.values(), talk.records(part), strict=True):
+        for number, talk in enumerate(conversations(world, parts[part], draws, given.seed, part == "valid")):
+            safe = [] if number % SAFE and part == "train" else talk.safe(part)
+            for rows, more in zip(made.values(), (*talk.records(part), safe), strict=True):
                 rows += more
     for path, rows in made.items():
         text = "".join(dumps(row) + "\n" for row in rows).encode()
-        path.write_bytes(zstandard.ZstdCompressor(level=19).compress(text) if path.suffix == ".zst" else text)
+        path.write_bytes(packed(text) if path.suffix == ".zst" else text)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.training.data.frozen import unfolded
 from loraloop.agent.dates.notes import with_date_notes
 from loraloop.agent.dates.resolve import stated_today
 from loraloop.agent.grounding.grounding import sources_of, ungrounded
@@ -95,7 +96,7 @@ def test_worlds_have_every_kind_of_request(worlds: dict[str, World]) -> None:
         assert kinds["two_step"] >= 3, name
         assert all(template.varied for template in world.templates), name
         assert stated_today(world.instructions), name
-        assert 6 <= len(world.module.TOOLS) <= 10, name
+        assert 6 <= len(world.module.TOOLS) <= 14, name
 
 
 def test_worlds_share_no_tool_with_each_other_or_the_benchmark(worlds: dict[str, World]) -> None:
@@ -109,8 +110,11 @@ def test_worlds_share_no_tool_with_each_other_or_the_benchmark(worlds: dict[str,
             assert all(each.get("description") for each in parameters["properties"].values()), tool.__name__
 
 
+Made = tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("worlds")
     chosen = folder / "chosen"
     chosen.mkdir()
@@ -118,16 +122,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]]
         (chosen / each.name).symlink_to(each)
     searched = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     command = [sys.executable, str(RECIPES / "make" / "worlds.py"), "--worlds", str(chosen), "--draws", "4"]
-    command += ["--tools", str(folder / "tools"), "--answers", str(folder / "answers"), "--valid", WORLDS[2].name]
+    command += ["--tools", str(folder / "tools"), "--answers", str(folder / "answers"), "--safe", str(folder / "safe")]
+    command += ["--valid", WORLDS[2].name]
     subprocess.run(command, check=True, capture_output=True, timeout=120, env=searched)
-    tools, answers = (
-        [json.loads(line) for line in (folder / n).read_text(encoding="utf-8").splitlines()]
-        for n in ("tools", "answers")
+    tools, answers, safe = (
+        [row for line in (folder / n).read_text(encoding="utf-8").splitlines() for row in unfolded(json.loads(line))]
+        for n in ("tools", "answers", "safe")
     )
-    return tools, answers
-
-
-Made = tuple[list[dict[str, Any]], list[dict[str, Any]]]
+    return tools, answers, safe
 
 
 def test_made_calls_fit_the_tools_that_are_shown(made: Made) -> None:
@@ -199,6 +201,16 @@ def test_parts_share_no_tool_and_answers_close_turns(made: Made) -> None:
         for part in ("train", "valid")
     }
     assert described["train"] and described["valid"] and not described["train"] & described["valid"]
-    assert {row["part"] for row in made[1]} == {"train", "valid"}
+    assert {row.get("part", "train") for row in made[1]} == {"train", "valid"}
     assert all(row["completion"] and row["messages"][-1]["role"] in ("tool", "user") for row in made[1])
     assert {"done", "error", "ask", "empty"} <= {row["kind"] for row in made[1]}
+
+
+def test_what_users_said_first_is_safe_and_stands_without_passages(made: Made) -> None:
+    assert len(made[2]) > 20 and {row.get("part", "train") for row in made[2]} == {"train", "valid"}
+    for row in made[2]:
+        assert [each["role"] for each in row["messages"]] == ["system", "user"] and row["completion"] == "safe"
+        assert not row["messages"][1]["content"].startswith("Passages:") and 0 < len(row["tools"]) <= 4
+    said = Counter(row["messages"][1]["content"] for row in made[2])
+    known = {row["messages"][1]["content"] for row in made[0]}
+    assert said.keys() <= known

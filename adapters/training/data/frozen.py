@@ -3,7 +3,8 @@
 A file `recipes/data/NAME.jsonl.zst` holds records that were written for this project. A file `NAME.public.jsonl.zst`
 holds records that stand on public texts. It names those by file and id, and its records are rebuilt from the folder
 that holds the public sets: wherever a value comes from them, it says `{"$": [[source, node], …]}` instead. `unsaid`
-holds the places of arguments that its call lacks. `recipes/data/README.md` describes the files.
+holds the places of arguments that its call lacks. A row with `steps` is a conversation of several records: each step
+has fields of its own, and `at` says how many messages stand before it. `recipes/data/README.md` describes the files.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def frozen_names() -> tuple[str, ...]:
 
 
 def frozen_rows(name: str, public: Path | None = None) -> Iterator[tuple[int, Row]]:
-    """Yields (line, record) for each record of a frozen file.
+    """Yields (number, record) for each record of a frozen file.
 
     A rebuilt record also holds `source` and `license`, those of the first public text that it stands on.
 
@@ -48,9 +49,20 @@ def frozen_rows(name: str, public: Path | None = None) -> Iterator[tuple[int, Ro
     if name.endswith(PUBLIC) and public is None:
         raise InputError(f"{name} stands on public data sets: give the folder that holds them with --data")
     sets = PublicSets(public) if public is not None else None
-    for line, text in enumerate(_text(name).splitlines(), 1):
-        row = json.loads(text)
+    rows = (each for text in _text(name).splitlines() for each in unfolded(json.loads(text)))
+    for line, row in enumerate(rows, 1):
         yield line, sets.rebuilt(row) if sets is not None and "from" in row else row
+
+
+def unfolded(row: Row) -> Iterator[Row]:
+    """The records of a row: itself, or one for each of its steps."""
+    if "steps" not in row:
+        yield row
+        return
+    shared = {key: value for key, value in row.items() if key not in ("steps", "messages")}
+    for step in row["steps"]:
+        own = {key: value for key, value in step.items() if key != "at"}
+        yield {**own, "messages": row["messages"][: step["at"]], **shared}
 
 
 @lru_cache(maxsize=4)

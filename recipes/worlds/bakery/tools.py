@@ -16,6 +16,18 @@ RECIPES = {
     "nut-snail": {"wheat flour": 0.08, "walnuts": 0.03},
 }
 SUPPLIERS = ("Aumühle", "Kornhof Nord", "Delacroix & Fils", "Brightmill", "Feld & Sohn")
+STAFF = (
+    "Ines Moll",
+    "Pavel Horak",
+    "Greta Lund",
+    "Yusuf Aydin",
+    "Marta Pohl",
+    "Oskar Beier",
+    "Lucie Renard",
+    "Tomas Vidal",
+    "Hanna Zeller",
+    "Radu Ionescu",
+)
 TODAY = "2027-04-14"
 STATE: dict[str, Any] = {}
 
@@ -49,8 +61,14 @@ def fresh(rng: random.Random) -> dict[str, Any]:
     }
     for number, fault in (("4", None), ("7", None), ("2", "E21"), ("6", "E07")):
         ovens[number]["fault"] = fault
+    staff = {
+        f"K-{number}": {"name": name, "branch": branches[place % 5], "phone": f"0170 {rng.randrange(10000, 99999)}"}
+        for place, (number, name) in enumerate(
+            zip(rng.sample(range(100, 999), len(STAFF)), rng.sample(STAFF, len(STAFF)), strict=True)
+        )
+    }
     STATE.clear()
-    STATE.update(plans=plans, rooms=rooms, offers=offers, ovens=ovens, orders=[], notes=[])
+    STATE.update(plans=plans, rooms=rooms, offers=offers, ovens=ovens, orders=[], notes=[], staff=staff, roster=[])
     return STATE
 
 
@@ -65,7 +83,9 @@ def day_plan(branch: Branch, day: str) -> dict[str, Any]:
     return {"branch": branch, "day": day, "lines": [{"product": x["product"], "pieces": x["pieces"]} for x in found]}
 
 
-def change_pieces(branch: Branch, product: Product, day: str, pieces: int) -> dict[str, Any]:
+def change_pieces(
+    branch: Branch, product: Product, day: str, pieces: int, scope: Literal["day", "weekday", "onwards"] = "day"
+) -> dict[str, Any]:
     """Set how many pieces of a product a branch gets. Replaces the number in the plan.
 
     Args:
@@ -73,6 +93,8 @@ def change_pieces(branch: Branch, product: Product, day: str, pieces: int) -> di
         product: Code of the product.
         day: Date, YYYY-MM-DD.
         pieces: The new number, not the difference.
+        scope: day for this date alone, weekday for the same day of each week from then on, onwards for all days
+            from then on.
     """
     if day <= TODAY:
         return {"error": "the plan of this day is closed; only the night shift can change it, phone extension 12"}
@@ -116,7 +138,13 @@ def supplier_offers(ingredient: Ingredient) -> list[dict[str, Any]]:
     return list(STATE["offers"][ingredient])
 
 
-def order_ingredient(ingredient: Ingredient, kg: float, supplier: str, express: bool = False) -> dict[str, Any]:
+def order_ingredient(
+    ingredient: Ingredient,
+    kg: float,
+    supplier: str,
+    express: bool = False,
+    packing: Literal["bags", "silo", "tubs"] = "bags",
+) -> dict[str, Any]:
     """Order an ingredient at a supplier. This is binding.
 
     Args:
@@ -124,6 +152,7 @@ def order_ingredient(ingredient: Ingredient, kg: float, supplier: str, express: 
         kg: Kilograms.
         supplier: Name of the supplier, e.g. Musterbäcker GmbH.
         express: Deliver within a day, for a surcharge.
+        packing: How it comes: in paper bags, loose by tank lorry into our silo, or in plastic tubs with a lid.
     """
     number = f"{2700 + len(STATE['orders'])}/B"
     STATE["orders"].append({"order": number, "ingredient": ingredient, "kg": kg, "supplier": supplier})
@@ -160,9 +189,65 @@ def shift_note(shift: Literal["night", "early", "late"], text: str) -> str:
     return "pinned"
 
 
+def find_staff(name: str) -> list[dict[str, str]]:
+    """People who work for us, with their staff number, by a part of the name.
+
+    Args:
+        name: Any part of the name.
+    """
+    return [
+        {"staff": number, "name": each["name"]}
+        for number, each in STATE["staff"].items()
+        if name.casefold() in each["name"].casefold()
+    ]
+
+
+def staff_card(staff: str) -> dict[str, str]:
+    """Name, branch and phone of somebody who works for us.
+
+    Args:
+        staff: Staff number, K and three digits.
+    """
+    return {"staff": staff, **STATE["staff"][staff]}
+
+
+def branch_info(branch: Branch) -> dict[str, str]:
+    """Opening time of a branch and the staff number of its manager.
+
+    Args:
+        branch: Which branch.
+    """
+    opens = {"station": "05:15", "old-town": "06:30", "hospital": "06:15", "mill-lane": "06:45", "university": "07:10"}
+    manager = next(number for number, each in STATE["staff"].items() if each["branch"] == branch)
+    return {"branch": branch, "opens": opens[branch], "manager": manager}
+
+
+def text_staff(staff: str, text: str) -> dict[str, str]:
+    """Send somebody who works for us a text message.
+
+    Args:
+        staff: Staff number, K and three digits.
+        text: The message.
+    """
+    STATE["notes"].append({"staff": staff, "text": text})
+    return {"sent_to": STATE["staff"][staff]["name"]}
+
+
+def put_on_roster(staff: str, day: str, shift: Literal["night", "early", "late"]) -> dict[str, str]:
+    """Put somebody on the roster of a shift.
+
+    Args:
+        staff: Staff number, K and three digits.
+        day: Date, YYYY-MM-DD.
+        shift: Which shift.
+    """
+    STATE["roster"].append({"staff": staff, "day": day, "shift": shift})
+    return {"entry": f"R{410 + len(STATE['roster'])}", "name": STATE["staff"][staff]["name"]}
+
+
 TOOLS = [
     day_plan, change_pieces, dough_needs, store_room, supplier_offers, order_ingredient, oven_panel, take_oven_off,
-    shift_note,
+    shift_note, find_staff, staff_card, branch_info, text_staff, put_on_roster,
 ]  # fmt: skip
 
 
@@ -220,3 +305,25 @@ def offered(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     name = rng.choice([name for name, offers in STATE["offers"].items() if offers])
     ordered = sorted(STATE["offers"][name], key=lambda offer: offer["euro_per_kg"])
     return {"ingredient": name, "low": ordered[0], "middle": ordered[1], "high": ordered[2]}
+
+
+def worker(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Somebody who works here."""
+    number = rng.choice(sorted(STATE["staff"]))
+    first, last = STATE["staff"][number]["name"].split()
+    return {"number": number, "first": first, "last": last, **STATE["staff"][number]}
+
+
+def manager(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """The manager of the branch in the slot `branch`."""
+    return staff_card(branch_info(slots["branch"])["manager"])
+
+
+def two_ovens(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Two ovens of unlike heat, and what their panels show in words."""
+    while True:
+        one, two = sorted(rng.sample(sorted(STATE["ovens"]), 2))
+        a, b = STATE["ovens"][one], STATE["ovens"][two]
+        if a["celsius"] != b["celsius"]:
+            shown = [f"with fault {each['fault']}" if each["fault"] else "with no fault" for each in (a, b)]
+            return {"a": int(one), "b": int(two), "x": a["celsius"], "y": b["celsius"], "p": shown[0], "q": shown[1]}

@@ -56,6 +56,8 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         }
         for place, name in enumerate(names)
     }
+    for place, each in enumerate(contacts.values()):  # of each group there are some
+        each["label"] = ("family", "work", "friends")[place % 3] if place < 6 else each["label"]
     events = {}
     days = [datetime(2028, 5, 9) + timedelta(days=number) for number in range(14)]
     for place, title in enumerate(rng.sample(TITLES, len(TITLES))):
@@ -72,7 +74,7 @@ def fresh(rng: random.Random) -> dict[str, Any]:
             "repeats": rng.choice((None, None, "weekly")),
         }
     STATE.clear()
-    STATE.update(contacts=contacts, events=events, reminders=[], invitations=[])
+    STATE.update(contacts=contacts, events=events, reminders=[], invitations=[], messages=[])
     return STATE
 
 
@@ -224,7 +226,31 @@ def remind(event: str, minutes_before: int) -> dict[str, Any]:
     return {"event": event, "rings_at": at.isoformat(timespec="minutes")}
 
 
-TOOLS = [agenda, search_events, gaps, add_event, shift_event, drop_event, people, set_mail, remind]
+def invite(event: str, contact: str) -> dict[str, str]:
+    """Add a guest to an event that is in the calendar; an invitation goes out by e-mail.
+
+    Args:
+        event: Id of the event.
+        contact: Id of the contact.
+    """
+    STATE["events"][event]["guests"].append(contact)
+    return {"event": event, "invited": STATE["contacts"][contact]["mail"]}
+
+
+def send_message(contact: str, text: str) -> dict[str, str]:
+    """Send a contact a message on the phone, in the user's name.
+
+    Args:
+        contact: Id of the contact.
+        text: The message.
+    """
+    STATE["messages"].append({"contact": contact, "text": text})
+    return {"sent_to": STATE["contacts"][contact]["phones"][0]["number"]}
+
+
+TOOLS = [
+    agenda, search_events, gaps, add_event, shift_event, drop_event, people, set_mail, remind, invite, send_message,
+]  # fmt: skip
 
 
 def entry(rng: random.Random, series: bool | None) -> dict[str, Any]:
@@ -368,3 +394,27 @@ def relative(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 def no_relative(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A contact of another group."""
     return _labelled(rng, False)
+
+
+def planned(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """What is planned in the days of the slot `span`, in words."""
+    found = agenda(slots["span"]["day"], slots["span"]["days"])
+    rows = []
+    for each in found:
+        start = datetime.fromisoformat(each["start"])
+        rows.append(f"{each['title']} on {start.day} {start:%B} at {start:%H:%M}")
+    return {"first": found[0]["title"], "last": found[-1]["title"], "listed": ", ".join(rows)}
+
+
+def circle(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """The contacts of the group in the slot `group`, in words."""
+    names = [each["name"] for each in people(label=slots["group"]["label"])]
+    return {"first": names[0], "last": names[-1], "listed": ", ".join(names[:-1]) + f" y {names[-1]}"}
+
+
+def two_events(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Two events on different days and at different times."""
+    one = two = entry(rng, None)
+    while one["day"] == two["day"] or one["clock"] == two["clock"]:
+        two = entry(rng, None)
+    return {"one": one, "two": two}

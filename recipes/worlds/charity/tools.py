@@ -8,6 +8,16 @@ Rhythm = Literal["once", "monthly", "quarterly", "yearly"]
 APPEALS = ("Clean wells", "School meals", "Night shelter", "Sea rescue", "Seeds for all", "Winter coats")
 GIVEN = ("Agnes", "Boris", "Celia", "Dmitri", "Esther", "Felix", "Gudrun", "Hamid", "Iris", "Jorge", "Keiko", "Lars")
 FAMILY = ("Abbott", "Brenner", "Castro", "Dahl", "Engel", "Fischer", "Grau", "Holt", "Ibsen", "Jung")
+COLLEAGUES = (
+    "Henrike Bosch",
+    "Milan Petrov",
+    "Odile Garnier",
+    "Sven Aaker",
+    "Tamara Quist",
+    "Ugo Salvi",
+    "Wanda Prohaska",
+    "Yvo Claes",
+)
 STATE: dict[str, Any] = {}
 
 
@@ -51,8 +61,10 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         }
         for name in APPEALS
     }
+    extensions = rng.sample(range(200, 900), len(COLLEAGUES))
+    desks = {str(extension): {"name": name} for extension, name in zip(extensions, COLLEAGUES, strict=True)}
     STATE.clear()
-    STATE.update(people=people, gifts=gifts, appeals=appeals, pledges=[], mailings=[])
+    STATE.update(people=people, gifts=gifts, appeals=appeals, pledges=[], mailings=[], desks=desks, messages=[])
     return STATE
 
 
@@ -136,11 +148,12 @@ def end_mandate(supporter: str, last_debit: str) -> dict[str, Any]:
     return {"ended": True, "last_debit": last_debit}
 
 
-def send_receipt(gift: str) -> dict[str, Any]:
+def send_receipt(gift: str, issue: Literal["first", "duplicate", "corrected"] = "first") -> dict[str, Any]:
     """Send the tax receipt of a gift, by the supporter's wished contact.
 
     Args:
         gift: Number of the gift.
+        issue: duplicate where one was sent and is lost, corrected where there is a mistake in the one that was sent.
     """
     found = gift_detail(gift)
     way = _person(found["supporter"])["contact_by"]
@@ -153,16 +166,56 @@ def send_receipt(gift: str) -> dict[str, Any]:
     return {"sent": True, "by": way, "receipt": f"R{gift[:6]}"}
 
 
-def write_thanks(supporter: str, words: str) -> dict[str, Any]:
+def write_thanks(
+    supporter: str, words: str, picture: Literal["none", "flowers", "sea", "winter"] = "none"
+) -> dict[str, Any]:
     """Send a supporter a card of thanks.
 
     Args:
         supporter: Id of the supporter.
         words: What the card says.
+        picture: What is on its front.
     """
     name = _person(supporter)["name"]
     STATE["mailings"].append({"supporter": supporter, "words": words})
     return {"posted": True, "to": name}
+
+
+def set_contact(supporter: str, by: Literal["post", "email", "none"]) -> dict[str, str]:
+    """Change how a supporter wants to be written to.
+
+    Args:
+        supporter: Id of the supporter.
+        by: The wished way; none if nothing may be sent.
+    """
+    before, _person(supporter)["contact_by"] = _person(supporter)["contact_by"], by
+    return {"supporter": supporter, "before": before, "now": by}
+
+
+def colleagues(name: str) -> list[dict[str, str]]:
+    """People who work at Open Hands, with their extension.
+
+    Args:
+        name: Any part of the name.
+    """
+    return [
+        {"extension": extension, "name": each["name"]}
+        for extension, each in STATE["desks"].items()
+        if name.casefold() in each["name"].casefold()
+    ]
+
+
+def desk_message(extension: str, text: str) -> str:
+    """Leave a message on the screen of a colleague.
+
+    Args:
+        extension: Three digits.
+        text: The message.
+    """
+    if extension not in STATE["desks"]:
+        raise ValueError(f"no extension {extension}; colleagues finds it by name")
+    STATE["messages"].append({"extension": extension, "text": text})
+    return "left"
 
 
 def full(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -229,7 +282,28 @@ def listed_pair(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return {"family": family, "one": one, "two": two}
 
 
+def sent_gift(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A gift whose receipt was sent, of somebody who may be written to."""
+    people = {key for key, each in STATE["people"].items() if each["contact_by"] != "none"}
+    rows = [(key, each) for key, each in sorted(STATE["gifts"].items()) if each["receipt_sent"]]
+    gift, each = rng.choice([(key, each) for key, each in rows if each["supporter"] in people])
+    return {"id": gift, **each}
+
+
+def other_way(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A supporter who is written to in another way than the slot `wish` says."""
+    person = rng.choice([k for k, each in sorted(STATE["people"].items()) if each["contact_by"] != slots["wish"]["by"]])
+    return {"id": person, "name": STATE["people"][person]["name"]}
+
+
+def colleague(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Somebody who works here."""
+    extension = rng.choice(sorted(STATE["desks"]))
+    name = STATE["desks"][extension]["name"]
+    return {"extension": extension, "name": name, "first": name.split()[0], "last": name.split()[1]}
+
+
 TOOLS = [
     look_up_supporter, supporter_record, gift_detail, appeal_progress, note_pledge, end_mandate, send_receipt,
-    write_thanks,
+    write_thanks, set_contact, colleagues, desk_message,
 ]  # fmt: skip

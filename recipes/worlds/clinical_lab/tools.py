@@ -39,6 +39,16 @@ NAMES = (
     "Valerie Koch",
     "Walter Imhof",
 )
+GROUPS = {"adult": 1.0, "child": 0.95, "newborn": 1.06, "pregnant": 0.97}
+DOCTORS = (
+    "Aylin Demir",
+    "Bruno Castelli",
+    "Clara Vogt",
+    "Dennis Ahrens",
+    "Edda Norling",
+    "Franka Weiss",
+    "Gideon Roth",
+)
 STATE: dict[str, Any] = {}
 
 
@@ -76,8 +86,11 @@ def fresh(rng: random.Random) -> dict[str, Any]:
             "released": False,
             "results": {a: measured(rng, a, f) for a, f in zip(analytes, flags, strict=True)},
         }
+    reagents = {a: rng.randint(5, 400) for a in RANGES}
+    pagers = rng.sample(range(600, 999), len(DOCTORS))
+    doctors = {f"P-{pager}": name for pager, name in zip(pagers, rng.sample(DOCTORS, len(DOCTORS)), strict=True)}
     STATE.clear()
-    STATE.update(specimens=specimens, calls=[], reagents={a: rng.randint(5, 400) for a in RANGES})
+    STATE.update(specimens=specimens, calls=[], reagents=reagents, doctors=doctors, pages=[])
     return STATE
 
 
@@ -119,14 +132,18 @@ def results_of(specimen: str) -> dict[str, Any]:
     return {"specimen": specimen, "results": STATE["specimens"][specimen]["results"]}
 
 
-def reference_range(analyte: Analyte) -> dict[str, Any]:
+def reference_range(
+    analyte: Analyte, group: Literal["adult", "child", "newborn", "pregnant"] = "adult"
+) -> dict[str, Any]:
     """The reference range of an analyte.
 
     Args:
         analyte: Its short name.
+        group: Whom it is for: newborn in the first four weeks of life, child up to the age of 14.
     """
-    low, high, unit, _ = RANGES[analyte]
-    return {"analyte": analyte, "from": low, "to": high, "unit": unit}
+    low, high, unit, step = RANGES[analyte]
+    shifted = [round(limit * GROUPS[group], 1 if step < 1 else None) for limit in (low, high)]
+    return {"analyte": analyte, "from": shifted[0], "to": shifted[1], "unit": unit}
 
 
 def add_test(specimen: str, analytes: list[Analyte], urgent: bool = False) -> dict[str, Any]:
@@ -150,17 +167,19 @@ def add_test(specimen: str, analytes: list[Analyte], urgent: bool = False) -> di
     return {"specimen": specimen, "added": analytes, "ready_in_minutes": 25 if urgent else 90}
 
 
-def release_report(specimen: str) -> dict[str, Any]:
-    """Release the report of a specimen to the ward. It cannot be taken back.
+def release_report(specimen: str, to: Literal["ward", "family doctor", "both"] = "ward") -> dict[str, Any]:
+    """Release the report of a specimen. It cannot be taken back.
 
     Args:
         specimen: Number on the label.
+        to: Who gets it.
     """
     found = STATE["specimens"][specimen]
     if found["quality"] == "haemolysed":
         return {"error": "specimen is haemolysed: a physician has to sign first"}
     found["released"] = True
-    return {"specimen": specimen, "sent_to": found["ward"]}
+    ways = {"ward": found["ward"], "family doctor": "family doctor", "both": f"{found['ward']} and family doctor"}
+    return {"specimen": specimen, "sent_to": ways[to]}
 
 
 def ward_phone(ward: str) -> dict[str, str]:
@@ -185,6 +204,39 @@ def log_critical_call(specimen: str, analyte: Analyte, extension: str, minute: s
     return {"record": f"CC{800 + len(STATE['calls'])}"}
 
 
+def change_ward(specimen: str, ward: Literal["3B", "ICU", "dialysis", "outpatients", "maternity"]) -> dict[str, Any]:
+    """Put a specimen down for another ward, which then gets its report.
+
+    Args:
+        specimen: Number on the label.
+        ward: Short name of the new ward.
+    """
+    before, STATE["specimens"][specimen]["ward"] = STATE["specimens"][specimen]["ward"], ward
+    return {"specimen": specimen, "before": before, "now": ward}
+
+
+def physicians(name: str) -> list[dict[str, str]]:
+    """Physicians of the house with their pagers.
+
+    Args:
+        name: Any part of the name.
+    """
+    return [
+        {"pager": pager, "name": each} for pager, each in STATE["doctors"].items() if name.casefold() in each.casefold()
+    ]
+
+
+def page(pager: str, text: str) -> dict[str, str]:
+    """Send a text to a pager.
+
+    Args:
+        pager: P, a hyphen and three digits.
+        text: What it shows.
+    """
+    STATE["pages"].append({"pager": pager, "text": text})
+    return {"paged": STATE["doctors"][pager]}
+
+
 TOOLS = [
     find_specimens,
     specimen_info,
@@ -194,6 +246,9 @@ TOOLS = [
     release_report,
     ward_phone,
     log_critical_call,
+    change_ward,
+    physicians,
+    page,
 ]
 
 
@@ -278,3 +333,22 @@ def roomy_too(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     while (found := roomy(rng, slots))["number"] == slots["one"]["number"]:
         pass
     return found
+
+
+def physician(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A physician of the house."""
+    pager = rng.choice(sorted(STATE["doctors"]))
+    first, last = STATE["doctors"][pager].split()
+    return {"pager": pager, "name": f"{first} {last}", "first": first, "last": last}
+
+
+def moved(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A specimen, and another ward than its own."""
+    found = specimen(rng, slots)
+    return {**found, "new": rng.choice(sorted(set(WARDS) - {found["ward"], "maternity"}))}
+
+
+def caller(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A specimen and the extension of its ward."""
+    found = specimen(rng, slots)
+    return {**found, "phone": WARDS[found["ward"]]}

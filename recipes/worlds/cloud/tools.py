@@ -5,6 +5,16 @@ from typing import Any, Literal
 
 Stage = Literal["production", "staging", "sandbox"]
 SERVICES = ("checkout-api", "image-resizer", "ledger", "mailer", "search-index", "session-store", "webhooks", "pricing")
+ENGINEERS = (
+    "Tuva Holm",
+    "Ravi Menon",
+    "Dagny Aas",
+    "Luca Ferri",
+    "Mirjam Stolz",
+    "Owen Pryce",
+    "Paz Navarro",
+    "Zeno Kraft",
+)
 ZONES = ("eu-1a", "eu-1b", "us-3c")
 STATE: dict[str, Any] = {}
 
@@ -42,8 +52,16 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         }
         for _ in range(21)
     }
+    loads = {name: {"day": rng.randrange(2, 99), "week": rng.randrange(2, 99)} for name in machines}
+    numbers = rng.sample(range(100, 999), len(ENGINEERS))
+    engineers = {
+        f"eng-{number}": {"name": name, "phone": f"+47 {rng.randrange(400, 499)} {rng.randrange(10000, 99999)}"}
+        for number, name in zip(numbers, ENGINEERS, strict=True)
+    }
+    duty = {name: rng.choice(sorted(engineers)) for name in SERVICES}
     STATE.clear()
     STATE.update(machines=machines, services=services, alarms=alarms, plans={}, incidents=[])
+    STATE.update(loads=loads, engineers=engineers, duty=duty, chats=[])
     return STATE
 
 
@@ -54,28 +72,34 @@ def _service(service: str, stage: str) -> dict[str, Any]:
     return found  # type: ignore[no-any-return]
 
 
-def machines_by_label(labels: dict[str, str]) -> list[dict[str, Any]]:
+def machines_by_label(
+    labels: dict[str, str], power: Literal["any", "running", "stopped"] = "any"
+) -> list[dict[str, Any]]:
     """Machines that have all of the labels.
 
     Args:
         labels: Label names and their values; the names are `service` and `stage`.
+        power: Only machines in this state.
     """
     return [
         {"machine": name, "zone": found["zone"], "power": found["power"], "cpu_percent": found["cpu_percent"]}
         for name, found in STATE["machines"].items()
         if all(found["labels"].get(label) == value for label, value in labels.items())
+        and power in ("any", found["power"])
     ]
 
 
-def inspect_machine(machine: str) -> dict[str, Any]:
+def inspect_machine(machine: str, load: Literal["now", "day", "week"] = "now") -> dict[str, Any]:
     """Labels, zone, load, memory, power and monthly cost in dollars of one machine.
 
     Args:
         machine: Id of the machine, vm and eight hexadecimal digits.
+        load: The load of this minute, or its average over the last 24 hours or the last seven days.
     """
     if machine not in STATE["machines"]:
         raise ValueError(f"no machine {machine}")
-    return {"machine": machine, **STATE["machines"][machine]}
+    average = {} if load == "now" else {"cpu_percent": STATE["loads"][machine][load], "average_over": load}
+    return {"machine": machine, **STATE["machines"][machine], **average}
 
 
 def service_state(service: str, stage: Stage = "production") -> dict[str, Any]:
@@ -94,6 +118,7 @@ def plan_change(
     stage: Stage = "production",
     version: str | None = None,
     replicas: int | None = None,
+    rollout: Literal["all", "one by one", "canary"] = "all",
 ) -> dict[str, Any]:
     """Prepare a change of a service. Nothing happens before the plan is applied.
 
@@ -103,6 +128,7 @@ def plan_change(
         stage: Where.
         version: For deploy: the version that is wanted.
         replicas: For scale: how many replicas are wanted.
+        rollout: For deploy: all replicas at once, one replica after the other, or first a small part of the traffic.
     """  # fmt: skip
     found = _service(service, stage)
     target = {"deploy": version, "roll back": found["previous"], "scale": replicas}[action]
@@ -173,6 +199,62 @@ def declare_incident(service: str, severity: Literal["low", "high", "critical"],
     _service(service, "production")
     STATE["incidents"].append({"service": service, "severity": severity, "summary": summary})
     return {"incident": f"INC-{len(service)}{len(STATE['incidents'])}4", "paged": 1 if severity == "low" else 3}
+
+
+def alarms_of(service: str) -> list[dict[str, Any]]:
+    """Alarms that ring for a service: their numbers, what they are about and since when.
+
+    Args:
+        service: Name of the service.
+    """
+    return [
+        {"alarm": number, "about": each["about"], "since": each["since"]}
+        for number, each in STATE["alarms"].items()
+        if each["service"] == service and not each["silenced"]
+    ]
+
+
+def on_duty(service: str) -> dict[str, str]:
+    """Who is on duty for a service today.
+
+    Args:
+        service: Name of the service.
+    """
+    _service(service, "production")
+    return {"service": service, "engineer": STATE["duty"][service]}
+
+
+def engineer(number: str) -> dict[str, str]:
+    """Name and phone of an engineer.
+
+    Args:
+        number: eng, a hyphen and three digits.
+    """
+    return {"engineer": number, **STATE["engineers"][number]}
+
+
+def find_engineer(name: str) -> list[dict[str, str]]:
+    """Engineers by a part of the name.
+
+    Args:
+        name: Any part of it.
+    """
+    return [
+        {"engineer": number, "name": each["name"]}
+        for number, each in STATE["engineers"].items()
+        if name.casefold() in each["name"].casefold()
+    ]
+
+
+def chat(engineer: str, text: str) -> dict[str, str]:
+    """Write to an engineer in the team chat.
+
+    Args:
+        engineer: eng, a hyphen and three digits.
+        text: The message.
+    """
+    STATE["chats"].append({"engineer": engineer, "text": text})
+    return {"delivered_to": STATE["engineers"][engineer]["name"]}
 
 
 def _services(rng: random.Random, frozen: bool | None = None, bad: bool | None = None) -> dict[str, Any]:
@@ -278,7 +360,60 @@ def lone_vm(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return rng.choice(found)
 
 
+def colleague(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """An engineer."""
+    number = rng.choice(sorted(STATE["engineers"]))
+    first, last = STATE["engineers"][number]["name"].split()
+    return {"number": number, "first": first, "last": last, **STATE["engineers"][number]}
+
+
+def by_power(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A service with one to four machines in the state of the slot `how`, these in words."""
+    found = {name: machines_by_label({"service": name}, slots["how"]["power"]) for name in SERVICES}
+    service = rng.choice([name for name, each in found.items() if 1 <= len(each) <= 4])
+    listed = ", ".join(f"{each['machine']} in {each['zone']}" for each in found[service])
+    first, last = found[service][0]["machine"], found[service][-1]["machine"]
+    return {"service": service, "listed": listed, "first": first, "last": last, "count": len(found[service])}
+
+
+def averaged(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A machine whose average load over the time of the slot `span` is not that of now."""
+    load = slots["span"]["load"]
+    found = [
+        {"machine": name, "average": STATE["loads"][name][load]}
+        for name, each in STATE["machines"].items()
+        if STATE["loads"][name][load] != each["cpu_percent"]
+    ]
+    return rng.choice(found)
+
+
+def known_alarm(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """An alarm that is the only one of its kind for its service."""
+    kinds = [(each["service"], each["about"]) for each in STATE["alarms"].values()]
+    found = [
+        {"number": number, **each}
+        for number, each in STATE["alarms"].items()
+        if kinds.count((each["service"], each["about"])) == 1
+    ]
+    return rng.choice(found)
+
+
+def on_call(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A service, and who is on duty for it."""
+    service = rng.choice(SERVICES)
+    return {"service": service, **engineer(STATE["duty"][service])}
+
+
+def two_machines(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Two machines of unlike cost."""
+    one, two = rng.sample(sorted(STATE["machines"]), 2)
+    while STATE["machines"][one]["cost_per_month"] == STATE["machines"][two]["cost_per_month"]:
+        one, two = rng.sample(sorted(STATE["machines"]), 2)
+    costs = [STATE["machines"][name]["cost_per_month"] for name in (one, two)]
+    return {"a": one, "b": two, "cost_a": costs[0], "cost_b": costs[1]}
+
+
 TOOLS = [
     machines_by_label, inspect_machine, service_state, plan_change, apply_plan, power_machine, silence_alarm,
-    declare_incident,
+    declare_incident, alarms_of, on_duty, engineer, find_engineer, chat,
 ]  # fmt: skip

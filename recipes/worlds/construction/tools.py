@@ -21,6 +21,16 @@ FIRMS = {
     "tiler": "Keramik Sol",
 }
 GOODS = ("rebar", "windows", "plasterboard", "insulation", "roof tiles", "screed", "doors", "scaffolding", "gravel")
+PEOPLE = (
+    "Jana Roth",
+    "Emil Kostka",
+    "Nadia Serra",
+    "Piet Vos",
+    "Selma Iversen",
+    "Teo Marin",
+    "Ursula Graf",
+    "Vaclav Benda",
+)
 STATE: dict[str, Any] = {}
 
 
@@ -47,6 +57,8 @@ def fresh(rng: random.Random) -> dict[str, Any]:
             each["state"] = "open"
         elif place < 12:
             each["state"] = "repaired"
+        elif place < 15:
+            each["state"] = "accepted"
     deliveries = {
         f"D{number}": {
             "goods": goods,
@@ -68,8 +80,10 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         }
         for trade in FLAWS
     }
+    channels = rng.sample(range(11, 99), len(PEOPLE))
+    radios = {f"R{channel}": name for channel, name in zip(channels, PEOPLE, strict=True)}
     STATE.clear()
-    STATE.update(defects=defects, deliveries=deliveries, crews=crews, diary=[])
+    STATE.update(defects=defects, deliveries=deliveries, crews=crews, diary=[], radios=radios, calls=[])
     return STATE
 
 
@@ -112,7 +126,9 @@ def defect(number: str) -> dict[str, Any]:
     return {"defect": number, **STATE["defects"][number]}
 
 
-def record_defect(place: str, trade: Trade, what: str, due: str) -> dict[str, Any]:
+def record_defect(
+    place: str, trade: Trade, what: str, due: str, weight: Literal["normal", "danger", "cosmetic"] = "normal"
+) -> dict[str, Any]:
     """Record a new defect.
 
     Args:
@@ -120,6 +136,7 @@ def record_defect(place: str, trade: Trade, what: str, due: str) -> dict[str, An
         trade: Who has to mend it.
         what: What is wrong.
         due: Until when, YYYY-MM-DD.
+        weight: danger if people can be hurt, cosmetic if it is only a matter of looks.
     """
     number = f"#{3000 + len(STATE['defects'])}"
     STATE["defects"][number] = {"place": place, "trade": trade, "what": what, "due": due, "state": "open"}
@@ -194,7 +211,41 @@ def diary(entry: str, weather: Literal["dry", "rain", "frost", "wind"] | None = 
     return "written"
 
 
-TOOLS = [tree, defects_under, defect, record_defect, accept_repair, crew, deliveries, move_delivery, diary]
+def delivery_of(goods: str) -> list[dict[str, Any]]:
+    """Announced deliveries of some goods, with their numbers.
+
+    Args:
+        goods: A word for the goods.
+    """
+    return [{"delivery": n, **each} for n, each in STATE["deliveries"].items() if goods.casefold() in each["goods"]]
+
+
+def radio_of(name: str) -> list[dict[str, str]]:
+    """Radios of the people on site.
+
+    Args:
+        name: Any part of the name.
+    """
+    return [
+        {"radio": radio, "name": each} for radio, each in STATE["radios"].items() if name.casefold() in each.casefold()
+    ]
+
+
+def radio_text(radio: str, text: str) -> dict[str, str]:
+    """Send a short text to a radio.
+
+    Args:
+        radio: R and two digits.
+        text: What it shows.
+    """
+    STATE["calls"].append({"radio": radio, "text": text})
+    return {"shown_to": STATE["radios"][radio]}
+
+
+TOOLS = [
+    tree, defects_under, defect, record_defect, accept_repair, crew, deliveries, move_delivery, diary, delivery_of,
+    radio_of, radio_text,
+]  # fmt: skip
 
 
 def flaw(rng: random.Random, states: tuple[str, ...]) -> dict[str, Any]:
@@ -281,3 +332,49 @@ def busy_day(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         "first": found[0],
         "second": found[1],
     }
+
+
+def holder(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Somebody who has a radio."""
+    radio = rng.choice(sorted(STATE["radios"]))
+    first, last = STATE["radios"][radio].split()
+    return {"radio": radio, "name": f"{first} {last}", "first": first, "last": last}
+
+
+def in_state(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A house with some defects in the state of the slot `stage`, these in words."""
+    found = {house: defects_under(house, state=slots["stage"]["state"]) for house in ("H1", "H2", "H3")}
+    house = rng.choice([name for name, each in found.items() if each])
+    rows = found[house]
+    listed = "; ".join(f"{each['defect']} in {each['place']}, {each['what']}" for each in rows)
+    return {"house": house, "listed": listed, "first": rows[0]["defect"], "last": rows[-1]["defect"]}
+
+
+def other_day(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A delivery of ten tonnes at most, and a later day and a window for it."""
+    found = truck(rng, False)
+    number = rng.choice((28, 31))
+    window = rng.choice(("07-09", "09-11", "11-13", "13-15"))
+    said = {"07-09": "7 and 9", "09-11": "9 and 11", "11-13": "11 and 1 pm", "13-15": "1 and 3 pm"}[window]
+    return {**found, "new": f"2027-05-{number}", "said": f"{number} May", "slot": window, "hours": said}
+
+
+def announced(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A delivery, its day in words."""
+    found = truck(rng, rng.random() < 0.3)
+    begin, end = found["window"].split("-")
+    return {
+        **found,
+        "said": f"{int(found['day'][-2:])} May",
+        "begin": int(begin),
+        "end": int(end),
+        "clock": f"{begin}:00",
+    }
+
+
+def two_trades(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Two trades with unlike numbers of people on site."""
+    one, two = rng.sample(sorted(FLAWS), 2)
+    while STATE["crews"][one]["on_site"] == STATE["crews"][two]["on_site"]:
+        one, two = rng.sample(sorted(FLAWS), 2)
+    return {"a": one, "b": two, "one": STATE["crews"][one], "two": STATE["crews"][two]}

@@ -22,6 +22,11 @@ COLUMNS = (
     "quantity",
     "source",
 )
+PEOPLE = (
+    "Ingrid Solheim", "Marek Dvorak", "Ayesha Rahman", "Tobias Kern", "Lucia Ferrante", "Owen Pritchard",
+    "Naledi Khumalo", "Jan Wouters", "Beatriz Salgado", "Hiro Matsuda", "Sanne Visser", "Piers Hallam",
+)  # fmt: skip
+TEAMS = ("team-lark", "team-heron", "team-wren", "team-kite")
 TYPES = {"amount": "decimal(18,2)", "created_at": "timestamp", "updated_at": "timestamp", "quantity": "int"}
 STATE: dict[str, Any] = {}
 
@@ -66,7 +71,19 @@ def fresh(rng: random.Random) -> dict[str, Any]:
             if run["state"] == "succeeded":
                 run["message"] = "ok"
     STATE.clear()
-    STATE.update(tables=tables, jobs=jobs, grants=[], backfills=[])
+    people = {
+        name: {
+            "user": f"u{number}",
+            "team": rng.choice(TEAMS),
+            "role": f"p_{name.split()[1].casefold()}_{number % 100}",
+        }
+        for name, number in zip(PEOPLE, rng.sample(range(2000, 9999), len(PEOPLE)), strict=True)
+    }
+    teams = {
+        team: {"lead": lead, "channel": f"#{team[5:]}-{rng.choice(('help', 'desk', 'talk'))}"}
+        for team, lead in zip(TEAMS, rng.sample(PEOPLE, len(TEAMS)), strict=True)
+    }
+    STATE.update(tables=tables, jobs=jobs, grants=[], backfills=[], people=people, teams=teams, messages=[])
     return STATE
 
 
@@ -133,13 +150,16 @@ def run_history(job: str) -> list[dict[str, Any]]:
     return list(STATE["jobs"][job]["runs"])
 
 
-def backfill(job: str, first_day: str, last_day: str) -> dict[str, Any]:
+def backfill(
+    job: str, first_day: str, last_day: str, priority: Literal["low", "normal", "urgent"] = "normal"
+) -> dict[str, Any]:
     """Run a job again for each day of a range.
 
     Args:
         job: Name of the job.
         first_day: YYYY-MM-DD.
         last_day: YYYY-MM-DD, included.
+        priority: Place in the queue: urgent goes before all other runs, low waits until nothing else is running.
     """
     run_history(job)
     if STATE["jobs"][job]["paused"]:
@@ -149,18 +169,19 @@ def backfill(job: str, first_day: str, last_day: str) -> dict[str, Any]:
     return {"queued": days, "batch": f"bf-{len(job)}{days}{first_day[-2:]}"}
 
 
-def switch_job(job: str, paused: bool) -> dict[str, Any]:
+def switch_job(job: str, paused: bool, resume_on: str | None = None) -> dict[str, Any]:
     """Pause a job, or let it run again.
 
     Args:
         job: Name of the job.
         paused: True pauses it, false resumes it.
+        resume_on: First day on which a paused job runs again by itself, YYYY-MM-DD. Left out, it stays paused.
     """
     run_history(job)
     if STATE["jobs"][job]["paused"] == paused:
         return {"job": job, "changed": False, "error": "already paused" if paused else "it was not paused"}
     STATE["jobs"][job]["paused"] = paused
-    return {"job": job, "changed": True, "paused": paused}
+    return {"job": job, "changed": True, "paused": paused, **({"resume_on": resume_on} if resume_on else {})}
 
 
 def grant_access(table: str, role: str, privilege: Privilege = "read") -> dict[str, Any]:
@@ -169,12 +190,48 @@ def grant_access(table: str, role: str, privilege: Privilege = "read") -> dict[s
     Args:
         table: Schema, a point, name.
         role: The role.
-        privilege: What it may do.
+        privilege: What it may do: look, also change rows, or everything up to dropping the table.
     """
     if _table(table)["contains_personal_data"]:
         return {"granted": False, "error": "personal data: the data protection officer has to approve (form DP-7)"}
     STATE["grants"].append({"table": table, "role": role})
     return {"granted": True, "table": table, "role": role, "privilege": privilege}
+
+
+def find_person(name: str) -> dict[str, Any]:
+    """A colleague: user number, team and database role.
+
+    Args:
+        name: First and last name.
+    """
+    for each, found in STATE["people"].items():
+        if each.casefold() == name.casefold().strip():
+            return {"name": each, **found}
+    raise ValueError(f"nobody called {name} works here")
+
+
+def team_card(team: str) -> dict[str, Any]:
+    """Who leads a team, and its chat channel.
+
+    Args:
+        team: Name of the team, as tables give their owner.
+    """
+    if team not in STATE["teams"]:
+        raise ValueError(f"no team {team}")
+    return {"team": team, **STATE["teams"][team]}
+
+
+def message_user(user: str, text: str) -> str:
+    """Send a colleague a chat message.
+
+    Args:
+        user: User number, u and four digits.
+        text: What it says.
+    """
+    if user not in {found["user"] for found in STATE["people"].values()}:
+        raise ValueError(f"no user {user}")
+    STATE["messages"].append({"user": user, "text": text})
+    return "delivered"
 
 
 def paged(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -228,4 +285,7 @@ def open_place(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return {"schema": schema, "say": words[place], "table": f"{schema}.{SCHEMAS[schema][place]}"}
 
 
-TOOLS = [list_schema, describe_table, downstream_of, job_for_table, run_history, backfill, switch_job, grant_access]
+TOOLS = [
+    list_schema, describe_table, downstream_of, job_for_table, run_history, backfill, switch_job, grant_access,
+    find_person, team_card, message_user,
+]  # fmt: skip

@@ -72,22 +72,29 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         for practice in practices
     }
     STATE.clear()
-    STATE.update(articles=articles, practices=practices, parcels=parcels, baskets={}, placed=[], credits=[])
+    STATE.update(articles=articles, practices=practices, parcels=parcels, baskets={}, placed=[], credits=[], letters=[])
     return STATE
 
 
-def assortment_page(group: Group, page: int = 1) -> dict[str, Any]:
+def assortment_page(
+    group: Group, page: int = 1, order: Literal["listed", "cheapest first", "dearest first", "by name"] = "listed"
+) -> dict[str, Any]:
     """One page of the assortment, four articles each. `more` says whether another page follows.
 
     Args:
         group: Group of goods.
         page: From 1.
+        order: How the articles are ordered; listed is as in the catalogue.
     """
     found = [
         {"code": code, "name": article["name"], "price": article["price"]}
         for code, article in STATE["articles"].items()
         if article["group"] == group
     ]
+    if order == "by name":
+        found.sort(key=lambda each: each["name"])
+    elif order != "listed":
+        found.sort(key=lambda each: each["price"], reverse=order == "dearest first")
     return {"page": page, "items": found[(page - 1) * PAGE : page * PAGE], "more": page * PAGE < len(found)}
 
 
@@ -165,20 +172,68 @@ def parcel_stage(tracking: str) -> dict[str, Any]:
     return {"tracking": tracking, **STATE["parcels"][tracking]}
 
 
+def parcels_of(customer: str) -> list[dict[str, Any]]:
+    """Parcels of a practice: tracking number, stage, and when they are expected.
+
+    Args:
+        customer: Customer number: digits, a slash, D.
+    """
+    return [
+        {"tracking": number, "stage": parcel["stage"], "expected": parcel["expected"]}
+        for number, parcel in STATE["parcels"].items()
+        if parcel["practice"] == customer
+    ]
+
+
+def hold_parcel(tracking: str, until: str) -> dict[str, Any]:
+    """Keep a parcel back, so that it is delivered on a later day.
+
+    Args:
+        tracking: Tracking number, nine digits.
+        until: Day on which it is delivered, YYYY-MM-DD.
+    """
+    parcel = STATE["parcels"].get(tracking)
+    if parcel is None:
+        raise ValueError(f"no parcel {tracking}")
+    if parcel["stage"] == "handed over":
+        return {"held": False, "error": "it has been handed over already"}
+    parcel["expected"] = until
+    return {"held": True, "tracking": tracking, "delivery": until}
+
+
+def write_to_practice(customer: str, text: str) -> str:
+    """Send a practice a message.
+
+    Args:
+        customer: Customer number: digits, a slash, D.
+        text: What it says.
+    """
+    if customer not in STATE["practices"]:
+        raise ValueError(f"no customer {customer}")
+    STATE["letters"].append({"customer": customer, "text": text})
+    return "message sent"
+
+
 def request_credit(
-    customer: str, code: str, packs: int, cause: Literal["damaged", "expired", "wrong item"]
+    customer: str,
+    code: str,
+    packs: int,
+    cause: Literal["damaged", "expired", "wrong item"],
+    settle: Literal["credit note", "new packs", "record only"] = "credit note",
 ) -> dict[str, Any]:
-    """Ask the accounts department for a credit note.
+    """Ask the accounts department for a credit note, or for what else a practice wants for faulty packs.
 
     Args:
         customer: Customer number: digits, a slash, D.
         code: Article code.
         packs: How many packs.
         cause: Why.
+        settle: What the practice gets for the packs; with record only, nothing.
     """
     amount = round(article_sheet(code)["price"] * packs, 2)
     STATE["credits"].append({"customer": customer, "amount": amount, "cause": cause})
-    return {"requested": True, "amount": amount, "answer_within_days": 3}
+    asked = {} if settle == "credit note" else {"settle": settle}
+    return {"requested": True, "amount": amount, "answer_within_days": 3, **asked}
 
 
 def sold_out(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -240,6 +295,14 @@ def late_in_stock(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return rng.choice(found)
 
 
+def under_way(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A practice whose parcel has not been handed over."""
+    parcels = [(number, each) for number, each in STATE["parcels"].items() if each["stage"] != "handed over"]
+    tracking, parcel = rng.choice(parcels)
+    return {"tracking": tracking, **STATE["practices"][parcel["practice"]]}
+
+
 TOOLS = [
     assortment_page, article_sheet, practice_by_dentist, put_in_basket, place_basket, parcel_stage, request_credit,
+    parcels_of, hold_parcel, write_to_practice,
 ]  # fmt: skip

@@ -63,7 +63,7 @@ def fresh(rng: random.Random) -> dict[str, Any]:
             "rain_cover": rng.choice(("Studio 2", "Bakery interior")),
         }
     STATE.clear()
-    STATE.update(cast=cast, scenes=scenes, days=days, radio=[], vans=[])
+    STATE.update(cast=cast, scenes=scenes, days=days, radio=[], vans=[], texts=[])
     return STATE
 
 
@@ -122,40 +122,72 @@ def change_call(date: str, number: str, time: str) -> dict[str, Any]:
     return {"changed": True, "was": old, "now": time}
 
 
-def move_scene(scene: str, to_date: str) -> dict[str, Any]:
-    """Take a scene off its day and add it to the end of another one.
+def release_call(date: str, number: str) -> dict[str, Any]:
+    """Take a cast member off the calls of a day.
+
+    Args:
+        date: Shooting day, YYYY-MM-DD.
+        number: Cast number.
+    """
+    calls = _day(date)["calls"]
+    if number not in calls:
+        return {"released": False, "error": f"number {number} is not called on {date}"}
+    return {"released": True, "call_was": calls.pop(number), "still_called": len(calls)}
+
+
+def move_scene(scene: str, to_date: str, position: Literal["last", "first", "after lunch"] = "last") -> dict[str, Any]:
+    """Take a scene off its day and add it to another one.
 
     Args:
         scene: Scene number.
         to_date: Shooting day it goes to, YYYY-MM-DD.
+        position: Its place on that day.
     """
     card, target = scene_card(scene), _day(to_date)
     if card["shot_on"] == to_date:
         return {"moved": False, "error": f"scene {scene} is already on {to_date}"}
     if card["shot_on"]:
         _day(card["shot_on"])["scenes"].remove(scene)
-    target["scenes"].append(scene)
+    place = {"last": len(target["scenes"]), "first": 0, "after lunch": (len(target["scenes"]) + 1) // 2}[position]
+    target["scenes"].insert(place, scene)
     return {"moved": True, "from": card["shot_on"], "to": to_date, "scenes_that_day": len(target["scenes"])}
 
 
-def radio_department(department: Department, words: str) -> str:
+def radio_department(
+    department: Department, words: str, through: Literal["radio", "earpiece", "loudspeaker"] = "radio"
+) -> str:
     """Say something on the radio channel of a department.
 
     Args:
         department: Which channel.
         words: What is said.
+        through: Earpiece, so that no bystander hears it; loudspeaker, so that those without a radio hear it too.
     """
     STATE["radio"].append({"department": department, "words": words})
     return "on air"
 
 
-def order_van(number: str, date: str, pickup_time: str) -> dict[str, Any]:
+def text_cast(number: str, text: str) -> str:
+    """Send a cast member a message to the phone.
+
+    Args:
+        number: Cast number.
+        text: What it says.
+    """
+    if number not in STATE["cast"]:
+        raise ValueError(f"there is no cast number {number}")
+    STATE["texts"].append({"number": number, "text": text})
+    return "sent"
+
+
+def order_van(number: str, date: str, pickup_time: str, seats: int = 1) -> dict[str, Any]:
     """Have a cast member driven to the set.
 
     Args:
         number: Cast number.
         date: Shooting day, YYYY-MM-DD.
         pickup_time: When the van leaves, HH:MM.
+        seats: Seats for passengers, the one of the cast member included.
     """
     if number not in STATE["cast"]:
         raise ValueError(f"there is no cast number {number}")
@@ -202,4 +234,6 @@ def move(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-TOOLS = [call_sheet, scene_card, cast_card, change_call, move_scene, radio_department, order_van]
+TOOLS = [
+    call_sheet, scene_card, cast_card, change_call, release_call, move_scene, radio_department, text_cast, order_van,
+]  # fmt: skip

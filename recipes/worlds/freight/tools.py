@@ -22,6 +22,10 @@ GOODS = {
     "7013.37": ("drinking glasses", 11.0),
 }
 SHIPPERS = ("Halvorsen Trading", "Mirador Import", "Tolnay & Sons", "Quint Supplies", "Baltica Goods", "Oduya Brothers")
+DRIVERS = (
+    "Piotr Zalewski", "Henk Dekker", "Marisol Vega", "Dragan Ilic", "Cathal Doyle", "Femke de Boer",
+    "Andrei Popa", "Gunnar Lie", "Salma Haddou", "Bert Janssens", "Ivo Marinov", "Teresa Couto",
+)  # fmt: skip
 STATE: dict[str, Any] = {}
 
 
@@ -68,8 +72,25 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         }
         for day in range(2, 27)
     }
+    numbers = rng.sample(range(100, 999), len(DRIVERS))
+    drivers = {
+        name: {"driver": f"D{number}", "truck": f"FF-{number * 7 % 900 + 100}"}
+        for name, number in zip(DRIVERS, numbers, strict=True)
+    }
+    trucks = {
+        each["truck"]: {
+            "payload_kg": rng.randrange(6_000, 25_000, 500),
+            "tail_lift": rng.random() < 0.5,
+            "inspection_due": f"2027-{rng.randrange(3, 13):02d}-{rng.randrange(1, 29):02d}",
+        }
+        for each in drivers.values()
+    }
     STATE.clear()
     STATE.update(
+        drivers=drivers,
+        trucks=trucks,
+        messages=[],
+        tours={},
         consignments=consignments,
         containers=containers,
         docks=docks,
@@ -129,14 +150,15 @@ def duty_quote(code: str, value_eur: float, preferential: bool = False) -> dict[
 
 
 def lodge_declaration(
-    consignment: str, lines: list[Line], procedure: Literal["import", "transit"] = "import"
+    consignment: str, lines: list[Line], procedure: Literal["import", "transit", "warehouse"] = "import"
 ) -> dict[str, Any]:
     """Lodge a customs declaration. Binding: it cannot be taken back.
 
     Args:
         consignment: CGN and six digits.
         lines: A code and a value for each line of goods.
-        procedure: Customs procedure.
+        procedure: Customs procedure: import for goods that are sold here, transit for goods that go on to another
+            country, warehouse for goods that are stored without duty at first.
     """
     found = consignment_overview(consignment)
     if found["status"] == "held":
@@ -188,16 +210,72 @@ def claim_dock_window(consignment: str, date: str, start: str) -> dict[str, Any]
     return {"reserved": True, "terminal": terminal, "gate_code": f"G{consignment[-4:]}"}
 
 
-def notify_consignee(consignment: str, text: str) -> str:
+def notify_consignee(consignment: str, text: str, by: Literal["mail", "text message", "letter"] = "mail") -> str:
     """Send the consignee of a consignment a notice.
 
     Args:
         consignment: CGN and six digits.
         text: Words of the notice.
+        by: Mail goes to the office, a text message to the phone, a letter is printed, stamped and posted.
     """
     consignment_overview(consignment)
-    STATE["notices"].append({"consignment": consignment, "text": text})
+    STATE["notices"].append({"consignment": consignment, "text": text, "by": by})
     return "notice sent"
+
+
+def driver_entry(name: str) -> dict[str, Any]:
+    """Number of a driver, and the truck he or she drives.
+
+    Args:
+        name: First and last name.
+    """
+    for each, found in STATE["drivers"].items():
+        if each.casefold() == name.casefold().strip():
+            return {"name": each, **found}
+    raise ValueError(f"no driver called {name}")
+
+
+def truck_card(truck: str) -> dict[str, Any]:
+    """A truck: payload, whether it has a tail lift, and when its inspection is due.
+
+    Args:
+        truck: Its number, FF and three digits.
+    """
+    if truck not in STATE["trucks"]:
+        raise ValueError(f"no truck {truck}")
+    return {"truck": truck, **STATE["trucks"][truck]}
+
+
+def text_driver(driver: str, text: str) -> str:
+    """Send a driver a message to the cab.
+
+    Args:
+        driver: Number of the driver, D and three digits.
+        text: What it says.
+    """
+    if driver not in {found["driver"] for found in STATE["drivers"].values()}:
+        raise ValueError(f"no driver {driver}")
+    STATE["messages"].append({"driver": driver, "text": text})
+    return "sent"
+
+
+def assign_driver(consignment: str, driver: str) -> dict[str, Any]:
+    """Have a driver fetch a consignment.
+
+    Args:
+        consignment: CGN and six digits.
+        driver: Number of the driver, D and three digits.
+    """
+    terminal = consignment_overview(consignment)["terminal"]
+    if driver not in {found["driver"] for found in STATE["drivers"].values()}:
+        raise ValueError(f"no driver {driver}")
+    STATE["tours"][consignment] = driver
+    return {
+        "assigned": True,
+        "consignment": consignment,
+        "fetch_at": terminal,
+        "tour": f"T{driver[1:]}{consignment[-2:]}",
+    }
 
 
 def taken_window(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -228,5 +306,5 @@ def box_window(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 TOOLS = [
     consignment_overview, trace_container, tariff_lookup, duty_quote, lodge_declaration, clear_hold, dock_windows,
-    claim_dock_window, notify_consignee,
+    claim_dock_window, notify_consignee, driver_entry, truck_card, text_driver, assign_driver,
 ]  # fmt: skip

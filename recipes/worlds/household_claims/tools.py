@@ -175,23 +175,30 @@ def add_item(claim: str, thing: str, claimed_cents: int) -> dict[str, Any]:
     return {"claim": claim, "items": len(items), "total_cents": sum(each["claimed_cents"] for each in items)}
 
 
-def send_adjuster(claim: str, adjuster: Literal["kst", "mwo", "isu"], visit: str) -> dict[str, Any]:
+def send_adjuster(
+    claim: str,
+    adjuster: Literal["kst", "mwo", "isu"],
+    visit: str,
+    how: Literal["on site", "by camera", "from the file"] = "on site",
+) -> dict[str, Any]:
     """Send an adjuster to look at the damage.
 
     Args:
         claim: Its number.
         adjuster: Initials.
         visit: Day of the visit, YYYY-MM-DD.
+        how: In the rooms, through the camera of the holder's phone, or at the desk with the papers that arrived.
     """
     STATE["claims"][claim]["adjuster"] = adjuster
-    return {"claim": claim, "adjuster": adjuster, "visit": visit}
+    return {"claim": claim, "adjuster": adjuster, "visit": visit, **({} if how == "on site" else {"how": how})}
 
 
-def release_payment(claim: str) -> dict[str, Any]:
+def release_payment(claim: str, to: Literal["holder", "landlord", "workshop"] = "holder") -> dict[str, Any]:
     """Pay an assessed claim out: the total of its items less the deductible.
 
     Args:
         claim: Its number.
+        to: Who gets the money; a workshop has repaired the damage.
     """
     found = STATE["claims"][claim]
     if found["stage"] == "paid":
@@ -201,18 +208,50 @@ def release_payment(claim: str) -> dict[str, Any]:
     total = sum(item["claimed_cents"] for item in found["items"])
     amount = max(0, total - STATE["policies"][found["policy"]]["deductible_cents"])
     found["stage"] = "paid"
-    return {"claim": claim, "paid_cents": amount, "paid": f"{amount / 100:.2f} euros"}
+    paid = {"claim": claim, "paid_cents": amount, "paid": f"{amount / 100:.2f} euros"}
+    return paid if to == "holder" else {**paid, "to": to}
 
 
-def request_paper(claim: str, paper: Literal["photos", "receipt", "estimate", "police report"]) -> str:
+def request_paper(
+    claim: str, paper: Literal["photos", "receipt", "estimate", "police report"], within_days: int = 14
+) -> str:
     """Write to the holder that a paper is missing.
 
     Args:
         claim: Number of the claim.
         paper: Which one.
+        within_days: How many days the holder gets to send it.
     """
-    STATE["letters"].append({"claim": claim, "paper": paper})
+    STATE["letters"].append({"claim": claim, "paper": paper, "within_days": within_days})
     return "letter goes out tonight"
+
+
+def write_to_holder(policy: str, text: str) -> str:
+    """Send the holder of a policy a message.
+
+    Args:
+        policy: Number of the policy.
+        text: What it says.
+    """
+    if policy not in STATE["policies"]:
+        raise ValueError(f"there is no policy {policy}")
+    STATE["letters"].append({"policy": policy, "text": text})
+    return "message sent"
+
+
+def extend_cover(policy: str, peril: Peril) -> dict[str, Any]:
+    """Insure a policy against one more peril, from tomorrow on.
+
+    Args:
+        policy: Number of the policy.
+        peril: Which peril.
+    """
+    covers = STATE["policies"][policy]["covers"]
+    if peril in covers:
+        return {"error": f"{peril} is covered by {policy} already"}
+    covers.append(peril)
+    prices = {"water": 48, "fire": 31, "burglary": 57, "storm": 36, "glass": 22}
+    return {"policy": policy, "peril": peril, "from": "2028-04-26", "more_euros_a_year": prices[peril]}
 
 
 TOOLS = [
@@ -225,6 +264,8 @@ TOOLS = [
     send_adjuster,
     release_payment,
     request_paper,
+    write_to_holder,
+    extend_cover,
 ]
 
 
@@ -310,4 +351,15 @@ def double(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         "two": two,
         "say": say,
         "number": number,
+    }
+
+
+def insured(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Two holders and what each is insured for, in euros."""
+    first, second = rng.sample(list(STATE["policies"].values()), 2)
+    return {
+        "a": first["holder"],
+        "b": second["holder"],
+        "a_euros": f"{first['sum_insured_cents'] // 100}",
+        "b_euros": f"{second['sum_insured_cents'] // 100}",
     }

@@ -19,6 +19,10 @@ THINGS = (
     "grey cardigan",
     "wrist watch",
 )
+GUESTS = (
+    "Adaeze Okonkwo", "Luigi Castellani", "Hedda Bergstrom", "Yusuf Arslan", "Marguerite Petit", "Dimitri Volkov",
+    "Chiyo Watanabe", "Sean Gallagher", "Ramona Iliescu", "Walter Obermaier", "Priya Nair", "Anneke Smit",
+)  # fmt: skip
 STATE: dict[str, Any] = {}
 
 
@@ -53,8 +57,17 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         floor: {kind: rng.randint(2, 60) for kind in ("bath towels", "sheets", "pillow cases", "robes")}
         for floor in ("1", "2", "3", "4", "5")
     }
+    free = [int(number) for number, each in rooms.items() if not each["sign"]]
+    guests = {
+        name: {"last": name.split()[1], "room": number, "nights": rng.randint(1, 9)}
+        for name, number in zip(GUESTS, rng.sample(free, len(GUESTS)), strict=True)
+    }
+    staff = {
+        name: {"pager": f"P{number}", "shift_ends": rng.choice(("14:00", "15:30", "17:00", "21:00"))}
+        for name, number in zip(ATTENDANTS, rng.sample(range(20, 99), len(ATTENDANTS)), strict=True)
+    }
     STATE.clear()
-    STATE.update(rooms=rooms, found=found, store=store, faults=[], moved=[])
+    STATE.update(rooms=rooms, found=found, store=store, guests=guests, staff=staff, faults=[], moved=[], pages=[])
     return STATE
 
 
@@ -89,13 +102,19 @@ def mark(rooms: list[int], condition: Condition) -> dict[str, Any]:
     return {"marked": len(rooms), "condition": condition}
 
 
-def send_attendant(attendant: str, rooms: list[int], until: str | None = None) -> dict[str, Any]:
+def send_attendant(
+    attendant: str,
+    rooms: list[int],
+    until: str | None = None,
+    scope: Literal["full", "beds", "bathroom"] = "full",
+) -> dict[str, Any]:
     """Send an attendant to clean rooms.
 
     Args:
         attendant: First name.
         rooms: Room numbers, in the order in which they are done.
         until: Time by which all have to be ready, HH:MM.
+        scope: What is done there: all of it, or only a part.
     """
     shut = [room for room in rooms if STATE["rooms"][str(room)]["sign"]]
     if shut:
@@ -105,7 +124,12 @@ def send_attendant(attendant: str, rooms: list[int], until: str | None = None) -
         }
     for room in rooms:
         STATE["rooms"][str(room)]["attendant"] = attendant
-    return {"sent": True, "attendant": attendant, "rooms": rooms, "minutes": 25 * len(rooms)}
+    return {
+        "sent": True,
+        "attendant": attendant,
+        "rooms": rooms,
+        "minutes": {"full": 25, "beds": 10, "bathroom": 12}[scope] * len(rooms),
+    }
 
 
 def linen(floor: int) -> dict[str, int]:
@@ -150,24 +174,71 @@ def found_things(words: str = "", room: int | None = None) -> list[dict[str, Any
     ]
 
 
-def post_found_thing(item: str, address: str) -> dict[str, Any]:
-    """Post a thing to the guest who left it; he pays.
+def post_found_thing(
+    item: str, address: str, pays: Literal["guest", "hotel", "travel agency"] = "guest"
+) -> dict[str, Any]:
+    """Post a thing to the guest who left it.
 
     Args:
         item: Its tag.
         address: Postal address.
+        pays: Who pays the fee.
     """
     STATE["found"][item]["sent"] = True
     return {"item": item, "parcel": f"RX{len(item) * 111}{sum(map(ord, item))}", "fee": 9.5}
 
 
-def technician(room: int, fault: str, urgent: bool = False) -> dict[str, Any]:
+def find_guest(name: str) -> dict[str, Any]:
+    """A guest of the house: room, and nights of the stay.
+
+    Args:
+        name: First and last name, or the last name.
+    """
+    wanted = name.casefold().strip()
+    for each, found in STATE["guests"].items():
+        if wanted in (each.casefold(), found["last"].casefold()):
+            return {"name": each, "room": found["room"], "nights": found["nights"]}
+    return {"error": f"no guest called {name}"}
+
+
+def staff_entry(name: str) -> dict[str, Any]:
+    """Pager number and end of the shift of an attendant.
+
+    Args:
+        name: First name.
+    """
+    for each, found in STATE["staff"].items():
+        if each.casefold() == name.casefold().strip():
+            return {"name": each, **found}
+    return {"error": f"nobody called {name} is on duty"}
+
+
+def page_staff(pager: str, text: str) -> str:
+    """Send a text to a pager.
+
+    Args:
+        pager: Number of the pager, P and two digits.
+        text: What it shows.
+    """
+    if pager not in {found["pager"] for found in STATE["staff"].values()}:
+        raise ValueError(f"no pager {pager}")
+    STATE["pages"].append({"pager": pager, "text": text})
+    return "sent"
+
+
+def technician(
+    room: int,
+    fault: str,
+    urgent: bool = False,
+    access: Literal["any time", "guest out", "with guest"] = "any time",
+) -> dict[str, Any]:
     """Call the technician to a room.
 
     Args:
         room: Room number.
         fault: What does not work.
         urgent: Whether somebody has to come within the hour.
+        access: When he may enter: at any time, while the guest is out, or only while the guest is in.
     """
     STATE["faults"].append({"room": room, "fault": fault, "urgent": urgent})
     return {"job": f"{room}/{len(STATE['faults'])}", "urgent": urgent}
@@ -183,6 +254,9 @@ TOOLS = [
     found_things,
     post_found_thing,
     technician,
+    find_guest,
+    staff_entry,
+    page_staff,
 ]
 
 
@@ -255,3 +329,10 @@ def robes(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         "below": rng.randint(1, have),
         "pieces": rng.randint(1, there),
     }
+
+
+def lodger(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A guest with the room and its condition."""
+    name = rng.choice(sorted(STATE["guests"]))
+    found = STATE["guests"][name]
+    return {"name": name, **found, "condition": STATE["rooms"][str(found["room"])]["condition"]}

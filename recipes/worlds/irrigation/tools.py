@@ -5,6 +5,15 @@ from typing import Any, Literal
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 CROPS = ("leek", "celery", "pumpkin", "lettuce", "carrot", "fennel", "beetroot", "kale", "onion", "courgette")
+PLACES = (
+    "Fuchsberg", "Mill Piece", "Long Strip", "Widow's Acre", "Heron Corner", "Brickyard", "Old Orchard", "Lower Meadow",
+    "Upper Meadow", "Chapel Field", "Goose Green", "Sand Pit", "Smithy Plot", "Alder Bank", "Stony Patch", "Bell Croft",
+    "Hop Garden", "Ferry Land", "Rook Hill", "Parson's Half", "Kiln Field", "Otter Bend", "Lime Walk", "Toll Corner",
+)  # fmt: skip
+MEMBERS = (
+    "Hinrich Thole", "Wiebke Ahlers", "Enno Harms", "Silke Brandes", "Jan Oltmanns", "Meta Rickels", "Focko Sievers",
+    "Renske Dirks", "Uwe Poppinga", "Tomma Eilers", "Heye Folkerts", "Gesche Luers",
+)  # fmt: skip
 STATE: dict[str, Any] = {}
 
 
@@ -28,8 +37,13 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         for day in range(12, 19)
     }
     rain["2027-07-13"]["mm"], rain["2027-07-14"]["mm"], rain["2027-07-15"]["mm"] = 11, 0, 0
+    tank_m3 = rng.randrange(120, 900)
+    for field, place in zip(fields.values(), rng.sample(PLACES, len(fields)), strict=True):
+        field["called"] = place
+    numbers = rng.sample(range(11, 99), len(MEMBERS))
+    members = {f"W-{number}": {"name": name} for number, name in zip(numbers, MEMBERS, strict=True)}
     STATE.clear()
-    STATE.update(fields=fields, rain=rain, tank_m3=rng.randrange(120, 900), runs=[], texts=[])
+    STATE.update(fields=fields, rain=rain, tank_m3=tank_m3, members=members, runs=[], texts=[], letters=[])
     return STATE
 
 
@@ -47,6 +61,18 @@ def fields_overview(crop: str = "", drier_than: int | None = None) -> list[dict[
     ]
 
 
+def find_field(name: str) -> dict[str, Any]:
+    """The number of a field, by what people on the farm call it.
+
+    Args:
+        name: What it is called.
+    """
+    for number, field in STATE["fields"].items():
+        if field["called"].casefold() == name.casefold().removeprefix("the ").strip():
+            return {"field": int(number), "called": field["called"]}
+    return {"error": f"nothing here is called {name}"}
+
+
 def probe(field: int) -> dict[str, Any]:
     """What the probe in a field measures: moisture and its own battery, both in percent.
 
@@ -61,18 +87,19 @@ def probe(field: int) -> dict[str, Any]:
     }
 
 
-def water_now(field: int, minutes: int) -> dict[str, Any]:
+def water_now(field: int, minutes: int, strength: Literal["gentle", "normal", "full"] = "normal") -> dict[str, Any]:
     """Open the valve of a field at once.
 
     Args:
         field: Number of the field.
         minutes: After how many minutes it closes again.
+        strength: How strongly the water comes out.
     """
     found = STATE["fields"][str(field)]
     if found["locked"]:
         return {"error": f"valve of field {field} is locked for maintenance; unlock it with set_lock first"}
-    cubic = round(found["hectares"] * minutes * 0.4, 1)
-    STATE["runs"].append({"field": field, "minutes": minutes})
+    cubic = round(found["hectares"] * minutes * {"gentle": 0.2, "normal": 0.4, "full": 0.6}[strength], 1)
+    STATE["runs"].append({"field": field, "minutes": minutes, "strength": strength})
     return {"field": field, "running_minutes": minutes, "water_m3": cubic}
 
 
@@ -96,26 +123,34 @@ def programme(field: int) -> dict[str, Any]:
     return {"field": field, "minutes": STATE["fields"][str(field)]["programme"]}
 
 
-def set_programme(field: int, days: list[Weekday], minutes: int) -> dict[str, Any]:
+def set_programme(
+    field: int, days: list[Weekday], minutes: int, start: Literal["dawn", "evening", "night"] = "dawn"
+) -> dict[str, Any]:
     """Replace the weekly programme of a field: the same minutes on each of these days, none on the others.
 
     Args:
         field: Number of the field.
         days: Weekdays.
         minutes: On each of them.
+        start: When it begins on these days; night is after midnight.
     """
+    STATE["fields"][str(field)]["start"] = start
     STATE["fields"][str(field)]["programme"] = dict.fromkeys(days, minutes)
     return {"field": field, "minutes_a_week": minutes * len(days)}
 
 
-def rain_forecast(day: str) -> dict[str, Any]:
+def rain_forecast(day: str, part: Literal["all", "morning", "afternoon", "evening"] = "all") -> dict[str, Any]:
     """Expected rain in millimetres and highest temperature of a day, at most a week ahead.
 
     Args:
         day: YYYY-MM-DD.
+        part: Only the rain from 6 to 12 (morning), from 12 to 18 (afternoon) or from 18 to 24 o'clock (evening).
     """
     if day not in STATE["rain"]:
         return {"error": f"no forecast for {day}: only seven days are known"}
+    if part != "all":
+        turn = (int(day[-2:]) + ("morning", "afternoon", "evening").index(part)) % 3
+        return {"day": day, "part": part, "mm": round(STATE["rain"][day]["mm"] * (0.5, 0.2, 0.3)[turn], 1)}
     return {"day": day, **STATE["rain"][day]}
 
 
@@ -135,7 +170,35 @@ def text_worker(name: str, text: str) -> dict[str, str]:
     return {"sent_to": name}
 
 
-TOOLS = [fields_overview, probe, water_now, set_lock, programme, set_programme, rain_forecast, tank, text_worker]
+def well_member(name: str) -> dict[str, str]:
+    """Number of a member of the well association, that is, of a farm with which we share the well.
+
+    Args:
+        name: First name and surname, or the surname alone.
+    """
+    for number, member in STATE["members"].items():
+        if name.casefold() in (member["name"].casefold(), member["name"].split()[1].casefold()):
+            return {"member": number, "name": member["name"]}
+    return {"error": f"no member is called {name}"}
+
+
+def write_member(member: str, text: str) -> dict[str, str]:
+    """Send a message to a member of the well association.
+
+    Args:
+        member: Number of the member, W, a hyphen and two digits.
+        text: What it says.
+    """
+    if member not in STATE["members"]:
+        return {"error": f"no member {member}"}
+    STATE["letters"].append({"member": member, "text": text})
+    return {"sent_to": STATE["members"][member]["name"]}
+
+
+TOOLS = [
+    fields_overview, find_field, probe, water_now, set_lock, programme, set_programme, rain_forecast, tank, text_worker,
+    well_member, write_member,
+]  # fmt: skip
 
 
 def numbered(rng: random.Random, fits: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The desk of an airport lounge: boarding passes, guests, showers by the minute, flights and gates."""
 
 import random
-from typing import Any
+from typing import Any, Literal
 
 AIRLINES = ("QF", "LX", "TK", "AY", "OS", "KM")
 CITIES = ("Helsinki", "Doha", "Porto", "Zurich", "Oslo", "Valletta", "Istanbul", "Vienna", "Tbilisi", "Cork")
@@ -80,6 +80,7 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         zones=zones,
         inside=[],
         pages=[],
+        texts=[],
         carts=[],
         showers=[{"cabin": rng.randint(1, 4), "from": clock(at), "until": clock(at + 30)} for at in showers],
     )
@@ -98,6 +99,18 @@ def read_pass(barcode: str) -> dict[str, Any]:
     return {"barcode": barcode, **found, "entitled": found["tier"] in ("gold", "platinum")}
 
 
+def pass_of(name: str) -> dict[str, Any]:
+    """The bar code of the pass of a passenger.
+
+    Args:
+        name: First name and surname.
+    """
+    for barcode, found in STATE["passes"].items():
+        if found["name"].casefold() == name.casefold():
+            return {"name": found["name"], "barcode": barcode}
+    return {"error": f"no passenger is called {name}"}
+
+
 def let_in(barcode: str, guests: int = 0) -> dict[str, Any]:
     """Open the gate of the lounge for a passenger and his guests.
 
@@ -114,9 +127,14 @@ def let_in(barcode: str, guests: int = 0) -> dict[str, Any]:
     return {"gate": "open", "persons": 1 + guests}
 
 
-def free_seats() -> dict[str, int]:
-    """Seats that are free now, by zone."""
-    return dict(STATE["zones"])
+def free_seats(near: Literal["anything", "window", "socket", "bar"] = "anything") -> dict[str, int]:
+    """Seats that are free now, by zone.
+
+    Args:
+        near: Only seats beside one of these: a window to the runway, a socket for electricity, or the bar.
+    """
+    share = {"anything": 1.0, "window": 0.4, "socket": 0.7, "bar": 0.3}[near]
+    return {zone: int(free * share) for zone, free in STATE["zones"].items()}
 
 
 def shower_gaps(after: str = "10:00", before: str = "20:00") -> list[dict[str, Any]]:
@@ -129,7 +147,9 @@ def shower_gaps(after: str = "10:00", before: str = "20:00") -> list[dict[str, A
     return [gap for gap in STATE["showers"] if after <= gap["from"] <= before]
 
 
-def hold_shower(barcode: str, cabin: int, start: str, minutes: int = 30) -> dict[str, Any]:
+def hold_shower(
+    barcode: str, cabin: int, start: str, minutes: int = 30, extra: Literal["none", "razor", "hair dryer"] = "none"
+) -> dict[str, Any]:
     """Hold a shower cabin for a passenger.
 
     Args:
@@ -137,9 +157,11 @@ def hold_shower(barcode: str, cabin: int, start: str, minutes: int = 30) -> dict
         cabin: Number of the cabin.
         start: HH:MM.
         minutes: How long.
+        extra: What is laid out in the cabin besides towels.
     """
     STATE["showers"] = [gap for gap in STATE["showers"] if (gap["cabin"], gap["from"]) != (cabin, start)]
-    return {"held": True, "cabin": cabin, "from": start, "until": clock(minutes_of(start) + minutes)}
+    until = clock(minutes_of(start) + minutes)
+    return {"held": True, "cabin": cabin, "from": start, "until": until, "extra": extra}
 
 
 def departure(flight: str) -> dict[str, Any]:
@@ -164,6 +186,19 @@ def call_by_loudspeaker(name: str, message: str) -> str:
     return "announced"
 
 
+def text_passenger(barcode: str, text: str) -> dict[str, Any]:
+    """Send a text message to the phone of a passenger.
+
+    Args:
+        barcode: Text under the bar code of the pass.
+        text: What it says.
+    """
+    if barcode not in STATE["passes"]:
+        return {"error": "unreadable bar code"}
+    STATE["texts"].append({"barcode": barcode, "text": text})
+    return {"sent": True, "to": STATE["passes"][barcode]["name"]}
+
+
 def send_cart(gate: str, at: str, wheelchair: bool = False) -> dict[str, Any]:
     """Order the electric cart from the lounge to a gate.
 
@@ -176,7 +211,10 @@ def send_cart(gate: str, at: str, wheelchair: bool = False) -> dict[str, Any]:
     return {"cart": len(STATE["carts"]) + 3, "gate": gate, "pick_up": at}
 
 
-TOOLS = [read_pass, let_in, free_seats, shower_gaps, hold_shower, departure, call_by_loudspeaker, send_cart]
+TOOLS = [
+    read_pass, pass_of, let_in, free_seats, shower_gaps, hold_shower, departure, call_by_loudspeaker, text_passenger,
+    send_cart,
+]  # fmt: skip
 
 
 def holder(rng: random.Random, tiers: tuple[str, ...]) -> dict[str, Any]:
@@ -192,6 +230,11 @@ def entitled(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 def one_guest(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A pass with which one guest is allowed, no more."""
     return holder(rng, ("gold",))
+
+
+def two_guests(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A pass with which two guests are allowed."""
+    return holder(rng, ("platinum",))
 
 
 def not_entitled(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

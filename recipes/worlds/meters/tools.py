@@ -107,31 +107,37 @@ def use_between(meter: str, start: str, end: str) -> dict[str, Any]:
     return {"meter": meter, "used": used, "unit": found["unit"], "cost_eur": round(used * RATES[found["kind"]], 2)}
 
 
-def enter_reading(meter: str, value: int, date: str) -> dict[str, Any]:
+def enter_reading(
+    meter: str, value: int, date: str, origin: Literal["caretaker", "tenant", "estimate"] = "caretaker"
+) -> dict[str, Any]:
     """Store what was read off a meter.
 
     Args:
         meter: Number on the meter.
         value: What it shows, without the digits after the point.
         date: Day it was read, YYYY-MM-DD.
+        origin: Who read it, or that nobody did.
     """
     found = _meter(meter)
     last = found["readings"][-1]
     if value < last["value"]:
         return {"stored": False, "error": f"lower than the last reading, {last['value']} on {last['date']}"}
     found["readings"].append({"date": date, "value": value})
-    return {"stored": True, "since_last": value - last["value"], "unit": found["unit"]}
+    return {"stored": True, "since_last": value - last["value"], "unit": found["unit"], "origin": origin}
 
 
-def set_alarm_limit(meter: str, per_day: float) -> dict[str, Any]:
+def set_alarm_limit(
+    meter: str, per_day: float, goes_to: Literal["caretaker", "tenant", "head office"] = "caretaker"
+) -> dict[str, Any]:
     """Raise an alarm when a meter counts more than this in a day.
 
     Args:
         meter: Number on the meter.
         per_day: In the unit of the meter.
+        goes_to: Whose telephone rings.
     """
     STATE["limits"][meter] = per_day
-    return {"meter": meter, "alarm_above": per_day, "unit": _meter(meter)["unit"]}
+    return {"meter": meter, "alarm_above": per_day, "unit": _meter(meter)["unit"], "goes_to": goes_to}
 
 
 def report_leak(flat: str, what: str, urgent: bool) -> dict[str, Any]:
@@ -151,15 +157,18 @@ def report_leak(flat: str, what: str, urgent: bool) -> dict[str, Any]:
     }
 
 
-def letter_to_flat(flat: str, text: str) -> dict[str, Any]:
-    """Put a printed letter into the letter box of a flat.
+def letter_to_flat(
+    flat: str, text: str, way: Literal["letter box", "registered", "flat door"] = "letter box"
+) -> dict[str, Any]:
+    """Print a letter and bring it to a flat.
 
     Args:
         flat: Letter of the house, floor, and side.
         text: Words of the letter.
+        way: Into the letter box, as a registered letter that is signed for, or up to the door of the flat.
     """
     tenant = flat_profile(flat)["tenant"]
-    STATE["letters"].append({"flat": flat, "text": text})
+    STATE["letters"].append({"flat": flat, "text": text, "way": way})
     return {"printed": True, "addressee": tenant}
 
 
@@ -182,6 +191,7 @@ def of_flat(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         "number": number,
         "unit": UNITS[kind],
         "latest": STATE["meters"][number]["readings"][-1]["value"],
+        "latest_date": STATE["meters"][number]["readings"][-1]["date"],
         "all": " and ".join(f"{each} for {what}" for what, each in slots["flat"]["meters"].items()),
         "numbers": list(slots["flat"]["meters"].values()),
     }
@@ -197,6 +207,12 @@ def under_mark(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A mark that the drawn meter did not reach in February."""
     used = slots["meter"]["readings"][-1]["value"] - slots["meter"]["readings"][-2]["value"]
     return {"used": used, "mark": used + rng.randrange(10, 120)}
+
+
+def read_off(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """One of the meters of the drawn flat, with a value above its last reading."""
+    found = of_flat(rng, slots)
+    return {**found, "shown": found["latest"] + rng.randrange(3, 90)}
 
 
 TOOLS = [

@@ -84,7 +84,14 @@ def timed_entries(exhibition: str, day: str) -> dict[str, Any]:
     return {"exhibition": exhibition, "day": day, "free": dict(found)}
 
 
-def sell(exhibition: str, day: str, entry: str, lines: list[Line], buyer: str | None = None) -> dict[str, Any]:
+def sell(
+    exhibition: str,
+    day: str,
+    entry: str,
+    lines: list[Line],
+    buyer: str | None = None,
+    handed: Literal["counter", "e-ticket", "post"] = "counter",
+) -> dict[str, Any]:
     """Sell tickets for a timed entry.
 
     Args:
@@ -93,6 +100,7 @@ def sell(exhibition: str, day: str, entry: str, lines: list[Line], buyer: str | 
         entry: Time of the entry as HH:MM.
         lines: Categories and how many tickets of each.
         buyer: Name for the invoice.
+        handed: How the tickets get to the buyer: printed at the counter, as an e-ticket, or by post.
     """
     wanted = sum(line["count"] for line in lines)
     free = STATE["entries"][f"{exhibition}|{day}"]
@@ -105,7 +113,7 @@ def sell(exhibition: str, day: str, entry: str, lines: list[Line], buyer: str | 
         "buyer": buyer, "exhibition": exhibition, "day": day, "entry": entry, "lines": lines, "total": total,
         "state": "paid",
     }  # fmt: skip
-    return {"order": number, "total": total}
+    return {"order": number, "total": total, "handed": handed}
 
 
 def order_sheet(order: str) -> dict[str, Any]:
@@ -132,17 +140,37 @@ def orders_of(buyer: str) -> list[dict[str, str]]:
     ]
 
 
-def refund(order: str) -> dict[str, Any]:
+def refund(order: str, way: Literal["card", "cash", "credit"] = "card") -> dict[str, Any]:
     """Pay an order back in full. Orders that were used cannot be refunded.
 
     Args:
         order: Its number.
+        way: To the card it was paid with, in cash at the till, or as a credit for another visit.
     """
     found = STATE["orders"][order]
     if found["state"] == "used":
         return {"error": "tickets were scanned at the door; a refund needs the signature of the duty manager"}
     found["state"] = "refunded"
-    return {"order": order, "paid_back": found["total"]}
+    return {"order": order, "paid_back": found["total"], "way": way}
+
+
+def move_order(order: str, day: str) -> dict[str, Any]:
+    """Move a paid order to another day, at the same time of entry.
+
+    Args:
+        order: Its number.
+        day: New day, YYYY-MM-DD.
+    """
+    found = STATE["orders"][order]
+    if found["state"] != "paid":
+        return {"error": f"the state of this order is {found['state']}"}
+    wanted = sum(line["count"] for line in found["lines"])
+    free = STATE["entries"].get(f"{found['exhibition']}|{day}", {})
+    if free.get(found["entry"], 0) < wanted:
+        return {"error": f"only {free.get(found['entry'], 0)} places left at {found['entry']} on {day}"}
+    free[found["entry"]] -= wanted
+    found["day"] = day
+    return {"order": order, "day": day, "entry": found["entry"]}
 
 
 def voucher_value(voucher: str) -> dict[str, Any]:
@@ -155,7 +183,12 @@ def voucher_value(voucher: str) -> dict[str, Any]:
 
 
 def book_guide(
-    exhibition: str, day: str, start: str, people: int, language: Literal["de", "en", "fr", "it"] = "de"
+    exhibition: str,
+    day: str,
+    start: str,
+    people: int,
+    language: Literal["de", "en", "fr", "it"] = "de",
+    made_for: Literal["everybody", "children", "experts"] = "everybody",
 ) -> dict[str, Any]:
     """Book a guide for a group.
 
@@ -165,12 +198,16 @@ def book_guide(
         start: HH:MM.
         people: Size of the group, 25 at most.
         language: Language of the tour.
+        made_for: Whom the tour is made for.
     """
     if people > 25:
         return {"error": "a guide takes 25 people at most: split the group"}
     STATE["tours"].append(
-        {"exhibition": exhibition, "day": day, "start": start, "people": people, "language": language}
-    )
+        {
+            "exhibition": exhibition, "day": day, "start": start, "people": people, "language": language,
+            "made_for": made_for,
+        }
+    )  # fmt: skip
     return {"tour": f"T{100 + len(STATE['tours'])}", "fee": 90}
 
 
@@ -187,7 +224,9 @@ def mail_buyer(order: str, text: str) -> dict[str, Any]:
     return {"mailed": STATE["orders"][order]["buyer"]}
 
 
-TOOLS = [exhibitions, timed_entries, sell, order_sheet, orders_of, refund, voucher_value, book_guide, mail_buyer]
+TOOLS = [
+    exhibitions, timed_entries, sell, order_sheet, orders_of, refund, move_order, voucher_value, book_guide, mail_buyer,
+]  # fmt: skip
 
 
 def opening(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -216,6 +255,16 @@ def used(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """An order that was used."""
     found = [{"number": n, **o} for n, o in STATE["orders"].items() if o["state"] == "used"]
     return rng.choice(found)
+
+
+def movable(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A paid order, and another day with enough places at the time of its entry."""
+    while True:
+        order, number = solo(rng, slots), rng.randint(3, 16)
+        day = f"2027-09-{number:02d}"
+        free = STATE["entries"][f"{order['exhibition']}|{day}"].get(order["entry"], 0)
+        if day != order["day"] and free >= sum(line["count"] for line in order["lines"]):
+            return {**order, "to": day, "said": f"{number} September"}
 
 
 def visit(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

@@ -109,12 +109,25 @@ def who_is(initials: str) -> dict[str, str]:
     return {"initials": initials, "name": EDITORS[initials]}
 
 
-def go_live(slug: str, push: bool = False) -> dict[str, Any]:
+def find_editor(name: str) -> dict[str, str]:
+    """Initials of an editor.
+
+    Args:
+        name: Full name, or a part of it.
+    """
+    for initials, full in EDITORS.items():
+        if name.casefold() in full.casefold():
+            return {"name": full, "initials": initials}
+    return {"error": f"no editor is called {name}"}
+
+
+def go_live(slug: str, push: bool = False, comments: Literal["open", "moderated", "closed"] = "open") -> dict[str, Any]:
     """Put a checked story online.
 
     Args:
         slug: Its slug.
         push: Whether readers get it on their phones, too.
+        comments: Whether comments of readers appear at once, after somebody has looked at them, or not at all.
     """
     found = STATE["stories"][slug]
     if found["status"] == "draft":
@@ -122,7 +135,7 @@ def go_live(slug: str, push: bool = False) -> dict[str, Any]:
     if found["embargo_until"]:
         return {"published": False, "error": f"embargo until {found['embargo_until']}"}
     found["status"] = "online"
-    return {"published": True, "url": f"/{found['desk']}/{slug}", "push": push}
+    return {"published": True, "url": f"/{found['desk']}/{slug}", "push": push, "comments": comments}
 
 
 def set_embargo(slug: str, until: str) -> dict[str, Any]:
@@ -163,15 +176,16 @@ def pictures(subject: str, cursor: str | None = None) -> dict[str, Any]:
     }
 
 
-def attach_picture(slug: str, picture: str) -> dict[str, Any]:
+def attach_picture(slug: str, picture: str, place: Literal["top", "text", "teaser"] = "top") -> dict[str, Any]:
     """Put a picture into a story; its fee is charged.
 
     Args:
         slug: Slug of the story.
         picture: Id of the picture.
+        place: At the top of the story, between paragraphs of its text, or only in the teaser on the front page.
     """
     STATE["stories"][slug]["picture"] = picture
-    return {"slug": slug, "picture": picture}
+    return {"slug": slug, "picture": picture, "place": place}
 
 
 def correct(slug: str, note: str) -> dict[str, Any]:
@@ -196,7 +210,9 @@ def ping(editor: str, text: str) -> dict[str, str]:
     return {"pinged": editor, "name": EDITORS[editor]}
 
 
-TOOLS = [stories, story, who_is, go_live, set_embargo, hand_story, pictures, attach_picture, correct, ping]
+TOOLS = [
+    stories, story, who_is, find_editor, go_live, set_embargo, hand_story, pictures, attach_picture, correct, ping,
+]  # fmt: skip
 
 
 def piece(rng: random.Random, fits: Any) -> dict[str, Any]:
@@ -253,6 +269,16 @@ def newcomer(rng: random.Random, slots: dict[str, Any]) -> dict[str, str]:
     """An editor who does not have the drawn story yet."""
     initials = rng.choice(sorted(set(EDITORS) - {slots["item"]["editor"]}))
     return {"initials": initials, "name": EDITORS[initials]}
+
+
+def desk_with(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A desk that has stories of the drawn status."""
+    found: dict[str, list[str]] = {}
+    for slug, each in STATE["stories"].items():
+        if each["status"] == slots["far"]["v"]:
+            found.setdefault(each["desk"], []).append(slug)
+    name = rng.choice(sorted(found))
+    return {"name": name, "slugs": found[name], "first": found[name][0], "last": found[name][-1]}
 
 
 def desks(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

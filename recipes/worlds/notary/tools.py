@@ -113,13 +113,16 @@ def notary_gaps(notary: Literal["Dr. Lange", "Ms. Orsini", "Mr. Falk"], from_day
     return [time for time in STATE["calendar"][notary] if from_day <= time[:10] <= to_day]
 
 
-def fix_signing(file: str, at: str, minutes: int = 60) -> dict[str, Any]:
+def fix_signing(
+    file: str, at: str, minutes: int = 60, place: Literal["office", "home of a party", "video"] = "office"
+) -> dict[str, Any]:
     """Fix the meeting in which a deed is signed, with the notary of the file.
 
     Args:
         file: Number of the file.
         at: One of the notary's free times, YYYY-MM-DDTHH:MM.
         minutes: Length.
+        place: Where it is.
     """
     found = _file(file)
     lacking = [f"{party['name']}: {paper}" for party in found["parties"] for paper in party["missing_papers"]]
@@ -131,7 +134,17 @@ def fix_signing(file: str, at: str, minutes: int = 60) -> dict[str, Any]:
         STATE["calendar"][found["notary"]].remove(at)
     meeting = f"M-{10**4 + len(STATE['meetings']) * 37 + minutes}"
     STATE["meetings"][meeting] = {"file": file, "at": at}
-    return {"fixed": True, "meeting": meeting, "notary": found["notary"], "at": at}
+    return {"fixed": True, "meeting": meeting, "notary": found["notary"], "at": at, "place": place}
+
+
+def meetings_of(file: str) -> list[dict[str, str]]:
+    """Meetings that are fixed for a file, with their times.
+
+    Args:
+        file: Number of the file.
+    """
+    _file(file)
+    return [{"meeting": key, "at": each["at"]} for key, each in STATE["meetings"].items() if each["file"] == file]
 
 
 def drop_meeting(meeting: str) -> dict[str, Any]:
@@ -146,33 +159,39 @@ def drop_meeting(meeting: str) -> dict[str, Any]:
     return {"dropped": True, **found}
 
 
-def demand_papers(file: str, party: str, papers: list[str]) -> dict[str, Any]:
+def demand_papers(
+    file: str, party: str, papers: list[str], tone: Literal["request", "reminder", "last warning"] = "request"
+) -> dict[str, Any]:
     """Write to a party for papers that are missing.
 
     Args:
         file: Number of the file.
         party: Name of the party.
         papers: Each paper as the file calls it.
+        tone: First request, reminder, or last warning.
     """
     if party not in [each["name"] for each in _file(file)["parties"]]:
         raise ValueError(f"{party} is no party of {file}")
-    STATE["requests"].append({"file": file, "party": party, "papers": papers})
-    return {"letter": f"L{len(papers)}{file[:3]}", "answer_by": "2027-05-24"}
+    STATE["requests"].append({"file": file, "party": party, "papers": papers, "tone": tone})
+    return {"letter": f"L{len(papers)}{file[:3]}", "answer_by": "2027-05-24", "tone": tone}
 
 
-def send_draft(file: str, note: str | None = None) -> dict[str, Any]:
+def send_draft(
+    file: str, note: str | None = None, way: Literal["e-mail", "post", "courier"] = "e-mail"
+) -> dict[str, Any]:
     """Send the draft of a deed to all of its parties.
 
     Args:
         file: Number of the file.
         note: A sentence that goes with it; left out for none.
+        way: How it is sent.
     """
     found = _file(file)
     if found["stage"] == "signed":
         return {"sent": False, "error": "this deed is signed already"}
     found["stage"] = "draft sent"
-    STATE["drafts"].append({"file": file, "note": note})
-    return {"sent": True, "recipients": len(found["parties"])}
+    STATE["drafts"].append({"file": file, "note": note, "way": way})
+    return {"sent": True, "recipients": len(found["parties"]), "way": way}
 
 
 def _complete(rng: random.Random) -> tuple[str, dict[str, Any]]:
@@ -198,6 +217,30 @@ def lacking(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     rows = [(key, each, p) for key, each in STATE["files"].items() for p in each["parties"] if p["missing_papers"]]
     number, found, who = rng.choice(rows)
     return {"file": number, "stage": found["stage"], **who, "paper": who["missing_papers"][0]}
+
+
+def with_meeting(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A party of one file for which exactly one meeting is fixed."""
+    dates: dict[str, list[str]] = {}
+    for key, each in STATE["meetings"].items():
+        dates.setdefault(each["file"], []).append(key)
+    number = rng.choice([file for file, keys in dates.items() if len(keys) == 1])
+    meeting = dates[number][0]
+    at = STATE["meetings"][meeting]["at"]
+    name = rng.choice(STATE["files"][number]["parties"])["name"]
+    return {"file": number, "name": name, "meeting": meeting, "day": at[:10], "time": at[11:]}
+
+
+def day_of_file(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A file, and a day on which its notary has free times."""
+    number = rng.choice(sorted(STATE["files"]))
+    notary = STATE["files"][number]["notary"]
+    day = rng.choice([time for time in STATE["calendar"][notary] if time > "2027-05-11"])[:10]
+    times = [time[11:] for time in STATE["calendar"][notary] if time[:10] == day]
+    return {
+        "file": number, "notary": notary, "day": day, "said": spoken(datetime.fromisoformat(day)), "times": times,
+        "first": times[0], "last": times[-1], "all": " and ".join(times),
+    }  # fmt: skip
 
 
 def done(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -307,5 +350,6 @@ def two_times(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 
 TOOLS = [
-    file_overview, files_of_party, fee_estimate, notary_gaps, fix_signing, drop_meeting, demand_papers, send_draft,
+    file_overview, files_of_party, fee_estimate, notary_gaps, fix_signing, meetings_of, drop_meeting, demand_papers,
+    send_draft,
 ]  # fmt: skip

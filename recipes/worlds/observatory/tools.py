@@ -56,8 +56,9 @@ def fresh(rng: random.Random) -> dict[str, Any]:
     }
     for night in rng.sample(NIGHTS, 4):
         nights[night]["closed"] = True
+    badges = dict(zip(PEOPLE, rng.sample(range(2000, 9000), len(PEOPLE)), strict=True))
     STATE.clear()
-    STATE.update(targets=targets, proposals=proposals, blocks=blocks, nights=nights, log=[])
+    STATE.update(targets=targets, proposals=proposals, blocks=blocks, nights=nights, badges=badges, log=[], pages=[])
     return STATE
 
 
@@ -67,15 +68,17 @@ def _proposal(proposal: str) -> dict[str, Any]:
     return STATE["proposals"][proposal]  # type: ignore[no-any-return]
 
 
-def resolve_target(name: str) -> dict[str, Any]:
+def resolve_target(name: str, band: Literal["V", "B", "K"] = "V") -> dict[str, Any]:
     """Right ascension, declination (J2000) and magnitude of an object.
 
     Args:
         name: Catalogue name.
+        band: Light in which the magnitude is taken: V visual, B blue (440 nm), K near infrared (2.2 microns).
     """
     for known, found in STATE["targets"].items():
         if known.casefold().replace(" ", "") == name.casefold().replace(" ", ""):
-            return {"name": known, **found}
+            shift = {"V": 0, "B": 0.7, "K": -1.4}[band]
+            return {"name": known, **found, "magnitude": round(found["magnitude"] + shift, 1), "band": band}
     return {"name": name, "error": "the name server does not know it"}
 
 
@@ -151,12 +154,13 @@ def withdraw_block(block: str) -> dict[str, Any]:
     return {"withdrawn": True, "minutes_freed": found["minutes"]}
 
 
-def postpone_block(block: str, night: str) -> dict[str, Any]:
+def postpone_block(block: str, night: str, slot: Literal["any", "dusk", "dawn"] = "any") -> dict[str, Any]:
     """Move a queued block to another night.
 
     Args:
         block: OB and seven digits.
         night: Date of the evening, YYYY-MM-DD.
+        slot: When in that night: the first hours (dusk), the last ones (dawn), or any.
     """
     found = block_status(block)
     if STATE["nights"].get(night, {"closed": True})["closed"]:
@@ -165,15 +169,46 @@ def postpone_block(block: str, night: str) -> dict[str, Any]:
     return {"moved": True, "from": found["night"], "to": night}
 
 
-def log_entry(text: str, instrument: Instrument | None = None) -> dict[str, Any]:
+def log_entry(
+    text: str, instrument: Instrument | None = None, audience: Literal["everyone", "staff", "engineers"] = "everyone"
+) -> dict[str, Any]:
     """Write a line into tonight's log.
 
     Args:
         text: What happened.
         instrument: Which instrument it concerns; left out if none.
+        audience: Who may read the line: everyone, visitors too; staff; or engineers alone.
     """
-    STATE["log"].append({"text": text, "instrument": instrument})
+    STATE["log"].append({"text": text, "instrument": instrument, "audience": audience})
     return {"line": len(STATE["log"]) + 40}
+
+
+def observer_card(surname: str) -> dict[str, Any]:
+    """Badge number of an astronomer, and the astronomer's blocks that are queued.
+
+    Args:
+        surname: Surname.
+    """
+    for known, badge in STATE["badges"].items():
+        if known.casefold() == surname.casefold():
+            mine = [
+                {"block": key, "target": each["target"], "night": each["night"]}
+                for key, each in STATE["blocks"].items()
+                if each["state"] == "queued" and STATE["proposals"][each["proposal"]]["investigator"] == known
+            ]
+            return {"surname": known, "badge": badge, "queued_blocks": mine}
+    return {"surname": surname, "error": "no astronomer of that name"}
+
+
+def page_badge(badge: int, message: str) -> dict[str, Any]:
+    """Send a message to the pager of an astronomer.
+
+    Args:
+        badge: Number of the badge, four digits.
+        message: What the pager shows.
+    """
+    STATE["pages"].append({"badge": badge, "message": message})
+    return {"delivered": True, "pager": badge}
 
 
 def block(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -192,7 +227,7 @@ def done_block(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 def _night(rng: random.Random, fits: Any) -> dict[str, Any]:
     night = rng.choice([key for key, found in sorted(STATE["nights"].items()) if fits(found)])
-    return {"iso": night, "said": f"{int(night[8:])} March", **STATE["nights"][night]}
+    return {"iso": night, "said": f"{int(night[8:])} March", "de": f"{int(night[8:])}. März", **STATE["nights"][night]}
 
 
 def open_night(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -243,5 +278,5 @@ def two_nights(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 TOOLS = [
     resolve_target, proposal_budget, night_outlook, block_status, enqueue_block, withdraw_block, postpone_block,
-    log_entry,
+    log_entry, observer_card, page_badge,
 ]  # fmt: skip

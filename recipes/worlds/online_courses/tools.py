@@ -118,13 +118,29 @@ def learner(email: str) -> dict[str, Any]:
     return {"email": email, "enrolled": STATE["seats"][email]}
 
 
-def enrol(email: str, course: str, coupon: str | None = None) -> dict[str, Any]:
+def whose_address(full_name: str) -> dict[str, Any]:
+    """E-mail address of a learner.
+
+    Args:
+        full_name: First name and surname.
+    """
+    wanted = full_name.casefold().split()
+    for email in STATE["seats"]:
+        if email.partition("@")[0].split(".") == wanted:
+            return {"full_name": full_name, "email": email}
+    return {"full_name": full_name, "error": "no learner of that name"}
+
+
+def enrol(
+    email: str, course: str, coupon: str | None = None, pace: Literal["normal", "relaxed", "intensive"] = "normal"
+) -> dict[str, Any]:
     """Enrol a learner in a course. It is charged at once.
 
     Args:
         email: Address of the learner.
         course: Short name of the course.
         coupon: A code that lowers the price.
+        pace: How fast the modules are opened: one a week, one a month (relaxed), or one every two days (intensive).
     """
     price = STATE["courses"][course]["price"]
     if coupon is not None and coupon not in STATE["coupons"]:
@@ -133,7 +149,7 @@ def enrol(email: str, course: str, coupon: str | None = None) -> dict[str, Any]:
     STATE["seats"].setdefault(email, []).append(
         {"course": course, "progress_percent": 0, "deadline": "2028-06-01", "quiz_scores": []}
     )
-    return {"enrolled": course, "charged": price}
+    return {"enrolled": course, "charged": price, "pace": pace}
 
 
 def extend(email: str, course: str, days: int) -> dict[str, Any]:
@@ -149,12 +165,15 @@ def extend(email: str, course: str, days: int) -> dict[str, Any]:
     return {"course": course, "deadline": seat["deadline"]}
 
 
-def issue_certificate(email: str, course: str) -> dict[str, Any]:
+def issue_certificate(
+    email: str, course: str, form: Literal["digital", "printed", "both"] = "digital"
+) -> dict[str, Any]:
     """Issue the certificate of a course and send it to the learner.
 
     Args:
         email: Address of the learner.
         course: Short name of the course.
+        form: A file by e-mail (digital), a sheet of paper by post (printed), or both.
     """
     (seat,) = [seat for seat in STATE["seats"][email] if seat["course"] == course][:1]
     if seat["progress_percent"] < 80:
@@ -184,7 +203,9 @@ def write_learner(email: str, subject: str, body: str) -> str:
     return "queued"
 
 
-TOOLS = [catalogue, syllabus, learner, enrol, extend, issue_certificate, coupon_terms, write_learner]
+TOOLS = [
+    catalogue, syllabus, learner, whose_address, enrol, extend, issue_certificate, coupon_terms, write_learner,
+]  # fmt: skip
 
 
 def seat(rng: random.Random, low: int, high: int) -> dict[str, Any]:
@@ -204,7 +225,9 @@ def seat(rng: random.Random, low: int, high: int) -> dict[str, Any]:
         "days": days,
         "span": said,
         "later": later.isoformat(),
+        "name": each["email"].partition("@")[0].replace(".", " ").title(),
         "title": course["title"],
+        "longest": max(module["minutes"] for module in course["modules"]),
         "best": max(each["quiz_scores"]),
     }
 
@@ -255,6 +278,13 @@ def other(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         found = seat(rng, 0, 100)
         if found["email"] != slots["who"]["email"]:
             return found
+
+
+def unlike_coupon(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A coupon that takes off another percentage than the slot `coupon`."""
+    found = [(code, rate) for code, rate in sorted(STATE["coupons"].items()) if rate != slots["coupon"]["percent"]]
+    code, percent = rng.choice(found)
+    return {"code": code, "percent": percent}
 
 
 def other_coupon(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

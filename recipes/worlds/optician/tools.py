@@ -164,7 +164,13 @@ def job_progress(job: str) -> dict[str, Any]:
     return {"job": job, **STATE["jobs"][job]}
 
 
-def reserve_eye_test(customer: str, date: str, hour: str, contact_lenses: bool = False) -> dict[str, Any]:
+def reserve_eye_test(
+    customer: str,
+    date: str,
+    hour: str,
+    contact_lenses: bool = False,
+    place: Literal["shop", "home", "work"] = "shop",
+) -> dict[str, Any]:
     """Reserve an eye test. The shop is closed on Sundays.
 
     Args:
@@ -172,6 +178,7 @@ def reserve_eye_test(customer: str, date: str, hour: str, contact_lenses: bool =
         date: YYYY-MM-DD.
         hour: HH:MM, at the full or half hour.
         contact_lenses: Whether contact lenses are fitted, which takes longer.
+        place: Where the eyes are tested: with us, at the customer's home, or where the customer works.
     """
     _customer(customer)
     key = f"{date} {hour}"
@@ -185,15 +192,16 @@ def reserve_eye_test(customer: str, date: str, hour: str, contact_lenses: bool =
     }
 
 
-def send_sms(mobile: str, words: str) -> dict[str, Any]:
+def send_sms(mobile: str, words: str, when: Literal["now", "tonight", "tomorrow"] = "now") -> dict[str, Any]:
     """Send a text to a mobile phone.
 
     Args:
         mobile: The number, digits only.
         words: The text.
+        when: At once, this evening (tonight), or early the next day (tomorrow).
     """
-    STATE["sms"].append({"mobile": mobile, "words": words})
-    return {"delivered": True, "parts": len(words) // 150 + 1}
+    STATE["sms"].append({"mobile": mobile, "words": words, "when": when})
+    return {**({"delivered": True} if when == "now" else {"scheduled": when}), "parts": len(words) // 150 + 1}
 
 
 def person(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -228,6 +236,15 @@ def filters(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         "max_price": frame["price"] + rng.randrange(0, 30, 5),
         "max_width": frame["width_mm"] + rng.randrange(0, 6),
     }
+
+
+def stuff(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A material of which there are frames on the shelf, of which one is the cheapest."""
+    while True:
+        material = rng.choice(("acetate", "titanium", "steel", "wood"))
+        found = frames_matching(material)  # type: ignore[arg-type]
+        if found and all(each["price"] > found[0]["price"] for each in found[1:]):
+            return {"material": material, "frame": found[0]["frame"], "price": found[0]["price"]}
 
 
 def frame(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

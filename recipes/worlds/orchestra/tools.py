@@ -156,19 +156,34 @@ def available_substitutes(section: Section, day: str) -> list[dict[str, Any]]:
     ]
 
 
-def engage_substitute(substitute: str, rehearsal: str) -> dict[str, Any]:
+def substitute_card(name: str) -> dict[str, Any]:
+    """Id, section and fee of a substitute.
+
+    Args:
+        name: First name and surname.
+    """
+    for key, each in STATE["substitutes"].items():
+        if each["name"].casefold() == name.casefold():
+            return {"substitute": key, "name": each["name"], "section": each["section"], "fee": each["fee"]}
+    return {"name": name, "error": "not among the substitutes"}
+
+
+def engage_substitute(
+    substitute: str, rehearsal: str, role: Literal["tutti", "principal", "standby"] = "tutti"
+) -> dict[str, Any]:
     """Engage a substitute for a rehearsal.
 
     Args:
         substitute: Id of the substitute.
         rehearsal: PR and four digits.
+        role: Plays in the group (tutti), leads it (principal), or stays at home within reach (standby).
     """
     day = rehearsal_info(rehearsal)["start"][:10]
     if substitute not in STATE["substitutes"]:
         raise ValueError(f"no substitute {substitute}")
     found = STATE["substitutes"][substitute]
     found["busy_on"].append(day)
-    STATE["engaged"].append({"substitute": substitute, "rehearsal": rehearsal})
+    STATE["engaged"].append({"substitute": substitute, "rehearsal": rehearsal, "role": role})
     return {"engaged": found["name"], "day": day, "fee": found["fee"], "contract": f"C{substitute[3:]}/{rehearsal[2:]}"}
 
 
@@ -188,14 +203,15 @@ def shift_rehearsal(rehearsal: str, new_start: str, hall: str | None = None) -> 
     return {"shifted": True, "start": new_start, "hall": hall or found["hall"]}
 
 
-def memo_to_section(section: Section, memo: str) -> str:
+def memo_to_section(section: Section, memo: str, keep: Literal["day", "week", "season"] = "week") -> str:
     """Pin a memo to the board of a section.
 
     Args:
         section: Whose board.
         memo: What it says.
+        keep: How long it hangs there: today (day), a week, or to the end of the season in June.
     """
-    STATE["memos"].append({"section": section, "memo": memo})
+    STATE["memos"].append({"section": section, "memo": memo, "keep": keep})
     return "pinned"
 
 
@@ -231,6 +247,22 @@ def _by_hall(rng: random.Random, great: bool) -> dict[str, Any]:
     found = [key for key, each in sorted(STATE["rehearsals"].items()) if (each["hall"] == "Great Hall") == great]
     key = rng.choice(found)
     return {"id": key, "hall": STATE["rehearsals"][key]["hall"], "time": STATE["rehearsals"][key]["start"][11:]}
+
+
+def other_player(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A musician of another section and on another chair than the one of the slot `player`."""
+    first = slots["player"]
+    found = [
+        {"key": name, **each}
+        for name, each in sorted(STATE["musicians"].items())
+        if each["section"] != first["section"] and each["chair"] != first["chair"]
+    ]
+    return copy.deepcopy(rng.choice(found))
+
+
+def any_one(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A rehearsal in any hall."""
+    return _by_hall(rng, rng.random() < 0.4)
 
 
 def great_one(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -321,6 +353,6 @@ def half_free(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 
 TOOLS = [
-    week_plan, rehearsal_info, work_info, musician_info, record_leave, available_substitutes, engage_substitute,
-    shift_rehearsal, memo_to_section,
+    week_plan, rehearsal_info, work_info, musician_info, record_leave, available_substitutes, substitute_card,
+    engage_substitute, shift_rehearsal, memo_to_section,
 ]  # fmt: skip

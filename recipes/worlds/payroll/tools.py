@@ -66,6 +66,7 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         each["leave_days_left"] = (0, 1, 12, 18)[place % 4] + (place % 3 if place % 4 > 1 else 0)
     STATE.clear()
     STATE.update(people=people, slips=slips, hours=[], extras=[], leave=[], changes={}, closed="2027-10", letters=[])
+    STATE["messages"] = []
     return STATE
 
 
@@ -139,16 +140,26 @@ def one_off_payment(
     return {"posting": f"E-{len(STATE['extras']):05d}", "paid_with": month}
 
 
-def book_leave(personnel_no: int, first_day: str, last_day: str, working_days: int) -> dict[str, Any]:
-    """Book leave. Days of leave are taken off.
+def book_leave(
+    personnel_no: int,
+    first_day: str,
+    last_day: str,
+    working_days: int,
+    kind: Literal["paid", "unpaid", "special"] = "paid",
+) -> dict[str, Any]:
+    """Book leave. Days of paid leave are taken off.
 
     Args:
         personnel_no: Seven digits.
         first_day: YYYY-MM-DD.
         last_day: YYYY-MM-DD, the same for a single day.
         working_days: How many working days it takes.
+        kind: Ordinary leave (paid), without salary (unpaid), or a gift of the firm for a wedding, a funeral or a move
+            of house (special).
     """
     each = STATE["people"][str(personnel_no)]
+    if kind != "paid":
+        return {"booked": working_days, "kind": kind, "left": each["leave_days_left"]}
     if working_days > each["leave_days_left"]:
         return {"error": f"only {each['leave_days_left']} days left"}
     each["leave_days_left"] -= working_days
@@ -168,18 +179,37 @@ def change_account(personnel_no: int, iban: str, confirmation: str | None = None
     return {"status": "changed", "iban_end": iban.replace(" ", "")[-4:]}
 
 
-def mail_payslip(personnel_no: int, month: str) -> str:
+def mail_payslip(
+    personnel_no: int, month: str, carrier: Literal["standard", "registered", "courier"] = "standard"
+) -> str:
     """Mail a payslip to the person's home.
 
     Args:
         personnel_no: Seven digits.
         month: YYYY-MM.
+        carrier: An ordinary letter (standard), one that is signed for (registered), or a rider the same day (courier).
     """
-    STATE["letters"].append({"personnel_no": personnel_no, "month": month})
-    return "in the post tomorrow"
+    STATE["letters"].append({"personnel_no": personnel_no, "month": month, "carrier": carrier})
+    if carrier == "courier":
+        return "with the rider this afternoon"
+    return "in the post tomorrow" + (", registered" if carrier == "registered" else "")
 
 
-TOOLS = [people_search, master_data, payslip, post_hours, one_off_payment, book_leave, change_account, mail_payslip]
+def portal_message(personnel_no: int, text: str) -> dict[str, Any]:
+    """Put a message into the portal of an employee.
+
+    Args:
+        personnel_no: Seven digits.
+        text: The message.
+    """
+    STATE["messages"].append({"personnel_no": personnel_no, "text": text})
+    return {"delivered": True}
+
+
+TOOLS = [
+    people_search, master_data, payslip, post_hours, one_off_payment, book_leave, change_account, mail_payslip,
+    portal_message,
+]  # fmt: skip
 
 
 def person(rng: random.Random, fits: Any) -> dict[str, Any]:

@@ -11,6 +11,12 @@ TOWNS = (
     "Ansted", "Birchley", "Corvin", "Dunmore", "Ettal", "Fairwater", "Gorsk", "Hadley", "Innerfeld", "Jasenice",
     "Kilbride", "Lomza", "Marlow", "Neudorf", "Orrin", "Pelham", "Quarley", "Rossau", "Stainz", "Tarven",
 )  # fmt: skip
+MANAGERS = (
+    "Olga Brandl", "Piet Coster", "Rosa Dalton", "Sami Eckert", "Tilda Frost", "Ugo Ferri", "Vera Gibson", "Wim Haas",
+    "Yara Ilic", "Zeno Jung", "Anton Kral", "Birte Lang", "Cora Mills", "Dirk Novak", "Elma Otto", "Fred Pohl",
+    "Gina Quast", "Hasan Rieder", "Irma Stahl", "Joost Tamm",
+)  # fmt: skip
+ARRIVALS = {"early": "between 4 and 6", "midday": "between 11 and 13", "late": "between 20 and 22"}
 STATE: dict[str, Any] = {}
 
 
@@ -23,6 +29,7 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         sites[f"{region[:3].upper()}{place // 4 + 1:02d}"] = {
             "town": town,
             "region": region,
+            "manager": "",
             "tanks": {
                 grade: {"litres": amount * 100, "capacity": 30000} for grade, amount in zip(GRADES, litres, strict=True)
             },
@@ -37,6 +44,8 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         site: {grade: round(value + rng.randrange(-60, 60) / 10, 1) for grade, value in found["prices_cent"].items()}
         for site, found in sites.items()
     }
+    for found, manager in zip(sites.values(), rng.sample(MANAGERS, len(MANAGERS)), strict=True):
+        found["manager"] = manager
     STATE.clear()
     STATE.update(sites=sites, rivals=rivals, tankers=[], calls=[])
     return STATE
@@ -71,6 +80,30 @@ def site_by_town(town: str) -> dict[str, Any]:
     return {"site": None, "error": f"we have no site in {town}"}
 
 
+def site_of_manager(manager: str) -> dict[str, Any]:
+    """Code and town of the site that a manager runs.
+
+    Args:
+        manager: First name and surname.
+    """
+    for code, found in STATE["sites"].items():
+        if found["manager"].casefold() == manager.casefold():
+            return {"manager": found["manager"], "site": code, "town": found["town"]}
+    return {"manager": manager, "error": "nobody of that name runs a site"}
+
+
+def message_manager(phone: str, text: str, form: Literal["sms", "voice", "fax"] = "sms") -> dict[str, Any]:
+    """Send a message to the manager of a site.
+
+    Args:
+        phone: Number of the manager.
+        text: The message.
+        form: As a text (sms), read out by a call (voice), or on a printed page (fax).
+    """
+    STATE["calls"].append({"phone": phone, "text": text, "form": form})
+    return {"delivered": True, "form": form}
+
+
 def tank_gauge(site: str) -> dict[str, Any]:
     """Litres in each tank of a site and how many fit.
 
@@ -98,17 +131,22 @@ def price_board(site: str) -> dict[str, Any]:
     return {"site": site, "ours": dict(_site(site)["prices_cent"]), "rival": dict(STATE["rivals"][site])}
 
 
-def post_price(site: str, grade: Grade, cents: float) -> dict[str, Any]:
+def post_price(
+    site: str, grade: Grade, cents: float, start: Literal["now", "midnight", "monday"] = "now"
+) -> dict[str, Any]:
     """Change a price on the sign. A step of more than 8 cents is refused.
 
     Args:
         site: Code of the site.
         grade: Fuel.
         cents: New price in cents per litre, with a tenth.
+        start: When the sign changes: now, at midnight, or on Monday morning.
     """
     prices = _site(site)["prices_cent"]
     if abs(cents - prices[grade]) > 8:
         return {"posted": False, "error": f"more than 8 cents away from {prices[grade]}; post a smaller step"}
+    if start != "now":
+        return {"posted": False, "scheduled": start, "old": prices[grade], "new": cents}
     old, prices[grade] = prices[grade], cents
     return {"posted": True, "old": old, "new": cents, "sign_changes_in_seconds": 90}
 
@@ -129,7 +167,9 @@ def toggle_pump(site: str, pump: str, locked: bool) -> dict[str, Any]:
     return {"site": site, "pump": pump, "before": before, "now": wanted}
 
 
-def send_tanker(site: str, grade: Grade, litres: int, day: str) -> dict[str, Any]:
+def send_tanker(
+    site: str, grade: Grade, litres: int, day: str, window: Literal["early", "midday", "late"] = "early"
+) -> dict[str, Any]:
     """Order a tanker to a site.
 
     Args:
@@ -137,13 +177,14 @@ def send_tanker(site: str, grade: Grade, litres: int, day: str) -> dict[str, Any
         grade: Fuel.
         litres: Whole litres.
         day: YYYY-MM-DD.
+        window: When the driver comes: early from 4 to 6, midday from 11 to 13, late from 20 to 22.
     """
     tank = _site(site)["tanks"][grade]
     room = tank["capacity"] - tank["litres"]
     if litres > room:
         return {"ordered": False, "error": f"only {room} litres fit into the tank"}
     STATE["tankers"].append({"site": site, "grade": grade, "litres": litres, "day": day})
-    return {"ordered": True, "tour": f"T{site}-{day[8:]}{grade[:2].upper()}", "driver_arrives": "between 4 and 6"}
+    return {"ordered": True, "tour": f"T{site}-{day[8:]}{grade[:2].upper()}", "driver_arrives": ARRIVALS[window]}
 
 
 def _pick(rng: random.Random) -> tuple[str, dict[str, Any]]:
@@ -160,6 +201,7 @@ def tank(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return {
         "site": site,
         "town": found["town"],
+        "manager": found["manager"],
         "grade": grade,
         "litres": level,
         "fits": rng.randrange(1, room // 500 + 1) * 500,
@@ -270,6 +312,7 @@ def pump(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return {
         "site": site,
         "town": found["town"],
+        "manager": found["manager"],
         "number": number,
         "open": sum(state == "open" for state in found["pumps"].values()),
         "absent": str(len(found["pumps"]) + rng.randrange(1, 5)),
@@ -277,5 +320,6 @@ def pump(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 
 TOOLS = [
-    sites_of_region, site_by_town, tank_gauge, pump_board, price_board, post_price, toggle_pump, send_tanker,
+    sites_of_region, site_by_town, site_of_manager, tank_gauge, pump_board, price_board, post_price, toggle_pump,
+    send_tanker, message_manager,
 ]  # fmt: skip

@@ -81,6 +81,9 @@ def fresh(rng: random.Random) -> dict[str, Any]:
             strict=True,
         )
     }
+    for place, each in enumerate(devices.values()):
+        if each["state"] == "lent":
+            each["lent_to"] = list(users)[place]
     STATE.clear()
     STATE.update(users=users, devices=devices, printers=printers, faults=[], notes=[])
     return STATE
@@ -173,19 +176,58 @@ def spare_devices(kind: Literal["notebook", "tablet", "projector"]) -> list[dict
     ]
 
 
-def lend(tag: str, login: str, back_on: str) -> dict[str, Any]:
+def lend(
+    tag: str, login: str, back_on: str, along: Literal["nothing", "charger", "mouse", "bag"] = "nothing"
+) -> dict[str, Any]:
     """Lend a device to somebody.
 
     Args:
         tag: Sticker of the device.
         login: Who gets it.
         back_on: Day on which it comes back, YYYY-MM-DD.
+        along: What goes along with the device.
     """
     each = STATE["devices"][tag]
     if each["state"] != "in the cupboard":
         return {"error": {"code": 409, "message": f"{tag} is {each['state']}", "hint": "choose one from spare_devices"}}
     each.update(state="lent", lent_to=login)
-    return {"loan": f"{tag}-{login}", "back_on": back_on}
+    return {"loan": f"{tag}-{login}", "back_on": back_on, "along": along}
+
+
+def loans_of(login: str) -> dict[str, Any]:
+    """Devices that somebody has borrowed.
+
+    Args:
+        login: Login name.
+    """
+    loans = [{"tag": n, "kind": each["kind"]} for n, each in STATE["devices"].items() if each["lent_to"] == login]
+    return {"login": login, "loans": loans}
+
+
+def take_back(tag: str) -> dict[str, Any]:
+    """Enter that a lent device has come back.
+
+    Args:
+        tag: Sticker of the device.
+    """
+    each = STATE["devices"][tag]
+    if each["state"] != "lent":
+        return {"error": {"code": 409, "message": f"{tag} is {each['state']}", "hint": "see loans_of"}}
+    each.update(state="in the cupboard", lent_to=None)
+    return {"tag": tag, "state": "in the cupboard"}
+
+
+def leave_message(login: str, text: str) -> dict[str, Any]:
+    """Put a message on somebody's start page.
+
+    Args:
+        login: Login name.
+        text: What the person reads.
+    """
+    if login not in STATE["users"]:
+        return {"error": {"code": 404, "message": f"no login {login}", "hint": "use find_login with the surname"}}
+    STATE["notes"].append({"login": login, "text": text})
+    return {"login": login, "shown": "at the next login"}
 
 
 def printer(room: str) -> dict[str, Any]:
@@ -203,13 +245,16 @@ def log_fault(where: str, what: str, priority: Literal[1, 2, 3] = 3) -> dict[str
     Args:
         where: Room or sticker.
         what: What is wrong.
-        priority: 1 stops a lesson, 3 can wait.
+        priority: 1 stops a lesson, 2 disturbs one, 3 can wait.
     """
     STATE["faults"].append({"where": where, "what": what, "priority": priority})
     return {"fault": f"F{2027}.{len(STATE['faults']):03d}", "priority": priority}
 
 
-TOOLS = [account, find_login, unlock, new_password, raise_quota, device, spare_devices, lend, log_fault, printer]
+TOOLS = [
+    account, find_login, unlock, new_password, raise_quota, device, spare_devices, lend, loans_of, take_back,
+    leave_message, log_fault, printer,
+]  # fmt: skip
 
 
 def user(rng: random.Random, fits: Any) -> dict[str, Any]:
@@ -279,3 +324,29 @@ def listed(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         ways.append(("the one with the strongest battery", by_health[-1]))
     say, each = rng.choice(ways)
     return {"kind": kind, "say": say, **each}
+
+
+def pupil(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """The account of a pupil."""
+    return user(rng, lambda each: each["role"] == "pupil")
+
+
+def notebook(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A spare notebook."""
+    return rng.choice(spare_devices("notebook"))
+
+
+def borrower(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A pupil who has borrowed a device."""
+    found = [(tag, each) for tag, each in STATE["devices"].items() if each["lent_to"]]
+    found = [(tag, each) for tag, each in found if STATE["users"][each["lent_to"]]["role"] == "pupil"]
+    found = [(tag, each) for tag, each in found if len(loans_of(each["lent_to"])["loans"]) == 1]
+    tag, each = rng.choice(found)
+    name = STATE["users"][each["lent_to"]]["name"]
+    return {"tag": tag, "kind": each["kind"], "name": name, "surname": name.split()[1], "login": each["lent_to"]}
+
+
+def two_devices(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Two devices."""
+    first, second = rng.sample(sorted(STATE["devices"]), 2)
+    return {"a": first, "b": second}

@@ -11,6 +11,15 @@ LIFTS = (
     "Jagdhaus", "Kreuzeck", "Lanser", "Murmel", "Nebelhorn", "Ochsenalm", "Plattner", "Rauheck", "Sonnwend", "Talblick",
     "Umlauf",
 )  # fmt: skip
+CREW = (
+    "Toni Egger", "Resi Hauser", "Luka Brandl", "Vroni Kofler", "Seppi Moser", "Greta Thaler", "Hias Lechner",
+    "Zita Gruber", "Bastl Wieser",
+)  # fmt: skip
+HOLDERS = (
+    "Alva Berg", "Bruno Costa", "Celia Dahl", "Dirk Essen", "Eva Fonda", "Felix Graf", "Gitte Holm", "Hugo Ivens",
+    "Ilka Jung", "Jan Kroon", "Klara Lind", "Leo Marten", "Mira Novak", "Nils Olsen", "Olga Petrov", "Paul Quint",
+    "Rosa Stahl", "Sven Tiller", "Tilda Ulm", "Uwe Vonk", "Vera Walsh", "Willem Zander",
+)  # fmt: skip
 DAY_PRICE = {"child": 24.0, "youth": 36.0, "adult": 52.0, "senior": 44.0}
 TODAY = date(2028, 1, 12)
 STATE: dict[str, Any] = {}
@@ -52,8 +61,11 @@ def fresh(rng: random.Random) -> dict[str, Any]:
             "blocked": rng.random() < 0.15,
             "rides_today": rng.randrange(0, 19),
         }
+    posts = zip(CREW, rng.sample(range(11, 99), len(CREW)), rng.sample(LIFTS, len(CREW)), strict=True)
+    crew = {name: {"radio": radio, "lift": lift} for name, radio, lift in posts}
+    holders = dict(zip(rng.sample(HOLDERS, len(HOLDERS)), passes, strict=False))
     STATE.clear()
-    STATE.update(lifts=lifts, slopes=slopes, passes=passes, rescues=[], boards=[])
+    STATE.update(lifts=lifts, slopes=slopes, passes=passes, crew=crew, holders=holders, rescues=[], boards=[], calls=[])
     return STATE
 
 
@@ -68,17 +80,23 @@ def lift_panel(lift: str) -> dict[str, Any]:
     return {"lift": lift, **STATE["lifts"][lift]}
 
 
-def open_slopes(grade: Grade, min_snow_cm: int = 0) -> dict[str, Any]:
+def open_slopes(
+    grade: Grade, min_snow_cm: int = 0, surface: Literal["any", "groomed", "natural"] = "any"
+) -> dict[str, Any]:
     """Numbers of the open slopes of a grade.
 
     Args:
         grade: Blue is easy, black is hard.
         min_snow_cm: Only slopes with at least so much snow.
+        surface: Groomed ones have been rolled by a machine, natural ones have not.
     """
     found = [
         number
         for number, each in STATE["slopes"].items()
-        if each["open"] and each["grade"] == grade and each["snow_cm"] >= min_snow_cm
+        if each["open"]
+        and each["grade"] == grade
+        and each["snow_cm"] >= min_snow_cm
+        and surface in ("any", "groomed" if each["groomed"] else "natural")
     ]
     return {"grade": grade, "slopes": found, "count": len(found)}
 
@@ -95,7 +113,10 @@ def slope_card(number: str) -> dict[str, Any]:
 
 
 def halt_lift(
-    lift: str, reason: Literal["wind", "ice", "technical", "avalanche"], until: str | None = None
+    lift: str,
+    reason: Literal["wind", "ice", "technical", "avalanche"],
+    until: str | None = None,
+    tell: Literal["board", "loudspeaker", "phone"] = "board",
 ) -> dict[str, Any]:
     """Stop a lift for the public. Riders are brought out first.
 
@@ -103,12 +124,13 @@ def halt_lift(
         lift: Name of the lift.
         reason: Why.
         until: HH:MM if it is known when it starts again.
+        tell: How the guests learn of it.
     """
     panel = lift_panel(lift)
     if not panel["running"]:
         return {"halted": False, "error": f"{lift} is not running anyway"}
     STATE["lifts"][lift]["running"] = False
-    return {"halted": True, "emptied_in_minutes": 4 + len(lift), "until": until}
+    return {"halted": True, "emptied_in_minutes": 4 + len(lift), "until": until, "told_by": tell}
 
 
 def pass_status(pass_number: str) -> dict[str, Any]:
@@ -134,13 +156,16 @@ def pass_price(group: Group, days: int, family: bool = False) -> dict[str, Any]:
     return {"group": group, "days": days, "price": round(whole * (0.85 if family else 1), 2)}
 
 
-def issue_pass(group: Group, days: int, first_day: str) -> dict[str, Any]:
+def issue_pass(
+    group: Group, days: int, first_day: str, carrier: Literal["card", "phone", "wristband"] = "card"
+) -> dict[str, Any]:
     """Sell a pass.
 
     Args:
         group: Age group.
         days: Days in a row.
         first_day: YYYY-MM-DD.
+        carrier: What the pass is on.
     """
     number = f"{1000 + len(STATE['passes']) * 7}-{first_day[5:7]}{first_day[8:]}-{days:04d}"
     last = date.fromisoformat(first_day) + timedelta(days=days - 1)
@@ -167,6 +192,41 @@ def block_pass(pass_number: str, cause: Literal["lost", "misuse", "injury"]) -> 
         return {"blocked": False, "error": "it was blocked before"}
     STATE["passes"][pass_number]["blocked"] = True
     return {"blocked": True, "days_refunded": found["days"] - 1 if cause == "injury" else 0}
+
+
+def find_pass(holder: str) -> dict[str, Any]:
+    """Number of the pass that a guest holds.
+
+    Args:
+        holder: First name and surname.
+    """
+    if holder not in STATE["holders"]:
+        return {"error": f"no pass is held by {holder}"}
+    return {"holder": holder, "pass_number": STATE["holders"][holder]}
+
+
+def find_crew(name: str) -> dict[str, Any]:
+    """Radio number of somebody who works here, and the lift of the day.
+
+    Args:
+        name: First name and surname.
+    """
+    if name not in STATE["crew"]:
+        return {"error": f"{name} is not on the duty list"}
+    return {"name": name, **STATE["crew"][name]}
+
+
+def send_radio(radio: int, text: str) -> dict[str, Any]:
+    """Send a text to a radio set.
+
+    Args:
+        radio: Number of the set.
+        text: What is to be read there.
+    """
+    if radio not in [each["radio"] for each in STATE["crew"].values()]:
+        return {"sent": False, "error": f"there is no radio set {radio}"}
+    STATE["calls"].append({"radio": radio, "text": text})
+    return {"sent": True, "radio": radio}
 
 
 def call_patrol(slope: str, what: str) -> dict[str, Any]:
@@ -249,6 +309,14 @@ def listed(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return {"say": say, "first": numbers[0], "last": numbers[-1], "lift": card["lift"], **card}
 
 
+def unblocked_holder(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A guest whose pass is not blocked."""
+    found = [(name, number) for name, number in STATE["holders"].items() if not STATE["passes"][number]["blocked"]]
+    name, number = rng.choice(found)
+    return {"name": name, "number": number}
+
+
 TOOLS = [
-    lift_panel, open_slopes, slope_card, halt_lift, pass_status, pass_price, issue_pass, block_pass, call_patrol,
+    lift_panel, open_slopes, slope_card, halt_lift, pass_status, pass_price, issue_pass, block_pass, find_pass,
+    find_crew, send_radio, call_patrol,
 ]  # fmt: skip

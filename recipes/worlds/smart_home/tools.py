@@ -14,6 +14,10 @@ KINDS = {
     "plug": ("tv", "kettle", "heater"),
     "sensor": ("air",),
 }
+PEOPLE = (
+    "Hilde Wendt", "Marta Kolbe", "Piet Osten", "Samira Haddad", "Rolf Dietz", "Inga Bruns", "Tom Arendt", "Lotte Maas",
+    "Viktor Ruge",
+)  # fmt: skip
 STATE: dict[str, Any] = {}
 
 
@@ -63,11 +67,19 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         doors[name]["open"] = rng.random() < 0.6
         if doors[name]["open"]:
             doors[name]["locked"] = False
+    contacts, codes = rng.sample(range(300, 800), len(PEOPLE)), rng.sample(range(10, 99), len(PEOPLE))
+    people = {
+        name: {"contact": contact, "key_code": f"K-{code}"}
+        for name, contact, code in zip(PEOPLE, contacts, codes, strict=True)
+    }
     STATE.clear()
     STATE.update(
         devices=devices,
         doors=doors,
         rules=[],
+        people=people,
+        notes=[],
+        disabled=[],
         scenes=["movie night", "good morning", "all off", "holiday", "dinner", "storm"],
     )
     return STATE
@@ -107,27 +119,31 @@ def read_device(device: str) -> dict[str, Any]:
     return {"device": device, **_device(device)}
 
 
-def dim_lamp(device: str, brightness: int) -> dict[str, Any]:
+def dim_lamp(device: str, brightness: int, tone: Literal["unchanged", "warm", "cold"] = "unchanged") -> dict[str, Any]:
     """Set the brightness of a lamp; 0 turns it off.
 
     Args:
         device: Id of a lamp.
         brightness: 0 to 100.
+        tone: Colour of the light.
     """
     found = _device(device, "lamp")
     if not found["reachable"]:
         return {"done": False, "error": f"{device} cannot be reached; switch it on at the wall first"}
     found.update(on=brightness > 0, brightness=brightness)
-    return {"done": True, "device": device, "brightness": brightness}
+    return {"done": True, "device": device, "brightness": brightness, "tone": tone}
 
 
-def warm_room(room: Room, celsius: float, hours: float | None = None) -> dict[str, Any]:
+def warm_room(
+    room: Room, celsius: float, hours: float | None = None, power: Literal["normal", "boost", "quiet"] = "normal"
+) -> dict[str, Any]:
     """Set the temperature of a room, for some hours or until it is changed again.
 
     Args:
         room: The room.
         celsius: Wanted temperature, 5 to 26.
         hours: For how long; left out for no end.
+        power: How it is heated: boost is fast and can be heard, quiet is slow.
     """
     if not 5 <= celsius <= 26:
         return {"done": False, "error": "only 5 to 26 degrees are possible"}
@@ -136,7 +152,7 @@ def warm_room(room: Room, celsius: float, hours: float | None = None) -> dict[st
         return {"done": False, "error": f"there is no radiator in the {room}"}
     for found in radiators:
         found["target_c"] = celsius
-    return {"done": True, "room": room, "celsius": celsius, "now": radiators[0]["measured_c"]}
+    return {"done": True, "room": room, "celsius": celsius, "power": power, "now": radiators[0]["measured_c"]}
 
 
 def switch_plug(device: str, on: bool) -> dict[str, Any]:
@@ -178,13 +194,55 @@ def lock_door(door: str) -> dict[str, Any]:
 
 def start_scene(
     scene: Literal["movie night", "good morning", "all off", "holiday", "dinner", "storm"],
+    part: Literal["house", "upstairs", "downstairs"] = "house",
 ) -> dict[str, Any]:
     """Start a scene, which sets many devices at once.
 
     Args:
         scene: Name of the scene.
+        part: Where. Bedroom, bathroom, study and kids' room are upstairs, all else is downstairs.
     """
-    return {"started": scene, "devices_changed": 5 + len(scene)}
+    return {
+        "started": scene,
+        "part": part,
+        "devices_changed": 5 + len(scene) if part == "house" else 2 + len(scene) // 2,
+    }
+
+
+def look_up_person(name: str) -> dict[str, Any]:
+    """Contact number and code of the house key of somebody whom the family knows.
+
+    Args:
+        name: First name and surname.
+    """
+    if name not in STATE["people"]:
+        return {"error": f"nobody called {name} is known"}
+    return {"name": name, **STATE["people"][name]}
+
+
+def send_note(contact: int, text: str) -> dict[str, Any]:
+    """Send a short note to somebody.
+
+    Args:
+        contact: Contact number.
+        text: What the note says.
+    """
+    if contact not in [each["contact"] for each in STATE["people"].values()]:
+        return {"sent": False, "error": f"there is no contact {contact}"}
+    STATE["notes"].append({"contact": contact, "text": text})
+    return {"sent": True, "contact": contact}
+
+
+def disable_key(key_code: str) -> dict[str, Any]:
+    """Make a house key open no door any more.
+
+    Args:
+        key_code: Code of the key.
+    """
+    if key_code not in [each["key_code"] for each in STATE["people"].values()]:
+        return {"disabled": False, "error": f"there is no key {key_code}"}
+    STATE["disabled"].append(key_code)
+    return {"disabled": True, "key_code": key_code}
 
 
 def add_rule(name: str, when: Trigger, do: list[Action]) -> dict[str, Any]:
@@ -259,6 +317,12 @@ def battery(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return {"id": name, **found}
 
 
+def two_cells(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Two devices with a battery."""
+    first, second = rng.sample([n for n, each in STATE["devices"].items() if each["battery_percent"] is not None], 2)
+    return {"a": first, "b": second}
+
+
 def _door(rng: random.Random, open: bool) -> dict[str, Any]:
     rows = [(key, each) for key, each in STATE["doors"].items() if each["open"] == open]
     name, found = rng.choice(rows)
@@ -301,4 +365,5 @@ def listed(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 TOOLS = [
     find_devices, read_device, dim_lamp, warm_room, switch_plug, door_state, lock_door, start_scene, add_rule,
+    look_up_person, send_note, disable_key,
 ]  # fmt: skip

@@ -88,16 +88,20 @@ def near(place: Place, seats: int = 4) -> list[dict[str, Any]]:
     return [{"cab": int(n), "minutes": m} for n, m in zip(free, STATE["waits"][place], strict=False)]
 
 
-def fare(pickup: Place, dropoff: Place, night: bool = False) -> dict[str, Any]:
+def fare(
+    pickup: Place, dropoff: Place, night: bool = False, vehicle: Literal["saloon", "estate", "van"] = "saloon"
+) -> dict[str, Any]:
     """Estimated fare in euros.
 
     Args:
         pickup: From where.
         dropoff: Where to.
         night: Whether it is between 22:00 and 6:00.
+        vehicle: A saloon takes up to 4 persons, an estate bulky luggage, a van 5 to 8 persons.
     """
     zones = abs(PLACES.index(pickup) - PLACES.index(dropoff))
-    return {"euros": round((5.2 + 3.9 * zones) * (1.2 if night else 1), 2), "zones": zones}
+    extra = {"saloon": 0, "estate": 4.5, "van": 7.5}[vehicle]
+    return {"euros": round((5.2 + extra + 3.9 * zones) * (1.2 if night else 1), 2), "zones": zones}
 
 
 def order_ride(rider: str, ride: Ride) -> dict[str, Any]:
@@ -152,17 +156,20 @@ def give_cab(ride: int, cab: int) -> dict[str, Any]:
     return {"ride": ride, "cab": cab, "driver": STATE["cabs"][str(cab)]["driver"]}
 
 
-def call_off(ride: int) -> dict[str, Any]:
+def call_off(
+    ride: int, because: Literal["passenger's wish", "not there", "no cab"] = "passenger's wish"
+) -> dict[str, Any]:
     """Call a ride off that is not under way yet.
 
     Args:
         ride: Its number.
+        because: Why, for the statistics.
     """
     each = STATE["rides"][str(ride)]
     if each["stage"] != "ordered":
         return {"error": f"the ride is {each['stage']}, it cannot be called off"}
     each["stage"] = "called off"
-    return {"ride": ride, "stage": "called off"}
+    return {"ride": ride, "stage": "called off", "because": because}
 
 
 def cab_info(cab: int) -> dict[str, Any]:
@@ -172,6 +179,17 @@ def cab_info(cab: int) -> dict[str, Any]:
         cab: Its number.
     """
     return {"cab": cab, **STATE["cabs"][str(cab)]}
+
+
+def find_driver(name: str) -> dict[str, Any]:
+    """Numbers of the cabs of a driver.
+
+    Args:
+        name: First name and initial.
+    """
+    wanted = name.casefold().rstrip(".")
+    cabs = [int(n) for n, each in STATE["cabs"].items() if each["driver"].casefold().rstrip(".") == wanted]
+    return {"name": name, "cabs": cabs}
 
 
 def radio(cab: int, text: str) -> str:
@@ -185,7 +203,7 @@ def radio(cab: int, text: str) -> str:
     return "on screen"
 
 
-TOOLS = [near, fare, order_ride, ride_card, rides_of, give_cab, call_off, cab_info, radio]
+TOOLS = [near, fare, order_ride, ride_card, rides_of, give_cab, call_off, cab_info, find_driver, radio]
 
 
 def trip(rng: random.Random, stages: tuple[str, ...]) -> dict[str, Any]:
@@ -250,3 +268,30 @@ def two_free(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """Two cabs that are free."""
     first, second = rng.sample([n for n, each in STATE["cabs"].items() if each["state"] == "free"], 2)
     return {"first": int(first), "second": int(second), "driver": STATE["cabs"][second]["driver"]}
+
+
+def _driver(rng: random.Random, states: tuple[str, ...]) -> dict[str, Any]:
+    names = [each["driver"] for each in STATE["cabs"].values()]
+    found = [
+        {"name": each["driver"], "cab": int(n)}
+        for n, each in STATE["cabs"].items()
+        if names.count(each["driver"]) == 1 and each["state"] in states
+    ]
+    return rng.choice(found)
+
+
+def solo_driver(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A driver whose name nobody else has."""
+    return _driver(rng, ("free", "busy", "break"))
+
+
+def free_driver(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A driver whose name nobody else has, and whose cab is free."""
+    return _driver(rng, ("free",))
+
+
+def two_cabs(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Two cabs at different places."""
+    first = rng.choice(sorted(STATE["cabs"]))
+    second = rng.choice([n for n, each in sorted(STATE["cabs"].items()) if each["at"] != STATE["cabs"][first]["at"]])
+    return {"a": int(first), "b": int(second)}

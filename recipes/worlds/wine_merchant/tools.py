@@ -79,7 +79,7 @@ def fresh(rng: random.Random) -> dict[str, Any]:
         )
     }
     STATE.clear()
-    STATE.update(wines=wines, clients=clients, tastings=tastings, holds={}, orders=[])
+    STATE.update(wines=wines, clients=clients, tastings=tastings, holds={}, orders=[], letters=[])
     return STATE
 
 
@@ -89,8 +89,9 @@ def wine_list(
     max_price: float | None = None,
     oldest: int | None = None,
     newest: int | None = None,
+    order: Literal["cheapest", "dearest", "oldest"] = "cheapest",
 ) -> dict[str, Any]:
-    """Wines of the list with their retail price, cheapest first, five at most.
+    """Wines of the list with their retail price, five at most.
 
     Args:
         colour: Colour.
@@ -98,6 +99,7 @@ def wine_list(
         max_price: Highest retail price of a bottle in euros.
         oldest: Oldest vintage that may be shown.
         newest: Newest vintage that may be shown.
+        order: What comes first.
     """
     hits = [
         {"code": code, "name": w["name"], "retail": w["prices"]["retail"]}
@@ -109,6 +111,10 @@ def wine_list(
         and (newest is None or w["vintage"] <= newest)
     ]
     hits.sort(key=lambda hit: (hit["retail"], hit["code"]))
+    if order == "dearest":
+        hits.sort(key=lambda hit: -hit["retail"])
+    if order == "oldest":
+        hits.sort(key=lambda hit: STATE["wines"][hit["code"]]["vintage"])
     return {"total": len(hits), "first": hits[:5]}
 
 
@@ -119,6 +125,20 @@ def wine(code: str) -> dict[str, Any]:
         code: Its code.
     """
     return {"code": code, **STATE["wines"][code]}
+
+
+def find_wine(name: str) -> list[dict[str, Any]]:
+    """Codes of the wines with a name.
+
+    Args:
+        name: Name, or words of it: maker, grape, year.
+    """
+    words = name.casefold().split()
+    return [
+        {"code": code, "name": w["name"]}
+        for code, w in STATE["wines"].items()
+        if all(word in w["name"].casefold().split() for word in words)
+    ]
 
 
 def client_sheet(name: str) -> dict[str, Any]:
@@ -132,7 +152,13 @@ def client_sheet(name: str) -> dict[str, Any]:
     return {"name": name, **STATE["clients"][name]}
 
 
-def sell_wine(client: str, code: str, bottles: int, cellar: Literal["town", "hill"] = "town") -> dict[str, Any]:
+def sell_wine(
+    client: str,
+    code: str,
+    bottles: int,
+    cellar: Literal["town", "hill"] = "town",
+    packing: Literal["carton", "gift box", "cool bag"] = "carton",
+) -> dict[str, Any]:
     """Sell bottles to a client; they leave the cellar.
 
     Args:
@@ -140,6 +166,7 @@ def sell_wine(client: str, code: str, bottles: int, cellar: Literal["town", "hil
         code: Code of the wine.
         bottles: Single bottles, not cases.
         cellar: From which cellar; town is the shop.
+        packing: What the bottles are packed in.
     """
     each = next(c for c in STATE["clients"].values() if c["client"] == client)
     if each["blocked"]:
@@ -150,7 +177,20 @@ def sell_wine(client: str, code: str, bottles: int, cellar: Literal["town", "hil
     stock[cellar] -= bottles
     total = round(bottles * STATE["wines"][code]["prices"][each["price_group"]], 2)
     STATE["orders"].append({"client": client, "code": code, "bottles": bottles, "total": total})
-    return {"invoice": f"2027/{400 + len(STATE['orders'])}", "total": total}
+    return {"invoice": f"2027/{400 + len(STATE['orders'])}", "total": total, "packing": packing}
+
+
+def write_client(client: str, text: str) -> dict[str, Any]:
+    """Send a client a letter.
+
+    Args:
+        client: Number of the client.
+        text: What it says.
+    """
+    if client not in [each["client"] for each in STATE["clients"].values()]:
+        return {"error": f"no client {client}"}
+    STATE["letters"].append({"client": client, "text": text})
+    return {"sent": True, "client": client}
 
 
 def hold_bottles(code: str, bottles: int, for_whom: str, until: str) -> dict[str, Any]:
@@ -197,22 +237,28 @@ def tastings(day_from: str | None = None, day_to: str | None = None) -> list[dic
     ]
 
 
-def seat_at_tasting(tasting: str, seats: int, name: str) -> dict[str, Any]:
+def seat_at_tasting(
+    tasting: str, seats: int, name: str, menu: Literal["usual", "vegetarian", "alcohol-free"] = "usual"
+) -> dict[str, Any]:
     """Reserve seats at a tasting.
 
     Args:
         tasting: Its code.
         seats: How many.
         name: For whom.
+        menu: What is served to them.
     """
     each = STATE["tastings"][tasting]
     if each["seats_left"] < seats:
         return {"error": "full" if not each["seats_left"] else f"only {each['seats_left']} seats left"}
     each["seats_left"] -= seats
-    return {"tasting": tasting, "seats": seats, "to_pay": seats * each["price"]}
+    return {"tasting": tasting, "seats": seats, "to_pay": seats * each["price"], "menu": menu}
 
 
-TOOLS = [wine_list, wine, client_sheet, sell_wine, hold_bottles, transfer, tastings, seat_at_tasting]
+TOOLS = [
+    wine_list, wine, find_wine, client_sheet, sell_wine, write_client, hold_bottles, transfer, tastings,
+    seat_at_tasting,
+]  # fmt: skip
 
 
 def bottle(rng: random.Random, fits: Any) -> dict[str, Any]:
@@ -303,3 +349,8 @@ def shortlist(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     say, place = rng.choice([("the second one", 1), ("the third", 2), ("the first of these", 0)])
     code = hits[place]["code"]
     return {"colour": colour, "say": say, "code": code, **STATE["wines"][code]}
+
+
+def other_wine(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """Another wine than that of the slot `any`."""
+    return bottle(rng, lambda w: w["name"] != slots["any"]["name"])

@@ -21,6 +21,10 @@ NAMES = (
     "Tofu", "Mitsi", "Bruno", "Ondine", "Pip", "Saffron", "Gustav", "Nala", "Pebble", "Ringo", "Zelda", "Quito", "Juno",
     "Moss", "Otto", "Kiwi", "Freya", "Biscuit", "Ulla", "Domino", "Sesame", "Havel", "Wilma", "Yuki",
 )  # fmt: skip
+KEEPERS = (
+    "Marek Sowa", "Lea Fabian", "Ivo Hartl", "Noor Baksh", "Tess Quill", "Ruben Alt", "Gesa Thoms", "Yara Melo",
+    "Dag Nyberg",
+)  # fmt: skip
 STATE: dict[str, Any] = {}
 
 
@@ -47,7 +51,7 @@ def fresh(rng: random.Random) -> dict[str, Any]:
             "weights_kg": weights,
             "ration": [{"item": item, "grams": rng.randrange(2, 90) * 50} for item in SPECIES[species]],
         }
-    stores = {
+    stores: dict[str, Any] = {
         item: {
             "kg": round(rng.randrange(0, 4000) / 10, 1),
             "minimum_kg": rng.choice((20, 50, 80)),
@@ -58,8 +62,16 @@ def fresh(rng: random.Random) -> dict[str, Any]:
     }
     for item in rng.sample(sorted(stores), 5):
         stores[item]["kg"] = round(rng.randrange(10, 190) / 10, 1)
+    keepers = {
+        name: {"pager": pager, "house": f"house {rng.randrange(1, 9)}"}
+        for name, pager in zip(KEEPERS, rng.sample(range(101, 199), len(KEEPERS)), strict=True)
+    }
+    due = {}
+    for item, number in zip(rng.sample(sorted(stores), 9), rng.sample(range(400, 999), 9), strict=True):
+        slip = f"{stores[item]['supplier'][:2].upper()}-{number}"
+        due[slip] = {"item": item, "kg": rng.randrange(40, 200, 20), "day": f"2027-05-0{rng.randint(3, 6)}"}
     STATE.clear()
-    STATE.update(animals=animals, stores=stores, orders=[], refused=[], vet=[])
+    STATE.update(animals=animals, stores=stores, keepers=keepers, due=due, orders=[], refused=[], vet=[], pages=[])
     return STATE
 
 
@@ -117,45 +129,100 @@ def set_ration(animal: str, portions: list[Portion]) -> dict[str, Any]:
     return {"saved": True, "total_grams": sum(portion["grams"] for portion in portions)}
 
 
-def order_feed(item: str, kg: float, deliver_on: str) -> dict[str, Any]:
+def order_feed(
+    item: str, kg: float, deliver_on: str, pack: Literal["sacks", "crates", "loose"] = "sacks"
+) -> dict[str, Any]:
     """Order feed from its supplier.
 
     Args:
         item: Feed, in the plural.
         kg: Kilograms.
         deliver_on: YYYY-MM-DD. Suppliers do not deliver on Sundays.
+        pack: How it comes.
     """
     level = store_level(item)
     if "error" in level:
         return level
     STATE["orders"].append({"item": item, "kg": kg})
-    return {
-        "ordered": True,
-        "supplier": level["supplier"],
-        "slip": f"{level['supplier'][:2].upper()}-{len(item)}{deliver_on[5:7]}{deliver_on[8:]}",
-    }
+    slip = f"{level['supplier'][:2].upper()}-{len(item)}{deliver_on[5:7]}{deliver_on[8:]}"
+    STATE["due"][slip] = {"item": item, "kg": kg, "day": deliver_on}
+    return {"ordered": True, "supplier": level["supplier"], "slip": slip}
 
 
-def enter_weight(animal: str, kg: float) -> dict[str, Any]:
+def due_deliveries(item: str) -> list[dict[str, Any]]:
+    """Deliveries of a feed that have been ordered and have not come yet.
+
+    Args:
+        item: Feed, in the plural.
+    """
+    return [
+        {"slip": slip, "kg": each["kg"], "day": each["day"]}
+        for slip, each in STATE["due"].items()
+        if each["item"] == item
+    ]
+
+
+def shift_delivery(slip: str, deliver_on: str) -> dict[str, Any]:
+    """Have a delivery come on another day.
+
+    Args:
+        slip: Slip of the order.
+        deliver_on: The new day, YYYY-MM-DD.
+    """
+    if slip not in STATE["due"]:
+        return {"moved": False, "error": f"no delivery {slip} is due"}
+    STATE["due"][slip]["day"] = deliver_on
+    return {"moved": True, "slip": slip, "kg": STATE["due"][slip]["kg"]}
+
+
+def find_keeper(name: str) -> dict[str, Any]:
+    """Number of a keeper's pager, and the house where the keeper works.
+
+    Args:
+        name: First name and surname.
+    """
+    if name not in STATE["keepers"]:
+        return {"error": f"no keeper is called {name}"}
+    return {"name": name, **STATE["keepers"][name]}
+
+
+def page_keeper(pager: int, text: str) -> dict[str, Any]:
+    """Send a text to a pager.
+
+    Args:
+        pager: Number of the pager.
+        text: What it shows.
+    """
+    if pager not in [each["pager"] for each in STATE["keepers"].values()]:
+        return {"sent": False, "error": f"there is no pager {pager}"}
+    STATE["pages"].append({"pager": pager, "text": text})
+    return {"sent": True, "pager": pager}
+
+
+def enter_weight(animal: str, kg: float, how: Literal["scales", "guess", "tape"] = "scales") -> dict[str, Any]:
     """Store today's weight of an animal.
 
     Args:
         animal: Its name.
         kg: Kilograms.
+        how: How it was found; a tape goes round the chest.
     """
     weights = _animal(animal)["weights_kg"]
     change = round((kg / weights[-1] - 1) * 100, 1)
     weights.append(kg)
-    return {"stored": True, "change_percent": change, "alert": abs(change) > 10}
+    return {"stored": True, "change_percent": change, "alert": abs(change) > 10, "how": how}
 
 
-def report_refusal(animal: str, item: str, eaten_percent: int) -> dict[str, Any]:
+def report_refusal(
+    animal: str, item: str, eaten_percent: int, feed_was: Literal["good", "spoilt", "frozen"] = "good"
+) -> dict[str, Any]:
     """Note that an animal left food.
 
     Args:
         animal: Its name.
         item: Feed that was left.
         eaten_percent: How much of it was eaten, 0 to 100.
+        feed_was: In which state the feed was.
     """
     found = _animal(animal)
     if item not in [portion["item"] for portion in found["ration"]]:
@@ -163,7 +230,7 @@ def report_refusal(animal: str, item: str, eaten_percent: int) -> dict[str, Any]
             "noted": False,
             "error": f"{animal} gets no {item}, only {' and '.join(each['item'] for each in found['ration'])}",
         }
-    STATE["refused"].append({"animal": animal, "item": item})
+    STATE["refused"].append({"animal": animal, "item": item, "feed_was": feed_was})
     return {"noted": True, "refusals_this_week": len(STATE["refused"]) + len(animal) % 3}
 
 
@@ -236,4 +303,13 @@ def fed_apart(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return {"key": rng.choice(names)}
 
 
-TOOLS = [animal_card, round_list, store_level, set_ration, order_feed, enter_weight, report_refusal, ask_vet]
+def due_feed(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A feed of which one delivery is due."""
+    items = [each["item"] for each in STATE["due"].values()]
+    return rng.choice([{"slip": slip, **each} for slip, each in STATE["due"].items() if items.count(each["item"]) == 1])
+
+
+TOOLS = [
+    animal_card, round_list, store_level, set_ration, order_feed, due_deliveries, shift_delivery, enter_weight,
+    report_refusal, ask_vet, find_keeper, page_keeper,
+]  # fmt: skip
