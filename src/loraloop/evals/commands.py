@@ -97,9 +97,7 @@ for _skill, _about in {
 @eval_app.command()
 def tune(
     name: Annotated[str, typer.Argument(help="tools, retrieval, safety or verdict.")],
-    data: Annotated[
-        list[Path] | None, typer.Option(help="File of records; of all but safety, records of loraloop by default.")
-    ] = None,
+    data: Annotated[list[Path] | None, typer.Option(help="File of records; records of loraloop by default.")] = None,
     base: BaseName = BASE,
     skill: SkillFolder = None,
     limit: Annotated[int, typer.Option(min=20, help="Validation records, at most.")] = 1200,

@@ -123,15 +123,22 @@ def examples(
     return found
 
 
-VALIDATION = {"tools": "worlds", "retrieval": "documents", "verdict": "verdicts"}
+VALIDATION = {
+    "tools": ("worlds",),
+    "retrieval": ("documents",),
+    "safety": ("safety", "worlds_safe"),
+    "verdict": ("verdicts",),
+}
 """Frozen records that choose a skill's threshold where no others are given, by skill."""
+JUDGES = {"safety": "verdict", "verdict": "agreement"}
+"""The contracts of skills that judge a text, by skill."""
 
 
 def validation_examples(skill: str, limit: int | None = None, header: str = CALLS_HEADER) -> list[Record]:
     """The records of this package that choose a skill's threshold, without those whose calls lack a value.
 
     Args:
-        skill: `tools`, `retrieval` or `verdict`.
+        skill: `tools`, `retrieval`, `safety` or `verdict`.
         limit: Most records, spread evenly.
         header: Stands above the base's lists of tools.
 
@@ -143,16 +150,16 @@ def validation_examples(skill: str, limit: int | None = None, header: str = CALL
 
     if skill not in VALIDATION:
         raise InputError(f"no validation records of {skill} come with loraloop: give some with --data")
-    name = VALIDATION[skill]
     every = [
         (RecordPlace(name, line), row)
+        for name in VALIDATION[skill]
         for line, row in frozen_rows(name)
         if row.get("part") == "valid" and not _lacks_values(row)
     ]
     count = len(every) if limit is None else min(limit, len(every))
     rows = [every[place * len(every) // count] for place in range(count)]
-    if skill == "verdict":
-        how = Reading("agreement", turns="last", header=header)
+    if skill in JUDGES:
+        how = Reading(JUDGES[skill], turns="last", header=header)
         return [record for place, row in rows for record in records_of(row, how, place)]
     return [_example(skill, row, place, header) for place, row in rows]
 

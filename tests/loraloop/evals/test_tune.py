@@ -67,7 +67,15 @@ def test_a_retrieval_skill_is_tuned_on_questions_to_documents_of_desks() -> None
         shown = {passage.id: passage for passage in example.passages}
         assert example.gold["answers"] == [shown[cited].text] and f"[{cited}]" in example.messages[-1].content
     with pytest.raises(InputError, match="give some with --data"):
-        validation_examples("safety")
+        validation_examples("code")
+
+
+def test_a_safety_skill_is_tuned_on_requests_of_desks_too() -> None:
+    found = validation_examples("safety")
+    assert {record.completion == '{"verdict":"safe"}' for record in found} == {True, False}
+    asked = [record for record in found if record.place.file == "worlds_safe"]
+    assert len(asked) > 80 and all(len(record.messages) == 2 for record in asked)
+    assert {record.completion for record in asked} == {'{"verdict":"safe"}'}
 
 
 def test_the_skill_is_asked_for_its_probabilities(base: Base, tmp_path: Path) -> None:
