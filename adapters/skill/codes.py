@@ -41,5 +41,5 @@ def decode(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         name: (tensor * tensors[name + SCALE]).to(torch.bfloat16) if tensor.dtype == torch.int8 else tensor
         for name, tensor in tensors.items()
-        if name.removesuffix(SCALE) == name
+        if not name.endswith(SCALE)
     }
