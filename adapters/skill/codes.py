@@ -38,8 +38,9 @@ def decode(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors with int8 codes as bfloat16 values, without the scales; the others as they are."""
     import torch
 
+    scales = {name + SCALE for name, tensor in tensors.items() if tensor.dtype == torch.int8}
     return {
         name: (tensor * tensors[name + SCALE]).to(torch.bfloat16) if tensor.dtype == torch.int8 else tensor
         for name, tensor in tensors.items()
-        if not name.endswith(SCALE)
+        if name not in scales
     }

@@ -27,6 +27,14 @@ def test_right_outcomes_pass_and_wrong_ones_fail(world: World) -> None:
     assert tried >= 14 * len(world.requests), "about fifteen wrong outcomes a request"
 
 
+@pytest.mark.parametrize("kind", ["single", "no_tool", "two_step"])
+def test_a_world_of_one_request_needs_no_other_ones_calls(kind: str) -> None:
+    world = WORLDS[0]
+    alone = next(request for request in world.requests if request.kind == kind)
+    tried, found = problems(replace(world, requests=(alone,)))
+    assert tried and not found
+
+
 def test_every_sort_of_wrong_outcome_is_tried() -> None:
     sorts: set[str] = set()
     for world in WORLDS:

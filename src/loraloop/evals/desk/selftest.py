@@ -151,10 +151,10 @@ def _wrong_calls(world: World, request: DeskRequest, right: Outcome, at: int) ->
         return Outcome(wrong, (*right.calls[:at], changed, *right.calls[at + 1 :]), right.answers)
 
     needs_none = turn.asks or turn.talk or turn.program or turn.refused
-    effect = _right_call(world, True, {call.name for call in turn.calls})
-    yield called("an effect nobody asked for", *calls, effect)
-    if needs_none:
-        yield called("a needless call", _right_call(world, False))
+    for effect in _right_call(world, True, {call.name for call in turn.calls}):
+        yield called("an effect nobody asked for", *calls, effect)
+    for call in _right_call(world, False) if needs_none else ():
+        yield called("a needless call", call)
     for k, (name, arguments) in enumerate(calls):
         yield called(f"without {name}", *calls[:k], *calls[k + 1 :])
         if name in world.changes:
@@ -202,11 +202,11 @@ def _another(value: Any, hint: Any, either: Sequence[Any]) -> Iterator[Any]:
     yield from [each for each in options if each != value and each not in either][:1]
 
 
-def _right_call(world: World, changes: bool, without: Collection[str] = ()) -> tuple[str, Mapping[str, Any]]:
-    """The first right call of any request that has an effect, or has none, of another tool than some."""
+def _right_call(world: World, changes: bool, without: Collection[str] = ()) -> list[tuple[str, Mapping[str, Any]]]:
+    """At most one: the first right call that has an effect, or has none, of another tool than some."""
     calls = (call for request in world.requests for turn in request.turns for call in turn.calls)
-    call = next(call for call in calls if (call.name in world.changes) == changes and call.name not in without)
-    return call.name, _example(call)
+    fitting = [call for call in calls if (call.name in world.changes) == changes and call.name not in without]
+    return [(call.name, _example(call)) for call in fitting[:1]]
 
 
 def _first(fact: Any) -> Any:
