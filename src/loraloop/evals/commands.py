@@ -136,6 +136,39 @@ def tune(
         store(found, folder, {"rule": rule, "command": command_line()})
 
 
+@eval_app.command("tune-screen")
+def tune_screen(
+    data: Annotated[list[Path] | None, typer.Option(help="File of records; records of loraloop by default.")] = None,
+    base: BaseName = BASE,
+    skill: SkillFolder = None,
+    router: RouterFolder = None,
+    limit: Annotated[int, typer.Option(min=20, help="Validation records, at most.")] = 1200,
+    judged: Annotated[float, typer.Option(help="Share of the unsafe texts that has to be judged.")] = 0.97,
+    write: Annotated[bool, typer.Option("--write", help="Store the threshold in the router's folder.")] = False,
+) -> None:
+    """Choose from which probability the router's screen asks for a verdict, on validation records."""
+    from loraloop.agent import Runtime
+    from loraloop.evals.records import data_files, examples, validation_examples
+    from loraloop.evals.tune import keeping, screened, store_screen
+    from loraloop.render.progress import counting
+    from loraloop.render.report import command_line
+    from loraloop.router.card import shipped_routers
+
+    runtime = Runtime.load(open_base(base), skills=[skill or "safety"], router=router)
+    header = runtime.base.prompting.tools_header
+    records = examples("safety", data_files("safety", data), limit, header=header) if data else ()
+    records = records or validation_examples("safety", limit, header)
+    with counting("validation", len(records)) as step:
+        found = keeping(screened(runtime, records, step=step), judged)
+    hit, lost = (100 * found.rates[key] for key in ("hit", "lost"))
+    console().print(
+        f"{found.value:g}: judges {hit:.1f} % of the unsafe texts, {lost:.1f} % of the others (n = {found.n})"
+    )
+    if write:
+        rule = f"at least {judged:g} of the unsafe texts are judged"
+        store_screen(found, router or shipped_routers()[runtime.base.name], {"rule": rule, "command": command_line()})
+
+
 @eval_app.command()
 def safety(
     data: DataPaths,

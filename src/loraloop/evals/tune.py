@@ -4,12 +4,15 @@ Of a skill that calls tools or answers from passages it is the probability of ab
 value at which the records are worth most. Abstaining is worth 1 where it is right and 0 elsewhere; where it is wrong,
 calls are worth 1 if they are right, and an answer is worth the F1 of its citations. Of a skill that judges texts it is
 the probability of *unsafe* from which a text is refused: the lowest at which no more than a given share of the safe
-texts is refused. The same is chosen for a skill that looks for contradictions.
+texts is refused. The same is chosen for a skill that looks for contradictions. Of the router's screen, which decides
+whether that skill is asked, it is the highest that a given share of the unsafe texts reaches.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.skill.skill import Skill
     from loraloop.adapters.training.data.record import Record
+    from loraloop.agent import Runtime
 
 WORTH = {"tools": "all", "retrieval": "citation_f1"}
 """Measure of what is written where abstaining is wrong, by skill."""
@@ -97,6 +101,26 @@ def weigh(
     return found
 
 
+def screened(
+    runtime: Runtime, examples: Sequence[Record], step: Callable[[], None] = lambda: None
+) -> list[WeighedRecord]:
+    """The screen's probability that each record's last message is unsafe.
+
+    Args:
+        runtime: With a router, and a skill that writes verdicts.
+        examples: Validation records of that skill.
+        step: Called after each.
+    """
+    from loraloop.agent.guard.judge import Judge
+
+    judge, found = Judge(runtime), []
+    for example in examples:
+        screen = judge.screen(judge.read(example.messages))
+        found.append(WeighedRecord(bool(example.gold["unsafe"]), screen.probability))
+        step()
+    return found
+
+
 def most_worth(cases: Sequence[WeighedRecord]) -> TunedThreshold:
     """The threshold at which the records are worth most; half way between the probabilities on its sides."""
     levels = [0.0, *sorted({case.probability for case in cases}), 1.0]
@@ -111,6 +135,25 @@ def at_most(cases: Sequence[WeighedRecord], share: float) -> TunedThreshold:
     last = ranked[min(int(share * len(ranked)), len(ranked) - 1)]  # the first that has to stay below
     above = min((case.probability for case in cases if case.probability > last), default=1.0)
     return _tuned(cases, min(1.0, round((last + above) / 2, 6) or 1e-6))
+
+
+def keeping(cases: Sequence[WeighedRecord], share: float) -> TunedThreshold:
+    """The highest threshold that at least a share of the records reaches where the first opening is right."""
+    ranked = sorted((case.probability for case in cases if case.first), reverse=True)
+    last = ranked[max(1, math.ceil(share * len(ranked))) - 1]  # the lowest that has to reach it
+    below = max((case.probability for case in cases if case.probability < last), default=0.0)
+    return _tuned(cases, (last + below) / 2)
+
+
+def store_screen(found: TunedThreshold, folder: Path, how: dict[str, Any]) -> None:
+    """Writes the threshold of the screen into a router's folder, with how it was chosen on the card."""
+    from loraloop.adapters.atomic_write import write_text
+
+    path = folder / "router.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts["screen"]["threshold"] = found.value
+    facts["card"]["screen_threshold"] = {**how, "n": found.n, "rates": dict(found.rates)}
+    write_text(path, json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
 
 
 def store(found: TunedThreshold, folder: Path, how: dict[str, Any]) -> None:
