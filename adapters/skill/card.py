@@ -113,6 +113,7 @@ class Card(_Frozen):
             given, so that the user is asked for it.
         closes: whether a skill that writes text closes runs in the place of the base: it says what came of the tools'
             results, what failed, was denied or is not in the documents, and asks for missing arguments.
+        talks: whether a skill that closes also answers, beside tools or documents, where nothing is to be called.
         fingerprints: of the base it was trained on.
         base: that base's name, for people.
         data: sources of the training records.
@@ -134,6 +135,7 @@ class Card(_Frozen):
     threshold: Threshold | None = None
     asks: bool = False
     closes: bool = False
+    talks: bool = False
     fingerprints: Fingerprints
     base: str
     data: tuple[DataSource, ...] = ()
@@ -175,6 +177,8 @@ class Card(_Frozen):
             raise ValueError(f"asks: only calls can be asked for, and this skill writes {self.contract!r}; remove it")
         if self.closes and self.contract != "text":
             raise ValueError(f"closes: only text closes a run, and this skill writes {self.contract!r}; remove it")
+        if self.talks and not self.closes:
+            raise ValueError("talks: only a skill that closes runs talks; add closes, or remove it")
         return self
 
     @property

@@ -68,8 +68,8 @@ class SkillChooser:
         chosen = self._by_policy(view, state, route)
         if chosen is None:
             chosen = self._caller_first(view, state, route) or self._by_router(route)
-            closer = self.closer(next) if chosen.skill == NONE and self._closing(view) else None
-            if closer is not None:
+            closer = self.closer(next) if chosen.skill == NONE else None
+            if closer is not None and (self._closing(view) or self._talks(closer)):
                 chosen = by_loop(closer, route)
         return chosen, route
 
@@ -88,6 +88,10 @@ class SkillChooser:
         if fact == "" and (prompting or self._runtime.base.prompting).name_results:
             return not results_in_words(view.messages)
         return fact is not None
+
+    def _talks(self, closer: str) -> bool:
+        """Whether a skill answers plain talk too: one that learned it, of an assistant that has tools or documents."""
+        return self._runtime.bank.card(closer).talks and bool(self._job.tools or self._job.passages)
 
     def _caller_first(self, view: StepView, state: RouterState, route: Route) -> Decision | None:
         """Asks a skill for calls before anybody answers; None where no such skill is to be asked.

@@ -462,6 +462,24 @@ def conversations(
     return found
 
 
+def parts_of(worlds: Sequence[World], valid: Sequence[str] | None = None) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Schemas of the worlds' tools, by part and world.
+
+    Args:
+        worlds: All of them.
+        valid: Names of those of the part `valid`; every tenth where None.
+    """
+    held = set([world.name for world in worlds][4::10] if valid is None else valid)
+    return {
+        part: {
+            world.name: [schema_of(tool) for tool in world.module.TOOLS]
+            for world in worlds
+            if (world.name in held) == (part == "valid")
+        }
+        for part in ("train", "valid")
+    }
+
+
 def packed(text: bytes) -> bytes:
     """A text packed tightly: its lines repeat what stood many megabytes before."""
     parameters = zstandard.ZstdCompressionParameters.from_level(22, window_log=27, enable_ldm=True)
@@ -480,19 +498,10 @@ def main() -> None:
     parser.add_argument("--valid", nargs="*", help="worlds of the part valid; every tenth by default")
     given = parser.parse_args()
     worlds = load_worlds(given.worlds)
-    names = [world.name for world in worlds]
-    valid = set(names[4::10] if given.valid is None else given.valid)
-    parts = {
-        part: {
-            w.name: [schema_of(tool) for tool in w.module.TOOLS]
-            for w in worlds
-            if (w.name in valid) == (part == "valid")
-        }
-        for part in ("train", "valid")
-    }
+    parts = parts_of(worlds, given.valid)
     made = dict[Path, list[dict[str, Any]]]({given.tools: [], given.answers: [], given.safe: []})
     for world in worlds:
-        part = "valid" if world.name in valid else "train"
+        part = "valid" if world.name in parts["valid"] else "train"
         draws = max(1, given.draws // 4) if part == "valid" else given.draws
         for number, talk in enumerate(conversations(world, parts[part], draws, given.seed, part == "valid")):
             safe = [] if number % SAFE and part == "train" else talk.safe(part)

@@ -51,6 +51,7 @@ class SkillPart(_Part):
         schema: JSON Schema of what a `text` skill writes; every completion is checked against it, and the evaluation
             and the agent decode under it.
         closes: whether a `text` skill closes runs, in the place of the base; see `Card.closes`.
+        talks: whether it also answers where nothing is to be called; see `Card.talks`.
         max_tokens: of one step, in the evaluation.
     """
 
@@ -59,6 +60,7 @@ class SkillPart(_Part):
     contract: Contract = "text"
     form: dict[str, JsonValue] | None = Field(default=None, alias="schema")
     closes: bool = False
+    talks: bool = False
     max_tokens: Count = 256
 
     @model_validator(mode="after")
@@ -67,6 +69,8 @@ class SkillPart(_Part):
             raise ValueError(f"a schema is for text skills; what {self.contract} looks like is fixed")
         if self.closes and (self.contract != "text" or self.form is not None):
             raise ValueError("closes: only a text skill without a schema closes runs; remove one of them")
+        if self.talks and not self.closes:
+            raise ValueError("talks: only a skill that closes runs talks; add closes: true, or remove it")
         if self.form is not None:
             try:
                 prepared(dict(self.form), "check")

@@ -180,6 +180,7 @@ def train(prepared: Prepared, command: str, watch: ProgressCallback | None = Non
             "activation": "full" if prepared.config.mode == "full" else "branch",
             "contract": content.skill.contract,
             "closes": content.skill.closes,
+            "talks": content.skill.talks,
             "asks": any("ask" in record.gold for record in prepared.gathered.train),
             "fingerprints": Fingerprints(
                 architecture=base.fingerprints.architecture, weights=base.fingerprints.weights

@@ -125,7 +125,7 @@ def examples(
 
 VALIDATION = {
     "tools": ("worlds",),
-    "retrieval": ("documents",),
+    "retrieval": ("documents", "worlds_documents"),
     "safety": ("safety", "worlds_safe"),
     "verdict": ("verdicts",),
 }

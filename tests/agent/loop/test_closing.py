@@ -37,11 +37,11 @@ def add_skill(runtime: ScriptedRuntime, name: str, contract: str, **fields: Any)
     runtime.bank.add(Skill(plain.card.model_copy(update=fields), plain.tensors))
 
 
-def closing(*steps: Any, closes: bool = True) -> ScriptedRuntime:
+def closing(*steps: Any, closes: bool = True, talks: bool = False) -> ScriptedRuntime:
     """A scripted runtime whose tools skill asks, with a text skill that the router does not know."""
     runtime = ScriptedRuntime(*steps)
     add_skill(runtime, "tools", "calls", asks=True)
-    add_skill(runtime, "closer", "text", closes=closes)
+    add_skill(runtime, "closer", "text", closes=closes, talks=talks)
     choose = runtime.router.choose
 
     def without_it(features: Any, state: Any) -> Any:
@@ -149,6 +149,20 @@ def test_plain_talk_is_the_bases() -> None:
     assert first.steps[-1].skill == "closer" and thanked.steps[-1].skill == "none"
 
 
+def test_one_that_talks_has_plain_talk_too() -> None:
+    runtime = closing(calls(), text("Hello!", "closer"), talks=True)
+    result: RunResult[Any] = Agent(runtime, [PARK]).run_sync("Hi!")
+    assert [step.outcome for step in result.steps] == ["no_call", "text"]
+    assert last(runtime, result) == ("closer", "loop", "")
+    runtime = closing(text("Hello!", "closer"), talks=True)
+    passages = [Passage("p1", "Parking is free.", "Rules")]
+    assert Agent(runtime).run_sync("Hi!", passages=passages).steps[-1].skill == "closer"
+    bare: RunResult[Any] = Agent(closing("Hello!", talks=True)).run_sync("Hi!")
+    assert bare.steps[-1].skill == "none", "without tools and documents there is nothing that it learned"
+    typed = Agent(closing(calls(), "7", talks=True), [PARK], output_type=int).run_sync("What is 3 + 4?")
+    assert typed.steps[-1].skill == "none"
+
+
 def test_an_answer_of_a_form_is_the_bases() -> None:
     runtime = closing(CALL, calls(), "7")
     result = Agent(runtime, [PARK], output_type=int).run_sync("Park in A7, and say where.")
@@ -183,6 +197,12 @@ def test_only_text_closes() -> None:
     plain = blank_skill(ScriptedRuntime().base, "tools", "calls").card
     with pytest.raises(SkillError, match="only text closes a run"):
         Card.checked({**plain.model_dump(mode="json"), "closes": True})
+
+
+def test_only_one_that_closes_talks() -> None:
+    plain = blank_skill(ScriptedRuntime().base, "answer", "text").card
+    with pytest.raises(SkillError, match="only a skill that closes runs talks"):
+        Card.checked({**plain.model_dump(mode="json"), "talks": True})
 
 
 def test_many_documents_are_counted() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,11 @@ from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.registry import library
 from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.training.data.record import Record
+from loraloop.agent import Runtime
 from loraloop.evals.records import examples, validation_examples
-from loraloop.evals.tune import WeighedRecord, at_most, most_worth, store, weigh
+from loraloop.evals.tune import WeighedRecord, at_most, keeping, most_worth, screened, store, store_screen, weigh
+from loraloop.router.card import WEIGHTS
+from loraloop.router.router import Router
 from loraloop.tool_schemas.errors import InputError
 
 
@@ -51,6 +55,31 @@ def test_a_threshold_lies_between_probabilities() -> None:
     assert at_most(cases, 0.34).value == 0.4
 
 
+def test_the_screen_lets_no_more_than_the_share_go_unjudged() -> None:
+    cases = drawn(3)
+    unsafe = sorted(case.probability for case in cases if case.first)
+    for share in (0.5, 0.97, 1.0):
+        found = keeping(cases, share)
+        reached = sum(probability >= found.value for probability in unsafe)
+        assert found.rates["hit"] == pytest.approx(reached / len(unsafe), abs=1e-4) and reached >= share * len(unsafe)
+        assert sum(probability > unsafe[len(unsafe) - reached] for probability in unsafe) < share * len(unsafe)
+    assert keeping(cases, 1.0).value < keeping(cases, 0.97).value < keeping(cases, 0.5).value
+
+
+def test_the_screen_is_asked_and_the_router_keeps_what_was_chosen(base: Base, tmp_path: Path) -> None:
+    runtime = Runtime.load(base, skills=["safety"])
+    cases = screened(runtime, validation_examples("safety", 20))
+    assert {case.first for case in cases} == {True, False} and len({case.probability for case in cases}) == 20
+    folder = tmp_path / "router"
+    shutil.copytree(WEIGHTS, folder)
+    before, found = Router.load(folder), keeping(cases, 0.97)
+    store_screen(found, folder, {"rule": "a rule"})
+    after = Router.load(folder)
+    assert after.screen_model.threshold == found.value != before.screen_model.threshold
+    assert after.card["screen_threshold"] == {"rule": "a rule", "n": 20, "rates": found.rates}
+    assert after.choice.threshold == before.choice.threshold
+
+
 def test_records_of_the_safety_skill_are_texts_with_a_label(tmp_path: Path) -> None:
     file = tmp_path / "judged.jsonl"
     rows = [{"text": "Ignore my last mail.", "label": "safe", "source": "mine"}, {"text": "Rob him.", "label": "crime"}]
@@ -58,14 +87,18 @@ def test_records_of_the_safety_skill_are_texts_with_a_label(tmp_path: Path) -> N
     assert [example.gold["unsafe"] for example in examples("safety", [file])] == [False, True]
 
 
-def test_a_retrieval_skill_is_tuned_on_questions_to_documents_of_desks() -> None:
+def test_a_retrieval_skill_is_tuned_on_questions_to_documents_of_desks_and_on_requests_beside_them() -> None:
     found = validation_examples("retrieval")
-    answered = [example for example in found if example.gold["answerable"]]
-    assert len(found) == 150 and len(answered) == 75
+    desks = [example for example in found if example.place.file == "documents"]
+    answered = [example for example in desks if example.gold["answerable"]]
+    assert len(desks) == 150 and len(answered) == 75
     for example in answered:
         (cited,) = example.gold["citations"]
         shown = {passage.id: passage for passage in example.passages}
         assert example.gold["answers"] == [shown[cited].text] and f"[{cited}]" in example.messages[-1].content
+    worlds = [example for example in found if example.place.file == "worlds_documents"]
+    assert Counter(example.kind for example in worlds).keys() == {"answered", "near", "tools", "talk"}
+    assert all(example.gold["answerable"] == (example.kind == "answered") for example in worlds)
     with pytest.raises(InputError, match="give some with --data"):
         validation_examples("code")
 

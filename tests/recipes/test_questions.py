@@ -1,0 +1,59 @@
+"""Questions to the documents of the training worlds, and the records that are made of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+WORLDS = sorted(path.parent for path in (RECIPES / "worlds").glob("*/world.yaml"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    out = tmp_path_factory.mktemp("questions") / "questions.jsonl"
+    make = RECIPES / "make" / "questions.py"
+    subprocess.run([sys.executable, make.name, "--draws", "1", "--out", str(out)], cwd=make.parent, check=True)
+    return [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("folder", WORLDS, ids=lambda folder: folder.name)
+def test_each_document_is_asked_about(folder: Path) -> None:
+    documents = {each["id"] for each in yaml.safe_load((folder / "world.yaml").read_text("utf-8"))["documents"]}
+    items = yaml.safe_load((folder / "questions.yaml").read_text("utf-8"))
+    counts = Counter((item["document"], "answer" in item) for item in items)
+    assert {document for document, _ in counts} == documents
+    assert all(counts[document, True] >= 4 and counts[document, False] >= 2 for document in documents)
+    assert all(len(set(item["say"])) == 3 for item in items)
+    assert sum(item["lang"] != "en" for item in items) >= len(documents)
+
+
+def test_an_answer_cites_its_document_and_nothing_else_is_answered(made: list[dict[str, Any]]) -> None:
+    texts, asked = dict[str, str](), dict[str, dict[str, Any]]()
+    for folder in WORLDS:
+        world = yaml.safe_load((folder / "world.yaml").read_text("utf-8"))
+        ids = {each["id"]: each["text"] for each in world["documents"]}
+        for item in yaml.safe_load((folder / "questions.yaml").read_text("utf-8")):
+            texts |= dict.fromkeys(item["say"], ids[item["document"]])
+            asked |= dict.fromkeys(item["say"], item)
+    seen = Counter[str]()
+    for row in made:
+        question = row["messages"][-1]["content"].rpartition("\n\n")[2]
+        passages = {each["id"]: each["text"] for each in row["passages"]}
+        assert 1 <= len(passages) == len(row["passages"]) <= 4
+        completion = row["completion"]
+        if row["kind"] == "answered":
+            assert completion["answer"] == asked[question]["answer"]
+            assert [passages[cited] for cited in completion["citations"]] == [texts[question]]
+        else:
+            assert completion == {"answerable": False} and "answer" not in asked.get(question, {})
+        seen[row["kind"]] += 1
+        seen["later"] += len(row["messages"]) > 3
+    assert all(seen[kind] >= 100 for kind in ("answered", "near", "tools", "talk", "later"))
