@@ -53,8 +53,8 @@ SENTENCE = re.compile(r"(?<=[.!?])\s+")
 LEAST_WORDS = 4
 """Words of the shortest sentence that counts as repeated."""
 NOT_DONE = re.compile(
-    r"\b(?:not|no|never|none|nothing|cannot|\w+n't|unable|without|fail\w*|error|denied|declin\w+|refus\w+|reject\w+|unavailable|"
-    r"empty|zero|0|nicht|nichts|kein\w*|abgelehnt|pas|aucune?|rien|non|nessun\w*|niet|niets|geen|nada|ningun\w*|sin|nao|nenhuma?|sem)\b"
+    r"\b(?:not|no|never|none|nothing|nobody|cannot|\w+n't|unable|without|fail\w*|error|denied|declin\w+|refus\w+|reject\w+|unavailable|"
+    r"empty|zero|0|nicht|nichts|niemand|kein\w*|abgelehnt|pas|aucune?|rien|non|nessun\w*|niet|niets|geen|nada|nadie|ningun\w*|sin|nao|nenhuma?|sem)\b"
 )
 """What an answer says of something that did not happen or was not found, in seven languages, as `normal` writes it."""
 
@@ -117,6 +117,7 @@ def conversation(runtime: Runtime, world: World, requests: Sequence[DeskRequest]
         first = flawed[0].text if flawed else result.output
         row = {"world": world.name, "turn": place + 1, "request": request.turns[0].say, "state": turn.state}
         row |= {"first": first, "answer": result.output, "repeats": repeats(result.output, earlier)}
+        row["records"] = [receipt.text for receipt in result.receipts]
         earlier.append(result.output)
         last = result.receipts[-1].status if result.receipts else ""
         row["judged"] = last == turn.state or (turn.state == "failed" and last == "unknown")
