@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from worlds import ALIKE, WORLDS, Assistant, CarriedToolbox, Conversation, dumps, packed, parts_of
 
 from loraloop.evals.desk.slots import DrawError
 from loraloop.evals.desk.world import World, load_worlds
+from loraloop.recipes.make.worlds import ALIKE, WORLDS, Assistant, CarriedToolbox, Conversation, dumps, packed, parts_of
 
 OPENED = 0.4
 """How often a request comes first."""
@@ -58,7 +58,7 @@ class Asked(Conversation):
         spare = [each for each in own if each not in about]
         count = min(rng.choice((1, 2, 3, MOST)), len(own))
         chosen = about + rng.sample(spare, count - len(about))
-        chosen += rng.sample(others, int(len(chosen) < MOST and rng.random() < STRANGE))
+        chosen += rng.sample(others, min(len(others), len(chosen) < MOST and rng.random() < STRANGE))
         rng.shuffle(chosen)
         first = rng.randint(1, 9)
         passages = [

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from worlds import ALIKE, WORLDS, Assistant, CarriedToolbox, Conversation, dumps, packed, parts_of
 
 from loraloop.evals.desk.request import DeskTurn
 from loraloop.evals.desk.world import World, load_worlds
+from loraloop.recipes.make.worlds import ALIKE, WORLDS, Assistant, CarriedToolbox, Conversation, dumps, packed, parts_of
 
 FILE = "talk.yaml"
 OPENED = 0.4

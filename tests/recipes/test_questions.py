@@ -14,13 +14,20 @@ import yaml
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 WORLDS = sorted(path.parent for path in (RECIPES / "worlds").glob("*/world.yaml"))
+SOME = 8
+"""Worlds of which records are made here."""
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    out = tmp_path_factory.mktemp("questions") / "questions.jsonl"
+    folder = tmp_path_factory.mktemp("questions")
+    out, some = folder / "questions.jsonl", folder / "worlds"
+    some.mkdir()
+    for world in WORLDS[:SOME]:
+        (some / world.name).symlink_to(world)
     make = RECIPES / "make" / "questions.py"
-    subprocess.run([sys.executable, make.name, "--draws", "1", "--out", str(out)], cwd=make.parent, check=True)
+    command = [sys.executable, str(make), "--worlds", str(some), "--draws", "1", "--out", str(out)]
+    subprocess.run(command, check=True)
     return [json.loads(line) for line in out.read_text("utf-8").splitlines()]
 
 
@@ -56,4 +63,4 @@ def test_an_answer_cites_its_document_and_nothing_else_is_answered(made: list[di
             assert completion == {"answerable": False} and "answer" not in asked.get(question, {})
         seen[row["kind"]] += 1
         seen["later"] += len(row["messages"]) > 3
-    assert all(seen[kind] >= 100 for kind in ("answered", "near", "tools", "talk", "later"))
+    assert all(seen[kind] >= 30 for kind in ("answered", "near", "tools", "talk", "later"))

@@ -16,15 +16,22 @@ from loraloop.adapters.training.data.frozen import frozen_rows, unfolded
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 WORLDS = sorted(path.parent for path in (RECIPES / "worlds").glob("*/world.yaml"))
+SOME = 8
+"""Worlds of which records are made here."""
 KINDS = {"able": 3, "small": 6, "know": 6, "unknown": 6, "beyond": 4, "write": 5}
 """How many items of each kind a world has at least."""
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    out = tmp_path_factory.mktemp("talk") / "talk.jsonl"
+    folder = tmp_path_factory.mktemp("talk")
+    out, some = folder / "talk.jsonl", folder / "worlds"
+    some.mkdir()
+    for world in WORLDS[:SOME]:
+        (some / world.name).symlink_to(world)
     make = RECIPES / "make" / "talk.py"
-    subprocess.run([sys.executable, make.name, "--draws", "1", "--out", str(out)], cwd=make.parent, check=True)
+    command = [sys.executable, str(make), "--worlds", str(some), "--draws", "1", "--out", str(out)]
+    subprocess.run(command, check=True)
     return [row for line in out.read_text("utf-8").splitlines() for row in unfolded(json.loads(line))]
 
 
@@ -58,7 +65,7 @@ def test_records_answer_what_was_said_last(made: list[dict[str, Any]]) -> None:
         seen["beside passages"] += said != last["content"]
         seen["later"] += any(message["role"] == "tool" for message in row["messages"])
         assert row["kind"] != "unknown" or said == last["content"], "what passages do not tell is told otherwise"
-    assert all(seen[kind] >= 50 for kind in KINDS) and seen["beside passages"] >= 100 and seen["later"] >= 100
+    assert all(seen[kind] >= 15 for kind in KINDS) and seen["beside passages"] >= 30 and seen["later"] >= 30
 
 
 def test_an_assistant_says_that_it_can_do_only_what_its_tools_do(made: list[dict[str, Any]]) -> None:
@@ -80,7 +87,7 @@ def test_an_assistant_says_that_it_can_do_only_what_its_tools_do(made: list[dict
                 rest = rest.replace(phrase, "")
         assert rest != row["completion"] and not any(phrase in rest for phrase in phrases), row["completion"]
         checked += 1
-    assert checked >= 10
+    assert checked >= 5
 
 
 def test_the_part_that_validates_has_worlds_of_its_own() -> None:
