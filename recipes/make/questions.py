@@ -21,10 +21,8 @@ import yaml
 
 from loraloop.evals.desk.slots import DrawError
 from loraloop.evals.desk.world import World, load_worlds
-from loraloop.recipes.make.worlds import ALIKE, WORLDS, Assistant, CarriedToolbox, Conversation, dumps, packed, parts_of
+from loraloop.recipes.make.worlds import ALIKE, WORLDS, Assistant, CarriedToolbox, Conversation, opened, parts_of, write
 
-OPENED = 0.4
-"""How often a request comes first."""
 STRANGE = 0.15
 """How often a passage is of another world."""
 MOST = 4
@@ -120,21 +118,16 @@ def main() -> None:
             others = [document for each in here if each is not world for document in each.documents]
             toolbox = CarriedToolbox(world.toolbox.file)
             own = replace(world, toolbox=toolbox, calls=[], turn=0)
-            openings = [each for each in world.templates if each.kind in ("single", "indirect")]
             draws = given.draws if part == "train" else 1
             asked = list(questions_of(world, given.worlds / world.name, draws, rng, str(given.seed)))
             rng.shuffle(asked)
             for number, question in enumerate(asked):
                 if number % ALIKE == 0:
                     assistant = Assistant(world, rng, schemas)
-                toolbox.begin(f"{given.seed}/{world.name}/questions/{number}")
                 talk = Asked(own, toolbox, assistant, {}, part == "valid")
-                if rng.random() < OPENED:
-                    talk.with_documents = False
-                    talk.ask(rng.choice(openings), f"{given.seed}.{number}", alone=False)
+                opened(talk, given.seed, "questions", number, documents=False)
                 rows.append(talk.record(question, others, part))
-    text = "".join(dumps(row) + "\n" for row in rows).encode()
-    given.out.write_bytes(packed(text) if given.out.suffix == ".zst" else text)
+    write(given.out, rows)
 
 
 if __name__ == "__main__":

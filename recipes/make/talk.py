@@ -22,11 +22,9 @@ import yaml
 
 from loraloop.evals.desk.request import DeskTurn
 from loraloop.evals.desk.world import World, load_worlds
-from loraloop.recipes.make.worlds import ALIKE, WORLDS, Assistant, CarriedToolbox, Conversation, dumps, packed, parts_of
+from loraloop.recipes.make.worlds import ALIKE, WORLDS, Assistant, CarriedToolbox, Conversation, opened, parts_of, write
 
 FILE = "talk.yaml"
-OPENED = 0.4
-"""How often a request comes first."""
 NAMED = 4
 """What an assistant says that it can do, at most."""
 AND = {"en": "and", "de": "und", "fr": "et", "es": "y", "it": "e", "nl": "en"}
@@ -79,14 +77,10 @@ def talks(
     pool = [item for item in items for _ in range(draws)]
     rng.shuffle(pool)
     found = list[Talk]()
-    openings = [each for each in world.templates if each.kind in ("single", "indirect")]
     while pool:
         if len(found) % ALIKE == 0:
             assistant = Assistant(world, rng, schemas)
-        toolbox.begin(f"{seed}/{world.name}/talk/{len(pool)}")
-        talk = Talk(own, toolbox, assistant, {}, held_out)
-        if rng.random() < OPENED:
-            talk.ask(rng.choice(openings), f"{seed}.{len(pool)}", alone=False)
+        talk = opened(Talk(own, toolbox, assistant, {}, held_out), seed, "talk", len(pool))
         talk.answers.clear()
         for _ in range(min(rng.choice((1, 1, 2, 3)), len(pool))):
             talk.say(pool.pop())
@@ -116,8 +110,7 @@ def main() -> None:
             mine = {lang: told | own[world.name]["can"].get(lang, {}) for lang, told in phrases.items()}
             for talk in talks(world, own[world.name]["talk"], schemas, draws, given.seed, part == "valid"):
                 rows += talk.record(part, mine)
-    text = "".join(dumps(row) + "\n" for row in rows).encode()
-    given.out.write_bytes(packed(text) if given.out.suffix == ".zst" else text)
+    write(given.out, rows)
 
 
 if __name__ == "__main__":

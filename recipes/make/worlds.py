@@ -21,7 +21,7 @@ import re
 from collections.abc import Container, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import zstandard
 
@@ -50,6 +50,8 @@ TAKEN_AWAY = 0.1
 MOST_TOOLS = 30
 ALIKE = 8
 """Conversations of one assistant."""
+OPENED = 0.4
+"""How often a request of the world stands before what else is drawn."""
 SAFE = 4
 """Of so many conversations to learn from, one begins a record of the guard's skill."""
 FEW = 4
@@ -433,6 +435,9 @@ class Conversation:
         return dumps({"name": self.names.tool(content["name"]), **body})
 
 
+Kind = TypeVar("Kind", bound=Conversation)
+
+
 def schema_of(function: Any) -> dict[str, Any]:
     """A tool as it is shown: name, description, parameters."""
     tool = Tool.from_function(function)
@@ -462,6 +467,24 @@ def conversations(
     return found
 
 
+def opened(talk: Kind, seed: int, what: str, number: int, documents: bool = True) -> Kind:
+    """A new conversation, begun; two in five have a request first that calls a tool, with or without passages.
+
+    Args:
+        talk: The conversation.
+        seed: Of the draw.
+        what: What is drawn.
+        number: Of the conversation among those of its world.
+        documents: Whether passages may stand beside the request.
+    """
+    talk.toolbox.begin(f"{seed}/{talk.world.name}/{what}/{number}")
+    if talk.rng.random() < OPENED:
+        talk.with_documents &= documents
+        openings = [each for each in talk.world.templates if each.kind in ("single", "indirect")]
+        talk.ask(talk.rng.choice(openings), f"{seed}.{number}", alone=False)
+    return talk
+
+
 def parts_of(worlds: Sequence[World], valid: Sequence[str] | None = None) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Schemas of the worlds' tools, by part and world.
 
@@ -480,10 +503,13 @@ def parts_of(worlds: Sequence[World], valid: Sequence[str] | None = None) -> dic
     }
 
 
-def packed(text: bytes) -> bytes:
-    """A text packed tightly: its lines repeat what stood many megabytes before."""
-    parameters = zstandard.ZstdCompressionParameters.from_level(22, window_log=27, enable_ldm=True)
-    return zstandard.ZstdCompressor(compression_params=parameters).compress(text)
+def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows as JSON Lines; packed tightly (lines repeat what stood megabytes before) where the name ends so."""
+    text = "".join(dumps(row) + "\n" for row in rows).encode()
+    if path.suffix == ".zst":
+        parameters = zstandard.ZstdCompressionParameters.from_level(22, window_log=27, enable_ldm=True)
+        text = zstandard.ZstdCompressor(compression_params=parameters).compress(text)
+    path.write_bytes(text)
 
 
 def main() -> None:
@@ -508,8 +534,7 @@ def main() -> None:
             for rows, more in zip(made.values(), (*talk.records(part), safe), strict=True):
                 rows += more
     for path, rows in made.items():
-        text = "".join(dumps(row) + "\n" for row in rows).encode()
-        path.write_bytes(packed(text) if path.suffix == ".zst" else text)
+        write(path, rows)
 
 
 if __name__ == "__main__":

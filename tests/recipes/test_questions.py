@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +12,11 @@ import yaml
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 WORLDS = sorted(path.parent for path in (RECIPES / "worlds").glob("*/world.yaml"))
-SOME = 8
-"""Worlds of which records are made here."""
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("questions")
-    out, some = folder / "questions.jsonl", folder / "worlds"
-    some.mkdir()
-    for world in WORLDS[:SOME]:
-        (some / world.name).symlink_to(world)
-    make = RECIPES / "make" / "questions.py"
-    command = [sys.executable, str(make), "--worlds", str(some), "--draws", "1", "--out", str(out)]
-    subprocess.run(command, check=True)
-    return [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+def made(made_by: Callable[[str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return made_by("questions")
 
 
 @pytest.mark.parametrize("folder", WORLDS, ids=lambda folder: folder.name)

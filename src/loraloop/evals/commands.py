@@ -15,6 +15,7 @@ from loraloop.render.console import console
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
+    from loraloop.adapters.training.data.record import Record
     from loraloop.evals.desk.world import World
     from loraloop.render.report import BenchmarkReport
 
@@ -107,7 +108,6 @@ def tune(
     """Choose from which probability a skill abstains, or refuses, on validation records; give no evaluation file."""
     from rich.table import Table
 
-    from loraloop.evals.records import data_files, examples, validation_examples
     from loraloop.evals.skills import skill_of
     from loraloop.evals.tune import at_most, most_worth, store, weigh
     from loraloop.render.progress import counting
@@ -115,8 +115,7 @@ def tune(
 
     loaded = open_base(base)
     header = loaded.prompting.tools_header
-    held_out = examples(name, data_files(name, data), limit, header=header) if data else ()
-    records = held_out or validation_examples(name, limit, header)
+    records = _validation(name, data, limit, header)
     trained = skill_of(loaded, name, skill)
     if trained is None:
         raise InputError(f"{loaded.name} has no skill {name!r}: name the folder of one with --skill")
@@ -136,6 +135,14 @@ def tune(
         store(found, folder, {"rule": rule, "command": command_line()})
 
 
+def _validation(name: str, data: Sequence[Path] | None, limit: int, header: str) -> Sequence[Record]:
+    """The records that choose a threshold: those of the given files, else those of this package."""
+    from loraloop.evals.records import data_files, examples, validation_examples
+
+    found = examples(name, data_files(name, data), limit, header=header) if data else ()
+    return found or validation_examples(name, limit, header)
+
+
 @eval_app.command("tune-screen")
 def tune_screen(
     data: Annotated[list[Path] | None, typer.Option(help="File of records; records of loraloop by default.")] = None,
@@ -148,7 +155,6 @@ def tune_screen(
 ) -> None:
     """Choose from which probability the router's screen asks for a verdict, on validation records."""
     from loraloop.agent import Runtime
-    from loraloop.evals.records import data_files, examples, validation_examples
     from loraloop.evals.tune import keeping, screened, store_screen
     from loraloop.render.progress import counting
     from loraloop.render.report import command_line
@@ -156,8 +162,7 @@ def tune_screen(
 
     runtime = Runtime.load(open_base(base), skills=[skill or "safety"], router=router)
     header = runtime.base.prompting.tools_header
-    records = examples("safety", data_files("safety", data), limit, header=header) if data else ()
-    records = records or validation_examples("safety", limit, header)
+    records = _validation("safety", data, limit, header)
     with counting("validation", len(records)) as step:
         found = keeping(screened(runtime, records, step=step), judged)
     hit, lost = (100 * found.rates[key] for key in ("hit", "lost"))

@@ -11,10 +11,9 @@ whether that skill is asked, it is the highest that a given share of the unsafe 
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,13 +146,11 @@ def keeping(cases: Sequence[WeighedRecord], share: float) -> TunedThreshold:
 
 def store_screen(found: TunedThreshold, folder: Path, how: dict[str, Any]) -> None:
     """Writes the threshold of the screen into a router's folder, with how it was chosen on the card."""
-    from loraloop.adapters.atomic_write import write_text
+    from loraloop.router.router import Router
 
-    path = folder / "router.json"
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    facts["screen"]["threshold"] = found.value
-    facts["card"]["screen_threshold"] = {**how, "n": found.n, "rates": dict(found.rates)}
-    write_text(path, json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
+    router = Router.load(folder).with_threshold(screen=found.value)
+    chosen = {**how, "n": found.n, "rates": dict(found.rates)}
+    replace(router, card={**router.card, "screen_threshold": chosen}).save(folder)
 
 
 def store(found: TunedThreshold, folder: Path, how: dict[str, Any]) -> None:

@@ -54,6 +54,7 @@ def test_a_recipe_is_read_with_its_lines(tmp_path: Path) -> None:
         ("schedule:", "base: other\nschedule:", "recipe.yaml:11: base is given twice; line 1 has it too"),
         ("schedule:", "schedule: [", "recipe.yaml:1[0-9]: no valid YAML"),
         ("name: triage", "name: triage\n  contract: calls\n  schema: {}", "a schema is for text skills"),
+        ("name: triage", "name: triage\n  talks: true", "talks: only a skill that closes runs talks; add closes: true"),
         ("name: triage", "name: triage\n  schema: {pattern: '^INV-('}", r"skill: schema: \$\.pattern: "),
     ],
 )

@@ -70,9 +70,10 @@ def recipe(folder: Path, **parts: Mapping[str, Any]) -> dict[str, Any]:
 
 def test_a_recipe_becomes_a_registered_skill_with_a_report(tmp_path: Path) -> None:
     base = random_base(0)
-    report = run_recipe(recipe(tmp_path), base=base)
+    report = run_recipe(recipe(tmp_path, skill={"closes": True, "talks": True}), base=base)
     skill = Skill.load(report.skill)
     card = skill.card
+    assert card.closes and card.talks
     assert card.name == "colours" and card.fingerprints.weights == base.fingerprints.weights
     assert [(s.name, s.license) for s in card.data] == [("colours.jsonl", "CC-BY-SA-4.0")]
     assert card.training["data_terms"] == {
