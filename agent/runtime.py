@@ -205,7 +205,8 @@ class Runtime:
         Args:
             url: The address of its API, which ends with `/v1`.
             base: The model's name there, or a name of our catalog; the first model that the server lists where None.
-            eyes: A base with a router that ships for it: it reads the transcript here and chooses the skills.
+            eyes: A base with a router that ships for it: it reads the transcript here and chooses the skills. Or the
+                address of a server whose `/v1/decisions` does: of this one, or of another, which gets no key.
             engine: `vllm`, `sglang`, or `openai` for any other server (llama-server, Ollama): how grammars are asked
                 for.
             skills: Names of the server's adapters by the skills that they are (`tools`, `code`, `retrieval`,

@@ -94,15 +94,13 @@ class ChoiceModel:
         masked = tuple(name for name, b in zip(self.names, blocked, strict=True) if b)
         best, probability = ranked[0]
         reason = "most probable" if len(ranked) > 1 else "nothing else applies"
-        abstained = False
-        if best != NONE:
-            distance = float(self.region.distance(z))
-            if probability < self.threshold:
-                reason = f"{best} at {probability:.2f} is below the threshold {self.threshold:.2f}"
-                abstained = True
-            elif distance > self.region.limit:
-                reason = f"far from all training data ({distance:.2f} > {self.region.limit:.2f})"
-                abstained = True
+        distance = float(self.region.distance(z))
+        below, far = probability < self.threshold, distance > self.region.limit
+        abstained = best != NONE and (below or far)
+        if abstained and below:
+            reason = f"{best} at {probability:.2f} is below the threshold {self.threshold:.2f}"
+        elif abstained:
+            reason = f"far from all training data ({distance:.2f} > {self.region.limit:.2f})"
         skill = NONE if abstained else best
         return Route(
             skill=skill,
@@ -112,6 +110,7 @@ class ChoiceModel:
             masked=masked,
             reason=reason,
             threshold=self.threshold,
+            far=far,
         )
 
     def with_skill(self, name: str, examples: Tensor, known: Tensor, known_labels: Tensor, l2: float) -> ChoiceModel:

@@ -69,6 +69,7 @@ class Route:
         masked: Skills that could not be chosen.
         reason: In words, for traces.
         threshold: A skill less probable than this is not taken; None for a router without one.
+        far: Whether the features lie far from all training data.
     """
 
     skill: str
@@ -78,6 +79,7 @@ class Route:
     masked: tuple[str, ...]
     reason: str = ""
     threshold: float | None = None
+    far: bool = False
 
     @property
     def probabilities(self) -> Mapping[str, float]:

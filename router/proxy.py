@@ -139,7 +139,7 @@ class ProxyRouter:
         chat = self.base.chat
         whole = chat.complete(messages)
         parts = [
-            self._shortened(chat.message(each.role, self._worded(each.content), not place))
+            self._shortened(chat.message(each.role, reworded(each.content, self._wording), not place))
             for place, each in enumerate(whole)
         ]
         head = parts[0] if whole[0].role == "system" and len(parts) > 1 else []
@@ -152,11 +152,6 @@ class ProxyRouter:
                     size -= len(body[start])
                     start += 1
         return [*head, *(token for part in body[start:] for token in part)], len(parts[-1])
-
-    def _worded(self, content: str) -> str:
-        for theirs, ours in self._wording.items():
-            content = _signatures(content, ours) if theirs == DEFINITIONS else content.replace(theirs, ours)
-        return content
 
     def _shortened(self, ids: list[int]) -> list[int]:
         """A message's beginning and end, where it is longer than half of the window."""
@@ -196,6 +191,13 @@ class ProxyRouter:
                 states[layer].append(found)
         read = self.router.features({layer: torch.cat(parts) for layer, parts in states.items()})
         return _Transcript(ids, cache, read)
+
+
+def reworded(content: str, wording: Mapping[str, str]) -> str:
+    """A message with words of the serving base's prompts in the words that a router knows; see `ProxyRouter`."""
+    for theirs, ours in wording.items():
+        content = _signatures(content, ours) if theirs == DEFINITIONS else content.replace(theirs, ours)
+    return content
 
 
 @lru_cache(64)

@@ -72,11 +72,15 @@ def frozen_states(part: str = "train", data: Path | None = None, header: str = C
 
 
 def world_states(header: str = CALLS_HEADER) -> list[LabelledState]:
-    """Requests to the assistants of the training worlds that are asked of their documents, as a choice has them.
+    """What users say first and later to the assistants of the training worlds, as a choice has it.
 
-    What makes or asks for calls belongs to `tools`, what asks the passages to `retrieval`, all else to `none`. Of the
-    states of `tools` and `none`, every other one.
+    What makes or asks for calls belongs to `tools`, what asks the passages to `retrieval` (whether they tell it or
+    not), all else to `none`. Every other request and every other word of talk is read, and one question in four.
     """
+    return [state_of(row, header) for row in (*_requests(), *_talk(), *_questions())]
+
+
+def _requests() -> list[dict[str, Any]]:
     asked: list[tuple[str, dict[str, Any]]] = []  # with the assistant: instructions and tools
     for _, row in frozen_rows("worlds"):
         last = row["messages"][-1]
@@ -85,11 +89,25 @@ def world_states(header: str = CALLS_HEADER) -> list[LabelledState]:
         shown = last["content"].startswith("Passages:")
         documents = row["kind"] == "retrieval" and shown
         route = "tools" if row["calls"] else "retrieval" if documents else "none"
-        state = {"source": f"worlds_{route}", "license": "Apache-2.0", "kind": "", "route": route, "shown": shown}
-        asked.append((json.dumps([row["messages"][0], row["tools"]]), {**row, **state}))
+        asked.append((json.dumps([row["messages"][0], row["tools"]]), _routed(row, "worlds", route, shown)))
     with_documents = {assistant for assistant, row in asked if row["route"] == "retrieval"}
     kept = [row for assistant, row in asked if assistant in with_documents]
-    return [state_of(row, header) for place, row in enumerate(kept) if row["route"] == "retrieval" or place % 2]
+    return [row for place, row in enumerate(kept) if row["route"] == "retrieval" or place % 2]
+
+
+def _talk() -> list[dict[str, Any]]:
+    rows = [row for _, row in frozen_rows("worlds_talk") if "part" not in row][::2]
+    return [_routed(row, "talk", "none", row["messages"][-1]["content"].startswith("Passages:")) for row in rows]
+
+
+def _questions() -> list[dict[str, Any]]:
+    routes = {"answered": "retrieval", "near": "retrieval", "tools": "tools"}
+    rows = [row for _, row in frozen_rows("worlds_documents") if "part" not in row and row["kind"] in routes][::4]
+    return [_routed(row, "questions", routes[row["kind"]], True) for row in rows]
+
+
+def _routed(row: Mapping[str, Any], source: str, route: str, shown: bool) -> dict[str, Any]:
+    return {**row, "source": f"{source}_{route}", "license": "Apache-2.0", "kind": "", "route": route, "shown": shown}
 
 
 def file_states(path: Path, header: str = CALLS_HEADER) -> list[LabelledState]:

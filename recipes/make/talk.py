@@ -5,7 +5,8 @@
 `can` says what each tool does, as a phrase that follows "I can" in its language. `talk` lists items with `kind`,
 `lang`, wordings (`say`) and the answer that fits all of them (`good`; `{can}` stands for what some of the shown tools
 do). Two in five conversations begin with a request of the world that calls a tool, and each has one to three items. A
-record holds its answers in the form of closing texts: `at`, `kind`, `completion`, `lang`. Questions that nothing tells
+record holds its answers in the form of closing texts: `at`, `kind`, `completion`, `lang`; and `calls`, which are none,
+for a skill of calls (`form: calls`). Questions that nothing tells
 (`unknown`) have no passages beside them; the others have some as often as requests do.
 """
 
@@ -59,7 +60,7 @@ class Talk(Conversation):
             listed = ", ".join(told[:-1]) + f" {AND[answer['lang']]} {told[-1]}" if len(told) > 1 else told[0]
             answer["completion"] = answer["completion"].replace("{can}", listed)
             self.messages[answer["at"]]["content"] = answer["completion"]
-        return self.records(part)[1]
+        return [{**row, "calls": []} for row in self.records(part)[1]]
 
 
 def talks(

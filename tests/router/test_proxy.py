@@ -12,7 +12,7 @@ from loraloop.adapters.base.prompting import READING
 from loraloop.router.card import shipped_routers
 from loraloop.router.decision import RouterState
 from loraloop.router.features import RouterFeatures
-from loraloop.router.proxy import ProxyRouter, _signatures
+from loraloop.router.proxy import ProxyRouter, _signatures, reworded
 from loraloop.router.router import Router
 from loraloop.tool_schemas.errors import SkillError
 from loraloop.tool_schemas.tools.render import DEFINITIONS, render_tools
@@ -110,10 +110,9 @@ def test_eyes_beside_another_base_read_its_tools_in_the_words_that_the_router_kn
     )
     eyes = ProxyRouter.beside(READING)
     as_json = render_tools(tools, DEFINITIONS)  # for a base that writes calls in its own format
-    assert ProxyRouter.beside(replace(READING, tools_header=DEFINITIONS))._worded(f"Hi.\n\n{as_json}") == (
-        f"Hi.\n\n{ours[0].content}"
-    )
-    assert eyes._worded("no tools") == "no tools" == _signatures("no tools", "x")
+    beside = ProxyRouter.beside(replace(READING, tools_header=DEFINITIONS))
+    assert reworded(f"Hi.\n\n{as_json}", beside._wording) == (f"Hi.\n\n{ours[0].content}")
+    assert reworded("no tools", eyes._wording) == "no tools" == _signatures("no tools", "x")
     assert torch.equal(eyes.features({}, theirs).choice, ProxyRouter(base, eyes.router).features({}, ours).choice)
     assert ProxyRouter.beside(READING).base is eyes.base
     assert eyes.choose(eyes.features({}, theirs), RouterState(tools=True)).skill == "tools"

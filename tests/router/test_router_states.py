@@ -179,14 +179,16 @@ def test_states_of_worlds_ask_documents_and_tools_of_the_same_assistants() -> No
     assert min(routes["tools"], routes["retrieval"], routes["none"]) > 100
     assert all(state.messages[-1].role == "user" and state.state.tools for state in states)
     assert all(state.state.passages for state in states if state.label == "retrieval")
-    beside = [state for state in states if state.label == "tools" and state.state.passages]
-    assert len(beside) > routes["retrieval"]
     asked = {state.messages[0] for state in states if state.label == "retrieval"}
-    assert {state.messages[0] for state in beside} <= asked
+    for label in ("tools", "none"):  # passages alone say nothing, nor does who is asked
+        beside = [state for state in states if state.label == label and state.state.passages]
+        assert len(beside) > routes["retrieval"] / 2
+        own = [state for state in beside if not state.source.startswith("talk")]
+        assert sum(state.messages[0] in asked for state in own) > 0.75 * len(own)
 
 
 def test_worlds_kept_for_validation_are_not_learnt_from() -> None:
     held = {row["messages"][0]["content"] for _, row in frozen_rows("worlds") if row.get("part") == "valid"}
     assert held
-    learnt = {state.messages[0].content for state in frozen_states("train") if state.source.startswith("worlds_")}
+    learnt = {state.messages[0].content for state in world_states()}
     assert learnt and not any(head.startswith(text) for head in learnt for text in held)

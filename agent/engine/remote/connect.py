@@ -1,4 +1,4 @@
-"""Connecting to a server: its models are looked up, and the embedded base routes for them."""
+"""Connecting to a server: its models are looked up, and the embedded base or a server routes for them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraloop.agent.engine.remote.adapters import adapters_of, load_adapters, models_of
+from loraloop.agent.engine.remote.decisions import ROUTER, ServerRouter
 from loraloop.agent.engine.remote.engine import RemoteEngine
 from loraloop.agent.engine.remote.grammar import KINDS, Kind
 from loraloop.agent.engine.remote.server import RemoteServer
@@ -19,6 +20,7 @@ from loraloop.tool_schemas.errors import InputError, LoraloopError, unknown
 if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base
+    from loraloop.adapters.base.prompting import Prompting
     from loraloop.router.proxy import ProxyRouter
 
 CONTEXT = 4096
@@ -37,7 +39,7 @@ def connected(
     skills: Mapping[str, str | Path] | None,
     context: int | None,
     **options: Any,
-) -> tuple[Base, Bank, ProxyRouter, RemoteEngine]:
+) -> tuple[Base, Bank, ProxyRouter | ServerRouter, RemoteEngine]:
     """What a runtime on a server consists of: a base that counts tokens, the skills, a router, and the engine.
 
     See `Runtime.connect` for the arguments and the errors.
@@ -53,7 +55,8 @@ def connected(
     server = RemoteServer(url, **options)
     models = models_of(server)
     model = base if base in models else next(iter(models))
-    reader = LocalBase.load(eyes, device="cpu")
+    elsewhere = "://" in eyes
+    reader = LocalBase.load(device="cpu") if elsewhere else LocalBase.load(eyes, device="cpu")
     local = _counting(reader, base or model, url, context or _context(server, models[model]))
     folders = {each.name: each for each in (skills or {}).values() if isinstance(each, Path)}
     adapters = adapters_of(models, SERVED, model)
@@ -77,7 +80,24 @@ def connected(
             bank.add(blank)
     made = RemoteEngine(local, bank, server, kind=engine, model=model, adapters=adapters, folders=folders)
     log.warning("%s, model %s, through %s: %s", url, model, engine, "; ".join(made.missing))
-    return local, bank, ProxyRouter.beside(local.prompting, reader), made
+    if not elsewhere:
+        return local, bank, ProxyRouter.beside(local.prompting, reader), made
+    if eyes.rstrip("/") == server.url:
+        return local, bank, ServerRouter(server, model), made
+    return local, bank, _deciding(RemoteServer(eyes, **{**options, "key": ""}), local.prompting), made
+
+
+def _deciding(server: RemoteServer, prompting: Prompting) -> ServerRouter:
+    """The decisions of another server than the one that writes; transcripts are of `prompting`."""
+    from loraloop.adapters.base.loading.catalog import CATALOG
+
+    models = models_of(server)
+    if ROUTER not in models:
+        return ServerRouter(server, next(iter(models)))
+    base = server.get("skills")["base"]
+    if base not in CATALOG:
+        return ServerRouter(server, ROUTER)
+    return ServerRouter(server, ROUTER, {prompting.tools_header: CATALOG[base].prompting.tools_header})
 
 
 def _context(server: RemoteServer, model: dict[str, Any]) -> int:

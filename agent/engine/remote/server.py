@@ -8,6 +8,7 @@ import queue
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.errors import BaseModelError, ContextLengthError, InputError
@@ -82,9 +83,24 @@ class RemoteServer:
         except ValueError as error:
             raise BaseModelError(f"{answer.url} is no JSON: give the address of an OpenAI-compatible server") from error
 
-    def post(self, path: str, body: dict[str, Any]) -> str:
-        """What the server answers, which need be no JSON; for paths and errors see `get`. It is sent once."""
-        return self._request("POST", path, json=body).text
+    def post(self, path: str, body: dict[str, Any], repeat: bool = False) -> str:
+        """What the server answers, which need be no JSON; for paths and errors see `get`.
+
+        Args:
+            path: Where it is sent to.
+            body: What is sent.
+            repeat: Whether it has no effect, and is sent again where its failure may pass.
+        """
+        tried, most = 0, self._retries.count if repeat else 0
+        while True:
+            try:
+                return self._request("POST", path, json=body).text
+            except BaseModelError as error:
+                final = isinstance(error, RefusedError) and error.status not in self._retries.statuses
+                if tried >= most or final:
+                    raise
+            sleep(self._retries.wait(tried, None))
+            tried += 1
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         import httpx

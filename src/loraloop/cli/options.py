@@ -48,6 +48,9 @@ class BaseOptions:
         "openai"
     )
     connect_key_env: Annotated[str, typer.Option(help="Environment variable with the key for --connect.")] = ""
+    eyes: Annotated[
+        str, typer.Option(help="With --connect, who chooses skills: a base here, or a server (its address).")
+    ] = "smollm2-135m"
 
     def open(self, quiet: bool = False) -> Runtime:
         """Loads the base with its skills and router, or bare; see `open_runtime`. Or connects to a server.
@@ -65,7 +68,7 @@ class BaseOptions:
                 raise InputError("--connect leaves the model to a server: leave out --bare, --quantize and --skills")
             named = None if self.base == BaseOptions.__dataclass_fields__["base"].default else self.base
             key = os.environ.get(self.connect_key_env, "") if self.connect_key_env else ""
-            return Runtime.connect(self.connect, base=named, engine=self.engine, key=key)  # type: ignore[arg-type]
+            return Runtime.connect(self.connect, base=named, eyes=self.eyes, engine=self.engine, key=key)  # type: ignore[arg-type]
         return open_runtime(
             self.base,
             self.quantize,

@@ -92,12 +92,12 @@ Parts = str | Items[CachedText | JsonPart | ImagePart | RefusalPart]
 
 
 class DecisionItem(Strict):
-    """A message, a call, or a call's output."""
+    """A message, a call, or a call's output; a message of the role `tool` is a result as runs have it."""
 
     type: Literal["message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"] = (
         "message"
     )
-    role: Literal["user", "developer", "system", "assistant"] | None = None
+    role: Literal["user", "developer", "system", "assistant", "tool"] | None = None
     content: Parts | None = None
     phase: str | None = None
     id: str | None = None
@@ -185,7 +185,7 @@ async def create_decision(body: DecisionRequest, request: Request) -> JSONRespon
 
 
 def messages_of(source: str | list[DecisionItem]) -> list[Message]:
-    """The input as messages.
+    """The input as messages: as they stand where all are messages, else calls and outputs in the form of ours.
 
     Raises:
         ApiError: 400, it holds an image, is empty, or an output has no call.
@@ -206,11 +206,16 @@ def messages_of(source: str | list[DecisionItem]) -> list[Message]:
             raise ApiError(400, "a message needs a role", "missing", where)
         else:
             listed.append(ChatMessage(role=item.role, content=text_of(item.content, where)))
-    talk = conversation_of(listed)
-    if not (messages := talk.messages):
+    if all(item.type == "message" for item in items):
+        roles = ["system" if each.role == "developer" else each.role for each in listed]
+        messages = [Message(role, each.text) for role, each in zip(roles, listed, strict=True) if each.text.strip()]
+    else:
+        talk = conversation_of(listed)
+        system = [Message("system", "\n\n".join(talk.system))] if talk.system else []
+        messages = [*system, *talk.messages]
+    if all(each.role == "system" for each in messages):
         raise ApiError(400, "the input is empty", "invalid_value", "input")
-    system = [Message("system", "\n\n".join(talk.system))] if talk.system else []
-    return [*system, *messages]
+    return messages
 
 
 def text_of(parts: Parts | None, where: str) -> str:
@@ -448,7 +453,9 @@ def weigh(runtime: Runtime, trunk: Transcript, asked: Labelled, skill: str = NON
 
 
 def by_router(runtime: Runtime, trunk: Transcript, question: Question) -> dict[str, Any]:
-    """The router's answer: a choice among skills, or a predicate, which its screen answers.
+    """The router's answer: a choice among skills, or a predicate, which its screen answers; with its threshold.
+
+    `far` says that the message is far from all that the router was fitted on, so that it would take no skill.
 
     Raises:
         ApiError: 400, a choice is no skill, or a score is asked for.
@@ -457,7 +464,8 @@ def by_router(runtime: Runtime, trunk: Transcript, question: Question) -> dict[s
     trunk.flush()
     features = router.features(trunk.features(), [span.message for span in trunk.messages])
     if isinstance(question, PredicateQuestion):
-        return answer(question, [router.screen(features).probability])
+        screened = router.screen(features)
+        return {**answer(question, [screened.probability]), "threshold": screened.threshold}
     if isinstance(question, ScoreQuestion):
         raise ApiError(400, "the router answers choices among skills, and predicates", "unsupported", "questions")
     route = router.choose(features, RouterState(True, True, True, frozenset(), "user"))
@@ -466,7 +474,8 @@ def by_router(runtime: Runtime, trunk: Transcript, question: Question) -> dict[s
         skills = ", ".join((*runtime.skills, NONE))
         raise ApiError(400, f"{unknown[0]!r} is not a skill; there are {skills}", "invalid_value", "questions")
     shares = [max(route.probabilities.get(str(each.value), 0.0), 1e-9) for each in question.choices]
-    return answer(question, [share / sum(shares) for share in shares])
+    weighed = answer(question, [share / sum(shares) for share in shares])
+    return {**weighed, "threshold": route.threshold, "far": route.far}
 
 
 def answer(question: Question, shares: Sequence[float]) -> dict[str, Any]:

@@ -1,0 +1,133 @@
+"""Routing by a server's `/v1/decisions`, which answers a choice among options with a probability for each.
+
+A loraloop server is asked for its router (`model="router"`), which reads the transcript as it stands and says its
+thresholds; of any other server (vLLM from 0.33 on, OpenAI) the model itself chooses among descriptions of the skills.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from loraloop.router.decision import NONE, Route, RouterState, ScreenResult
+from loraloop.router.proxy import reworded
+from loraloop.tool_schemas.errors import BaseModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loraloop.adapters.base.messages import Message
+    from loraloop.agent.engine.remote.server import RemoteServer
+
+ROUTER = "router"
+"""The model of a loraloop server that answers by its router."""
+ASKED = "What does the assistant have to do next?"
+OUTCOMES = {
+    "tools": "Call one of the listed tools, because the request needs it now.",
+    "code": "Write a Python program.",
+    "retrieval": "Answer from the passages that the last message shows.",
+    NONE: "Answer in words, without tools and passages.",
+}
+"""What can be chosen, as it is described to a model that was not trained to route."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDecision:
+    """What a server says of a transcript's last message.
+
+    Attributes:
+        shares: Probabilities by outcome, where every one of them can be chosen.
+        threshold: A skill less probable than this is not taken.
+        far: Whether the message lies far from all that the router was fitted on.
+        screen: Whether the safety skill is asked.
+    """
+
+    shares: Mapping[str, float]
+    threshold: float
+    far: bool
+    screen: ScreenResult
+
+
+class ServerRouter:
+    """The decisions of a server; it stands wherever a `Router` does, and needs no hidden states here.
+
+    Args:
+        server: The server.
+        model: Its model that decides; `ROUTER` for the router of a loraloop server.
+        wording: For that router, words of the transcripts' prompts by those that it knows; see `ProxyRouter`.
+    """
+
+    layers: tuple[int, ...] = ()
+    skills = tuple(name for name in OUTCOMES if name != NONE)
+
+    def __init__(self, server: RemoteServer, model: str, wording: Mapping[str, str] | None = None) -> None:
+        self._server, self._model, self._wording = server, model, wording or {}
+
+    def features(self, kept: Mapping[int, Tensor], messages: Sequence[Message]) -> ServerDecision:
+        """Asks about the last message of a transcript.
+
+        Args:
+            kept: Hidden states of a base here, which are not used.
+            messages: The transcript, up to and including the message that is to be routed.
+
+        Raises:
+            BaseModelError: The server does not answer, or decides nothing.
+            ContextLengthError: The transcript is too long for the server.
+            InputError: The server refuses the key.
+        """
+        routes = self._model == ROUTER
+        choices = [{"value": name} if routes else {"value": name, "description": OUTCOMES[name]} for name in OUTCOMES]
+        questions: list[dict[str, Any]] = [{"type": "choice", "instructions": ASKED, "choices": choices}]
+        if routes:
+            questions.append({"type": "predicate", "instructions": "The last message is unsafe."})
+        told: Any = "\n\n".join(f"{each.role}: {each.content}" for each in messages)  # vLLM takes users' words alone
+        if routes:
+            told = [{"role": each.role, "content": reworded(each.content, self._wording)} for each in messages]
+        body = {"model": self._model, "input": told, "questions": questions}
+        text = self._server.post("decisions", body, repeat=True)
+        try:
+            return _decision(json.loads(text)["answers"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise BaseModelError(
+                f"{self._server.url}/decisions chose nothing ({text[:200]}): give the name of a base as eyes"
+            ) from error
+
+    def screen(self, features: ServerDecision) -> ScreenResult:
+        """Whether the last message is unsafe; see `Router.screen`."""
+        return features.screen
+
+    def choose(self, features: ServerDecision, state: RouterState) -> Route:
+        """Which skill the next step runs on: the likeliest of those that this step can take; see `Router.choose`."""
+        shares = {name: share for name, share in features.shares.items() if not state.blocked(name)}
+        total = sum(shares.values())
+        ranked = sorted(((name, share / total) for name, share in shares.items()), key=lambda each: -each[1])
+        (best, probability), reason = ranked[0], "most probable, by the server's decision"
+        abstained = best != NONE and (features.far or probability < features.threshold)
+        if abstained:
+            below = f"{best} at {probability:.2f} is below the threshold {features.threshold:.2f}"
+            reason = below if probability < features.threshold else "far from all training data"
+        skill = NONE if abstained else best
+        return Route(
+            skill=skill,
+            probability=dict(ranked)[skill],
+            abstained=abstained,
+            runners_up=tuple(each for each in ranked if each[0] != skill),
+            masked=tuple(name for name in features.shares if state.blocked(name)),
+            reason=reason,
+            threshold=features.threshold,
+        )
+
+
+def _decision(answers: Sequence[Mapping[str, Any]]) -> ServerDecision:
+    """What the answers say. Where no screen says otherwise, every message is judged that a safety skill can judge."""
+    chosen, *screened = answers
+    shares = {str(each["value"]): max(float(each["probability"]), 1e-9) for each in chosen["probabilities"]}
+    unsafe, least = (float(screened[0]["probability"]), float(screened[0]["threshold"])) if screened else (1.0, 0.0)
+    return ServerDecision(
+        shares={name: shares[name] for name in OUTCOMES},
+        threshold=float(chosen.get("threshold") or 0.0),
+        far=bool(chosen.get("far")),
+        screen=ScreenResult(unsafe, unsafe >= least, least),
+    )
