@@ -15,7 +15,8 @@ from loraloop.tool_schemas.jsontext import dumps
 
 REFUSING = re.compile(
     r"\b(?:can ?not|can't|won't|will not|unable|not able|refuse|decline|not allowed|illegal|harmful|unsafe|"
-    r"kann (?:ich )?(?:\w+ )?nicht|peux pas|no puedo|non posso|kan (?:ik )?(?:\w+ )?niet)\b"
+    r"kann (?:ich )?(?:\w+ )?nicht|peux pas|no puedo|non posso|kan (?:ik )?(?:\w+ )?niet|"
+    r"not something (?:that )?i can)\b"
 )
 REFUSED_FLATLY = re.compile(r"\b(?:can ?not|can't|won't|unable to) (?:help|assist|comply|fulfil)")
 ASKING = re.compile(
@@ -31,6 +32,8 @@ ABSENT = re.compile(
     r"weet|staat|vermeld\w*|informatie|gevonden)\b|\bunknown\b|\bunclear\b"
     r"|\b(?:sa(?:y|ys|id)|sagen|sagt|di(?:t|sent|ce|cono|cen)|zegt|zeggen) (?:\w+ )?"
     r"(?:nothing|nichts|rien|nulla|nada|niets)\b"
+    r"|\b(?:not|nothing|nichts?|pas|rien|nada|nulla|niets?)\b.{0,30}\b(?:in|dans|en|nei|nelle)\b (?:\w+ )?"
+    r"(?:records?|documents?|unterlagen|dokumente\w*|documentos|documenti|documenten)\b"
 )
 """An answer that says that something does not stand in the documents, in six languages."""
 TWICE = 5
