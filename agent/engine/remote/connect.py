@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,17 +83,18 @@ def connected(
     if not elsewhere:
         return local, bank, ProxyRouter.beside(local.prompting, reader), made
     if eyes.rstrip("/") == server.url:
-        return local, bank, ServerRouter(server, model), made
-    return local, bank, _deciding(RemoteServer(eyes, **{**options, "key": ""}), local.prompting), made
+        return local, bank, _deciding(server, models, model, local.prompting), made
+    other = RemoteServer(eyes, **{**options, "key": ""})
+    there = models_of(other)
+    return local, bank, _deciding(other, there, next(iter(there)), local.prompting), made
 
 
-def _deciding(server: RemoteServer, prompting: Prompting) -> ServerRouter:
-    """The decisions of another server than the one that writes; transcripts are of `prompting`."""
+def _deciding(server: RemoteServer, models: Iterable[str], model: str, prompting: Prompting) -> ServerRouter:
+    """The decisions of a server: by its router where it lists one, else by a model; transcripts are of `prompting`."""
     from loraloop.adapters.base.loading.catalog import CATALOG
 
-    models = models_of(server)
     if ROUTER not in models:
-        return ServerRouter(server, next(iter(models)))
+        return ServerRouter(server, model)
     base = server.get("skills")["base"]
     if base not in CATALOG:
         return ServerRouter(server, ROUTER)
