@@ -114,7 +114,7 @@ def agent_of(name: str, spec: AgentSpec, runtime: Runtime, folder: Path, resourc
 
     return Agent(
         runtime,
-        tools_of([place(source) for source in spec.tools], spec.mcp, resources),
+        tools_of([place(source) for source in spec.tools], spec.mcp, resources, folder=folder),
         spec.instructions,
         python=spec.python,
         limits=Limits(**spec.limits.model_dump()),
