@@ -91,7 +91,9 @@ def read_agents(file: Path, runtime: Runtime, resources: Resources) -> dict[str,
     if not isinstance(content, dict) or not isinstance(content.get("agents"), dict):
         raise InputError(f"{file}: write agents: with a name for each, see docs/serve.md")
     found = {}
-    for name, entry in content["agents"].items():
+    for name, entry in ((str(key), entry) for key, entry in content["agents"].items()):
+        if not name or "/" in name:  # it is a part of the agent's address
+            raise InputError(f"{file}: no agent can be called {name!r}: give it a name without a slash")
         try:
             spec = AgentSpec.model_validate(entry or {})
         except ValidationError as error:
