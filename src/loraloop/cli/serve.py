@@ -89,7 +89,7 @@ def serve(
     settings = ServerSettings(
         host,
         port,
-        keys=frozenset(word for word in _secret(key_env).split(",") if word),
+        keys=frozenset(word.strip() for word in _secret(key_env).split(",") if word.strip()),
         admin_key=_secret(admin_key_env),
         hosts=tuple(allow_host or ()),
         origins=tuple(allow_origin or ()),
@@ -174,12 +174,12 @@ def _listening(url: str) -> None:
 
 
 def _secret(variable: str) -> str:
-    """What a variable holds.
+    """What a variable holds, without blanks around it, which no client can send.
 
     Raises:
         InputError: It is empty.
     """
-    value = os.environ.get(variable, "") if variable else ""
+    value = os.environ.get(variable, "").strip() if variable else ""
     if variable and not value:
         raise InputError(f"the variable {variable} is empty: put the key there")
     return value

@@ -67,7 +67,7 @@ def diff(
     from loraloop.agent.tracing.trace import Trace
 
     found = compared(Trace.load(before), Trace.load(after), tolerance=tolerance)
-    _report(found, full, width, as_json)
+    _report(found, bool(found), full, width, as_json)
     if found:
         raise typer.Exit(1)
 
@@ -107,7 +107,7 @@ def replay(
     found = again(trace, runtime, tools=offered, live=live_tools)
     if save is not None and found.trace is not None:
         found.trace.save(save)
-    _report(found, full, width, as_json)
+    _report(found, bool(found.behaviour), full, width, as_json)
     if found.behaviour:
         raise typer.Exit(1)
 
@@ -120,12 +120,12 @@ def schema() -> None:
     print_line(json.dumps(trace_schema(), indent=2, ensure_ascii=False))
 
 
-def _report(found: Differences, full: bool, width: int | None, as_json: bool) -> None:
+def _report(found: Differences, differs: bool, full: bool, width: int | None, as_json: bool) -> None:
     from loraloop.agent.step import plain
     from loraloop.render.trace import differences
 
     if as_json:
-        document = {"differs": bool(found.behaviour), **{name: plain(getattr(found, name)) for name in _SHOWN}}
+        document = {"differs": differs, **{name: plain(getattr(found, name)) for name in _SHOWN}}
         print_json(document)
         return
     console(width).print(differences(found, full))

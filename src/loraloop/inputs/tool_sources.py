@@ -46,6 +46,7 @@ def tools_of(
     servers: Sequence[str] | None = None,
     context: Holds | None = None,
     policy: NetworkPolicy | None = None,
+    folder: Path | None = None,
 ) -> list[Tool]:
     """The tools of files, folders, OpenAPI documents at URLs, Python modules, and MCP servers.
 
@@ -56,6 +57,7 @@ def tools_of(
         servers: Command lines or URLs of MCP servers.
         context: The command's.
         policy: Where the tools of OpenAPI documents may connect.
+        folder: The folder in which the command lines of servers run; where None, the working folder.
 
     Raises:
         LoraloopError: If one cannot be read or is wrong.
@@ -71,14 +73,14 @@ def tools_of(
             tools += python_tools(source, Path.cwd()) if is_python(source) else load_tools(source, policy=policy)
     for text in servers or ():
         assert context is not None
-        server: McpServer = context.with_resource(mcp_server(text))
+        server: McpServer = context.with_resource(mcp_server(text, folder))
         tools += server.tools
     check_names(tools)
     return tools
 
 
-def mcp_server(text: str) -> McpServer:
-    """The server that a command line or a URL says.
+def mcp_server(text: str, folder: Path | None = None) -> McpServer:
+    """The server that a command line, which runs in a folder, or a URL says.
 
     Raises:
         InputError: If it says none.
@@ -93,7 +95,7 @@ def mcp_server(text: str) -> McpServer:
         raise InputError(f"--mcp {text!r} is not a command line: {error}") from None
     if not command:
         raise InputError('--mcp needs a command line, such as "python server.py", or a URL')
-    return McpServer.stdio(command[0], command[1:])
+    return McpServer.stdio(command[0], command[1:], cwd=folder)
 
 
 def check_compiler() -> tuple[GrammarCompiler, str]:

@@ -91,7 +91,9 @@ def read_agents(file: Path, runtime: Runtime, resources: Resources) -> dict[str,
     if not isinstance(content, dict) or not isinstance(content.get("agents"), dict):
         raise InputError(f"{file}: write agents: with a name for each, see docs/serve.md")
     found = {}
-    for name, entry in content["agents"].items():
+    for name, entry in ((str(key), entry) for key, entry in content["agents"].items()):
+        if not name or "/" in name:  # it is a part of the agent's address
+            raise InputError(f"{file}: no agent can be called {name!r}: give it a name without a slash")
         try:
             spec = AgentSpec.model_validate(entry or {})
         except ValidationError as error:
@@ -114,7 +116,7 @@ def agent_of(name: str, spec: AgentSpec, runtime: Runtime, folder: Path, resourc
 
     return Agent(
         runtime,
-        tools_of([place(source) for source in spec.tools], spec.mcp, resources),
+        tools_of([place(source) for source in spec.tools], spec.mcp, resources, folder=folder),
         spec.instructions,
         python=spec.python,
         limits=Limits(**spec.limits.model_dump()),

@@ -68,6 +68,7 @@ def test_piped_lines_are_answered_one_by_one(said: Said) -> None:
     runtime = mine.runtime
     assert isinstance(runtime, ScriptedRuntime) and "It is sunny." in [m.content for m in runtime.turns[-1].messages]
     assert said(talk("Hello."), "hi", quiet=True) == (0, "Hello.\n", "")
+    assert said(talk("Hello."), "hi\\", quiet=True) == (0, "Hello.\n", "")  # nothing follows
 
 
 def test_what_is_not_written_for_people_is_not_streamed(said: Said) -> None:

@@ -1,10 +1,13 @@
-"""``loraloop serve mcp`` refuses what it cannot do, before anything is loaded."""
+"""``loraloop serve`` reads keys; ``serve mcp`` refuses what it cannot do, before anything is loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
+import typer
+
+from loraloop.cli.serve import ServerParts, serve_app
 
 
 @pytest.mark.parametrize(
@@ -18,3 +21,13 @@ import pytest
 def test_what_cannot_be_served(run: Callable[..., tuple[int, str, str]], arguments: list[str], words: str) -> None:
     code, out, err = run("serve", "mcp", *arguments)
     assert (code, out) == (2, "") and words in err
+
+
+def test_blanks_around_keys_are_no_part_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client cannot send them: the blanks at the end of a header are none of its value."""
+    monkeypatch.setenv("KEYS", "key-of-ann, key-of-bob,\n")
+    monkeypatch.setenv("ADMIN", "key-of-admin\n")
+    found: list[ServerParts] = []
+    options = ["--key-env", "KEYS", "--admin-key-env", "ADMIN"]
+    typer.main.get_command(serve_app).main(options, "loraloop serve", standalone_mode=False, obj=found.append)
+    assert found[0].settings.keys == {"key-of-ann", "key-of-bob"} and found[0].settings.admin_key == "key-of-admin"

@@ -147,3 +147,9 @@ def test_names_that_are_not_there(run: Run, say: Callable[..., None], tmp_path: 
     (tmp_path / "text.db").write_text("text " * 500)
     code, _, err = run("sessions", "list", "--sessions", str(tmp_path / "text.db"))
     assert code == 2 and "is not a file of sessions" in err
+
+
+def test_a_place_for_sessions_without_a_session_is_refused(run: Run, say: Callable[..., None], tmp_path: Path) -> None:
+    say("Hello.")
+    code, out, err = run("run", "Hi.", "--sessions", str(tmp_path / "talks.db"))
+    assert (code, out) == (2, "") and "--session NAME" in err

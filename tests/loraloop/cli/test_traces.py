@@ -101,6 +101,10 @@ def test_diff_ends_with_1_where_something_differs(run: Run, file: Path, tmp_path
     code, out, _ = run("trace", "diff", str(file), str(tmp_path / "other.json"), "--json")
     said = json.loads(out)
     assert code == 1 and said["differs"] and said["behaviour"][0]["field"] == "text"
+    replace(trace, runtime=runtime).save(tmp_path / "setup.json")
+    code, out, _ = run("trace", "diff", str(file), str(tmp_path / "setup.json"), "--json")
+    said = json.loads(out)
+    assert code == 1 and said["differs"] and said["setup"] and not said["behaviour"]
 
 
 def test_replay_runs_again_with_what_was_recorded(

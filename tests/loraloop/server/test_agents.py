@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -484,6 +485,47 @@ def test_agents_are_read_from_a_file(tmp_path: Path) -> None:
         file.write_text("desk: {}\n")
         with pytest.raises(InputError, match="agents:"):
             read_agents(file, ScriptedRuntime(), resources)
+
+
+def test_an_mcp_server_of_the_file_is_started_in_the_folder_of_the_file(tmp_path: Path) -> None:
+    """As docs/serve.md says of all its paths; the server itself may be started anywhere."""
+    (tmp_path / "crm_server.py").write_text(
+        "from mcp.server.mcpserver import MCPServer\n"
+        "server = MCPServer('crm')\n"
+        "@server.tool()\n"
+        "def lookup(name: str) -> str:\n"
+        "    'Looks a customer up.'\n"
+        "    return name\n"
+        "server.run()\n"
+    )
+    file = tmp_path / "agents.yaml"
+    file.write_text(f"agents: {{desk: {{mcp: ['{sys.executable} crm_server.py']}}}}")
+    with Resources() as resources:
+        agent = read_agents(file, ScriptedRuntime(), resources)["desk"].agent
+        assert [each.name for each in agent.tools] == ["lookup"]
+
+
+def test_an_agent_whose_name_is_a_number_can_be_asked(
+    serving: Callable[..., str], http: httpx.Client, tmp_path: Path
+) -> None:
+    file = tmp_path / "agents.yaml"
+    file.write_text("agents: {2026: {description: Answers.}}")
+    runtime = ScriptedRuntime("Hello.", "Hello.")
+    with Resources() as resources:
+        url = serving(runtime, agents=read_agents(file, runtime, resources))
+    assert events(http.post(f"{url}/v1/agents/2026/runs", json={"input": "Hi."}))[-1]["result"]["output"] == "Hello."
+    asked = {"model": "2026", "messages": [{"role": "user", "content": "Hi."}]}
+    assert http.post(f"{url}/v1/chat/completions", json=asked).json()["choices"][0]["message"]["content"] == "Hello."
+    unknown = http.post(f"{url}/v1/agents/2025/runs", json={"input": "Hi."})
+    assert unknown.status_code == 404 and "there are 2026" in unknown.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["a/b", "''"])
+def test_a_name_that_no_address_leads_to_is_refused(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "agents.yaml"
+    file.write_text(f"agents: {{{name}: {{}}}}")
+    with Resources() as resources, pytest.raises(InputError, match="without a slash"):
+        read_agents(file, ScriptedRuntime(), resources)
 
 
 def test_a_client_of_ag_ui_reads_its_own_events(serving: Callable[..., str], http: httpx.Client) -> None:

@@ -130,10 +130,12 @@ def _answered(line: str, talk: Conversation, screen: ChatScreen) -> bool:
 
 
 def _line(read: Callable[[str], str]) -> str:
-    """A line; one that ends with a backslash goes on in the next."""
+    """A line; one that ends with a backslash goes on in the next, if there is one."""
     line = read("> ")
     while line.endswith("\\"):
-        line = f"{line[:-1]}\n{read('… ')}"
+        line = line[:-1]
+        with suppress(EOFError):
+            line = f"{line}\n{read('… ')}"
     return line
 
 

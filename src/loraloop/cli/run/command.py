@@ -60,6 +60,8 @@ def run(
     from loraloop.agent.tracing.tracer import Tracer
 
     waiting.check(prompt)
+    if sessions and session is None:
+        raise InputError("--sessions says where a session is kept, and none is named: give --session NAME too")
     paused = waiting.read()
     request = text_of(prompt) if paused is None else ""
     if agent.docs and passages is not None:
