@@ -7,6 +7,7 @@ no part of it: tools, policy, limits, sampling and the runtime are given again b
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -238,8 +239,8 @@ class Checkpoint:
 
     @property
     def waiting(self) -> tuple[PendingCall, ...]:
-        """The calls that have to be approved or denied."""
-        return tuple(call for call in self.calls if call.open)
+        """Copies of the calls that have to be approved or denied; their arguments may be edited in place."""
+        return tuple(deepcopy(call) for call in self.calls if call.open)
 
     @property
     def step(self) -> Step:

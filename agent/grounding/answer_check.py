@@ -31,6 +31,7 @@ _LEFT_OUT = re.compile(
 )
 _TOKEN = re.compile(r"\S+")
 _EDGES = " \t.,;:!?()[]{}\"'“”‘’«»„*_…"
+_GROUPS = re.compile(r"(?<![\w.,])\d+(?:[ \u00a0\u202f'’]\d+)+(?:[.,]\d+)?(?!\d)")  # *1 000*, *+49 30 123456*
 _COUNTED = re.compile(r"(\d+)-[^\W\d]+")  # *a 5-minute walk*
 _UNIT = re.compile(r"[kcdm]?m[23]|ft[23]|CO2")  # of a number before it
 
@@ -51,8 +52,13 @@ def value_flaws(
     texts = (*known.user, *known.results, *known.other, *known.assistant, *known.instructions, *data, str(len(records)))
     place = Evidence.of(texts)
     columns = [column for each in records for column in columns_of(each.result)]
+
+    def without_known(groups: re.Match[str]) -> str:
+        joined = readings(re.sub(r"[^\d.,]", "", groups[0]))
+        return " " * len(groups[0]) if any(_number_stands(each, place, columns) for each in joined) else groups[0]
+
     found = []
-    for kind, value, readings_of_it in values_in(text):
+    for kind, value, readings_of_it in values_in(_GROUPS.sub(without_known, text)):
         if not any(_stands(kind, each, place, columns) for each in readings_of_it):
             found.append(AnswerFlaw(kind, value))
     return tuple(dict.fromkeys(found))

@@ -42,6 +42,7 @@ _CLOCK = re.compile(
     r"(?<![\d.,:])(\d{1,2})(?:\s?[:.h]\s?([0-5]\d))?(?:[:.][0-5]\d(?:[.,]\d+)?)?\s?(a\.?m\b|p\.?m\b)?(?!\d)",
     re.IGNORECASE,
 )
+_OCLOCK = re.compile(r"\s?(?:uhr|o['’]clock)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 _JOINS = ("-", "/", ":", "_", "#")
@@ -159,9 +160,11 @@ def written_days(text: str) -> Iterator[tuple[int, int, list[Day]]]:
 
 
 def written_times(text: str) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
-    """Where a text names a time of day with its minutes, or before or after noon."""
+    """Where a text names a time of day with its minutes, before or after noon, or by the clock (*18 Uhr*)."""
     for found in _CLOCK.finditer(text):
-        times = list(clock_times_in(found[0], bare=False)) if ":" in found[0] or found[3] else []
+        named = _OCLOCK.match(text, found.end())
+        sure = named or found[3] or re.search("[:h]", found[0], re.IGNORECASE)
+        times = list(clock_times_in(found[0], bare=named is not None)) if sure else []
         if times:
             yield *found.span(), times
 

@@ -13,7 +13,7 @@ SIZE = 700
 OVERLAP = 120
 """Most characters at a passage's beginning that are the end of the one before."""
 _HEADING = re.compile(r"#{1,6} +(\S.*)")
-_FENCE = re.compile(r"(```|~~~)")
+_FENCE = re.compile(r"```+[^`]*$|~~~")  # not *```code```* on one line
 _SENTENCE = re.compile(r"(?<=[.!?…。！？]) +|(?<=[。！？])")
 
 

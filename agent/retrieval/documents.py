@@ -138,13 +138,13 @@ def read_file(file: Path, group: str = "") -> Document | str:
 
 
 def _decoded(raw: bytes) -> str | None:
-    """Text of a file: UTF-8, UTF-16 with its mark, or else Latin; None where it is no text."""
+    """Text of a file: UTF-8 with or without a mark, UTF-16 with its mark, or else Latin; None where it is no text."""
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return cleaned(raw.decode("utf-16", "replace"))
     if b"\0" in raw or raw.startswith(b"%PDF-"):
         return None
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("cp1252", "replace")
     strange = len(_CONTROL.findall(text[:10_000])) + text[:10_000].count("\ufffd")

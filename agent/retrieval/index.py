@@ -242,7 +242,7 @@ def as_document(document: Document | Mapping[str, Any]) -> Document:
     if isinstance(document, Document):
         return document
     try:
-        return Document(**{key: str(value) for key, value in dict(document).items()})
+        return Document(**{key: str(value) for key, value in dict(document).items() if value is not None})
     except (TypeError, ValueError) as error:
         raise InputError(f"{document!r:.80} is not a document ({error}): give source, text and maybe title") from None
 

@@ -8,6 +8,7 @@ halfway: it can be resumed later, elsewhere, or never.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -88,7 +89,8 @@ class Approver:
     def _ask_policy(self, index: int, call: PendingCall) -> Approval | None:
         approve, tool = self._policy.approve, self._tools[call.name]
         assert approve is not None
-        answer = self._runner.ask(lambda: approve(call, self._context(tool, index)))
+        shown = deepcopy(call)  # whoever edits the arguments in place changes nothing of what the model wrote
+        answer = self._runner.ask(lambda: approve(shown, self._context(tool, index)))
         return None if answer is None else check_answer(call, answer, tool)
 
     def _waits(self, tool: Tool, call: Call, index: int) -> bool:

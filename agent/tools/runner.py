@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass, replace
 from time import monotonic
 from typing import Any
@@ -193,7 +194,7 @@ class _Thread:
     Args:
         function: Sync or async.
         loop: Where it is awaited; a fresh loop where None.
-        checked: Function that checks the value; it raises if the value is unusable.
+        checked: Function that gives the value to keep; it raises if the value is unusable.
         over: Function that receives the value and the error, whichever comes; by default they go into `done`.
     """
 
@@ -201,7 +202,7 @@ class _Thread:
         self,
         function: Callable[[], Any],
         loop: asyncio.AbstractEventLoop | None,
-        checked: Callable[[Any], None] = lambda value: None,
+        checked: Callable[[Any], Any] = lambda value: value,
         over: Callable[[Any, BaseException | None], None] | None = None,
     ) -> None:
         self.done: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue()
@@ -222,7 +223,7 @@ class _Thread:
             value = self._function()
             if inspect.isawaitable(value):
                 value = self._await(value)
-            self._checked(value)
+            value = self._checked(value)
         except BaseException as error:
             self._over(None, error)
         else:
@@ -255,8 +256,11 @@ def _other_loop(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEvent
     return None if running_loop() is loop else loop
 
 
-def _usable(tool: Tool, result: Any) -> None:
-    """Raises ToolError if a result is not what the tool promises, or not for JSON."""
+def _usable(tool: Tool, result: Any) -> Any:
+    """A copy of a result, which the tool may change later; ToolError if it is not what the tool promises, or for JSON.
+
+    What cannot be copied is kept as it is.
+    """
     check_shape(result)
     try:
         dumps(result)
@@ -265,6 +269,9 @@ def _usable(tool: Tool, result: Any) -> None:
         raise ToolError(f"the result is not what the tool promises: {clip(str(problem))}") from problem
     except Exception as problem:
         raise ToolError(f"the result cannot be written as JSON: {clip(str(problem))}") from problem
+    with suppress(Exception):
+        return deepcopy(result)
+    return result
 
 
 def check_shape(result: Any) -> None:

@@ -41,6 +41,23 @@ def test_answers_that_the_records_bear_out(answer: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("result", "answer"),
+    [
+        ({"price": 1000}, "Das macht 1 000 €."),
+        ({"price": 1250.5}, "Cela fait 1\u202f250,50 €."),
+        ([600, 650], "Together they are 1 250."),
+        ({"people": 1_000_000}, "There are 1 000 000 people."),
+        ({"phone": "+4930123456"}, "Call +49 30 123456."),
+        ({"at": "09:30"}, "La table est à 9h30."),
+        ({"at": "2026-03-19T09:30"}, "Um 9.30 Uhr."),
+        ({"at": "6 pm"}, "Um 18 Uhr."),
+    ],
+)
+def test_a_value_in_another_usual_form_is_borne_out(result: Any, answer: str) -> None:
+    assert value_flaws(answer, [CallRecord("look", {}, result)], []) == ()
+
+
+@pytest.mark.parametrize(
     ("answer", "wrong"),
     [
         ("There are 47 slots.", "47"),
@@ -51,6 +68,9 @@ def test_answers_that_the_records_bear_out(answer: str) -> None:
         ("Your number is W-8.", "W-8"),
         ("It costs €431.", "€431"),
         ("Write to a@b.example.", "a@b.example"),
+        ("It is at 10h15.", "10h15"),
+        ("Um 10.15 Uhr.", "10.15"),
+        ("It takes 1h45.", "1h45"),
     ],
 )
 def test_values_that_stand_in_no_record(answer: str, wrong: str) -> None:

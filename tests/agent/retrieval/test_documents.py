@@ -95,3 +95,15 @@ def test_a_folder_gives_its_texts_and_says_what_it_skips(tmp_path: Path) -> None
         read_path(tmp_path / "report.pdf")
     with pytest.raises(InputError, match="no file or folder"):
         read_path(tmp_path / "absent")
+
+
+def test_headings_of_a_file_with_a_byte_order_mark_and_code_on_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# Tower\n\n```pip install x```\n\n## Size\n\nIt is tall.\n", encoding="utf-8-sig")
+    (document,) = read_path(tmp_path / "a.md").documents
+    assert document.title == "Tower"
+    assert cut(document) == [("Tower", "```pip install x```"), ("Tower › Size", "It is tall.")]
+
+
+def test_a_fence_of_four_ticks_hides_headings_too() -> None:
+    fenced = Document("a", "````md\n# no heading\n````\n\n# Head\n\nText.")
+    assert cut(fenced) == [("", "````md # no heading ````"), ("Head", "Text.")]

@@ -125,7 +125,15 @@ def test_what_is_no_index_or_no_document_is_refused(tmp_path: Path) -> None:
     with PassageIndex() as index:
         with pytest.raises(InputError, match="no source"):
             index.add({"source": "", "text": "x"})
+        with pytest.raises(InputError, match=r"not a document .*'text'"):
+            index.add({"source": "a", "text": None})
         assert len(index) == 0
+
+
+def test_a_field_that_is_none_is_left_out() -> None:
+    with PassageIndex() as index:
+        index.add({"source": "a", "text": "The tower is tall.", "title": None})
+        assert index.retrieve("tower", 1)[0].title == ""
 
 
 def fill(file: Path, name: str, count: int) -> None:

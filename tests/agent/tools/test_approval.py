@@ -264,6 +264,28 @@ async def test_a_policy_that_approves_needs_no_pause(kind: str) -> None:
     ]
 
 
+def test_arguments_may_be_edited_in_place() -> None:
+    def approve(call: PendingCall, context: Context[Any]) -> Approve:
+        call.arguments["amount"] = 20
+        return Approve(call.arguments)
+
+    bank = Bank()
+    asked = Agent(
+        ScriptedRuntime(calls(PAY), calls(PAY), "Paid."), bank.tools, policy=Policy(approve=approve)
+    ).run_sync("go")
+    pending = pending_of(paused(bank, calls(PAY)))
+    (call,) = pending.waiting
+    call.arguments["amount"] = 20
+    resumed = Agent(ScriptedRuntime(calls(PAY), "Paid."), bank.tools).resume_sync(
+        pending, {call.id: Approve(call.arguments)}
+    )
+    for result in (asked, resumed):
+        record = result.steps[0].calls[0]
+        assert (record.approval, record.arguments, record.wanted) == ("edited", {"to": "ann", "amount": 20}, PAY[1])
+        assert [step.outcome for step in result.steps] == ["calls", "repeated", "text"]  # nobody is asked again
+    assert bank.done == [("ann", 20)] * 2
+
+
 def test_what_a_policy_leaves_open_pauses_and_what_it_said_is_kept() -> None:
     bank = Bank()
     policy = Policy(approve=lambda call, context: Approve() if call.arguments["to"] == "ann" else None)

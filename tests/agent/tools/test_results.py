@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,3 +118,40 @@ def test_half_of_a_surrogate_pair_in_a_key_is_kept_as_a_replacement(make: Callab
     with Sessions(tmp_path / "s.db") as store:
         result = Agent(ScriptedRuntime(calls(odd={}), "Odd."), [odd]).run_sync("Go.", session=store.session("s"))
         assert result.output == "Odd." and "\ufffd" in str(store["s"].turns[0].calls[0].record)
+
+
+def test_what_a_tool_does_later_with_the_list_that_it_returned_changes_no_record() -> None:
+    notes: list[str] = []
+
+    def add_note(text: str) -> list[str]:
+        """Adds a note, and gives all of them."""
+        notes.append(text)
+        return notes
+
+    async def add_later(text: str) -> dict[str, list[str]]:
+        """Adds a note, and gives all of them."""
+        return {"notes": add_note(text)}
+
+    model = ScriptedRuntime(
+        calls(add_note={"text": "milk"}), calls(add_later={"text": "eggs"}), calls(add_note={"text": "tea"}), "Done."
+    )
+    result = Agent(model, [add_note, add_later]).run_sync("Note milk, then eggs, then tea.")
+    assert [call.result for step in result.steps for call in step.calls] == [
+        ["milk"],
+        {"notes": ["milk", "eggs"]},
+        ["milk", "eggs", "tea"],
+    ]
+    assert result.receipts[0].text == "Done: add note (text: milk). Result: 1 item: milk."
+
+
+def test_a_result_that_cannot_be_copied_is_kept_as_it_is() -> None:
+    class Busy:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def __str__(self) -> str:
+            return "busy"
+
+    made = Busy()
+    record = ToolRunner().run(Tool("look", function=lambda: made), Call("look", {}), 20)
+    assert record.error is None and record.result is made
