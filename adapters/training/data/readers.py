@@ -28,9 +28,10 @@ from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.skill.contracts import Passage, user_content
 from loraloop.adapters.training.data.dialogue import DialogueTurn, openai_turns, sharegpt_turns, steps, tools_of
 from loraloop.adapters.training.data.example import Part, transcript
-from loraloop.adapters.training.data.reading import read_rows
+from loraloop.adapters.training.data.reading import TEXTS, read_rows
 from loraloop.adapters.training.data.record import Record, RecordError, RecordPlace, completed
 from loraloop.tool_schemas.errors import unknown
+from loraloop.tool_schemas.jsontext import loads_or
 
 FORMS = {
     "messages": ({"messages", "completion"},),
@@ -105,7 +106,7 @@ def read_file(path: Path, how: Reading) -> Iterator[Record | Broken]:
     Raises:
         InputError: the file itself cannot be read.
     """
-    for line, row in read_rows(path):
+    for line, row in read_rows(path, [how.columns.get(name, name) for name in TEXTS]):
         place = RecordPlace(how.shown or str(path), line)
         if isinstance(row, RecordError):
             yield Broken(place, row.kind, row.reason)
@@ -226,12 +227,20 @@ def _worse(rejected: Any, contract: str, passages: tuple[Passage, ...], tools: t
 
 def _context(row: Mapping[str, Any]) -> list[DialogueTurn]:
     messages = row.get("messages", row.get("prompt", row.get("request")))
-    if isinstance(messages, str):
+    if isinstance(messages, str) and _chat(loads_or(messages)) is None:
         return [DialogueTurn("user", _text(messages, "prompt"))]
     turns = openai_turns(messages)
     if turns[-1].role == "assistant":
         raise RecordError("wrong roles", "the messages end with the assistant, but the completion is its next turn")
     return turns
+
+
+def _chat(value: Any) -> list[Any] | None:
+    """A list of chat messages; None for anything else."""
+    chat = isinstance(value, list) and all(
+        isinstance(each, dict) and {"role", "content"} <= each.keys() for each in value
+    )
+    return value if chat and value else None
 
 
 def _dialogue(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Iterator[Record]:

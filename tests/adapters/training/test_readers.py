@@ -131,6 +131,22 @@ def test_tables_have_columns_that_may_be_renamed(tmp_path: Path) -> None:
     assert isinstance(found[2], Broken) and found[2].place.line == 5
 
 
+def test_a_text_in_a_table_stays_a_text_where_it_looks_like_json(tmp_path: Path) -> None:
+    """The text that a user wrote is trained on, as from JSON Lines: it is no list, and no Python `repr` of one."""
+    alpaca = tmp_path / "alpaca.csv"
+    alpaca.write_text('instruction,input,output\nKeys?,"{""a"": true}","[ 1 ]"\n', encoding="utf-8")
+    (record,) = read(alpaca)
+    assert (record.messages[-1].content, record.completion) == ('Keys?\n\n{"a": true}', "[ 1 ]")
+    label = tmp_path / "label.csv"
+    label.write_text('body,queue\n"[1, 2]","{""a"": 1.0}"\n', encoding="utf-8")
+    (named,) = read(label, columns={"text": "body", "label": "queue"})
+    assert (named.messages[-1].content, named.completion) == ("[1, 2]", '{"a": 1.0}')
+    prompt = tmp_path / "prompt.csv"
+    chat = json.dumps([ASK]).replace('"', '""')
+    prompt.write_text(f'prompt,completion\n"{{""a"":1}}",yes\n"{chat}",no\n', encoding="utf-8")
+    assert [record.messages[-1].content for record in read(prompt)] == ['{"a":1}', ASK["content"]]
+
+
 def test_parquet_is_read_through_datasets(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     datasets.Dataset.from_list([{"messages": [ASK], "completion": "Warm."}]).to_parquet(str(tmp_path / "a.parquet"))
