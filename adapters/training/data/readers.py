@@ -304,7 +304,7 @@ def _passages(passages: Any) -> tuple[Passage, ...]:
 
 
 def _answered(row: Mapping[str, Any]) -> dict[str, Any]:
-    if row.get("answerable") is False:
+    if str(row.get("answerable")).lower() == "false":  # in a table it is a text
         return {"answerable": False}
     cited = row.get("citations")
     listed = [cited] if isinstance(cited, str | int) else list(cited or ())

@@ -147,6 +147,12 @@ def test_a_text_in_a_table_stays_a_text_where_it_looks_like_json(tmp_path: Path)
     assert [record.messages[-1].content for record in read(prompt)] == ['{"a":1}', ASK["content"]]
 
 
+def test_a_table_says_that_a_question_has_no_answer(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('question,passages,answer,answerable\nWho?,"[""It rained.""]",,False\n', encoding="utf-8")
+    assert read(path, "answer")[0].completion == '{"answerable":false}'
+
+
 def test_parquet_is_read_through_datasets(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     datasets.Dataset.from_list([{"messages": [ASK], "completion": "Warm."}]).to_parquet(str(tmp_path / "a.parquet"))
