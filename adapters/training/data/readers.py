@@ -179,11 +179,11 @@ def _single(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace)
         turns, answer = [DialogueTurn("user", f"{asked}\n\n{more}" if more else asked)], row["output"]
     else:
         turns = _context(row)
-        answer = row.get("completion", row.get("response"))
+        answer = _reply(row.get("completion", row.get("response")), turns)
         if form == "calls":
             answer = row["calls"]
         if form == "preference":
-            answer, rejected = row["chosen"], row["rejected"]
+            answer, rejected = _reply(row["chosen"], turns), _reply(row["rejected"], turns)
     if not tools and how.contract == "calls":
         raise RecordError("invalid call", "a record of calls shows the tools that were offered: add tools")
     passages = passages or (_passages(row["passages"]) if how.contract == "answer" and row.get("passages") else ())
@@ -241,6 +241,18 @@ def _chat(value: Any) -> list[Any] | None:
         isinstance(each, dict) and {"role", "content"} <= each.keys() for each in value
     )
     return value if chat and value else None
+
+
+def _reply(completion: Any, context: Sequence[DialogueTurn]) -> Any:
+    """A completion; where it is written as chat messages, what the assistant says or calls in the last of them."""
+    chat = _chat(completion)
+    if chat is None or chat[-1]["role"] != "assistant":
+        return completion
+    before = [DialogueTurn(turn.role, turn.content) for turn in openai_turns(chat[:-1])] if chat[1:] else []
+    if before not in ([], [DialogueTurn(turn.role, turn.content) for turn in context]):
+        raise RecordError("wrong form", "a completion is one message: what stands before it belongs into the messages")
+    said = openai_turns([*({"role": turn.role, "content": turn.content} for turn in context), chat[-1]])[-1]
+    return said.content if said.calls is None else list(said.calls)
 
 
 def _dialogue(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Iterator[Record]:

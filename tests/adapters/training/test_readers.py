@@ -153,6 +153,23 @@ def test_a_table_says_that_a_question_has_no_answer(tmp_path: Path) -> None:
     assert read(path, "answer")[0].completion == '{"answerable":false}'
 
 
+def test_a_completion_may_be_written_as_a_chat_message(tmp_path: Path) -> None:
+    """As preference sets are: what the assistant says is learnt, not the JSON of its message."""
+    yes, no = ({"role": "assistant", "content": text} for text in ("Warm.", "Cold."))
+    rows = [
+        {"prompt": [ASK], "completion": [yes]},
+        {"prompt": [ASK], "chosen": [yes], "rejected": [no]},
+        {"prompt": ASK["content"], "chosen": [ASK, yes], "rejected": [ASK, no]},
+    ]
+    found = read(lines(tmp_path / "a.jsonl", *rows))
+    assert [(r.completion, r.rejected) for r in found] == [("Warm.", None), ("Warm.", "Cold."), ("Warm.", "Cold.")]
+    called = {"messages": [ASK], "tools": [TOOL], "completion": [OPENAI["messages"][2]]}
+    assert read(lines(tmp_path / "b.jsonl", called), "calls")[0].completion == CALLED
+    longer = {"prompt": "Hi", "completion": [ASK, yes]}
+    (broken,) = read_file(lines(tmp_path / "c.jsonl", longer), Reading("text"))
+    assert isinstance(broken, Broken) and "a completion is one message" in broken.reason
+
+
 def test_parquet_is_read_through_datasets(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     datasets.Dataset.from_list([{"messages": [ASK], "completion": "Warm."}]).to_parquet(str(tmp_path / "a.parquet"))
