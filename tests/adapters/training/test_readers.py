@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from loraloop.adapters.training.data.checker import Checker
 from loraloop.adapters.training.data.readers import FORMS, Broken, Reading, form_of, read_file
@@ -168,6 +169,38 @@ def test_a_completion_may_be_written_as_a_chat_message(tmp_path: Path) -> None:
     longer = {"prompt": "Hi", "completion": [ASK, yes]}
     (broken,) = read_file(lines(tmp_path / "c.jsonl", longer), Reading("text"))
     assert isinstance(broken, Broken) and "a completion is one message" in broken.reason
+
+
+class Point(BaseModel):
+    x: int
+    y: int
+
+
+class Line(BaseModel):
+    start: Point
+    end: Point | None = None
+    marks: list[Point] = []
+    named: dict[str, Point] = {}
+
+
+def test_nested_arguments_are_in_the_order_in_which_decoding_writes_them(tmp_path: Path) -> None:
+    """Also behind references and alternatives, as pydantic writes nested models."""
+    point = {"y": 2, "x": 1}
+    drawn = {"named": {"a": point}, "marks": [point], "end": point, "start": point}
+    tool = {"name": "draw", "description": "", "parameters": Line.model_json_schema()}
+    row = {"request": "Draw it.", "tools": [tool], "calls": [{"name": "draw", "arguments": drawn}]}
+    (record,) = read(lines(tmp_path / "a.jsonl", row), "calls")
+    p = '{"x":1,"y":2}'
+    arguments = f'{{"start":{p},"end":{p},"marks":[{p}],"named":{{"a":{p}}}}}'
+    assert record.completion == f'[{{"name":"draw","arguments":{arguments}}}]'
+    free = {
+        "name": "f",
+        "description": "",
+        "parameters": {"type": "object", "properties": {"any": {"$ref": "#/$defs/any"}}},
+    }
+    free["parameters"]["$defs"] = {"any": True}
+    row = {"request": "Do.", "tools": [free], "calls": [{"name": "f", "arguments": {"any": point}}]}
+    assert read(lines(tmp_path / "b.jsonl", row), "calls")[0].gold["calls"][0]["arguments"] == {"any": point}
 
 
 def test_parquet_is_read_through_datasets(tmp_path: Path) -> None:
