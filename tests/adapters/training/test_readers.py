@@ -171,6 +171,19 @@ def test_a_completion_may_be_written_as_a_chat_message(tmp_path: Path) -> None:
     assert isinstance(broken, Broken) and "a completion is one message" in broken.reason
 
 
+def test_code_with_text_around_it_is_refused(tmp_path: Path) -> None:
+    """As one block it would be no Python, and hold a fence, which no code step can write."""
+    block = "```python\nprint('hi')\n```"
+    texts = (f"Here it is:\n\n{block}\nThat is all.", block, "print('```')")
+    path = lines(
+        tmp_path / "a.jsonl", *({"prompt": f"Say hi {n}.", "completion": text} for n, text in enumerate(texts))
+    )
+    checker = Checker()
+    found = checker.check(read_file(path, Reading("code")))
+    assert [record.completion for record in found] == [block, "```python\nprint('```')\n```"]
+    assert [(f.kind, f.place.line) for f in checker.findings] == [("invalid completion", 1)]
+
+
 class Point(BaseModel):
     x: int
     y: int
