@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -174,6 +175,9 @@ class Checker:
                 parse_step(text, tools)
         except LoraloopError as error:
             return "invalid call", record.place, str(error)
+        if record.contract == "code" and len(re.findall("^```", record.completion, re.MULTILINE)) > 2:
+            reason = "text stands around a block of code: give the code alone, or one ```python block"
+            return "invalid completion", record.place, reason
         if (
             self.schema is not None
             and record.contract == "text"

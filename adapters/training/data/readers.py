@@ -28,9 +28,10 @@ from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.skill.contracts import Passage, user_content
 from loraloop.adapters.training.data.dialogue import DialogueTurn, openai_turns, sharegpt_turns, steps, tools_of
 from loraloop.adapters.training.data.example import Part, transcript
-from loraloop.adapters.training.data.reading import read_rows
+from loraloop.adapters.training.data.reading import TEXTS, read_rows
 from loraloop.adapters.training.data.record import Record, RecordError, RecordPlace, completed
 from loraloop.tool_schemas.errors import unknown
+from loraloop.tool_schemas.jsontext import loads_or
 
 FORMS = {
     "messages": ({"messages", "completion"},),
@@ -105,7 +106,7 @@ def read_file(path: Path, how: Reading) -> Iterator[Record | Broken]:
     Raises:
         InputError: the file itself cannot be read.
     """
-    for line, row in read_rows(path):
+    for line, row in read_rows(path, [how.columns.get(name, name) for name in TEXTS]):
         place = RecordPlace(how.shown or str(path), line)
         if isinstance(row, RecordError):
             yield Broken(place, row.kind, row.reason)
@@ -178,11 +179,11 @@ def _single(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace)
         turns, answer = [DialogueTurn("user", f"{asked}\n\n{more}" if more else asked)], row["output"]
     else:
         turns = _context(row)
-        answer = row.get("completion", row.get("response"))
+        answer = _reply(row.get("completion", row.get("response")), turns)
         if form == "calls":
             answer = row["calls"]
         if form == "preference":
-            answer, rejected = row["chosen"], row["rejected"]
+            answer, rejected = _reply(row["chosen"], turns), _reply(row["rejected"], turns)
     if not tools and how.contract == "calls":
         raise RecordError("invalid call", "a record of calls shows the tools that were offered: add tools")
     passages = passages or (_passages(row["passages"]) if how.contract == "answer" and row.get("passages") else ())
@@ -226,12 +227,32 @@ def _worse(rejected: Any, contract: str, passages: tuple[Passage, ...], tools: t
 
 def _context(row: Mapping[str, Any]) -> list[DialogueTurn]:
     messages = row.get("messages", row.get("prompt", row.get("request")))
-    if isinstance(messages, str):
+    if isinstance(messages, str) and _chat(loads_or(messages)) is None:
         return [DialogueTurn("user", _text(messages, "prompt"))]
     turns = openai_turns(messages)
     if turns[-1].role == "assistant":
         raise RecordError("wrong roles", "the messages end with the assistant, but the completion is its next turn")
     return turns
+
+
+def _chat(value: Any) -> list[Any] | None:
+    """A list of chat messages; None for anything else."""
+    chat = isinstance(value, list) and all(
+        isinstance(each, dict) and {"role", "content"} <= each.keys() for each in value
+    )
+    return value if chat and value else None
+
+
+def _reply(completion: Any, context: Sequence[DialogueTurn]) -> Any:
+    """A completion; where it is written as chat messages, what the assistant says or calls in the last of them."""
+    chat = _chat(completion)
+    if chat is None or chat[-1]["role"] != "assistant":
+        return completion
+    before = [DialogueTurn(turn.role, turn.content) for turn in openai_turns(chat[:-1])] if chat[1:] else []
+    if before not in ([], [DialogueTurn(turn.role, turn.content) for turn in context]):
+        raise RecordError("wrong form", "a completion is one message: what stands before it belongs into the messages")
+    said = openai_turns([*({"role": turn.role, "content": turn.content} for turn in context), chat[-1]])[-1]
+    return said.content if said.calls is None else list(said.calls)
 
 
 def _dialogue(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Iterator[Record]:
@@ -295,7 +316,7 @@ def _passages(passages: Any) -> tuple[Passage, ...]:
 
 
 def _answered(row: Mapping[str, Any]) -> dict[str, Any]:
-    if row.get("answerable") is False:
+    if str(row.get("answerable")).lower() == "false":  # in a table it is a text
         return {"answerable": False}
     cited = row.get("citations")
     listed = [cited] if isinstance(cited, str | int) else list(cited or ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,23 @@ from loraloop.tool_schemas.jsontext import loads_or
 
 LINE_BYTES = 2**20
 """Bytes of one record beyond which it is not read: a transcript that long fits no base."""
+TEXTS = (
+    *("text", "label", "instruction", "input", "output", "question", "answer", "request", "prompt", "completion"),
+    *("response", "chosen", "rejected", "instructions", "extra_prompt", "system", "tests"),
+)
+"""Keys of records whose values are texts, also where a text looks like JSON."""
 KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
+def read_rows(path: Path, texts: Collection[str] = TEXTS) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
     """Yields (line, record) for each record of a file; what cannot be read is an error in its place.
 
     For Parquet the line is the row, counted from 1. A file is read record by record, so its size does not matter,
     except of a `.json` file.
+
+    Args:
+        path: The file.
+        texts: Columns of a table whose cells are texts; in others, a list or an object is read as JSON.
 
     Raises:
         InputError: the file is missing, of an unknown kind, or not of the kind that its name says.
@@ -32,9 +41,9 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
     if kind not in KINDS:
         raise unknown("kind of data file", kind or path.name, KINDS)
     if kind in (".csv", ".tsv"):
-        yield from _table(path, "\t" if kind == ".tsv" else ",")
+        yield from _table(path, "\t" if kind == ".tsv" else ",", texts)
     elif kind == ".parquet":
-        yield from _parquet(path)
+        yield from _parquet(path, texts)
     elif kind == ".json":
         yield from _document(path)
     else:
@@ -109,7 +118,7 @@ def _document(path: Path) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
         at = end
 
 
-def _table(path: Path, separator: str) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
+def _table(path: Path, separator: str, texts: Collection[str]) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
     csv.field_size_limit(LINE_BYTES)
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, delimiter=separator, strict=True)
@@ -126,25 +135,28 @@ def _table(path: Path, separator: str) -> Iterator[tuple[int, dict[str, Any] | R
                 if None in row or None in row.values():
                     yield line, RecordError("broken row", f"the row has not the {len(header)} columns of the first one")
                     continue
-                yield line, {name: _cell(value) for name, value in row.items()}
+                yield line, _cells(row, texts)
         except csv.Error as error:
             yield line, RecordError("broken row", f"no CSV from here on: {error}")
         except UnicodeDecodeError as error:
             yield line, RecordError("broken row", f"not UTF-8 from here on (byte {error.start})")
 
 
-def _cell(text: str) -> Any:
-    """A cell's value: lists and objects are JSON in it."""
-    return loads_or(text, text) if text[:1] in ("[", "{") else text
+def _cells(row: dict[str, Any], texts: Collection[str]) -> dict[str, Any]:
+    """A row of a table, with the lists and objects that are JSON in its cells; not in those of texts."""
+    return {
+        name: loads_or(cell, cell) if isinstance(cell, str) and cell[:1] in ("[", "{") and name not in texts else cell
+        for name, cell in row.items()
+    }
 
 
-def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
+def _parquet(path: Path, texts: Collection[str]) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
     with needing(f"{path} needs the datasets package", "'loraloop[data]'"):
         from datasets import load_dataset
     try:
         rows = load_dataset("parquet", data_files=str(path), split="train", streaming=True)
         for index, row in enumerate(rows):
-            yield index + 1, {name: _cell(value) if isinstance(value, str) else value for name, value in row.items()}
+            yield index + 1, _cells(row, texts)
     except InputError:
         raise
     except Exception as error:

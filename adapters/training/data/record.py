@@ -13,6 +13,7 @@ from loraloop.adapters.skill.contracts import Passage, calls_of
 from loraloop.adapters.training.data.example import CONTRACTS, Part, estimate
 from loraloop.tool_schemas.errors import LoraloopError, SchemaError
 from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.schema.places import followed
 from loraloop.tool_schemas.tools.calls import askable
 
 SKILL_OF = {contract: skill for skill, contract in CONTRACTS.items()}
@@ -152,15 +153,27 @@ def in_order(call: Mapping[str, Any], tools: Iterable[Mapping[str, Any]]) -> dic
     return {"name": call["name"], "arguments": ordered(call["arguments"], schema)}
 
 
-def ordered(value: Any, schema: Mapping[str, Any]) -> Any:
-    """A value with the keys of its objects in the order of its schema."""
+def ordered(value: Any, schema: Any, root: dict[str, Any] | None = None) -> Any:
+    """A value with the keys of its objects in the order of its schema.
+
+    Args:
+        value: JSON data.
+        schema: Its schema. Of alternatives, the first one counts that names the most of an object's keys.
+        root: Where references lead; the schema itself if None.
+    """
+    root = schema if root is None else root
+    schema = followed(root, schema)
+    if not isinstance(schema, dict):  # true, which says nothing
+        return value
     if isinstance(value, dict):
-        properties = schema.get("properties", {})
+        members = [followed(root, each) for key in ("anyOf", "oneOf", "allOf") for each in schema.get(key, ())]
+        named = [each.get("properties", {}) for each in (schema, *members) if isinstance(each, dict)]
+        properties: dict[str, Any] = max(named, key=lambda each: len(each.keys() & value.keys()), default={})
         names = [name for name in properties if name in value] + [name for name in value if name not in properties]
-        return {name: ordered(value[name], properties.get(name, {})) for name in names}
+        other = schema.get("additionalProperties")
+        return {name: ordered(value[name], properties.get(name, other), root) for name in names}
     if isinstance(value, list):
-        items = schema.get("items", {})
-        return [ordered(item, items if isinstance(items, dict) else {}) for item in value]
+        return [ordered(item, schema.get("items"), root) for item in value]
     return value
 
 

@@ -69,8 +69,10 @@ def _measured(recipe: Path, data: Path | None, watch: Watch) -> tuple[Prepared, 
     from loraloop.adapters.training.recipe.preview import estimate
     from loraloop.adapters.training.recipe.recipe_file import read_recipe
     from loraloop.adapters.training.recipe.run import load_base, prepare
+    from loraloop.training.run import check_router
 
     read = read_recipe(recipe, data=data or "")
+    check_router(read)
     with watch.loading() as progress:
         base = load_base(read, progress)
     prepared = prepare(read, base)

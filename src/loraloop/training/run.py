@@ -49,6 +49,7 @@ def run_recipe(
 
     watch = observer or Watch(quiet=True)
     read = read_recipe(recipe, data=data, output=output)
+    check_router(read)
     if base is None:
         with watch.loading() as progress:
             base = load_base(read, progress)
@@ -217,6 +218,17 @@ def _routable(messages: Sequence[Message]) -> bool:
     return messages[-1].role == "user"
 
 
+def check_router(recipe: Recipe) -> None:
+    """Reads the router's requests, which are not needed before the skill is trained.
+
+    Raises:
+        InputError: a file of them cannot be read.
+    """
+    if recipe.content.router.enabled:
+        _texts(recipe, recipe.content.router.examples)
+        _texts(recipe, recipe.content.router.not_examples)
+
+
 def _texts(recipe: Recipe, source: Sequence[str] | str) -> list[str]:
     """Requests of a list, or of a file with one a line (a JSON Lines file: their `text`, `prompt` or `request`)."""
     from loraloop.tool_schemas.errors import InputError, file_errors
@@ -225,7 +237,7 @@ def _texts(recipe: Recipe, source: Sequence[str] | str) -> list[str]:
         return list(source)
     path = recipe.path(source)
     with file_errors(f"{recipe.at('router')}: cannot read {path}"):
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     if path.suffix != ".jsonl":
         return lines
     found = []

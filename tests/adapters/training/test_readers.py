@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from loraloop.adapters.training.data.checker import Checker
 from loraloop.adapters.training.data.readers import FORMS, Broken, Reading, form_of, read_file
@@ -129,6 +130,90 @@ def test_tables_have_columns_that_may_be_renamed(tmp_path: Path) -> None:
     found = list(read_file(path, Reading("text", columns={"text": "body", "label": "queue"})))
     assert [(r.completion, r.place.line) for r in found if isinstance(r, Record)] == [("billing", 2), ("shipping", 4)]
     assert isinstance(found[2], Broken) and found[2].place.line == 5
+
+
+def test_a_text_in_a_table_stays_a_text_where_it_looks_like_json(tmp_path: Path) -> None:
+    """The text that a user wrote is trained on, as from JSON Lines: it is no list, and no Python `repr` of one."""
+    alpaca = tmp_path / "alpaca.csv"
+    alpaca.write_text('instruction,input,output\nKeys?,"{""a"": true}","[ 1 ]"\n', encoding="utf-8")
+    (record,) = read(alpaca)
+    assert (record.messages[-1].content, record.completion) == ('Keys?\n\n{"a": true}', "[ 1 ]")
+    label = tmp_path / "label.csv"
+    label.write_text('body,queue\n"[1, 2]","{""a"": 1.0}"\n', encoding="utf-8")
+    (named,) = read(label, columns={"text": "body", "label": "queue"})
+    assert (named.messages[-1].content, named.completion) == ("[1, 2]", '{"a": 1.0}')
+    prompt = tmp_path / "prompt.csv"
+    chat = json.dumps([ASK]).replace('"', '""')
+    prompt.write_text(f'prompt,completion\n"{{""a"":1}}",yes\n"{chat}",no\n', encoding="utf-8")
+    assert [record.messages[-1].content for record in read(prompt)] == ['{"a":1}', ASK["content"]]
+
+
+def test_a_table_says_that_a_question_has_no_answer(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('question,passages,answer,answerable\nWho?,"[""It rained.""]",,False\n', encoding="utf-8")
+    assert read(path, "answer")[0].completion == '{"answerable":false}'
+
+
+def test_a_completion_may_be_written_as_a_chat_message(tmp_path: Path) -> None:
+    """As preference sets are: what the assistant says is learnt, not the JSON of its message."""
+    yes, no = ({"role": "assistant", "content": text} for text in ("Warm.", "Cold."))
+    rows = [
+        {"prompt": [ASK], "completion": [yes]},
+        {"prompt": [ASK], "chosen": [yes], "rejected": [no]},
+        {"prompt": ASK["content"], "chosen": [ASK, yes], "rejected": [ASK, no]},
+    ]
+    found = read(lines(tmp_path / "a.jsonl", *rows))
+    assert [(r.completion, r.rejected) for r in found] == [("Warm.", None), ("Warm.", "Cold."), ("Warm.", "Cold.")]
+    called = {"messages": [ASK], "tools": [TOOL], "completion": [OPENAI["messages"][2]]}
+    assert read(lines(tmp_path / "b.jsonl", called), "calls")[0].completion == CALLED
+    longer = {"prompt": "Hi", "completion": [ASK, yes]}
+    (broken,) = read_file(lines(tmp_path / "c.jsonl", longer), Reading("text"))
+    assert isinstance(broken, Broken) and "a completion is one message" in broken.reason
+
+
+def test_code_with_text_around_it_is_refused(tmp_path: Path) -> None:
+    """As one block it would be no Python, and hold a fence, which no code step can write."""
+    block = "```python\nprint('hi')\n```"
+    texts = (f"Here it is:\n\n{block}\nThat is all.", block, "print('```')")
+    path = lines(
+        tmp_path / "a.jsonl", *({"prompt": f"Say hi {n}.", "completion": text} for n, text in enumerate(texts))
+    )
+    checker = Checker()
+    found = checker.check(read_file(path, Reading("code")))
+    assert [record.completion for record in found] == [block, "```python\nprint('```')\n```"]
+    assert [(f.kind, f.place.line) for f in checker.findings] == [("invalid completion", 1)]
+
+
+class Point(BaseModel):
+    x: int
+    y: int
+
+
+class Line(BaseModel):
+    start: Point
+    end: Point | None = None
+    marks: list[Point] = []
+    named: dict[str, Point] = {}
+
+
+def test_nested_arguments_are_in_the_order_in_which_decoding_writes_them(tmp_path: Path) -> None:
+    """Also behind references and alternatives, as pydantic writes nested models."""
+    point = {"y": 2, "x": 1}
+    drawn = {"named": {"a": point}, "marks": [point], "end": point, "start": point}
+    tool = {"name": "draw", "description": "", "parameters": Line.model_json_schema()}
+    row = {"request": "Draw it.", "tools": [tool], "calls": [{"name": "draw", "arguments": drawn}]}
+    (record,) = read(lines(tmp_path / "a.jsonl", row), "calls")
+    p = '{"x":1,"y":2}'
+    arguments = f'{{"start":{p},"end":{p},"marks":[{p}],"named":{{"a":{p}}}}}'
+    assert record.completion == f'[{{"name":"draw","arguments":{arguments}}}]'
+    free = {
+        "name": "f",
+        "description": "",
+        "parameters": {"type": "object", "properties": {"any": {"$ref": "#/$defs/any"}}},
+    }
+    free["parameters"]["$defs"] = {"any": True}
+    row = {"request": "Do.", "tools": [free], "calls": [{"name": "f", "arguments": {"any": point}}]}
+    assert read(lines(tmp_path / "b.jsonl", row), "calls")[0].gold["calls"][0]["arguments"] == {"any": point}
 
 
 def test_parquet_is_read_through_datasets(tmp_path: Path) -> None:

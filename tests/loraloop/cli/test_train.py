@@ -163,6 +163,18 @@ def test_preferences_distillation_and_a_skill_to_begin_from(tmp_path: Path) -> N
         run_recipe(recipe(tmp_path, objective={"name": "dop"}), base=base)
 
 
+@pytest.mark.parametrize("key", ["examples", "not_examples"])
+def test_a_file_of_the_routers_requests_is_missed_before_anything_is_trained(tmp_path: Path, key: str) -> None:
+    made = recipe(tmp_path, router={key: "requests.txt"})
+    with pytest.raises(InputError, match=r"cannot read .*requests\.txt"):
+        run_recipe(made, base=random_base(0))
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "lines.jsonl").write_text('{"text": "one"}\n{"text"\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"lines\.jsonl:2: no JSON"):
+        run_recipe(recipe(tmp_path, router={key: str(tmp_path / "lines.jsonl")}), base=random_base(0))
+    assert not (tmp_path / "out").exists()
+
+
 METHOD_OPTIONS: dict[str, dict[str, Any]] = {
     **{name: {"rank": 2, "alpha": 4} for name in ("lora", "rslora", "dora")},
     "adalora": {},
