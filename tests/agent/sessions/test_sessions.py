@@ -116,6 +116,9 @@ def test_what_is_refused(store: Sessions) -> None:
         agent.run_sync("Hi.", session="s")
     with pytest.raises(InputError, match="session=…"):
         agent.run_sync("Hi.", on_unfinished="fail")
+    for prompt in (None, ["Hi."]):
+        with pytest.raises(InputError, match=r"the prompt is .*: give a text"):
+            agent.run_sync(prompt, session=session)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'run_again', 'report' or 'fail'"):
         agent.run_sync("Hi.", session=session, on_unfinished="retry")  # type: ignore[arg-type]
     for name in ("", " ", "a\nb", "x" * 201, 7):
