@@ -221,6 +221,9 @@ def test_an_interrupted_run_can_be_given_up(store: Sessions) -> None:
 def test_titles_deletion_and_pruning(store: Sessions) -> None:
     for name in ("a", "b", "c"):
         agent_of("Hi.").run_sync("Hello.", session=store.session(name))
+    with pytest.raises(SessionError, match=r"'new' has had no run yet: .*store\.session\('new', title='New'\)"):
+        store.session("new").rename("New")
+    assert "new" not in store
     store["a"].rename("First")
     assert store["a"].info.title == "First"
     store["b"].delete()
