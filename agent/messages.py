@@ -107,6 +107,12 @@ def user_message(prompt: str, passages: Sequence[Passage], trusted: bool) -> Mes
     return Message("user", content, Origin("user", passages=passage_spans(content, passages, trusted)))
 
 
+def check_prompt(prompt: object) -> None:
+    """Checks that a prompt is a text; raises InputError."""
+    if not isinstance(prompt, str):
+        raise InputError(f"the prompt is {prompt!r}: give a text")
+
+
 def is_date_note(message: Message) -> bool:
     """Whether a message is a note on the next one's calendar words, also where its origin was lost on the way."""
     return message.role == "system" and message.content.startswith(PREFIX) and "\n" not in message.content
@@ -138,8 +144,7 @@ def request(
     Raises:
         InputError: for an empty prompt.
     """
-    if not isinstance(prompt, str):
-        raise InputError(f"the prompt is {prompt!r}: give a text")
+    check_prompt(prompt)
     check_messages(history)
     messages = list(without_system(history) if system else history)
     if system:

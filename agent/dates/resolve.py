@@ -437,8 +437,12 @@ def _pair(left: _Match, right: _Match, text: str, today: Date) -> list[_Match] |
     if left.kind == "nth of" and not gap.strip() and period and unit in ("month", None):
         day = _day(period[0].year, period[0].month, int(left.words["d"]))
         return both(day) if day else []
-    if left.kind in ("first of", "last of") and not gap.strip() and period and unit not in ("week", "weekend", "day"):
-        return both(period[left.kind == "last of"])
+    if left.kind in ("first of", "last of") and not gap.strip() and period:
+        # Of a week it may be a day or a few, with the weekend or without.
+        return [] if unit in ("week", "weekend", "day") else both(period[left.kind == "last of"])
+    counted = right.kind in ("ahead", "ago") and right.start
+    if left.kind.startswith(("day ", "weekday")) and left.start not in (None, today) and counted and not gap.strip():
+        return []  # `morgen in einer Woche` counts from tomorrow, `Friday in a month` has two readings
     if left.kind in ("nth weekday", "last") and weekday and period and re.fullmatch(r"\s+(?:of|in|im|des)\s+|\s+", gap):
         if unit in ("week", "weekend", "day"):
             return []
@@ -465,7 +469,7 @@ def _named_period(match: _Match, today: Date) -> tuple[Date, Date] | None:
     if match.kind in ("month", "in month") and month and match.start is None:
         last = _soon(_month(today.year, _place(match.language.months, month) + 1)[1], today)
         return _month(last.year, last.month) if last else None
-    named = match.kind in ("this", "next", "next either", "coming", "last", "month", "in month")
+    named = match.kind in ("this", "next", "next either", "coming", "last", "after next", "month", "in month")
     return (match.start, match.end) if named and match.start and match.end and (unit or month) else None
 
 

@@ -172,7 +172,11 @@ class RunSteps(RunReader[T]):
 
     async def __aiter__(self) -> AsyncIterator[Pending]:
         while True:
-            pending = await awaited(self._next, self.cancel)
+            try:
+                pending = await awaited(self._next, self.cancel)
+            except asyncio.CancelledError:
+                self._events.close()
+                raise
             if pending is None:
                 return
             yield pending

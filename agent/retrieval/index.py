@@ -8,7 +8,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from loraloop.adapters.skill.contracts import Passage
@@ -152,7 +152,7 @@ class PassageIndex:
         check_list("documents", documents)
         read: list[Document] = []
         skipped: list[tuple[str, str]] = []
-        folders = set()
+        folders, files = set[str](), set[Document]()
         for each in documents:
             if isinstance(each, str | os.PathLike):
                 reading = read_path(each)
@@ -160,12 +160,14 @@ class PassageIndex:
                 skipped.extend(reading.skipped)
                 if Path(each).is_dir():
                     folders.add(str(Path(each).resolve()))
+                else:
+                    files.update(reading.documents)
             else:
                 read.append(as_document(each))
         counts = {"added": 0, "replaced": 0, "unchanged": 0}
         with self._file.writing() as database:
             for document in read:
-                counts[self._put(database, document)] += 1
+                counts[self._put(database, document, document in files)] += 1
             gone = self._gone(database, folders, {cleaned(document.source) for document in read})
             for source in gone:
                 self._drop(database, source)
@@ -197,16 +199,18 @@ class PassageIndex:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _put(self, database: sqlite3.Connection, document: Document) -> str:
+    def _put(self, database: sqlite3.Connection, document: Document, alone: bool) -> str:
+        """Writes a document; a file that was added alone stays in the group of the folder that it was added with."""
         source, title = cleaned(document.source), one_line(document.title)
         parts = (title, document.text.encode("utf-8", "replace"), self._size, self._overlap)
         digest = hashlib.sha256(repr(parts).encode()).hexdigest()
-        known = database.execute("SELECT digest FROM documents WHERE source = ?", (source,)).fetchone()
+        known = database.execute("SELECT digest, origin FROM documents WHERE source = ?", (source,)).fetchone()
+        origin = known[1] if known and alone else cleaned(document.group)
         if known and known[0] == digest:
-            database.execute("UPDATE documents SET origin = ? WHERE source = ?", (cleaned(document.group), source))
+            database.execute("UPDATE documents SET origin = ? WHERE source = ?", (origin, source))
             return "unchanged"
         self._drop(database, source)
-        row = (source, title, digest, cleaned(document.group))
+        row = (source, title, digest, origin)
         key = database.execute("INSERT INTO documents (source, title, digest, origin) VALUES (?, ?, ?, ?)", row)
         for heading, text in cut(Document(source, document.text, title), self._size, self._overlap):
             made = database.execute(
@@ -225,12 +229,20 @@ class PassageIndex:
 
     @staticmethod
     def _gone(database: sqlite3.Connection, folders: set[str], present: set[str]) -> list[str]:
-        rows = (
-            row
-            for folder in folders
-            for row in database.execute("SELECT source FROM documents WHERE origin = ?", (cleaned(folder),))
-        )
-        return [source for (source,) in rows if source not in present]
+        if not folders:
+            return []
+        rows = database.execute("SELECT source, origin FROM documents WHERE origin != ''").fetchall()
+        return [
+            source
+            for source, origin in rows
+            if source not in present and any(_reads(cleaned(folder), origin) for folder in folders)
+        ]
+
+
+def _reads(folder: str, group: str) -> bool:
+    """Whether the files of a group are read with a folder: it is the folder, or below it and not hidden."""
+    place = PurePath(group)
+    return place.is_relative_to(folder) and not any(part.startswith(".") for part in place.relative_to(folder).parts)
 
 
 def as_document(document: Document | Mapping[str, Any]) -> Document:

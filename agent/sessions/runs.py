@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from loraloop.agent.checkpoint import RunRequest
 from loraloop.agent.job import NO_JOURNAL, Journal
+from loraloop.agent.messages import check_prompt
 from loraloop.tool_schemas.errors import InputError, SessionError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def in_session(
         options: The caller's options of the run; `session` and `on_unfinished` are taken out of them.
 
     Raises:
-        InputError: There is no session, or options that a resumed run cannot have.
+        InputError: There is no session, a prompt that is no text, or options that a resumed run cannot have.
         SessionError: See `Session.journal`; or the run was begun on another base, or with options that are missing.
         SessionBusyError: Another runner has it.
     """
@@ -46,6 +47,7 @@ def in_session(
         return NO_JOURNAL, prompt, options
     if session is None:
         raise InputError("on_unfinished is about the calls of a session: give session=… too")
+    check_prompt(prompt)
     session = _found(store, session)
     journal = session.journal(prompt, on_unfinished)
     objects = tuple(name for name in _OBJECTS if options.get(name) is not None)

@@ -291,9 +291,17 @@ class Session:
             transcribe(database, key, lines, len(lines))
 
     def rename(self, title: str) -> None:
-        """Gives it another title."""
+        """Gives it another title.
+
+        Raises:
+            SessionError: It has had no run yet.
+        """
         with self.store.database.writing() as database:
-            database.execute("UPDATE sessions SET title = ? WHERE id = ?", (storable(title), self.id))
+            row = (storable(title), self.id)
+            renamed = database.execute("UPDATE sessions SET title = ? WHERE id = ?", row).rowcount
+        if not renamed:
+            how = f"give its title as you make it, store.session({self.id!r}, title={title!r})"
+            raise SessionError(f"session {self.id!r} has had no run yet: {how}")
 
     def delete(self) -> None:
         """Takes it out of the database.

@@ -11,6 +11,7 @@ import pytest
 from loraloop.adapters.base import Message
 from loraloop.agent import Agent, Limits, Policy, Runtime
 from loraloop.agent.events import Planned, RunStarted, StepFinished
+from loraloop.agent.hooks import Hook
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
 MakeRuntime = Callable[..., Runtime]
@@ -143,6 +144,25 @@ def test_in_a_loop(make_runtime: MakeRuntime) -> None:
         return [pending.skill async for pending in Agent(make_runtime("prose"), limits=SHORT).iter("go")]
 
     assert asyncio.run(main()) == ["prose"]
+
+
+def test_steps_whose_task_is_cancelled_give_their_trunk_back(make_runtime: MakeRuntime) -> None:
+    runtime = make_runtime()
+
+    async def main() -> None:
+        async def cancel(_: object) -> None:
+            task.cancel()
+
+        async def walk() -> list[object]:
+            return [pending async for pending in steps]
+
+        steps = Agent(runtime, limits=SHORT, hooks=[Hook(cancel, (Planned,))]).iter("go")
+        task = asyncio.create_task(walk())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(runtime.engine.store._trunks) == 1 and list(steps) == []
+
+    asyncio.run(main())
 
 
 def test_a_stream_and_steps_are_context_managers_in_a_loop_too(make_runtime: MakeRuntime) -> None:

@@ -112,6 +112,21 @@ def test_only_what_changed_is_indexed_again(tmp_path: Path) -> None:
         assert index.sources == (str(folder / "a.txt"), "louvre.txt") and len(index) == 2
 
 
+@pytest.mark.parametrize("alone", ["a.txt", "sub", "sub/b.txt"])
+def test_what_was_also_added_alone_goes_with_its_folder(alone: str, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / ".own").mkdir()
+    for name in ("a.txt", "sub/b.txt", ".own/c.txt"):
+        (tmp_path / name).write_text("apples grow on trees")
+    with PassageIndex() as index:
+        index.add([tmp_path, tmp_path / ".own", Document(str(tmp_path / "note"), "plums are blue")])
+        index.add(tmp_path / alone)
+        gone = tmp_path / ("a.txt" if alone == "a.txt" else "sub/b.txt")
+        gone.unlink()
+        assert index.add(tmp_path).removed == 1
+        assert str(gone) not in index.sources and len(index.sources) == 3
+
+
 def test_what_is_no_index_or_no_document_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("not a database at all " * 100)
     sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE t (x)")

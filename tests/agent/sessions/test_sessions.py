@@ -116,6 +116,9 @@ def test_what_is_refused(store: Sessions) -> None:
         agent.run_sync("Hi.", session="s")
     with pytest.raises(InputError, match="session=…"):
         agent.run_sync("Hi.", on_unfinished="fail")
+    for prompt in (None, ["Hi."]):
+        with pytest.raises(InputError, match=r"the prompt is .*: give a text"):
+            agent.run_sync(prompt, session=session)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'run_again', 'report' or 'fail'"):
         agent.run_sync("Hi.", session=session, on_unfinished="retry")  # type: ignore[arg-type]
     for name in ("", " ", "a\nb", "x" * 201, 7):
@@ -218,6 +221,9 @@ def test_an_interrupted_run_can_be_given_up(store: Sessions) -> None:
 def test_titles_deletion_and_pruning(store: Sessions) -> None:
     for name in ("a", "b", "c"):
         agent_of("Hi.").run_sync("Hello.", session=store.session(name))
+    with pytest.raises(SessionError, match=r"'new' has had no run yet: .*store\.session\('new', title='New'\)"):
+        store.session("new").rename("New")
+    assert "new" not in store
     store["a"].rename("First")
     assert store["a"].info.title == "First"
     store["b"].delete()
