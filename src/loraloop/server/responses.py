@@ -29,6 +29,7 @@ from loraloop.server.wire import (
     TextPart,
     ToolCallItem,
     conversation_of,
+    text_of,
 )
 
 routes = APIRouter(route_class=BodyRoute)
@@ -163,10 +164,7 @@ def _add(messages: list[ChatMessage], item: InputItem, where: str) -> None:
         return
     if item.role is None:
         raise ApiError(400, "a message needs a role", "missing", where)
-    if isinstance(item.content, list):
-        text = "".join(part.refusal if isinstance(part, RefusalPart) else part.text for part in item.content)
-    else:
-        text = item.content or ""
+    text = text_of(item.content) if isinstance(item.content, list) else item.content or ""
     messages.append(ChatMessage(role=item.role, content=text))
 
 
