@@ -122,7 +122,10 @@ def options_of(body: ResponseRequest) -> ReplyOptions:
     """The options of a request."""
     schema: dict[str, Any] | None = None
     if body.text is not None and body.text.format.type != "text":
-        schema = body.text.format.schema_ or {"type": "object"}
+        schema = body.text.format.schema_
+        if body.text.format.type == "json_schema" and schema is None:
+            raise ApiError(400, "text.format of the type json_schema needs schema", "missing", "text.format")
+        schema = schema or {"type": "object"}
     choice = body.tool_choice
     if isinstance(choice, dict) and "name" in choice:
         choice = {"type": "function", "function": {"name": choice["name"]}}
