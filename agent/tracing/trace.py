@@ -287,9 +287,9 @@ class Trace:
         return cls.from_dict(data)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes it, indented; the file is whole at any time. A folder gets a file named after the run."""
+        """Writes it, indented; the file is whole at any time. A folder, or `name/`, gets a file named after the run."""
         target = Path(path)
-        if target.is_dir():
+        if target.is_dir() or os.fspath(path).endswith((os.sep, "/")):
             target = target / f"{self.run_id}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.{self.run_id}")

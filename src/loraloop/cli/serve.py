@@ -25,6 +25,7 @@ serve_app = typer.Typer(no_args_is_help=True, help="Serve skills and agents to o
 
 Many = list[str] | None
 AllowHost = Annotated[Many, typer.Option(help="Host name that requests may have, such as gpu.example:8000.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for a free one.")]
 AllowOrigin = Annotated[Many, typer.Option(help="Origin of web pages that may use it, such as https://chat.example.")]
 
 
@@ -60,7 +61,7 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; one that other machines can reach needs a key.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.")] = 8000,
+    port: Port = 8000,
     key_env: Annotated[
         str, typer.Option(help="Environment variable with the keys of clients, separated by commas.")
     ] = "",
@@ -200,7 +201,7 @@ def mcp(
     instructions: Instructions = "",
     http: Annotated[bool, typer.Option("--http", help="Streamable HTTP instead of standard input and output.")] = False,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.")] = 8000,
+    port: Port = 8000,
     allow_host: AllowHost = None,
     allow_origin: AllowOrigin = None,
     token_env: Annotated[

@@ -140,7 +140,10 @@ def delete(session: Annotated[list[str], typer.Argument(help="Sessions.")], sess
 
 @sessions_app.command()
 def prune(
-    days: Annotated[float, typer.Argument(help="Delete idle sessions without changes for so many days.", min=0)],
+    days: Annotated[
+        float,
+        typer.Argument(help="Delete idle sessions without changes for so many days.", min=0, max=timedelta.max.days),
+    ],
     sessions: Place = "",
 ) -> None:
     """Delete idle sessions to which nothing was written for so many days, and print their names."""

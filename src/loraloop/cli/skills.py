@@ -32,11 +32,17 @@ Dtype = Annotated[Literal["bf16", "fp16", "fp32"], typer.Option("--dtype", help=
 @skills_app.command("list")
 def list_skills(base: BaseName = "smollm2-135m", as_json: AsJson = False) -> None:
     """List the shipped skills of a base and your own."""
+    from loraloop.adapters.base.loading.catalog import CATALOG
     from loraloop.adapters.skill.card import Card
     from loraloop.adapters.skill.registry import known_skills
+    from loraloop.tool_schemas.errors import unknown
 
     folders = known_skills(base)
     cards = {name: Card.read(folder / "card.json") for name, folder in folders.items()}
+    named = {*CATALOG, *(card.base.split(" (")[0] for card in cards.values())}
+    on_hub = base.count("/") == 1 and not base.startswith((".", "/", "~"))
+    if base not in named and not on_hub and not Path(base).expanduser().exists():
+        raise unknown("base", base, named)
     sizes = {name: (folder / "skill.safetensors").stat().st_size for name, folder in folders.items()}
     if as_json:
         print_json([{**card.model_dump(mode="json"), "bytes": sizes[name]} for name, card in cards.items()])

@@ -87,7 +87,7 @@ def replay(
     base: BaseName = "",
     quantize: Quantize = None,
     skills: SkillsFolder = None,
-    save: Annotated[Path | None, typer.Option(help="Write the new run's trace here.")] = None,
+    save: Annotated[str, typer.Option(help="Write the new run's trace here: a file or `folder/`.")] = "",
     full: Full = False,
     width: Width = None,
     as_json: AsJson = False,
@@ -105,7 +105,7 @@ def replay(
     runtime = open_runtime(base or used.name, quantize or (None if base else used.form), as_json, bare, skills)
     forced_skills(runtime, skill or [])
     found = again(trace, runtime, tools=offered, live=live_tools)
-    if save is not None and found.trace is not None:
+    if save and found.trace is not None:
         found.trace.save(save)
     _report(found, bool(found.behaviour), full, width, as_json)
     if found.behaviour:

@@ -73,11 +73,11 @@ def http_app(
 
 def _guarded(app: ASGIApp, token: str) -> ASGIApp:
     """The application for those who bring the token."""
-    wanted = f"Bearer {token}".encode()
+    wanted = token.encode()
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        brought = dict(scope.get("headers") or ()).get(b"authorization", b"")
-        if scope["type"] != "http" or hmac.compare_digest(brought, wanted):
+        scheme, _, brought = dict(scope.get("headers") or ()).get(b"authorization", b"").partition(b" ")
+        if scope["type"] != "http" or (scheme.lower() == b"bearer" and hmac.compare_digest(brought, wanted)):
             await app(scope, receive, send)
             return
         headers = [(b"content-type", b"text/plain"), (b"www-authenticate", b"Bearer")]

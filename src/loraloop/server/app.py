@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from loraloop.server.settings import ServerLimits
 
 log = logging.getLogger("loraloop.server")
+FORMS = ("body", "TextPart", "OutputPart", "RefusalPart")
+"""What the place of an error in a body has besides the client's own names: which form of a part was tried."""
 PAGE = Path(__file__).parent / "page"
 FILES = {"/": "index.html"} | {
     f"/{path.relative_to(PAGE).as_posix()}": str(path) for path in PAGE.rglob("*") if path.suffix in (".js", ".css")
@@ -243,7 +245,8 @@ async def on_invalid(request: Request, error: Exception) -> JSONResponse:
     around = error.errors()[0]["loc"][:-1]
     beside = [each for each in error.errors() if each["loc"][: len(around)] == around]
     first = max(beside, key=lambda each: (len(each["loc"]), not each["type"].endswith("_type")))
-    place = ".".join(str(part) for part in first["loc"] if part != "body" and not str(part).startswith("list["))
+    names = [part for part in map(str, first["loc"]) if part not in FORMS and not part.startswith("list[")]
+    place = ".".join(names)
     if first["type"] == "json_invalid":
         return ApiError(400, f"the body is not JSON: {first['ctx']['error']} at {place}", "invalid_json").response()
     if first["type"] == "extra_forbidden":

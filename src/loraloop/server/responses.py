@@ -29,6 +29,7 @@ from loraloop.server.wire import (
     TextPart,
     ToolCallItem,
     conversation_of,
+    text_of,
 )
 
 routes = APIRouter(route_class=BodyRoute)
@@ -121,7 +122,10 @@ def options_of(body: ResponseRequest) -> ReplyOptions:
     """The options of a request."""
     schema: dict[str, Any] | None = None
     if body.text is not None and body.text.format.type != "text":
-        schema = body.text.format.schema_ or {"type": "object"}
+        schema = body.text.format.schema_
+        if body.text.format.type == "json_schema" and schema is None:
+            raise ApiError(400, "text.format of the type json_schema needs schema", "missing", "text.format")
+        schema = schema or {"type": "object"}
     choice = body.tool_choice
     if isinstance(choice, dict) and "name" in choice:
         choice = {"type": "function", "function": {"name": choice["name"]}}
@@ -163,10 +167,7 @@ def _add(messages: list[ChatMessage], item: InputItem, where: str) -> None:
         return
     if item.role is None:
         raise ApiError(400, "a message needs a role", "missing", where)
-    if isinstance(item.content, list):
-        text = "".join(part.refusal if isinstance(part, RefusalPart) else part.text for part in item.content)
-    else:
-        text = item.content or ""
+    text = text_of(item.content) if isinstance(item.content, list) else item.content or ""
     messages.append(ChatMessage(role=item.role, content=text))
 
 

@@ -466,8 +466,10 @@ def event_stream(state: ServerState, events: AsyncGenerator[dict[str, str], None
 
 
 def brought_key(request: Request) -> str:
-    """What a request brings as a bearer token."""
-    return request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    """What a request brings as a bearer token, however the scheme is spelled."""
+    brought = request.headers.get("authorization", "")
+    scheme, _, key = brought.partition(" ")
+    return (key if scheme.lower() == "bearer" else brought).strip()
 
 
 def key_of(request: Request) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -74,6 +74,11 @@ class RefusalPart(Strict):
     refusal: str
 
 
+def text_of(parts: Iterable[TextPart | RefusalPart]) -> str:
+    """The text of a message's parts."""
+    return "".join(part.refusal if isinstance(part, RefusalPart) else part.text for part in parts)
+
+
 class FunctionCall(Strict):
     """The function of a call, its arguments as JSON text."""
 
@@ -93,7 +98,7 @@ class ChatMessage(Strict):
     """A message of a conversation. What a client dumps of an answer has the last fields too, with nothing in them."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Items[TextPart] | None = None
+    content: str | Items[TextPart | RefusalPart] | None = None
     name: str | None = None
     refusal: str | None = None
     tool_calls: Items[ToolCallItem] | None = None
@@ -107,7 +112,7 @@ class ChatMessage(Strict):
         """The text of the message."""
         if isinstance(self.content, str):
             return self.content
-        return "".join(part.text for part in self.content or ()) or (self.refusal or "")
+        return text_of(self.content or ()) or (self.refusal or "")
 
 
 class FunctionDefinition(Strict):

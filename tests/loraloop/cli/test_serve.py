@@ -16,11 +16,17 @@ from loraloop.cli.serve import ServerParts, serve_app
         (["--python"], "add --run"),
         (["--http", "--token-env", "NO_SUCH_VARIABLE"], "NO_SUCH_VARIABLE is empty"),
         (["--prt", "1"], "No such option"),
+        (["--http", "--port", "70000"], "less than or equal to 65535"),
     ],
 )
 def test_what_cannot_be_served(run: Callable[..., tuple[int, str, str]], arguments: list[str], words: str) -> None:
     code, out, err = run("serve", "mcp", *arguments)
     assert (code, out) == (2, "") and words in err
+
+
+def test_a_port_that_no_machine_has_is_refused_at_once(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, err = run("serve", "--port", "70000")
+    assert (code, out) == (2, "") and "less than or equal to 65535" in err
 
 
 def test_blanks_around_keys_are_no_part_of_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,8 @@ def test_giving_up_deleting_and_pruning(run: Run, say: Callable[..., None], tmp_
     say()
     interrupted(file, ToolCallStarted, ADD, "3.")
     assert run("sessions", "prune", "0", "--sessions", str(file)) == (0, "", "")
+    code, out, err = run("sessions", "prune", "1e12", "--sessions", str(file))
+    assert (code, out) == (2, "") and "for 'days': Input should be less than or equal to 999999999" in err
     assert run("sessions", "give-up", "sums", "--sessions", str(file))[0] == 0
     with Sessions(file) as store:
         assert store["sums"].turns[0].stop_reason == "stopped"

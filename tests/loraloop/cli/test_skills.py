@@ -61,6 +61,21 @@ def test_each_base_has_shipped_skills_of_its_own(run: Run) -> None:
         assert code == 0 and json.loads(out)["base"].startswith(base)
 
 
+def test_a_base_that_is_not_there_has_no_list(run: Run, place: Path) -> None:
+    code, out, err = run("skills", "list", "--base", "smolm2-135m")
+    assert (code, out) == (2, "") and "no base is called 'smolm2-135m'; did you mean 'smollm2-135m'?" in err
+    for base in ("missing.gguf", "./missing"):
+        assert run("skills", "list", "--base", base, "--json")[:2] == (2, ""), base
+    for base in ("qwen2.5-coder-0.5b", str(place / "tiny"), "owner/name"):
+        assert run("skills", "list", "--base", base, "--json")[:2] == (0, "[]\n"), base
+    shutil.copytree(place / "prefix", place / "mine" / "prefix")
+    try:
+        code, out, _ = run("skills", "list", "--base", "tiny", "--json")
+        assert code == 0 and [card["name"] for card in json.loads(out)] == ["prefix"]
+    finally:
+        shutil.rmtree(place / "mine")
+
+
 def test_your_own_skills_are_listed_and_shown(run: Run, place: Path) -> None:
     shutil.copytree(place / "prefix", place / "mine" / "prefix")
     try:

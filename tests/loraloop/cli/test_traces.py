@@ -115,6 +115,10 @@ def test_replay_runs_again_with_what_was_recorded(
     assert (code, out) == (0, "no difference\n") and asked == [("scripted", "fp32", False, False, None)]
     new = Trace.load(tmp_path / "new.json")
     assert new.run_id != Trace.load(file).run_id and new.steps[0].calls[1].error == "ValueError: no such station"
+    scripted(*SCRIPT)
+    assert run("trace", "replay", str(file), "--save", f"{tmp_path}/new/")[0] == 0
+    (saved,) = (tmp_path / "new").iterdir()
+    assert saved.name == f"{Trace.load(saved).run_id}.json"
     asked = scripted(calls(weather={"city": "Rome"}), "No.")
     code, out, _ = run("trace", "replay", str(file), "--base", "other", "--json")
     assert code == 1 and json.loads(out)["behaviour"][0]["place"] == "step 1" and asked[0][:2] == ("other", None)

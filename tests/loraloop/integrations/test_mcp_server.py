@@ -165,7 +165,8 @@ def test_http_answers_those_who_may_ask(serve: Any) -> None:
     assert status(url, host="evil.example") == 421 and status(url, origin="https://evil.example") == 403
     assert status(url, origin="https://chat.example") == status(url, host="localhost:80") == fine
     assert status(guarded) == status(guarded, authorization="Bearer wrong") == 401
-    assert status(guarded, authorization="Bearer secret") == fine
+    assert status(guarded, authorization="Bearer secret") == status(guarded, authorization="bearer secret") == fine
+    assert status(guarded, authorization="secret") == status(guarded, authorization="Bearer SECRET") == 401
     server = mcp_server(skill_offers(ScriptedRuntime()))
     for given in ({}, {"hosts": ["gpu.example:80"]}, {"token": "secret"}):
         with pytest.raises(InputError, match=r"--allow-host.*--token-env"):

@@ -10,6 +10,7 @@ import httpx
 import openai
 import pytest
 
+from loraloop.server.wire import ChatRequest, conversation_of
 from loraloop.testing import ScriptedRuntime, calls, verdict
 
 TOOL: dict[str, Any] = {
@@ -119,6 +120,16 @@ def test_a_refusal_has_a_field_of_its_own(client: Callable[..., openai.OpenAI], 
     else:
         (choice,) = done.choices
         assert choice.finish_reason == "content_filter" and choice.message.content is None and choice.message.refusal
+
+
+def test_a_part_with_an_earlier_refusal_is_read(serving: Callable[..., str]) -> None:
+    parts = [{"type": "text", "text": "Well. "}, {"type": "refusal", "refusal": "I cannot do that."}]
+    talk: list[Any] = [*ASKED, {"role": "assistant", "content": parts}, {"role": "user", "content": "Why?"}]
+    body = {"model": "auto", "messages": talk}
+    answer = httpx.post(f"{serving(ScriptedRuntime('So.'))}/v1/chat/completions", json=body, timeout=60)
+    assert answer.status_code == 200, answer.text
+    messages = conversation_of(ChatRequest.model_validate(body).messages).messages
+    assert [message.content for message in messages][1] == "Well. I cannot do that."
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,8 @@ def test_keys_hosts_and_origins(serving: Callable[..., str]) -> None:
     path, key = f"{url}/v1/models", {"Authorization": "Bearer long-enough"}
     assert httpx.get(path).status_code == 401 and httpx.get(path).headers["www-authenticate"] == "Bearer"
     assert httpx.get(path, headers=key).status_code == 200
+    for scheme in ("bearer", "BEARER"):  # case says nothing in it
+        assert httpx.get(path, headers={"Authorization": f"{scheme} long-enough"}).status_code == 200
     assert httpx.get(path, headers={**key, "Host": "evil.example"}).status_code == 421
     assert httpx.get(path, headers={**key, "Origin": "https://evil.example"}).status_code == 403
     assert httpx.get(path, headers={**key, "Origin": "null"}).status_code == 403

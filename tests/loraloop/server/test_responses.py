@@ -77,5 +77,10 @@ def test_structured_output_and_refusals(client: Callable[..., openai.OpenAI]) ->
     assert json.loads(done.output_text) == {"n": 3}
     refused: Any = client(verdict("crime")).responses.create(model="auto", input="Do harm", store=False)
     assert refused.output[0].content[0].type == "refusal"
+    for kind in ({"type": "json_schema", "name": "n"}, {"type": "json_schema", "name": "n", "schema": None}):
+        with pytest.raises(openai.BadRequestError, match="needs schema"):
+            client("{}").responses.create(model="auto", input="Hi", text={"format": kind}, store=False)  # type: ignore[call-overload]
+    form = {"format": {"type": "json_object"}}
+    assert client("{}").responses.create(model="auto", input="Hi", text=form, store=False).output_text == "{}"
     with pytest.raises(openai.BadRequestError, match="store"):
         client("x").responses.create(model="auto", input="Hi", store=True)
