@@ -282,7 +282,10 @@ def _dialogue(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlac
 
 def _part(row: Mapping[str, Any]) -> Part | Literal[""]:
     """The part that the record is used for, if it names one."""
-    return next((part for part in get_args(Part) if row.get("part") == part), "")
+    part: Part | Literal[""] = row.get("part") or ""
+    if part and part not in get_args(Part):
+        raise RecordError("wrong form", f"part is {part!r}: write {', '.join(get_args(Part))}, or leave it out")
+    return part
 
 
 def _shown(

@@ -71,7 +71,7 @@ def test_no_dialogue_is_parted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["openai", "prompt"])
 def test_a_record_may_say_its_part(tmp_path: Path, form: str) -> None:
-    said = ["train", "valid", "test", "train", "valid", "test", "spare", None]
+    said = ["train", "valid", "test", "train", "valid", "test", "", None]
     turns = [{"role": "user", "content": "Hi {}"}, {"role": "assistant", "content": "Ho {}"}]
     made: list[dict[str, Any]] = []
     for n in range(80):
@@ -84,7 +84,7 @@ def test_a_record_may_say_its_part(tmp_path: Path, form: str) -> None:
     for name, records in (("train", found.train), ("valid", found.valid), ("test", found.held_out)):
         places = {record.place.line - 1 for record in records}
         assert {n for n in range(80) if said[n % 8] == name} <= places
-        assert {said[n % 8] for n in places} <= {name, "spare", None}
+        assert {said[n % 8] for n in places} <= {name, "", None}
     assert len(found.train) + len(found.valid) + len(found.held_out) == 80
 
 

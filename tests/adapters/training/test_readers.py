@@ -292,6 +292,16 @@ def test_whatever_is_broken_is_told_with_its_line(tmp_path: Path) -> None:
     assert found.findings[-1].kind == "overlong line" and "5,0" in found.findings[-1].message
 
 
+@pytest.mark.parametrize(
+    "row", [{"prompt": "Hi", "completion": "Ho"}, {"messages": [ASK, {"role": "assistant", "content": "Ho"}]}]
+)
+def test_a_part_that_there_is_not_is_no_part_by_chance(tmp_path: Path, row: dict[str, Any]) -> None:
+    path = lines(tmp_path / "a.jsonl", *({**row, "part": part} for part in ("validation", "Train", ["test"])))
+    found = list(read_file(path, Reading()))
+    assert all(isinstance(each, Broken) for each in found) and len(found) == 3
+    assert "part is 'validation': write train, valid, test, or leave it out" in str(found[0])
+
+
 def test_a_call_that_is_wrong_anywhere_spoils_its_dialogue(tmp_path: Path) -> None:
     wrong = json.loads(json.dumps(OPENAI).replace("Paris\\\\", "Paris\\\\").replace('\\"city\\"', '\\"town\\"'))
     found = check_files([lines(tmp_path / "a.jsonl", wrong)], [], Reading("text"), Checker())
