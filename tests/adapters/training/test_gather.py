@@ -109,6 +109,20 @@ def test_evaluation_files_are_kept_out_of_training(tmp_path: Path) -> None:
     assert not any("held_out" in record.group for record in (*found.train, *found.valid))
 
 
+def test_a_record_for_evaluation_beside_evaluation_files_is_told(tmp_path: Path) -> None:
+    source = rows(tmp_path, "a.jsonl", 40)
+    marked = [{**json.loads(line), "part": "test"} for line in (tmp_path / "a.jsonl").read_text().splitlines()[:3]]
+    more = {**source, "file": str(tmp_path / "more.jsonl")}
+    (tmp_path / "more.jsonl").write_text("".join(json.dumps(row).replace("a.jsonl", "b") + "\n" for row in marked))
+    found = gathered(source, more, evaluation={"sources": [rows(tmp_path, "held_out.jsonl", 5)]})
+    told = [finding for finding in found.checked.findings if finding.kind == "unused"]
+    assert [finding.place.line for finding in told] == [1, 2, 3] and found.checked.counts["unused"] == 3
+    assert {finding.severity for finding in told} == {"warning"}
+    assert "add its file to evaluation.sources, with where: {part: [test]}" in told[0].message
+    again = gathered(source, more, evaluation={"sources": [{**more, "where": {"part": ["test"]}}]})
+    assert "unused" not in again.checked.counts and len(again.held_out) == 6
+
+
 def test_licences_and_generated_texts_are_named(tmp_path: Path) -> None:
     found = gathered(
         rows(tmp_path, "a.jsonl", 20, license="CC-BY-SA-4.0"),
