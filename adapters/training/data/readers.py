@@ -135,7 +135,12 @@ def form_of(row: Mapping[str, Any]) -> str:
 
 def is_among(row: Mapping[str, Any], where: Mapping[str, Collection[str]]) -> bool:
     """Whether each of these keys of a row has one of its values; see `where` of a recipe's source."""
-    return all(key in row and str(row[key]) in values for key, values in where.items())
+    return all(key in row and _written(row[key]) in values for key, values in where.items())
+
+
+def _written(value: Any) -> str:
+    """A value as text: true, false and null as JSON has them."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def records_of(row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Iterator[Record]:

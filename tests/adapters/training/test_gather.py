@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from loraloop.adapters.training.data.readers import Reading, read_file
 from loraloop.adapters.training.recipe.gather import Gathered, gather, non_commercial, share_alike
 from loraloop.adapters.training.recipe.recipe_file import read_recipe
 from loraloop.tool_schemas.errors import InputError
@@ -192,6 +193,15 @@ def test_a_source_may_be_a_part_of_a_file_or_of_frozen_data(tmp_path: Path) -> N
         "evaluation": {"enabled": False},
     }
     assert {record.completion for record in gather(read_recipe(recipe)).train} == {"[]"}
+
+
+@pytest.mark.parametrize(("wanted", "lines"), [("true", {1, 3}), ("false", {2}), ("null", {4}), ("1", {5})])
+def test_rows_are_selected_by_values_as_json_writes_them(tmp_path: Path, wanted: str, lines: set[int]) -> None:
+    made = [{"prompt": f"Hi {n}", "completion": "Ho", "ok": ok} for n, ok in enumerate((True, False, True, None, 1))]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in made), encoding="utf-8")
+    found = read_file(path, Reading(where={"ok": [wanted]}))
+    assert {record.place.line for record in found} == lines
 
 
 def test_what_is_wrong_with_a_source(tmp_path: Path) -> None:
