@@ -194,6 +194,8 @@ def _single(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace)
     passages = passages or (_passages(row["passages"]) if how.contract == "answer" and row.get("passages") else ())
     completion, gold = completed(answer, how.contract, passages, tools)
     gold = {**gold, **{key: row[key] for key in ("accepts", "tests", "answers") if row.get(key)}}
+    if isinstance(gold.get("answers"), str):
+        gold["answers"] = [gold["answers"]]
     if rejected is not None:
         rejected = _worse(rejected, how.contract, passages, tools)
         if rejected == completion:
@@ -312,12 +314,16 @@ def _shown(
 def _passages(passages: Any) -> tuple[Passage, ...]:
     if isinstance(passages, str):
         passages = json.loads(passages)
+    wrong = RecordError("wrong form", "passages are a list of at least one text, or of {id, text, title}")
     if not isinstance(passages, list) or not passages:
-        raise RecordError("wrong form", "passages are a list of at least one text, or of {id, text, title}")
+        raise wrong
     found = []
-    for index, entry in enumerate(passages):
-        entry = {"id": str(index + 1), "text": entry} if isinstance(entry, str) else entry
-        found.append(Passage(str(entry["id"]), str(entry["text"]), str(entry.get("title") or "")))
+    for number, entry in enumerate(passages, 1):
+        entry = {"text": entry} if isinstance(entry, str) else entry
+        if not isinstance(entry, dict) or entry.get("text") is None:
+            raise wrong
+        name = number if entry.get("id") is None else entry["id"]
+        found.append(Passage(str(name), str(entry["text"]), str(entry.get("title") or "")))
     if len({passage.id for passage in found}) != len(found):
         raise RecordError("wrong form", "two passages share an id")
     return tuple(found)

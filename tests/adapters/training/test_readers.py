@@ -154,6 +154,23 @@ def test_a_table_says_that_a_question_has_no_answer(tmp_path: Path) -> None:
     assert read(path, "answer")[0].completion == '{"answerable":false}'
 
 
+def test_passages_without_ids_are_numbered(tmp_path: Path) -> None:
+    asked = {"question": "Who?", "answer": "Ada", "citations": ["2"]}
+    named = {**asked, "passages": [{"text": "Rain."}, {"id": None, "text": "Ada."}]}
+    (record,) = read(lines(tmp_path / "a.jsonl", named), "answer")
+    assert [(passage.id, passage.text) for passage in record.passages] == [("1", "Rain."), ("2", "Ada.")]
+    broken = [{**asked, "passages": [each]} for each in ({"id": "2"}, 7, {"text": None})]
+    found = check_files([lines(tmp_path / "b.jsonl", *broken)], [], Reading("answer"), Checker()).findings
+    said = "passages are a list of at least one text, or of {id, text, title}"
+    assert [finding.message for finding in found] == [said] * 3
+
+
+def test_answers_may_be_one_text(tmp_path: Path) -> None:
+    asked = {"question": "Who?", "passages": ["Ada did."], "answer": "Ada", "citations": ["1"]}
+    path = lines(tmp_path / "a.jsonl", {**asked, "answers": "Ada L."}, {**asked, "answers": ["Ada", "A. L."]})
+    assert [record.gold["answers"] for record in read(path, "answer")] == [["Ada L."], ["Ada", "A. L."]]
+
+
 def test_a_completion_may_be_written_as_a_chat_message(tmp_path: Path) -> None:
     """As preference sets are: what the assistant says is learnt, not the JSON of its message."""
     yes, no = ({"role": "assistant", "content": text} for text in ("Warm.", "Cold."))
