@@ -347,6 +347,19 @@ def test_defaults_of_every_kind() -> None:
     assert Tool.from_function(g).call({}) == []
 
 
+def test_a_default_that_json_has_no_number_for_is_left_out() -> None:
+    def f(limit: float = float("inf"), limits: list[float] = [1.0, float("-inf")]) -> list[Any]:  # noqa: B006
+        return [limit, limits]
+
+    class Limits(BaseModel):
+        limit: float = float("inf")
+
+    made = Tool.from_function(f)
+    assert "default" not in properties(made)["limit"] and "required" not in made.parameters
+    assert made.call({}) == [float("inf"), [1.0, float("-inf")]] and made.call({"limit": 2})[0] == 2
+    assert Tool.from_model(Limits, lambda limits: limits.limit).call({}) == float("inf")
+
+
 def test_a_model_that_contains_itself_shows_its_fields() -> None:
     made = Tool.from_model(Tree, lambda tree: tree)
     assert "- value: integer" in render_tools([made])
