@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ def untitled_schema(make: Callable[..., dict[str, Any]], **options: Any) -> dict
         options: Keyword arguments of `make`.
     """
     from pydantic.json_schema import GenerateJsonSchema
+    from pydantic_core import PydanticSerializationError
 
     class Untitled(GenerateJsonSchema):
         def decimal_schema(self, schema: Any) -> Any:
@@ -27,6 +29,14 @@ def untitled_schema(make: Callable[..., dict[str, Any]], **options: Any) -> dict
             bounds = {key: float(schema[key]) for key in ("ge", "gt", "le", "lt") if schema.get(key) is not None}
             plain: Any = {"type": "float", **bounds}
             return self.float_schema(plain)
+
+        def encode_default(self, dft: Any) -> Any:
+            encoded = super().encode_default(dft)
+            try:
+                json.dumps(encoded, allow_nan=False)
+            except ValueError as error:  # an infinity, or not a number
+                raise PydanticSerializationError(str(error)) from error
+            return encoded
 
         def field_title_should_be_set(self, schema: Any) -> bool:
             return False

@@ -62,8 +62,10 @@ class Binding:
         bind: Turns validated arguments into (positional, keyword) arguments; None: they are the keywords.
         context: The function's parameter that is filled with a `Context` at each call; empty for none.
         deps: The class of the context's `deps`; None for anything.
+        optional: Whether the function can be called without a context.
     """
 
     bind: Callable[[dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]] | None = None
     context: str = ""
     deps: type[Any] | None = None
+    optional: bool = False

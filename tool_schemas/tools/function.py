@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import types
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ def read_function(function: Callable[..., Any], name: str | None = None) -> Func
 
     The docstring (Google, NumPy, Sphinx or Epytext style) gives the descriptions; ``Annotated[T, Field(...)]``
     or ``Annotated[T, "text"]`` goes before it. A call converts the arguments to the declared types. A parameter
-    annotated `Context` or ``Context[Deps]`` is left out of the schema: the agent fills it.
+    annotated `Context` or ``Context[Deps]``, also ``| None``, is left out of the schema: the agent fills it.
 
     Args:
         function: Sync or async.
@@ -120,11 +121,19 @@ def _without_context(
         raise SchemaError(f"tool {called!r}: {parameter.name!r} takes a context, which is passed by name; drop the '/'")
     rest = [each for each in parameters if each[0] is not parameter]
     inner = next(iter(typing.get_args(_bare(annotation))), None)
-    return Binding(None, parameter.name, inner if _checkable(inner) else None), rest
+    optional = parameter.default is not inspect.Parameter.empty
+    return Binding(None, parameter.name, inner if _checkable(inner) else None, optional), rest
 
 
 def _bare(annotation: Any) -> Any:
-    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is Annotated else annotation
+    """The type without notes, and without None beside it."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return _bare(inner[0])
+    if origin in (typing.Union, types.UnionType):
+        kinds = [each for each in inner if each is not types.NoneType]
+        return _bare(kinds[0]) if len(kinds) == 1 else annotation
+    return annotation
 
 
 def _checkable(kind: object) -> bool:

@@ -212,10 +212,10 @@ class Tool:
         self.validate(arguments)
         function, binding = self._implemented(), self.binding
         positional, keywords = binding.bind(arguments) if binding.bind else ((), dict(arguments))
-        if binding.context:
-            if context is None:
-                raise ToolError(f"tool {self.name!r} takes a context; call it with context=Context(deps)")
+        if binding.context and context is not None:
             keywords[binding.context] = context
+        elif binding.context and not binding.optional:
+            raise ToolError(f"tool {self.name!r} takes a context; call it with context=Context(deps)")
         with self._failing():
             result = function(*positional, **keywords)
         return self._awaited(result) if inspect.isawaitable(result) else result

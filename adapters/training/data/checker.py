@@ -21,8 +21,8 @@ ERRORS = (
     "invalid tool", "invalid call", "invalid answer", "invalid label", "invalid completion",
 )  # fmt: skip
 """What makes a record unusable."""
-WARNINGS = ("contradiction", "duplicate", "near duplicate", "overlong record", "leakage")
-"""What else can be found: duplicates, overlong records and leakage are left out of training, the others stay."""
+WARNINGS = ("contradiction", "duplicate", "near duplicate", "overlong record", "leakage", "unused")
+"""What else can be found: contradictions and near duplicates stay, the others are left out of training."""
 NEAR = 0.8
 """Share of a text's n-grams that an earlier record holds, from which it is nearly a duplicate."""
 WORDS = 5
@@ -137,6 +137,12 @@ class Checker:
             which = f"is that of {place}" if near[1] else f"shares {SHARE:.0%} of its 8-grams with {place}"
             self._add("leakage", record.place, f"its request {which}, which is for evaluation: left out of training")
         return kept
+
+    def unused(self, records: Sequence[Record]) -> None:
+        """Says of records for evaluation that they are not measured, since the recipe names files for that."""
+        for record in records:
+            how = "add its file to evaluation.sources, with where: {part: [test]}"
+            self._add("unused", record.place, f"its part is test, but the recipe names evaluation files: {how}")
 
     def _row(self, entries: Sequence[Record | Broken]) -> list[Record]:
         self.read += 1

@@ -135,7 +135,12 @@ def form_of(row: Mapping[str, Any]) -> str:
 
 def is_among(row: Mapping[str, Any], where: Mapping[str, Collection[str]]) -> bool:
     """Whether each of these keys of a row has one of its values; see `where` of a recipe's source."""
-    return all(key in row and str(row[key]) in values for key, values in where.items())
+    return all(key in row and _written(row[key]) in values for key, values in where.items())
+
+
+def _written(value: Any) -> str:
+    """A value as text: true, false and null as JSON has them."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def records_of(row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Iterator[Record]:
@@ -189,6 +194,8 @@ def _single(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace)
     passages = passages or (_passages(row["passages"]) if how.contract == "answer" and row.get("passages") else ())
     completion, gold = completed(answer, how.contract, passages, tools)
     gold = {**gold, **{key: row[key] for key in ("accepts", "tests", "answers") if row.get(key)}}
+    if isinstance(gold.get("answers"), str):
+        gold["answers"] = [gold["answers"]]
     if rejected is not None:
         rejected = _worse(rejected, how.contract, passages, tools)
         if rejected == completion:
@@ -282,7 +289,10 @@ def _dialogue(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlac
 
 def _part(row: Mapping[str, Any]) -> Part | Literal[""]:
     """The part that the record is used for, if it names one."""
-    return next((part for part in get_args(Part) if row.get("part") == part), "")
+    part: Part | Literal[""] = row.get("part") or ""
+    if part and part not in get_args(Part):
+        raise RecordError("wrong form", f"part is {part!r}: write {', '.join(get_args(Part))}, or leave it out")
+    return part
 
 
 def _shown(
@@ -304,12 +314,16 @@ def _shown(
 def _passages(passages: Any) -> tuple[Passage, ...]:
     if isinstance(passages, str):
         passages = json.loads(passages)
+    wrong = RecordError("wrong form", "passages are a list of at least one text, or of {id, text, title}")
     if not isinstance(passages, list) or not passages:
-        raise RecordError("wrong form", "passages are a list of at least one text, or of {id, text, title}")
+        raise wrong
     found = []
-    for index, entry in enumerate(passages):
-        entry = {"id": str(index + 1), "text": entry} if isinstance(entry, str) else entry
-        found.append(Passage(str(entry["id"]), str(entry["text"]), str(entry.get("title") or "")))
+    for number, entry in enumerate(passages, 1):
+        entry = {"text": entry} if isinstance(entry, str) else entry
+        if not isinstance(entry, dict) or entry.get("text") is None:
+            raise wrong
+        name = number if entry.get("id") is None else entry["id"]
+        found.append(Passage(str(name), str(entry["text"]), str(entry.get("title") or "")))
     if len({passage.id for passage in found}) != len(found):
         raise RecordError("wrong form", "two passages share an id")
     return tuple(found)

@@ -92,11 +92,13 @@ def gather(
     held_out = [record for s in evaluation.sources for record in _read(recipe, s, checker.beside(), header)]
     share = evaluation.share if evaluation.enabled and not evaluation.sources else 0.0
     parts: list[dict[str, list[Record]]] = []
-    for records in read:
+    for source, records in zip(data.sources, read, strict=True):
         split: dict[str, list[Record]] = {"train": [], "valid": [], "test": []}
         for record in checker.leaking(records, held_out):
             split[record.part or _part_of(record, share, data.validation)].append(record)
         parts.append(split)
+        if evaluation.sources and source.file:
+            checker.unused(split["test"])
     own = [record for split in parts for record in split["test"]] if share else []
     train = [checker.leaking(split["train"], own) for split in parts]
     valid = checker.leaking([record for split in parts for record in split["valid"]], own)

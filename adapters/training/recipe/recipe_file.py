@@ -94,7 +94,8 @@ class Source(_Part):
         weight: how often a record is taken in an epoch: 2 takes each twice, 0.5 half of them.
         share: part of an epoch of `data.limit` records, in proportion to the shares of the other sources.
         limit: most records.
-        where: only rows whose keys have one of these values, such as `{kind: [two_step, missing]}`.
+        where: only rows whose keys have one of these values, such as `{kind: [two_step, missing]}`;
+            true, false and null in quotes, such as `{ok: ["true"]}`.
         turns: which turns of a dialogue become examples.
         generated_by: the model that wrote the records, if one did.
         terms: what its provider's terms, or the licence, say about the use of them.

@@ -122,6 +122,8 @@ class TrainConfig:
             raise InputError("steps, batch, validate_every and accumulation must be at least 1")
         if any(count is not None and count < 1 for count in (self.patience, self.save_every)):
             raise InputError("patience and save_every must be at least 1, or left out")
+        if self.seconds is not None and not self.seconds > 0:
+            raise InputError(f"seconds must be positive, or left out, not {self.seconds}")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate must be positive, not {self.learning_rate}")
         if not (0 <= self.warmup <= 1 and 0 <= self.floor <= 1 and 0 <= self.dropout < 1):

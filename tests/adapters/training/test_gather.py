@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from loraloop.adapters.training.data.readers import Reading, read_file
 from loraloop.adapters.training.recipe.gather import Gathered, gather, non_commercial, share_alike
 from loraloop.adapters.training.recipe.recipe_file import read_recipe
 from loraloop.tool_schemas.errors import InputError
@@ -71,7 +72,7 @@ def test_no_dialogue_is_parted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["openai", "prompt"])
 def test_a_record_may_say_its_part(tmp_path: Path, form: str) -> None:
-    said = ["train", "valid", "test", "train", "valid", "test", "spare", None]
+    said = ["train", "valid", "test", "train", "valid", "test", "", None]
     turns = [{"role": "user", "content": "Hi {}"}, {"role": "assistant", "content": "Ho {}"}]
     made: list[dict[str, Any]] = []
     for n in range(80):
@@ -84,7 +85,7 @@ def test_a_record_may_say_its_part(tmp_path: Path, form: str) -> None:
     for name, records in (("train", found.train), ("valid", found.valid), ("test", found.held_out)):
         places = {record.place.line - 1 for record in records}
         assert {n for n in range(80) if said[n % 8] == name} <= places
-        assert {said[n % 8] for n in places} <= {name, "spare", None}
+        assert {said[n % 8] for n in places} <= {name, "", None}
     assert len(found.train) + len(found.valid) + len(found.held_out) == 80
 
 
@@ -107,6 +108,20 @@ def test_evaluation_files_are_kept_out_of_training(tmp_path: Path) -> None:
     found = gathered(source, evaluation={"sources": [held_out], "limit": 3})
     assert found.checked.counts["leakage"] == 5 and len(found.held_out) == 3
     assert not any("held_out" in record.group for record in (*found.train, *found.valid))
+
+
+def test_a_record_for_evaluation_beside_evaluation_files_is_told(tmp_path: Path) -> None:
+    source = rows(tmp_path, "a.jsonl", 40)
+    marked = [{**json.loads(line), "part": "test"} for line in (tmp_path / "a.jsonl").read_text().splitlines()[:3]]
+    more = {**source, "file": str(tmp_path / "more.jsonl")}
+    (tmp_path / "more.jsonl").write_text("".join(json.dumps(row).replace("a.jsonl", "b") + "\n" for row in marked))
+    found = gathered(source, more, evaluation={"sources": [rows(tmp_path, "held_out.jsonl", 5)]})
+    told = [finding for finding in found.checked.findings if finding.kind == "unused"]
+    assert [finding.place.line for finding in told] == [1, 2, 3] and found.checked.counts["unused"] == 3
+    assert {finding.severity for finding in told} == {"warning"}
+    assert "add its file to evaluation.sources, with where: {part: [test]}" in told[0].message
+    again = gathered(source, more, evaluation={"sources": [{**more, "where": {"part": ["test"]}}]})
+    assert "unused" not in again.checked.counts and len(again.held_out) == 6
 
 
 def test_licences_and_generated_texts_are_named(tmp_path: Path) -> None:
@@ -178,6 +193,15 @@ def test_a_source_may_be_a_part_of_a_file_or_of_frozen_data(tmp_path: Path) -> N
         "evaluation": {"enabled": False},
     }
     assert {record.completion for record in gather(read_recipe(recipe)).train} == {"[]"}
+
+
+@pytest.mark.parametrize(("wanted", "lines"), [("true", {1, 3}), ("false", {2}), ("null", {4}), ("1", {5})])
+def test_rows_are_selected_by_values_as_json_writes_them(tmp_path: Path, wanted: str, lines: set[int]) -> None:
+    made = [{"prompt": f"Hi {n}", "completion": "Ho", "ok": ok} for n, ok in enumerate((True, False, True, None, 1))]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in made), encoding="utf-8")
+    found = read_file(path, Reading(where={"ok": [wanted]}))
+    assert {record.place.line for record in found} == lines
 
 
 def test_what_is_wrong_with_a_source(tmp_path: Path) -> None:

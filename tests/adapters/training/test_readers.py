@@ -154,6 +154,23 @@ def test_a_table_says_that_a_question_has_no_answer(tmp_path: Path) -> None:
     assert read(path, "answer")[0].completion == '{"answerable":false}'
 
 
+def test_passages_without_ids_are_numbered(tmp_path: Path) -> None:
+    asked = {"question": "Who?", "answer": "Ada", "citations": ["2"]}
+    named = {**asked, "passages": [{"text": "Rain."}, {"id": None, "text": "Ada."}]}
+    (record,) = read(lines(tmp_path / "a.jsonl", named), "answer")
+    assert [(passage.id, passage.text) for passage in record.passages] == [("1", "Rain."), ("2", "Ada.")]
+    broken = [{**asked, "passages": [each]} for each in ({"id": "2"}, 7, {"text": None})]
+    found = check_files([lines(tmp_path / "b.jsonl", *broken)], [], Reading("answer"), Checker()).findings
+    said = "passages are a list of at least one text, or of {id, text, title}"
+    assert [finding.message for finding in found] == [said] * 3
+
+
+def test_answers_may_be_one_text(tmp_path: Path) -> None:
+    asked = {"question": "Who?", "passages": ["Ada did."], "answer": "Ada", "citations": ["1"]}
+    path = lines(tmp_path / "a.jsonl", {**asked, "answers": "Ada L."}, {**asked, "answers": ["Ada", "A. L."]})
+    assert [record.gold["answers"] for record in read(path, "answer")] == [["Ada L."], ["Ada", "A. L."]]
+
+
 def test_a_completion_may_be_written_as_a_chat_message(tmp_path: Path) -> None:
     """As preference sets are: what the assistant says is learnt, not the JSON of its message."""
     yes, no = ({"role": "assistant", "content": text} for text in ("Warm.", "Cold."))
@@ -290,6 +307,16 @@ def test_whatever_is_broken_is_told_with_its_line(tmp_path: Path) -> None:
         assert any(word in finding.message for word in said.split("|")), finding
         assert finding.to_dict()["line"] == finding.place.line
     assert found.findings[-1].kind == "overlong line" and "5,0" in found.findings[-1].message
+
+
+@pytest.mark.parametrize(
+    "row", [{"prompt": "Hi", "completion": "Ho"}, {"messages": [ASK, {"role": "assistant", "content": "Ho"}]}]
+)
+def test_a_part_that_there_is_not_is_no_part_by_chance(tmp_path: Path, row: dict[str, Any]) -> None:
+    path = lines(tmp_path / "a.jsonl", *({**row, "part": part} for part in ("validation", "Train", ["test"])))
+    found = list(read_file(path, Reading()))
+    assert all(isinstance(each, Broken) for each in found) and len(found) == 3
+    assert "part is 'validation': write train, valid, test, or leave it out" in str(found[0])
 
 
 def test_a_call_that_is_wrong_anywhere_spoils_its_dialogue(tmp_path: Path) -> None:

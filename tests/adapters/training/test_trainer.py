@@ -138,5 +138,8 @@ def test_bad_settings_are_refused(tmp_path: Path) -> None:
     assert longer.step == 12
     with pytest.raises(InputError, match="at least 1"):
         TrainConfig(steps=0)
+    for seconds in (-1.0, 0.0, float("nan")):
+        with pytest.raises(InputError, match="seconds must be positive, or left out, not"):
+            TrainConfig(steps=1, seconds=seconds)
     with pytest.raises(InputError, match="at least one"):
         Trainer(random_base(0), Lora(4, 8), [], examples(1), TrainConfig(steps=1), tmp_path / "none")

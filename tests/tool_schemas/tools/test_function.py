@@ -16,6 +16,7 @@ from typing_extensions import TypedDict, Unpack
 
 from loraloop.tool_schemas import Tool, render_tools, tool
 from loraloop.tool_schemas.errors import SchemaError, ToolError
+from loraloop.tool_schemas.tools.context import Context
 
 
 class Shade(enum.Enum):
@@ -345,6 +346,37 @@ def test_defaults_of_every_kind() -> None:
         return x
 
     assert Tool.from_function(g).call({}) == []
+
+
+def test_a_default_that_json_has_no_number_for_is_left_out() -> None:
+    def f(limit: float = float("inf"), limits: list[float] = [1.0, float("-inf")]) -> list[Any]:  # noqa: B006
+        return [limit, limits]
+
+    class Limits(BaseModel):
+        limit: float = float("inf")
+
+    made = Tool.from_function(f)
+    assert "default" not in properties(made)["limit"] and "required" not in made.parameters
+    assert made.call({}) == [float("inf"), [1.0, float("-inf")]] and made.call({"limit": 2})[0] == 2
+    assert Tool.from_model(Limits, lambda limits: limits.limit).call({}) == float("inf")
+
+
+def test_a_context_may_be_optional() -> None:
+    class Shop: ...
+
+    def f(n: int, context: Context[Shop] | None = None) -> list[Any]:
+        return [n, context]
+
+    def g(n: int, context: Annotated[Context | None, "the run"]) -> list[Any]:
+        return [n, context]
+
+    made = Tool.from_function(f)
+    assert list(properties(made)) == ["n"] and made.binding.deps is Shop
+    given = Context(Shop())
+    assert made.call({"n": 1}, given) == [1, given] and made.call({"n": 1}) == [1, None]
+    assert Tool.from_function(g).call({"n": 1}, given) == [1, given]
+    with pytest.raises(ToolError, match="takes a context"):
+        Tool.from_function(g).call({"n": 1})
 
 
 def test_a_model_that_contains_itself_shows_its_fields() -> None:
