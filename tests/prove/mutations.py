@@ -375,7 +375,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         ("src/loraloop/cli/improve.py", " The worlds' `tools.py` are run.\n", "\n"),
     ],
     "loraloop/integrations/test_mcp_server.py::test_http_answers_those_who_may_ask": [
-        ("src/loraloop/integrations/mcp_serving.py", "or hmac.compare_digest(brought, wanted):", "or True:"),
+        ("src/loraloop/integrations/mcp_serving.py", "and hmac.compare_digest(brought, wanted))", "and True)"),
         ("src/loraloop/integrations/mcp_serving.py", "if host not in LOOPBACK and not (hosts and token):", "if False:"),
         ("src/loraloop/integrations/mcp_serving.py", "allowed_hosts=[*local, *hosts]", 'allowed_hosts=[*local, *hosts, "evil.example"]'),
         ("src/loraloop/integrations/mcp_serving.py", "for name in local), *origins]", 'for name in local), *origins, "https://evil.example"]'),
