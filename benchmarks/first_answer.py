@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import environment  # noqa: F401
 from report import BenchmarkReport, finish, options
 
-WORLDS = Path(__file__).resolve().parents[1] / "recipes" / "desk"
 WORLD, ASKED = "library", "Who has the card M-5502, and what has he borrowed?"
 
 
@@ -30,12 +29,12 @@ def measured(base: str, folder: str) -> dict[str, float]:
     """The times of this process; `folder` keeps beginnings of transcripts, or is empty."""
     from loraloop.agent import Agent, Runtime
     from loraloop.agent.events import ToolCallStarted
-    from loraloop.evals.desk.world import load_worlds
+    from loraloop.evals.desk.world import SHIPPED, load_worlds
 
     start = time.perf_counter()
     runtime = Runtime.load(base, keep_prefixes=folder or False)
     opened = time.perf_counter()
-    (world,) = load_worlds(WORLDS, [WORLD])
+    (world,) = load_worlds(SHIPPED, [WORLD])
     world.start()
     agent = Agent(runtime, world.tools, world.instructions)
     stream, called = agent.stream(ASKED), 0.0

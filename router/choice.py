@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from loraloop.router.calibration import Scaler, fit_softmax, mean_cross_entropy, minimise
-from loraloop.router.decision import NONE, Route, RouterState
+from loraloop.router.decision import Route, RouterState, route_of
 from loraloop.router.features import FeaturePart
 
 DIRECTIONS = 48
@@ -88,29 +88,10 @@ class ChoiceModel:
         z = self.scaler(features)
         blocked = [state.blocked(name) for name in self.names]
         p = self.logits(z, torch.tensor(blocked)).softmax(-1).tolist()
-        ranked = sorted(
-            ((name, q) for name, q, b in zip(self.names, p, blocked, strict=True) if not b), key=lambda item: -item[1]
-        )
-        masked = tuple(name for name, b in zip(self.names, blocked, strict=True) if b)
-        best, probability = ranked[0]
-        reason = "most probable" if len(ranked) > 1 else "nothing else applies"
         distance = float(self.region.distance(z))
-        below, far = probability < self.threshold, distance > self.region.limit
-        abstained = best != NONE and (below or far)
-        if abstained and below:
-            reason = f"{best} at {probability:.2f} is below the threshold {self.threshold:.2f}"
-        elif abstained:
-            reason = f"far from all training data ({distance:.2f} > {self.region.limit:.2f})"
-        skill = NONE if abstained else best
-        return Route(
-            skill=skill,
-            probability=dict(ranked)[skill],
-            abstained=abstained,
-            runners_up=tuple(item for item in ranked if item[0] != skill),
-            masked=masked,
-            reason=reason,
-            threshold=self.threshold,
-            far=far,
+        far = f"far from all training data ({distance:.2f} > {self.region.limit:.2f})"
+        return route_of(
+            dict(zip(self.names, p, strict=True)), state, self.threshold, far if distance > self.region.limit else ""
         )
 
     def with_skill(self, name: str, examples: Tensor, known: Tensor, known_labels: Tensor, l2: float) -> ChoiceModel:

@@ -85,3 +85,34 @@ class Route:
     def probabilities(self) -> Mapping[str, float]:
         """Probabilities by skill."""
         return {self.skill: self.probability, **dict(self.runners_up)}
+
+
+def route_of(shares: Mapping[str, float], state: RouterState, threshold: float, far: str = "") -> Route:
+    """The likeliest of the outcomes that a step can take, or `none` where a skill falls short of the threshold.
+
+    Args:
+        shares: Probabilities by outcome; those of the ones that can be taken are scaled to one.
+        state: What can be taken.
+        threshold: A skill less probable than this is not taken.
+        far: In words, that the features lie far from all training data; empty where they do not.
+    """
+    open_to_it = {name: share for name, share in shares.items() if not state.blocked(name)}
+    total = sum(open_to_it.values())
+    ranked = sorted(((name, share / total) for name, share in open_to_it.items()), key=lambda each: -each[1])
+    best, probability = ranked[0]
+    below = probability < threshold
+    abstained = best != NONE and (below or bool(far))
+    reason = "most probable" if len(ranked) > 1 else "nothing else applies"
+    if abstained:
+        reason = f"{best} at {probability:.2f} is below the threshold {threshold:.2f}" if below else far
+    skill = NONE if abstained else best
+    return Route(
+        skill=skill,
+        probability=dict(ranked)[skill],
+        abstained=abstained,
+        runners_up=tuple(each for each in ranked if each[0] != skill),
+        masked=tuple(name for name in shares if state.blocked(name)),
+        reason=reason,
+        threshold=threshold,
+        far=bool(far),
+    )

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loraloop.router.decision import NONE, Route, RouterState, ScreenResult
+from loraloop.router.decision import NONE, Route, RouterState, ScreenResult, route_of
 from loraloop.router.proxy import reworded
 from loraloop.tool_schemas.errors import BaseModelError
 
@@ -100,23 +100,8 @@ class ServerRouter:
 
     def choose(self, features: ServerDecision, state: RouterState) -> Route:
         """Which skill the next step runs on: the likeliest of those that this step can take; see `Router.choose`."""
-        shares = {name: share for name, share in features.shares.items() if not state.blocked(name)}
-        total = sum(shares.values())
-        ranked = sorted(((name, share / total) for name, share in shares.items()), key=lambda each: -each[1])
-        (best, probability), reason = ranked[0], "most probable, by the server's decision"
-        abstained = best != NONE and (features.far or probability < features.threshold)
-        if abstained:
-            below = f"{best} at {probability:.2f} is below the threshold {features.threshold:.2f}"
-            reason = below if probability < features.threshold else "far from all training data"
-        skill = NONE if abstained else best
-        return Route(
-            skill=skill,
-            probability=dict(ranked)[skill],
-            abstained=abstained,
-            runners_up=tuple(each for each in ranked if each[0] != skill),
-            masked=tuple(name for name in features.shares if state.blocked(name)),
-            reason=reason,
-            threshold=features.threshold,
+        return route_of(
+            features.shares, state, features.threshold, "far from all training data" if features.far else ""
         )
 
 
