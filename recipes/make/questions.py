@@ -10,7 +10,6 @@ conversation. A record has `messages`, `passages`, `tools` and the `completion` 
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,16 @@ import yaml
 
 from loraloop.evals.desk.slots import DrawError
 from loraloop.evals.desk.world import World, load_worlds
-from loraloop.recipes.make.worlds import ALIKE, WORLDS, Assistant, CarriedToolbox, Conversation, opened, parts_of, write
+from loraloop.recipes.make.worlds import (
+    ALIKE,
+    Assistant,
+    CarriedToolbox,
+    Conversation,
+    opened,
+    options,
+    parts_of,
+    write,
+)
 
 STRANGE = 0.15
 """How often a passage is of another world."""
@@ -104,10 +112,7 @@ def questions_of(world: World, folder: Path, draws: int, rng: random.Random, see
 
 def main() -> None:
     """Writes the records."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worlds", type=Path, default=WORLDS)
-    parser.add_argument("--draws", type=int, default=4, help="of each question")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = options(__doc__, draws=4)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     worlds, rows = load_worlds(given.worlds), list[dict[str, Any]]()

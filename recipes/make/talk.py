@@ -12,7 +12,6 @@ for a skill of calls (`form: calls`). Questions that nothing tells
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +22,16 @@ import yaml
 
 from loraloop.evals.desk.request import DeskTurn
 from loraloop.evals.desk.world import World, load_worlds
-from loraloop.recipes.make.worlds import ALIKE, WORLDS, Assistant, CarriedToolbox, Conversation, opened, parts_of, write
+from loraloop.recipes.make.worlds import (
+    ALIKE,
+    Assistant,
+    CarriedToolbox,
+    Conversation,
+    opened,
+    options,
+    parts_of,
+    write,
+)
 
 FILE = "talk.yaml"
 NAMED = 4
@@ -91,10 +99,7 @@ def talks(
 
 def main() -> None:
     """Writes the records."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worlds", type=Path, default=WORLDS)
-    parser.add_argument("--draws", type=int, default=4, help="of each item")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = options(__doc__, draws=4)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     worlds = load_worlds(given.worlds)

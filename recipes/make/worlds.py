@@ -512,12 +512,18 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     path.write_bytes(text)
 
 
+def options(description: str | None, draws: int) -> argparse.ArgumentParser:
+    """The options that the makers share; `draws` is the default of how often each item is drawn."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--worlds", type=Path, default=WORLDS)
+    parser.add_argument("--draws", type=int, default=draws, help="of each item")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
 def main() -> None:
     """Writes the records."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worlds", type=Path, default=WORLDS)
-    parser.add_argument("--draws", type=int, default=20, help="of each request")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = options(__doc__, draws=20)
     parser.add_argument("--tools", type=Path, required=True, help="where the steps of the tools skill are written")
     parser.add_argument("--answers", type=Path, required=True, help="where the closing texts are written")
     parser.add_argument("--safe", type=Path, required=True, help="where requests for the guard's skill are written")
