@@ -30,7 +30,7 @@ ABSENT = re.compile(
     r"wei(?:ss|sst)|steht|angaben?|informationen|erwahnt|hervor|sais|indique\w*|precise\w*|mentionne\w*|informations?|"
     r"trouve\w*|se|indica\w*|menciona\w*|informacion|encuentr\w+|indicat\w*|informazion\w*|menzionat\w*|trovat\w+|trovo|"
     r"weet|staat|vermeld\w*|informatie|gevonden)\b|\bunknown\b|\bunclear\b"
-    r"|\b(?:sa(?:y|ys|id)|sagen|sagt|di(?:t|sent|ce|cono|cen)|zegt|zeggen) (?:\w+ )?"
+    r"|\b(?:sa(?:y|ys|id)|found|find|know|sagen|sagt|di(?:t|sent|ce|cono|cen)|trouve|zegt|zeggen) (?:\w+ )?"
     r"(?:nothing|nichts|rien|nulla|nada|niets)\b"
     r"|\b(?:not|nothing|nichts?|pas|rien|nada|nulla|niets?)\b.{0,30}\b(?:in|dans|en|nei|nelle)\b (?:\w+ )?"
     r"(?:records?|documents?|unterlagen|dokumente\w*|documentos|documenti|documenten)\b"
@@ -198,7 +198,8 @@ def fits(world: World, wanted: WantedCall, call: DeskCall) -> bool:
 def _absence(world: World, turn: DeskTurn, answer: DeskAnswer) -> str:
     """Why an answer does not just say that the documents are silent; it must not name a number from nowhere either."""
     text = normal(answer.text)
-    if not ABSENT.search(text):
+    named = any(f"not in {normal(document['title'])}" in text for document in world.documents)
+    if not named and not ABSENT.search(text):
         return "does not say that it is not there"
     known = normal(
         f"{turn.say} {world.instructions} {dumps(list(world.documents))} {dumps([c.result for c in world.calls])}"
