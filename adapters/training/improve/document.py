@@ -46,7 +46,7 @@ def continued(
         folder: Where its tensors are; None, or a blank skill's, to begin from nothing.
         records: The new records, JSON Lines.
         count: Number of the new records.
-        recipe: The recipe that skills of this base and name are trained by: schedule, and the sources that are
+        recipe: The recipe that this base's skills for calls are trained by: schedule, and the sources that are
             replayed.
         base: The recipe's `base`.
         seconds: Seconds of the training.
@@ -73,13 +73,13 @@ def continued(
         options = asdict(method_of(card))  # type: ignore[call-overload]
         method = {"name": card.method, **{k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}}
         schedule["learning_rate"] = SLOWER * float(schedule.get("learning_rate", 1e-3))
-    skill = recipe.get("skill", {})
+    description = "" if begins else recipe.get("skill", {}).get("description")
     return {
         "base": dict(base),
         "skill": {
             "name": card.name,
             "contract": card.contract,
-            "description": skill.get("description") or card.description,
+            "description": description or card.description,
         },
         "data": data,
         "method": method,

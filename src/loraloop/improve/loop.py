@@ -370,13 +370,12 @@ def _start_folder(order: ImproveOrder) -> Path | None:
 
 
 def _recipe(order: ImproveOrder, base: Base) -> dict[str, Any]:
-    """The recipe that skills of this name are trained by for this base; empty where there is none."""
+    """The recipe that this base's skills for calls are trained by, whatever the name of the one that is improved."""
     from loraloop.adapters.training.recipe.recipe_lines import read_yaml
     from loraloop.training.build import recipe_folder
 
-    path = recipe_folder(base) / f"{order.skill}.yaml"
-    document = read_yaml(path)[0] if path.is_file() else {}
-    if document and order.data is not None:
+    document = read_yaml(recipe_folder(base) / "tools.yaml")[0]
+    if order.data is not None:
         document["data"]["folder"] = str(order.data)
     return document
 

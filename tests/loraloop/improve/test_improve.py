@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from loraloop.adapters.base import Base
 from loraloop.adapters.skill import history
 from loraloop.adapters.skill.registry import library, registered
 from loraloop.adapters.skill.skill import Skill
+from loraloop.adapters.training.improve.document import replay
 from loraloop.agent.tracing.tracer import Tracer
 from loraloop.cli.main import run_command
 from loraloop.improve import loop
 from loraloop.improve.loop import improve
 from loraloop.improve.order import ImproveOrder
+from loraloop.render.training import Watch
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import InputError
 
@@ -126,6 +129,16 @@ def test_real_runs_take_the_place_of_worlds(tmp_path: Path) -> None:
     assert (
         done["records"]["worked"] > 8 and done["held_out"]["name"] == "held-out records" and not report.began["kinds"]
     )
+
+
+def test_a_skill_that_no_recipe_names_is_replayed_and_measured_by_its_contract(tmp_path: Path) -> None:
+    made = Skill.load(library()["tools"])
+    replace(made, card=made.card.model_copy(update={"name": "my-tools"})).save(tmp_path / "skills" / "my-tools")
+    own = loop._Improvement(
+        order(tmp_path / "out", skill="my-tools", skills=tmp_path / "skills"), None, None, Watch(quiet=True)
+    )
+    assert [(name, len(records)) for name, records in own.others.items()] == [("tools records", 2)]
+    assert [source["frozen"] for source in replay(own.recipe)] == ["tools"]
 
 
 def test_what_cannot_be_learnt_from_is_refused(tmp_path: Path) -> None:

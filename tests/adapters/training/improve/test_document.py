@@ -42,6 +42,14 @@ def test_it_goes_on_from_the_skill_as_it_is(tmp_path: Path, base: str) -> None:
     assert read.schedule["seconds"] == 60.0 and not read.output.registered and not read.router.enabled
 
 
+def test_a_trained_skill_keeps_its_own_description(tmp_path: Path) -> None:
+    folder = library()["tools"]
+    card = Card.read(folder / "card.json").model_copy(update={"name": "my-tools", "description": "Calls my tools."})
+    given: dict[str, Any] = {"base": {"name": "x"}, "seconds": 1.0, "output": tmp_path}
+    document = continued(card, folder, tmp_path / "records.jsonl", 10, recipe("smollm2-135m"), **given)
+    assert (document["skill"]["name"], document["skill"]["description"]) == ("my-tools", "Calls my tools.")
+
+
 def test_old_records_are_replayed_beside_the_new_ones(tmp_path: Path) -> None:
     document = made(tmp_path, "qwen2.5-coder-1.5b", count=100)
     own, *others = document["data"]["sources"]
