@@ -15,6 +15,7 @@ can be measured alone; with `--json`, figures are added to those of the file aft
 - `bare`: the decoder alone with as many rows, one forward after the other, tokens given.
 - `lock`: the agents with a lock around each forward, as it was before there was a scheduler; nothing is shared.
 - `prompts`: a prompt of 4 000 tokens arrives while eight agents write; and the agents without it, as many tokens.
+- `newcomer`: three seconds after a prompt of 8 000 tokens a request of 50 tokens arrives and writes 16; and it alone.
 - `peers`: of those that are here, PEFT on transformers, one request after the other with `set_adapter`; llama.cpp's
   server (`--llama-server`, `--gguf`) and vLLM's (`--vllm-python`), which are asked by as many clients at once.
 
@@ -31,10 +32,12 @@ import sys
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -50,6 +53,7 @@ from loraloop.adapters.base import Base, Row
 from loraloop.adapters.base.decoder.native_cache import distinct
 from loraloop.agent.engine.cache.ledger import Author
 from loraloop.agent.engine.cache.prefix_cache import PrefixCache
+from loraloop.agent.engine.cache.sequence import Interrupted, RequestContext
 from loraloop.agent.engine.generate import Budget, Generated, GenerateRequest, generate
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.scheduler import Scheduler
@@ -61,7 +65,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill.skill import Skill
     from loraloop.agent.engine.cache.sequence import ComputeRequest
 
-PARTS = ("alone", "bare", "free", "forced", "lock", "prompts", "peers")
+PARTS = ("alone", "bare", "free", "forced", "lock", "prompts", "newcomer", "peers")
 AGENTS = (1, 4, 8, 16, 32, 64)
 SKILLS, RANK, PROMPT, TOKENS, INSTRUCTIONS, LONG = 16, 16, 64, 48, 1500, 4000
 NAMES = [f"the_value_of_the_{number}_property" for number in ("first", "second", "third", "fourth", "fifth", "sixth")]
@@ -194,6 +198,33 @@ class Bench:
         trunk.flush()
         return 1e3 * (perf_counter() - start)
 
+    def newcomer(self, beside: bool) -> dict[str, float]:
+        """What a short request waits for, beside a long prompt that is being read or alone."""
+        scheduler, over = Scheduler(self.base, self.bank.attached), threading.Event()
+        long, short = (Trunk(self.base, scheduler=scheduler) for _ in range(2))
+        long.extend(self.drawn(900, 2 * LONG))
+        long.request_context = RequestContext(cancelled=over.is_set)
+
+        def read() -> None:
+            with suppress(Interrupted):
+                long.flush()
+
+        reader, sampler = threading.Thread(target=read), Timed(0)
+        if beside:
+            reader.start()
+            sleep(3)
+        start = perf_counter()
+        short.extend(self.drawn(1, 50))
+        short.flush()
+        request = GenerateRequest(invocation=[5], sampler=sampler, budget=Budget(16), stop_ids=frozenset())
+        list(generate(short.branch(self.authors[0]), request))
+        if beside:
+            assert reader.is_alive(), "the long prompt was read too soon"
+            over.set()
+            reader.join()
+        gaps = [after - before for before, after in pairwise(sampler.times)]
+        return {"first_ms": 1e3 * (sampler.times[0] - start), "gap_p50_ms": 1e3 * median(gaps)}
+
     def one(self, lock: bool) -> float:
         """Seconds of one agent's writing."""
         scheduler = (Locked if lock else Scheduler)(self.base, self.bank.attached)
@@ -264,6 +295,9 @@ def measured(bench: Bench, part: str, count: int, repeats: int) -> dict[str, flo
             note(f"prompts, with, {count}", beside)
             apart = bench.agents(count, mixed=True, tokens=round(beside["tokens"]))
             note(f"prompts, without, {count}", apart | {"long_first_ms": bench.long_alone()})
+        elif part == "newcomer":
+            note("newcomer, beside a long prompt", bench.newcomer(beside=True))
+            note("newcomer, alone", bench.newcomer(beside=False))
     return {name: median(values) for name, values in found.items()}
 
 
@@ -360,7 +394,7 @@ def main() -> None:
             for peer, figures in agents_peers.measured(bench, counts, given):
                 results.add(figures, peer)
         else:
-            chosen = [8] if part == "prompts" else [n for n in counts if part != "lock" or n <= 16]
+            chosen = [8] if part in ("prompts", "newcomer") else [n for n in counts if part != "lock" or n <= 16]
             for count in chosen:
                 results.add(measured(bench, part, count, given.limit))
     finish(results.report(), given.json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 from copy import copy
@@ -46,6 +47,7 @@ from loraloop.kernels.quantized import cpu_layout
 from loraloop.tool_schemas.errors import BaseModelError, unknown
 from loraloop.tool_schemas.tools.render import DEFINITIONS
 
+_log = logging.getLogger(__name__)
 _FORMAT = 3  # of converted folders; raise it when their layout changes
 
 
@@ -115,7 +117,7 @@ class Base:
         if library is not None and _made(tiles):
             return cls.open(tiles, where, library)
         if _made(plain) and not (library is not None and serves(read_card(plain).config)):
-            return cls.open(plain, where)
+            return cls.open(plain, where, library)
         path = path or fetch(CATALOG[name], root, progress)
         with damage_explained(path):
             source: BaseSource = GGUFSource(path) if path.is_file() else HFSource(path)
@@ -131,6 +133,8 @@ class Base:
         """Opens a folder that `convert` wrote; `library` is the C library where the caller has loaded it."""
         card = read_card(folder)
         decoder = open_decoder(folder, card, device or torch.device("cpu"), library)
+        if library is not None and not serves(card.config):
+            _log.warning("the C kernels do not fit the dimensions of %s: torch does the work, and slower", card.name)
         text = (folder / "tokenizer.json").read_text(encoding="utf-8")
         kept = folder / TEMPLATE
         template = ChatTemplate(*json.loads(kept.read_text(encoding="utf-8"))) if kept.exists() else None

@@ -12,10 +12,11 @@ the runs' own threads' business, while the next forward runs.
   `STRETCH` times what it takes without a chunk, by the measured time of such a tick and of a prompt's token; at least
   one. So a gap between two tokens is at most about doubled by prompts, however long they are. A tick of more than twice
   as many tokens as were measured goes once without a chunk, to be measured, and so does each after `FRESH` with one:
-  the contexts grow meanwhile. Where no run generates, or none has asked for anything for `AWAY` seconds, chunks have
-  `CHUNK` tokens.
+  the contexts grow meanwhile. Where no run generates, or none has asked for anything for `AWAY` seconds, a chunk has
+  as many tokens as are read in `SLICE` seconds: so long does a new run wait for it, if it comes meanwhile.
 - **Fairness.** Rows that generate come first in the order in which they were submitted, prompts take turns; where not
-  all fit, higher priorities go before lower ones.
+  all fit, higher priorities go before lower ones. A forward in which a prompt ends is not filled up with a piece of
+  another one, which its run would wait for. That run is then waited for as one that generates.
 - **Limits.** At most `queue` requests wait; one more is a LimitError. A request that was cancelled, or is past its
   deadline, leaves before the next tick.
 """
@@ -23,7 +24,7 @@ the runs' own threads' business, while the next forward runs.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from math import isfinite
@@ -44,7 +45,9 @@ QUEUE = 256
 ROWS = 64
 """Rows of one forward at most."""
 CHUNK = 512
-"""Tokens of a prompt in one forward, where no run generates."""
+"""Tokens of prompts in one forward at most."""
+SLICE = 0.5
+"""Seconds for which a forward reads prompts, where no run generates; of at least `URGENT` tokens, fewer cost more."""
 STRETCH = 1.0
 """Factor of its own duration by which a prompt's chunk may prolong a tick of runs that generate."""
 FRESH = 15
@@ -88,12 +91,17 @@ class Pace:
         else 0."""
         return self.ticks.get(max((n for n in self.ticks if n <= tokens <= 2 * n), default=0), 0.0)
 
+    @property
+    def slice(self) -> int:
+        """Tokens of prompts that a tick has room for where no run generates."""
+        return max(URGENT, min(CHUNK, int(SLICE / self.token))) if self.token else CHUNK
+
     def measured(self, tokens: int, prompt: int, seconds: float) -> None:
         """Learns from a forward of so many tokens, `prompt` of them of prompts."""
         self.stretched = self.stretched + (tokens > prompt) if prompt else 0
         if not prompt:
             self.ticks[tokens] = _average(self.ticks.get(tokens, 0.0), seconds)
-        elif (tick := self.tick(tokens - prompt)) or tokens == prompt:
+        elif (tick := self.tick(tokens - prompt)) or (tokens == prompt and (tokens >= URGENT or not self.token)):
             self.token = _average(self.token, max(seconds - tick, seconds / 10) / prompt)
 
     def chunk(self, tokens: int) -> int:
@@ -117,6 +125,7 @@ class SchedulerStats:
         tokens: Tokens in them.
         waiting: Works that wait now.
         most_waiting: The most that ever waited.
+        prompt_token: Seconds that a token of a prompt takes, on average of the last ones; 0 where none was read.
     """
 
     forwards: int = 0
@@ -124,6 +133,7 @@ class SchedulerStats:
     tokens: int = 0
     waiting: int = 0
     most_waiting: int = 0
+    prompt_token: float = 0.0
 
 
 class Scheduler:
@@ -163,7 +173,8 @@ class Scheduler:
     def stats(self) -> SchedulerStats:
         """What was done so far."""
         with self._lock:
-            return SchedulerStats(self._forwards, self._rows, self._tokens, len(self._queue), self._most)
+            counts = self._forwards, self._rows, self._tokens, len(self._queue), self._most
+            return SchedulerStats(*counts, self._pace.token)
 
     def compute(self, requests: Sequence[ComputeRequest]) -> None:
         """Computes requests of different sequences, and waits for them.
@@ -209,7 +220,7 @@ class Scheduler:
         live = list(requests)
         try:
             while live:
-                self._forward([(request, min(request.rest, CHUNK)) for request in live], alone=True)
+                self._forward([(request, min(request.rest, self._pace.slice)) for request in live], alone=True)
                 live = [
                     request for request in live if request.rest and request.error is None and not self._gone(request)
                 ]
@@ -218,7 +229,7 @@ class Scheduler:
         finally:
             with self._lock:
                 self._busy = False
-                self._expect(requests)
+                self._expect(request for request in requests if request.scores is not None)
                 if self._queue:
                     self._wake()
                 if live:
@@ -237,10 +248,10 @@ class Scheduler:
         """Seconds for which a tick waits for runs that are between two tokens. The lock is held."""
         return max(self._between.values(), default=0.0) + self._pace.alone - perf_counter()
 
-    def _expect(self, requests: Sequence[ComputeRequest]) -> None:
-        """Runs that have their logits will soon submit the token that they choose; the lock is held."""
+    def _expect(self, requests: Iterable[ComputeRequest]) -> None:
+        """Runs that have what they asked for will soon submit the token that follows; the lock is held."""
         for request in requests:
-            if request.scores is not None and request.error is None:
+            if request.error is None:
                 self._between[request.sequence] = request.submitted
 
     def _enqueue(self, requests: Sequence[ComputeRequest]) -> None:
@@ -336,14 +347,14 @@ class Scheduler:
             if not batch or tokens + request.rest <= 2 * URGENT:
                 batch.append((request, request.rest))
                 tokens += request.rest
-        room = CHUNK
+        rows, room = len(batch), self._pace.slice
         if batch:
             room = self._pace.chunk(tokens)
         elif self._generating():
             room = max(1, self._pace.chunk(len(self._between)))
         for request in queue:
             prompt = not request.logits or request.rest > URGENT
-            if prompt and room and len(batch) < ROWS:
+            if prompt and room and len(batch) < ROWS and (len(batch) == rows or request.rest <= room):
                 batch.append((request, min(request.rest, room)))
                 room -= min(request.rest, room)
         taken = {id(request) for request, _ in batch}

@@ -44,21 +44,27 @@ class Unrouted:
         )
 
 
-def bare_runtime(base: Base, *, context: int | None = None, own_calls: bool = False) -> Runtime:
+def bare_runtime(
+    base: Base, *, context: int | None = None, own_calls: bool = False, keep_prefixes: bool = False
+) -> Runtime:
     """A runtime on `base` with blank skills `tools`, `code` and `retrieval`; only a policy chooses the last two.
 
     Args:
         base: any base.
         context: Positions that a transcript may use.
         own_calls: Whether tools are listed and calls written as the base's chat template has it.
+        keep_prefixes: Whether what is computed of instructions and tools is kept on disk; see `Runtime.load`.
 
     Raises:
         BaseModelError: The template has no format of calls.
     """
     from loraloop.adapters.bank.bank import Bank
+    from loraloop.adapters.base.loading.folders import cache_folder
     from loraloop.adapters.skill.blank import blank_skill
 
     bank = Bank(base)
     for name, contract in CONTRACTS.items():
         bank.add(blank_skill(base, name, contract))
-    return Runtime(base.with_own_calls() if own_calls else base, bank, Unrouted(), context=context)
+    where = cache_folder() / "prefixes" if keep_prefixes else None
+    model = base.with_own_calls() if own_calls else base
+    return Runtime(model, bank, Unrouted(), context=context, prefix_folder=where)

@@ -44,7 +44,7 @@ class LimitOptions:
         int, typer.Option(min=0, help="Maximum number of requests per minute and key (or address); 0: no limit.")
     ] = 0
     max_prompt: Annotated[
-        int, typer.Option(min=0, help="Maximum number of tokens of a conversation; 0: what the context holds.")
+        int, typer.Option(min=0, help="Maximum number of tokens of a conversation; 0: what can be read in time.")
     ] = 0
     seconds: Annotated[float, typer.Option("--timeout", min=1, help="Maximum seconds of a request.")] = 300.0
 

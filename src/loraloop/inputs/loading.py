@@ -79,7 +79,7 @@ def open_runtime(
     from loraloop.tool_schemas.errors import SkillError
 
     if bare:
-        return bare_runtime(loaded, own_calls=own_calls)
+        return bare_runtime(loaded, own_calls=own_calls, keep_prefixes=keep_prefixes)
     try:
         return Runtime.load(loaded, skills=skills or all_skills(loaded), keep_prefixes=keep_prefixes)
     except SkillError as error:

@@ -53,7 +53,7 @@ class ReplyRequest:
         max_tokens: Most tokens of the calls or the text.
         timeout: Seconds; None for no bound.
         max_prompt: Tokens of the conversation at most, tools included; longer ones are refused before the base reads
-            them. 0 for as many as the context holds.
+            them. 0 for as many as the context holds and can be read within the timeout, by the measured pace.
         prompting: Extra prompt text; that of the base where None.
         fallback: Writes steps on which the router abstains; None for no step.
     """
@@ -132,6 +132,24 @@ def check_prompt(tokens: int, most: int) -> None:
         )
 
 
+def check_time(tokens: int, pace: float, seconds: float | None) -> None:
+    """Checks that a conversation can be read in time.
+
+    Args:
+        tokens: Tokens that have to be read.
+        pace: Seconds that each takes, as measured; 0 where nothing was.
+        seconds: How long it may take; None for no bound.
+
+    Raises:
+        ContextLengthError: It cannot.
+    """
+    if pace and seconds is not None and tokens * pace > seconds > 0:
+        raise ContextLengthError(
+            f"{tokens} tokens of the conversation are new, and this machine reads {1 / pace:.3g} tokens a second: "
+            f"there are {seconds:.0f} s, enough for {seconds / pace:.0f}. Shorten it, or raise the timeout"
+        )
+
+
 def check_length(characters: int, longest: int, most: int) -> None:
     """Checks without a tokenizer, which takes memory, that a conversation is not much too long.
 
@@ -164,7 +182,7 @@ class Replying:
         UnknownNameError: The policy names a skill or a tool that does not exist.
         SchemaError: Two tools share a name, or the output cannot be enforced.
         InputError: The conversation ends with the assistant, or the tool choice cannot be kept.
-        ContextLengthError: The request does not fit the context, or is longer than `max_prompt`.
+        ContextLengthError: The request does not fit the context or the time, or is longer than `max_prompt`.
         LimitError: Not even the shortest output fits into the tokens, or it takes longer than the timeout.
     """
 
@@ -246,6 +264,8 @@ class Replying:
                 if isinstance(event, RunStarted):
                     read, reused = event.context, event.reused
                     check_prompt(read, request.max_prompt)
+                    if not request.max_prompt:
+                        check_time(read - reused, runtime.engine.stats.prompt_token, request.timeout)
                 elif isinstance(event, Routed):
                     contract = runtime.contract(event.skill)
                 elif isinstance(event, TokenGenerated) and event.text and contract in ("text", "code"):

@@ -18,7 +18,7 @@ from loraloop.inputs.loading import read_documents
 from loraloop.server.ag_ui import AgUiInput, translated
 from loraloop.server.errors import STREAM, ApiError, documented
 from loraloop.server.runs import HostedAgent, HostedRun, owner_of
-from loraloop.server.state import BodyRoute, begun, check_texts, event_stream, key_of, state_of, turn_of
+from loraloop.server.state import BodyRoute, begun, check_conversation, event_stream, key_of, state_of, turn_of
 from loraloop.server.wire import Items, Pairs, Strict
 from loraloop.tool_schemas.errors import InputError, LoraloopError, file_errors
 from loraloop.tool_schemas.jsontext import dumps, levels
@@ -190,14 +190,14 @@ async def start_run(
     await asyncio.to_thread(state.runs.check_waiting, run.owner)
     turn = await turn_of(request)
     try:
-        texts = [body.input, *(each["content"] for each in body.messages)]
-        await asyncio.to_thread(check_texts, state, texts)
         if run.session:
             options["session"] = session = state.session_of(run, turn)
             ended = await asyncio.to_thread(_ended, session) if body.resume else None
             if ended is not None:
                 turn.leave()
                 return event_stream(state, _sent(_one(ended.to_dict())))
+        if not body.resume:
+            await asyncio.to_thread(_check, state, hosted.agent, body.input, options)
         stream = hosted.agent.stream(body.input, **options)
         events = await begun(_read(state, run, stream, turn))
     except BaseException:
@@ -206,6 +206,12 @@ async def start_run(
     if client is not None:
         return event_stream(state, _sent(translated(client, events, state.runtime), named=False))
     return event_stream(state, _sent(events))
+
+
+def _check(state: ServerState, agent: Agent[Any, Any], prompt: str, options: Mapping[str, Any]) -> None:
+    """Checks that a run's instructions, tools, session, messages and input are not too long; raises ApiError."""
+    known = options["session"].messages if "session" in options else ()
+    check_conversation(state, agent, prompt, (*known, *options.get("messages", ())))
 
 
 def _ended(session: Session) -> RunFinished | None:

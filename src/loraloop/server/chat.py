@@ -25,7 +25,7 @@ from loraloop.server.state import (
     BodyRoute,
     ServerState,
     begun,
-    check_texts,
+    check_conversation,
     event_stream,
     in_turn,
     state_of,
@@ -293,9 +293,9 @@ async def hosted_stream(state: ServerState, body: ChatRequest) -> RunStream[Any]
     messages = talk.messages
     if not messages or messages[-1].role != "user":
         raise ApiError(400, "the last message must be the user's", "invalid_value", "messages")
-    await asyncio.to_thread(check_texts, state, [message.content for message in messages])
-    *history, last = messages
-    return state.agents[body.model].agent.stream(last.content, messages=history)
+    (*history, last), agent = messages, state.agents[body.model].agent
+    await asyncio.to_thread(check_conversation, state, agent, last.content, history)
+    return agent.stream(last.content, messages=history)
 
 
 def hosted_outcome(state: ServerState, body: ChatRequest, run: RunResult[Any]) -> Reply:

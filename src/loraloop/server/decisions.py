@@ -28,7 +28,7 @@ from loraloop.agent.engine.step import StepRequest, run_step, transcript
 from loraloop.agent.guard.guard import default_guard
 from loraloop.agent.guard.judge import Judge
 from loraloop.agent.skills.threads import awaited
-from loraloop.integrations.reply import check_length, check_prompt
+from loraloop.integrations.reply import check_length, check_prompt, check_time
 from loraloop.router.decision import NONE, RouterState
 from loraloop.server.errors import ApiError, documented
 from loraloop.server.state import BodyRoute, state_of, turn_of, while_there
@@ -273,10 +273,10 @@ class Decider:
             questions: About it.
             model: One of `models()`.
             request_context: Until when, and for whom, the input is read and questions are answered.
-            most: Tokens that the input may have; 0 for as many as the context holds.
+            most: Tokens that the input may have; 0 for as many as the context holds and can be read in time.
 
         Raises:
-            ContextLengthError: Input and question do not fit the context, or the input is too long.
+            ContextLengthError: Input and question do not fit the context, or the input is too long, or for the time.
             TimeLimitError: There was not enough time for every question, or whoever asked went away.
             ApiError: A question cannot be answered.
         """
@@ -289,6 +289,9 @@ class Decider:
         answers, written = [], 0
         try:
             check_prompt(len(trunk.ids), most)
+            if not most and request_context.deadline is not None:
+                left = request_context.deadline - monotonic()
+                check_time(len(trunk.ids) - reused, runtime.engine.stats.prompt_token, left)
             for number, question in enumerate(questions):
                 if request_context.gone():
                     raise TimeLimitError(

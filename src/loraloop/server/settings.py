@@ -26,7 +26,8 @@ class ServerLimits:
         per_minute: Requests of one key in a minute, other than those that only read; 0 for no bound.
         max_bytes: Bytes of a request's body.
         max_tokens: Tokens that a request may ask for.
-        max_prompt: Tokens that the conversation of a request may have; 0 for as many as the context holds.
+        max_prompt: Tokens that the conversation of a request may have; 0 for as many as the context holds and can be
+            read within `seconds`.
         seconds: Seconds that a request may run.
         preparation: Seconds of a processor that the schemas and the conversation of a request may take to be read.
         transfer_seconds: Seconds in which a body has to come, and in which a client has to take an event of a stream.

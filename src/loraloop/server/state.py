@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from heapq import nlargest
@@ -34,6 +34,8 @@ from loraloop.tool_schemas.errors import SessionError
 if TYPE_CHECKING:
     from fastapi import Response
 
+    from loraloop.adapters.base import Message
+    from loraloop.agent import Agent
     from loraloop.agent.engine.remote.fallback import Fallback
     from loraloop.agent.runtime import Runtime
     from loraloop.agent.sessions.sessions import Session
@@ -374,16 +376,24 @@ def state_of(request: Request) -> ServerState:
     return state
 
 
-def check_texts(state: ServerState, texts: Iterable[str]) -> None:
-    """Checks that what a client says to a hosted agent is not too long.
+def check_conversation(state: ServerState, agent: Agent[Any, Any], prompt: str, messages: Sequence[Message]) -> None:
+    """Checks that what a hosted agent would read first is not too long; passages of its documents are not counted.
+
+    Args:
+        state: The server's limits and base.
+        agent: The agent, whose instructions and tools are counted.
+        prompt: What it is asked.
+        messages: The transcript so far, with that of its session.
 
     Raises:
         ContextLengthError: It is.
     """
     if most := state.settings.limits.max_prompt:
-        tokenizer, conversation = state.runtime.base.tokenizer, list(texts)
-        check_length(sum(map(len, conversation)), tokenizer.longest, most)
-        check_prompt(sum(len(tokenizer.encode(text)) for text in conversation), most)
+        base = state.runtime.base
+        check_length(len(prompt) + sum(len(each.content) for each in messages), base.tokenizer.longest, most)
+        whole = base.chat.complete(agent.job(prompt, messages=messages).messages)
+        lines = (base.chat.message(each.role, each.content, not place) for place, each in enumerate(whole))
+        check_prompt(sum(map(len, lines)), most)
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:

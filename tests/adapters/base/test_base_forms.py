@@ -59,6 +59,16 @@ def test_other_forms_of_the_default_base_say_the_same(base: Base, form: str) -> 
     assert base.fingerprints.weights != other.fingerprints.weights
 
 
+def test_that_torch_does_the_work_is_said(tmp_path: Path, save_llama: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Of a base whose dimensions the C kernels do not fit, whenever it is loaded: it is several times as slow."""
+    save_llama(tmp_path / "odd")
+    for _ in range(2):
+        caplog.clear()
+        base = Base.load(tmp_path / "odd", quantize="int8", device="cpu", cache_dir=tmp_path / "c")
+        assert not base.native and [each.levelname for each in caplog.records] == ["WARNING"]
+        assert "dimensions of odd" in caplog.text and "torch does the work" in caplog.text
+
+
 def test_a_second_load_reads_the_cache_and_notices_damage(tmp_path: Path, save_llama: Any) -> None:
     save_llama(tmp_path / "hf")
     seen: list[str] = []

@@ -24,7 +24,7 @@ from loraloop.agent.engine.cache.prefix_cache import FullCaches
 from loraloop.agent.engine.cache.sequence import CachedSequence, ComputeRequest, Interrupted, RequestContext
 from loraloop.agent.engine.generate import Budget, Generated, GenerateRequest, generate
 from loraloop.agent.engine.sampler import Sampler, Sampling
-from loraloop.agent.engine.scheduler import CHUNK, Pace, Scheduler
+from loraloop.agent.engine.scheduler import CHUNK, URGENT, Pace, Scheduler
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.tool_schemas.errors import BaseModelError, LimitError, SkillError
@@ -51,12 +51,12 @@ def begun(scheduler: Scheduler, seed: int, count: int) -> CachedSequence:
 
 
 class Watched:
-    """A base whose forwards are noted, and wait at a gate while that is closed."""
+    """A base whose forwards are noted, wait at a gate while that is closed, and take `token` seconds a token more."""
 
     def __init__(self, base: Base) -> None:
         self.base, self.gate, self.rows, self.threads = base, threading.Event(), list[list[int]](), list[int]()
         self.gate.set()
-        self.entered = threading.Semaphore(0)
+        self.entered, self.token = threading.Semaphore(0), 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.base, name)
@@ -66,6 +66,7 @@ class Watched:
         self.threads.append(threading.get_ident())
         self.entered.release()
         assert self.gate.wait(20)
+        time.sleep(self.token * sum(self.rows[-1]))
         return self.base.forward(rows, **options)
 
     @contextmanager
@@ -83,7 +84,9 @@ def watched(small: Base) -> Watched:
 
 
 @pytest.fixture
-def scheduler(watched: Watched, small_bank: Bank) -> Scheduler:
+def scheduler(watched: Watched, small_bank: Bank, monkeypatch: pytest.MonkeyPatch) -> Scheduler:
+    """A scheduler whose chunks, where no run generates, do not depend on how busy the machine is."""
+    monkeypatch.setattr("loraloop.agent.engine.scheduler.SLICE", 60.0)
     return Scheduler(watched, small_bank.attached)  # type: ignore[arg-type]  # a base in all that is asked of it
 
 
@@ -253,6 +256,58 @@ def test_a_chunk_knows_what_other_numbers_of_rows_and_prompts_alone_took() -> No
     assert pace.alone == 0.002
     pace.measured(9, 0, 1.0)
     assert pace.chunk(9) == CHUNK
+
+
+def test_a_newcomer_waits_for_one_slice_of_a_long_prompt(
+    watched: Watched, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long prompt is read in slices that are bounded in time; where a short one ends, nothing of it is added."""
+    monkeypatch.setattr("loraloop.agent.engine.scheduler.SLICE", 0.05)
+    monkeypatch.setattr("loraloop.agent.engine.scheduler.AWAY", 5.0)
+    bare, newcomer, read = Author(watched.fingerprints.weights), CachedSequence(scheduler), threading.Event()
+    warm = begun(scheduler, 1, 5)
+    for token in range(3):
+        warm.feed(bare, [5 + token], logits=True)
+    scheduler.leave(warm)
+    watched.token, begins = 0.0005, len(watched.rows)
+
+    def read_long() -> None:
+        long = CachedSequence(scheduler)
+        for at in range(4):
+            long.feed(bare, tokens(at, 512))
+        read.set()
+
+    def come() -> None:
+        newcomer.feed(bare, tokens(9, 50))
+        newcomer.feed(bare, [9], logits=True)
+        scheduler.leave(newcomer)
+        assert not read.is_set()
+
+    with at_once(read_long) as raised:
+        until(lambda: len(watched.rows) > begins + 2)
+        with watched.closed():
+            arrival = len(watched.rows)
+            until(lambda: len(watched.rows) > arrival)
+            with at_once(come) as refused:
+                until(lambda: scheduler.stats.waiting == 1)
+                watched.gate.set()
+    since = watched.rows[arrival + 1 :]
+    assert raised == refused == [] and since[0] == [50], "at once, and alone"
+    answered = next(at for at, rows in enumerate(since) if rows[0] == 1 and at)
+    assert all(sum(rows) < URGENT for rows in since[1 : answered + 1]), "no slice while its run chooses what follows"
+    assert max(map(sum, watched.rows[begins + 1 :])) <= 100, "no more than 0.05 s, also where nobody else is there"
+
+
+def test_a_slice_is_as_long_as_its_time_allows() -> None:
+    pace = Pace()
+    assert pace.slice == CHUNK, "nothing is known"
+    pace.measured(512, 512, 2.048)
+    assert URGENT <= pace.slice < 150
+    pace.measured(8, 8, 0.08)
+    assert pace.token == 0.004, "what reads the weights for a few tokens says nothing about a token's price"
+    fast = Pace()
+    fast.measured(512, 512, 0.05)
+    assert fast.slice == CHUNK
 
 
 def test_a_prompt_waits_for_those_that_decode_even_where_all_of_them_are_late(

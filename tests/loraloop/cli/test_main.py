@@ -123,9 +123,10 @@ def test_a_run_of_two_steps_prints_its_trace(run):
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_tools_are_kept_for_the_next_start_unless_told_not_to(run, kept, tmp_path, monkeypatch):
+@pytest.mark.parametrize("more", [[], ["--bare", "--skill", "tools"]])
+def test_tools_are_kept_for_the_next_start_unless_told_not_to(run, kept, more, tmp_path, monkeypatch):
     monkeypatch.setattr("loraloop.adapters.base.loading.folders.cache_folder", lambda: tmp_path)
-    command = ["run", QUESTION, "--tools", str(WEATHER), "--json", *([] if kept else ["--no-keep-prefixes"])]
+    command = ["run", QUESTION, "--tools", str(WEATHER), "--json", *more, *([] if kept else ["--no-keep-prefixes"])]
     first, second = (json.loads(run(*command)[1])["steps"][0]["tokens"] for _ in range(2))
     assert len([*tmp_path.glob("prefixes/*.prefix")]) == (1 if kept else 0)
     assert first["reused"] == 0 and (second["reused"] >= 64) == kept

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
@@ -206,6 +207,60 @@ def test_prompts_over_the_limit_are_refused_before_they_are_read(
     fits = {"model": "base", "messages": [HI]}
     assert httpx.post(f"{url}/v1/chat/completions", json=fits, timeout=60).status_code == 200
     assert runtime.engine.scheduler.stats.rows > before
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"model": "base", "messages": [{"role": "user", "content": "word " * 300}]}),
+        ("/v1/responses", {"model": "base", "input": "word " * 300}),
+        ("/v1/decisions", {**DECISION, "input": "word " * 300, "questions": [PREDICATE]}),
+    ],
+)
+def test_what_cannot_be_read_in_time_is_refused_before_it_is_read(
+    serving: Callable[..., str], path: str, body: dict[str, Any]
+) -> None:
+    """By the pace that was measured, where no limit is given: reading it to the timeout would be for nothing."""
+    runtime = ScriptedRuntime(*["ok"] * 10)
+    url, scheduler = serving(runtime), runtime.engine.scheduler
+    limited = serving(runtime, ServerSettings(limits=ServerLimits(max_prompt=100_000)))
+    scheduler._pace.token, before = 0.5, scheduler.stats.rows
+    answer = httpx.post(url + path, json=body, timeout=60)
+    assert answer.status_code == 400 and answer.json()["error"]["code"] == "context_length_exceeded", answer.text
+    assert "2 tokens a second" in answer.text and "enough for 600" in answer.text, answer.text
+    assert scheduler.stats.rows == before, "nothing of it is computed"
+    asked = {"model": "base", "messages": [HI]}
+    assert httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=60).status_code == 200, "a short one goes"
+    scheduler._pace.token = 0.5
+    given = httpx.post(limited + path, json=body, timeout=60)
+    assert "context_length" not in given.text, "a limit that is given holds instead"
+
+
+def test_what_a_hosted_agent_would_read_counts_whole(serving: Callable[..., str], tmp_path: Path) -> None:
+    """Its instructions, its tools and what its session knows, as the first step would read them."""
+    runtime = ScriptedRuntime(*["ok"] * 10)
+    texts = {"brief": "", "long": "x " * 300}
+    agents = {name: HostedAgent(name, Agent(runtime, instructions=text)) for name, text in texts.items()}
+    url = serving(runtime, ServerSettings(limits=ServerLimits(max_prompt=400), folder=tmp_path), agents)
+
+    def contexts(name: str, session: str | None = None) -> list[int]:
+        """Tokens of the transcript of each run in turn, until one is refused."""
+        found = []
+        for _ in range(6):
+            asked = {"input": "word " * 20} | ({"session": session} if session else {})
+            answer = httpx.post(f"{url}/v1/agents/{name}/runs", json=asked, timeout=60)
+            if answer.status_code != 200:
+                assert answer.json()["error"]["code"] == "context_length_exceeded", answer.text
+                return found
+            events = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+            found.append(next(event["context"] for event in events if event["type"] == "RunStarted"))
+        return found
+
+    assert contexts("long") == [] and len(contexts("brief")) == 6
+    turns = contexts("brief", "s")
+    assert 2 <= len(turns) < 6 and max(turns) <= 400 < turns[-1] + turns[0], turns
+    asked = {"model": "long", "messages": [HI]}
+    assert httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=60).status_code == 400
 
 
 @pytest.mark.parametrize(
