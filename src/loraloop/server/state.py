@@ -388,9 +388,10 @@ def check_conversation(state: ServerState, agent: Agent[Any, Any], prompt: str, 
     Raises:
         ContextLengthError: It is.
     """
-    if most := state.settings.limits.max_prompt:
-        base = state.runtime.base
-        check_length(len(prompt) + sum(len(each.content) for each in messages), base.tokenizer.longest, most)
+    base, most = state.runtime.base, state.settings.limits.max_prompt
+    check_length(len(prompt), base.tokenizer.longest, most or base.config.max_positions)
+    if most:
+        check_length(sum(len(each.content) for each in messages), base.tokenizer.longest, most)
         whole = base.chat.complete(agent.job(prompt, messages=messages).messages)
         lines = (base.chat.message(each.role, each.content, not place) for place, each in enumerate(whole))
         check_prompt(sum(map(len, lines)), most)

@@ -263,6 +263,20 @@ def test_what_a_hosted_agent_would_read_counts_whole(serving: Callable[..., str]
     assert httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=60).status_code == 400
 
 
+def test_an_input_that_no_context_holds_reaches_no_tokenizer(serving: Callable[..., str]) -> None:
+    runtime = ScriptedRuntime("ok")
+    base = runtime.base
+    text = "x" * (base.config.max_positions * base.tokenizer.longest + 1)
+    limits = ServerLimits(max_bytes=2 * len(text))
+    url = serving(runtime, ServerSettings(limits=limits), {"one": HostedAgent("one", Agent(runtime))})
+    for path, asked in (
+        ("/v1/agents/one/runs", {"input": text}),
+        ("/v1/chat/completions", {"model": "one", "messages": [{"role": "user", "content": text}]}),
+    ):
+        answer = httpx.post(f"{url}{path}", json=asked, timeout=60)
+        assert answer.status_code == 400 and f"{len(text)} characters" in answer.text, answer.text[:300]
+
+
 @pytest.mark.parametrize(
     ("path", "model", "field"),
     [
