@@ -54,7 +54,7 @@ class OpenTelemetry(RunHook):
         from loraloop.agent.tracing.otel_spans import Instruments
         from loraloop.agent.tracing.provenance import versions
 
-        version = versions().get("loraloop", "")
+        version = versions()["loraloop"]
         asked = os.environ.get(CAPTURE, "").strip().lower() in ("true", "1", "span_only", "span_and_event")
         meter = metrics.get_meter("loraloop", version, meter_provider)
         self._instruments = Instruments(

@@ -11,12 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from loraloop import __version__
 from loraloop.agent.tracing.trace import BaseUsed, RouterUsed, RuntimeUsed, SkillUsed, taken
 
 if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
 
-PACKAGES = ("loraloop", "torch", "transformers", "tokenizers", "llguidance", "jsonschema")
+PACKAGES = ("torch", "transformers", "tokenizers", "llguidance", "jsonschema")
 _routers: dict[int, tuple[Any, RouterUsed]] = {}  # by id; holds them, so that their ids stay theirs
 _lock = Lock()
 
@@ -77,8 +78,8 @@ def _digest(router: Any) -> str:
 
 @cache
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
-    """Versions of Python and of the packages that are installed; by default those that a result may depend on."""
-    found = {"python": platform.python_version()}
+    """Versions of Python, loraloop and the packages that are installed; by default what a result may depend on."""
+    found = {"python": platform.python_version(), "loraloop": __version__}
     for package in packages:
         try:
             found[package] = version(package)

@@ -11,6 +11,11 @@ from types import ModuleType
 
 import pytest
 
+import loraloop
+from loraloop import __version__
+from loraloop.agent.tracing import provenance
+from loraloop.tool_schemas.mcp.results import own_version
+
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
@@ -30,6 +35,14 @@ def test_the_document_has_the_agreed_form(report: ModuleType, tmp_path: Path) ->
     assert document["command"].startswith("python ")
     assert {"processor", "cores", "threads"} <= document["machine"].keys()
     assert {"python", "torch"} <= document["versions"].keys()
+
+
+def test_our_version_is_that_of_the_source_whatever_was_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "0.0.1")
+    monkeypatch.setattr(provenance, "version", lambda package: "0.0.1")
+    found = provenance.versions.__wrapped__(("torch",))
+    assert found["torch"] == "0.0.1" and found["loraloop"] == __version__ == own_version().version != "0.0.1"
+    assert f'__version__ = "{__version__}"' in Path(loraloop.__file__).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, None, True, "1"])

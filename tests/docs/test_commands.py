@@ -1,7 +1,8 @@
-"""The commands that the pages show, in blocks, in sentences and under tables, exist and take the options shown."""
+"""The commands that pages and cards show exist and take the options shown."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -14,6 +15,8 @@ from loraloop.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+CARDS = [*(ROOT / "adapters" / "library").rglob("card.json"), *(ROOT / "router" / "weights").rglob("router.json")]
 
 
 def shown(page: Path) -> list[list[str]]:
@@ -39,6 +42,26 @@ def options_of(words: list[str]) -> set[str]:
         command = command.commands[words.pop(0)]
         known |= {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     return known
+
+
+def texts_under(value: Any, key: str = "") -> list[tuple[str, str]]:
+    """Each text in a JSON document, with the key that it or its list stands under."""
+    if isinstance(value, str):
+        return [(key, value)]
+    inner = value.items() if isinstance(value, dict) else [(key, each) for each in value if isinstance(value, list)]
+    return [found for name, each in inner if isinstance(each, dict | list | str) for found in texts_under(each, name)]
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.parent.relative_to(ROOT).as_posix())
+def test_commands_on_cards_exist(card: Path) -> None:
+    texts = texts_under(json.loads(card.read_text(encoding="utf-8")))
+    commands = [text for key, text in texts if key in ("command", "commands")]
+    assert commands or ("objective", "none: the update is zero") in texts
+    for text in commands:
+        program, *words = shlex.split(text)
+        assert program == "loraloop", text
+        assert {word for word in words if word.startswith("--")} <= options_of(list(words)), text
+        assert all((ROOT / word).is_file() for word in words if word.startswith("recipes/")), text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from loraloop import Runtime
-from loraloop.adapters.base import Base
+from loraloop.adapters.base import Base, random_base
+from loraloop.adapters.base.loading.catalog import CATALOG
 from loraloop.evals.skills import TOKENS
 from loraloop.router import Router
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 from loraloop.training import build_plan
-from loraloop.training.build import BuildOrder, build, recipe_folder, skill_document
+from loraloop.training.build import BuildOrder, build, recipe_folder, skill_document, skill_names
 from loraloop.training.build_plan import plan
 
 
@@ -121,6 +122,38 @@ def test_a_plan_says_what_it_does_and_reckons_what_it_has_no_time_for(
     status, out, err = run(*command, "--skills", "safety", "--records", "200")
     assert status == 0 and "router" in out and not order.out.exists()
     assert err.splitlines()[0] == f"loading {folder}" and "safety: reading some of its records" in err
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_every_base_of_the_catalog_is_trained_by_every_recipe_that_it_has(name: str, tmp_path: Path) -> None:
+    base = random_base()
+    base.name = name
+    order = BuildOrder(name, tmp_path / "out", data=tmp_path)
+    names = skill_names(order, base)
+    there = {path.stem for path in recipe_folder(base).glob("*.yaml")}
+    assert recipe_folder(base).name == name and {*names, "router"} == there and "tools" in names
+    for skill in names:
+        document = skill_document(skill, base, order)
+        assert document is not None and document["skill"]["name"] == skill
+    for skill in {"code", "verdict"} - set(names):
+        with pytest.raises(InputError, match=f"no recipe for {skill} of {name}: build .*tools, answer"):
+            build(replace(order, skills=("tools", skill)), base=base)
+
+
+def test_a_build_that_names_no_skills_is_of_all(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Any
+) -> None:
+    found: list[str] = []
+
+    def note(order: BuildOrder, base: Base, say: object) -> list[Any]:
+        found.extend(skill_names(order, base))
+        return []
+
+    monkeypatch.setattr(build_plan, "plan", note)
+    command = "skills", "build", "--base", str(folder), "--quantize", "fp32", "--out", str(tmp_path / "out"), "--plan"
+    status, out, _ = run(*command)
+    assert status == 0 and "code is left out" in out
+    assert found == ["tools", "answer", "verdict", "retrieval", "safety", "code"]
 
 
 def test_what_is_wrong_with_an_order(folder: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from loraloop import __version__
 from loraloop.tool_schemas.errors import ToolError
 from loraloop.tool_schemas.tools.tool import Tool
 
@@ -18,15 +19,9 @@ _SAID = 2000  # characters of an error
 
 def own_version() -> mcp_types.Implementation:
     """How we introduce ourselves to a server."""
-    from importlib.metadata import PackageNotFoundError, version
-
     import mcp_types
 
-    try:
-        number = version("loraloop")
-    except PackageNotFoundError:  # run from a tree that is not installed
-        number = "0"
-    return mcp_types.Implementation(name="loraloop", version=number)
+    return mcp_types.Implementation(name="loraloop", version=__version__)
 
 
 def tool_of(

@@ -244,8 +244,8 @@ def build(
         Path, typer.Option(help="Folder for skills, router and report; an interrupted build continues there.")
     ],
     skills: Annotated[
-        str, typer.Option(help="Names of the skills, separated by commas.")
-    ] = "tools,retrieval,safety,code",
+        str | None, typer.Option(help="Names of the skills, separated by commas; by default all with a recipe.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="The folder of public sets; see recipes/data.")] = None,
     quantize: Quantize = None,
     minutes: Annotated[float | None, typer.Option(help="Maximum minutes of training for a skill.")] = None,
@@ -268,7 +268,7 @@ def build(
     from loraloop.training.build import build as built
     from loraloop.training.build_plan import plan
 
-    names = tuple(name.strip() for name in skills.split(",") if name.strip())
+    names = None if skills is None else tuple(name.strip() for name in skills.split(",") if name.strip())
     order = BuildOrder(base, out, names, data, quantize, minutes=minutes, records=records, measured=measured)
     watch = Watch(quiet=as_json)
     if not only_plan:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    *("loraloop", "torch", "transformers", "tokenizers", "peft", "outlines", "llguidance"),
-    *("xgrammar", "jsonschema", "trl"),
+    *("torch", "transformers", "tokenizers", "peft", "outlines", "llguidance", "xgrammar"),
+    *("jsonschema", "trl"),
 )
 
 

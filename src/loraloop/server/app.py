@@ -98,7 +98,7 @@ def create_app(state: ServerState) -> FastAPI:
 
     app = Application(
         title="loraloop",
-        version=versions().get("loraloop", ""),
+        version=versions()["loraloop"],
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,

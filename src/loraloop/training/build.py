@@ -39,7 +39,7 @@ class BuildOrder:
     Attributes:
         base: A name of `loraloop bases`, a folder, a GGUF file or a hub id.
         out: The folder that everything is written to.
-        skills: Which of `SKILLS`.
+        skills: Which of `SKILLS`; where None, all that the base has recipes for.
         data: The folder of public sets. Without it the skills learn from the records of this package alone.
         quantize: The form that the base is served in.
         minutes: Most minutes that a skill is trained; its schedule fits into them.
@@ -49,7 +49,7 @@ class BuildOrder:
 
     base: str
     out: Path
-    skills: Sequence[str] = SKILLS
+    skills: Sequence[str] | None = None
     data: Path | None = None
     quantize: str | None = None
     minutes: float | None = None
@@ -57,7 +57,7 @@ class BuildOrder:
     measured: int = 100
 
     def __post_init__(self) -> None:
-        for name in self.skills:
+        for name in self.skills or ():
             if name not in SKILLS:
                 raise unknown("skill", name, SKILLS)
 
@@ -134,8 +134,8 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Watch | None
         observer: Shows how far it is; nothing is shown where None.
 
     Raises:
-        InputError: Nothing could be trained, the data folder lacks what the records stand on, or a skill is there that
-            was built with other options.
+        InputError: Nothing could be trained, a skill has no recipe, the data folder lacks what the records stand on, or
+            a skill is there that was built with other options.
         BaseModelError: The base cannot be loaded.
     """
     from loraloop.agent.tracing.provenance import versions
@@ -144,7 +144,8 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Watch | None
     watch, start = observer or Watch(quiet=True), time.perf_counter()
     loaded = base or load(order, watch)
     notes = left_out(order, loaded)
-    documents = {name: document for name in order.skills if (document := skill_document(name, loaded, order))}
+    names = skill_names(order, loaded)
+    documents = {name: document for name in names if (document := skill_document(name, loaded, order))}
     if not documents:
         raise InputError("; ".join(notes) or "name at least one skill")
     for note in notes:
@@ -189,6 +190,18 @@ def recipe_folder(base: Base) -> Path:
     return folder / (SMALL if parameters(base) <= SMALL_PARAMETERS else LARGE)
 
 
+def skill_names(order: BuildOrder, base: Base) -> Sequence[str]:
+    """The skills that an order names, or all that the base has recipes for.
+
+    Raises:
+        InputError: A skill that is named has no recipe.
+    """
+    known = [name for name in SKILLS if (recipe_folder(base) / f"{name}.yaml").is_file()]
+    if absent := [name for name in order.skills or () if name not in known]:
+        raise InputError(f"there is no recipe for {' and '.join(absent)} of {base.name}: build {', '.join(known)}")
+    return known if order.skills is None else order.skills
+
+
 def skill_document(name: str, base: Base, order: BuildOrder) -> dict[str, Any] | None:
     """The recipe of a skill, changed for a base and an order; None if it has no data without public sets."""
     from loraloop.adapters.training.recipe.recipe_lines import read_yaml
@@ -221,7 +234,7 @@ def left_out(order: BuildOrder, base: Base) -> list[str]:
     """What an order leaves out for want of public sets, in words."""
     if order.data is not None:
         return []
-    absent = [name for name in order.skills if skill_document(name, base, order) is None]
+    absent = [name for name in skill_names(order, base) if skill_document(name, base, order) is None]
     notes = [f"{name} is left out: all its records stand on public sets (--data)" for name in absent]
     return [*notes, "without --data nothing is learned from public sets, only from the records of this package"]
 

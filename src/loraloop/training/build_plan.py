@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
-from loraloop.training.build import BuildOrder, parameters, router_document, skill_document
+from loraloop.training.build import BuildOrder, parameters, router_document, skill_document, skill_names
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -64,9 +64,9 @@ def plan(order: BuildOrder, base: Base, say: Callable[[str], object] = str) -> l
     from loraloop.adapters.training.recipe.recipe_file import read_recipe
     from loraloop.adapters.training.recipe.run import prepare
 
-    parts, begun = list[PlannedPart](), time.monotonic()
+    names, parts, begun = skill_names(order, base), list[PlannedPart](), time.monotonic()
     each, memory = 0.0, 0.0
-    for place, name in enumerate(order.skills):
+    for place, name in enumerate(names):
         document = skill_document(name, base, order)
         if document is None:
             continue
@@ -76,7 +76,7 @@ def plan(order: BuildOrder, base: Base, say: Callable[[str], object] = str) -> l
         tokens = sum(example.length for example in prepared.train) / len(prepared.train)
         if (left := MOST_SECONDS - (time.monotonic() - begun)) > 0 or not each:
             say(f"{name}: measuring steps of its training")
-            found = estimate(prepared, seconds=max(1.0, left / (len(order.skills) - place + 1)))
+            found = estimate(prepared, seconds=max(1.0, left / (len(names) - place + 1)))
             seconds, memory = found.seconds, max(memory, found.memory_mb)
             checks = ceil(found.steps / prepared.config.validate_every)
             whole = found.step_seconds * found.steps + found.validation_seconds * checks
