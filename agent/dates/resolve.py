@@ -27,6 +27,9 @@ Date = datetime.date
 PREFIX = "Dates: "
 _SENTENCE = 300  # characters beside a date that may belong to its sentence
 _DAY = datetime.timedelta(days=1)
+_COUNTED = ("day", "fortnight")  # units that are no period of the calendar
+_PERIODS = ("this", "next", "next either", "coming", "last", "after next", "following")
+_OPEN = ("ahead", "ago", "following")  # a week that is not known from today alone
 _NO_NUMBER = r"(?<!\bto\s)(?<!\bor\s)(?<!\bhalf\s)(?<!\bthan\s)(?<!\d-)"  # `2 or 3 days ago`, `half a year ago`
 # `Friday 27` may be a day of the month or not, `Friday 9 am` is none.
 _NUMERAL = r"\s+\d{1,2}\b(?!\s*(?:am|pm|:|h\b|heures|uhr|o['’]clock|uur))"
@@ -134,7 +137,7 @@ def _patterns() -> tuple[tuple[Language, str, re.Pattern[str]], ...]:
         months = "|".join(_split(entry)[1] for entry in language.months)
         months_alone = "|".join(_split(entry)[0] for entry in language.months)
         units = "|".join(_split(entry)[1] for entry in language.units.values())
-        periods = "|".join(_split(entry)[0] for unit, entry in language.units.items() if unit != "day")
+        periods = "|".join(_split(entry)[0] for unit, entry in language.units.items() if unit not in _COUNTED)
         parts = {
             "th": "(?:st|nd|rd|th)",
             "n": rf"{_NO_NUMBER}(?P<n>\d{{1,3}}|{'|'.join(language.numbers)})",
@@ -214,14 +217,15 @@ def _on(day: Date, weekday: int) -> Date:
 
 
 def _period(today: Date, unit: str, count: int = 0) -> tuple[Date, Date]:
-    """The first and last day of the week, month, year or weekend that is `count` after the one of today."""
+    """The first and last day of the week, month, quarter, year or weekend that is `count` after the one of today."""
     monday = today - _DAY * today.weekday()
     if unit in ("week", "weekend"):
         start = monday + relativedelta(weeks=count, days=5 if unit == "weekend" else 0)
         return start, monday + relativedelta(weeks=count, days=6)
-    month = today.replace(day=1) if unit == "month" else today.replace(month=1, day=1)
-    start = month + relativedelta(**{f"{unit}s": count})
-    return start, start + relativedelta(**{f"{unit}s": 1}) - _DAY
+    months = {"month": 1, "quarter": 3, "year": 12}[unit]
+    first = today.replace(month=(today.month - 1) // months * months + 1, day=1)
+    start = first + relativedelta(months=months * count)
+    return start, start + relativedelta(months=months) - _DAY
 
 
 def _month(year: int, month: int) -> tuple[Date, Date]:
@@ -248,11 +252,12 @@ def _unit(match: _Match) -> str | None:
 
 
 def _later(day: Date, match: _Match, sign: int = 1) -> Date | None:
-    unit = _unit(match) or "day"
-    if unit == "weekend":
+    unit, count = _unit(match) or "day", sign * _number(match)
+    if unit in ("weekend", "quarter"):  # in a quarter of an hour
         return None
     try:
-        found: Date = day + relativedelta(**{f"{unit}s": sign * _number(match)})
+        unit, count = ("week", 2 * count) if unit == "fortnight" else (unit, count)
+        found: Date = day + relativedelta(**{f"{unit}s": count})
         return found
     except (OverflowError, ValueError):  # a year past 9999
         return None
@@ -386,6 +391,8 @@ def _combined(matches: list[_Match], text: str, today: Date, anchor: Date | None
             day = _later(since, match, 1 if match.kind == "later" else -1)
             match = replace(match, start=day, end=day)
         try:
+            if match.kind in ("that", "following") and (since := joined[-1].end if joined else anchor):
+                match = _since(since, match)
             pair = _pair(joined[-1], match, text, today) if joined else None
         except (OverflowError, ValueError):  # a year past 9999
             pair = None
@@ -396,6 +403,17 @@ def _combined(matches: list[_Match], text: str, today: Date, anchor: Date | None
     return joined
 
 
+def _since(day: Date, match: _Match) -> _Match:
+    """`That Friday`, where this day is one, and the weekday or period that follows the day."""
+    weekday, unit = match.group("weekday"), _unit(match)
+    if weekday:
+        coming = _on(day + _DAY * (match.kind == "following"), _place(match.language.weekdays, weekday))
+        sure = match.kind == "following" or coming == day
+        return replace(match, start=coming, end=coming) if sure else match
+    start, end = _period(day, unit, 1) if unit else (None, None)
+    return replace(match, start=start, end=end)
+
+
 def _within_weeks(matches: list[_Match], text: str) -> list[_Match]:
     """Joins weekdays and their week: `next week on Tuesday`, `Friday and Saturday next week`."""
     found: list[_Match] = []
@@ -403,8 +421,10 @@ def _within_weeks(matches: list[_Match], text: str) -> list[_Match]:
         left = found[-1] if found else None
         if left is None or not re.fullmatch(EITHER_SIDE, text[left.after : match.first], re.IGNORECASE):
             found.append(match)
-        elif left.kind == "weekday" and _unit(match) == "week" and (match.start or match.kind == "ahead"):
-            week = None if match.kind == "ahead" else match.start  # `Monday in two weeks` has two readings
+        elif match.kind in _PERIODS and _unit(match) and left.kind == "same":
+            found[-1] = replace(left, after=match.after)
+        elif left.kind == "weekday" and _unit(match) == "week" and (match.start or match.kind in _OPEN):
+            week = None if match.kind in _OPEN else match.start  # `Monday in two weeks` has two readings
             beside = len(found) - 1
             while beside and found[beside - 1].kind == "weekday":
                 also = re.fullmatch(ALSO, text[found[beside - 1].after : found[beside].first], re.IGNORECASE)
@@ -413,7 +433,11 @@ def _within_weeks(matches: list[_Match], text: str) -> list[_Match]:
                 beside -= 1
             found[beside:] = [_in_week(each, week) for each in found[beside:]]
             found[-1] = replace(found[-1], after=match.after)
-        elif match.kind == "weekday" and _unit(left) == "week" and left.start and left.kind not in ("ahead", "ago"):
+        elif left.kind in _PERIODS and _unit(left) and match.kind == "same":
+            found[-1] = replace(match, first=left.first)
+        elif match.kind == "weekday" and left.kind in _OPEN and _unit(left) not in (None, "day"):
+            found[-1] = replace(_in_week(match, None), first=left.first)
+        elif match.kind == "weekday" and _unit(left) == "week" and left.start:
             found[-1] = replace(_in_week(match, left.start), first=left.first)
         else:
             found.append(match)
@@ -441,8 +465,9 @@ def _pair(left: _Match, right: _Match, text: str, today: Date) -> list[_Match] |
         # Of a week it may be a day or a few, with the weekend or without.
         return [] if unit in ("week", "weekend", "day") else both(period[left.kind == "last of"])
     counted = right.kind in ("ahead", "ago") and right.start
-    if left.kind.startswith(("day ", "weekday")) and left.start not in (None, today) and counted and not gap.strip():
-        return []  # `morgen in einer Woche` counts from tomorrow, `Friday in a month` has two readings
+    if left.kind.startswith(("day ", "weekday")) and left.start and counted and not gap.strip():
+        # `morgen in einer Woche` counts from tomorrow, `Friday in a month` has two readings
+        return both(right.start) if left.kind == "day 0" and right.start else []
     if left.kind in ("nth weekday", "last") and weekday and period and re.fullmatch(r"\s+(?:of|in|im|des)\s+|\s+", gap):
         if unit in ("week", "weekend", "day"):
             return []

@@ -2,9 +2,9 @@
 
 Numbers, dates, times, identifiers and addresses of an answer have to stand in the conversation, in a result, in the
 arguments of a call or in a passage, in any usual format, or be computed from numbers there: a sum, a difference or a
-product of two, the same in another unit or rounded, the sum or the mean of a column, how many items a list has, the
-time between two dates or times of day. Code, citations, the numbers of a list, and number words are not looked at. What
-a sentence claims is for the verdict skill (`agent/guard/answer_judge.py`).
+product of two, the same in another unit, in two units or rounded, the sum or the mean of a column, how many items a
+list has, the time between two dates or times of day. Code, citations, the numbers of a list, and number words are not
+looked at. What a sentence claims is for the verdict skill (`agent/guard/answer_judge.py`).
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ _LEFT_OUT = re.compile(
 _TOKEN = re.compile(r"\S+")
 _EDGES = " \t.,;:!?()[]{}\"'“”‘’«»„*_…"
 _GROUPS = re.compile(r"(?<![\w.,])\d+(?:[ \u00a0\u202f'’]\d+)+(?:[.,]\d+)?(?!\d)")  # *1 000*, *+49 30 123456*
+_PARTS = re.compile(r"(?<![\w.,])(\d+)\s?[^\W\d_]+[\s,]+(?:[^\W\d_]{1,3}\s)?(\d+)\s?[^\W\d_]+")
+"""A number in two units: *1 hour and 30 minutes*."""
 _COUNTED = re.compile(r"(\d+)-[^\W\d]+")  # *a 5-minute walk*
 _UNIT = re.compile(r"[kcdm]?m[23]|ft[23]|CO2")  # of a number before it
 
@@ -57,8 +59,14 @@ def value_flaws(
         joined = readings(re.sub(r"[^\d.,]", "", groups[0]))
         return " " * len(groups[0]) if any(_number_stands(each, place, columns) for each in joined) else groups[0]
 
+    def without_sums(parts: re.Match[str]) -> str:
+        more, less = int(parts[1]), int(parts[2])
+        sums = [Decimal(more * factor + less) for factor in FACTORS if less < factor]
+        stands = any(each in place.plain for each in sums) or (less < 60 and more * 60 + less in _apart(place))
+        return " " * len(parts[0]) if stands else parts[0]
+
     found = []
-    for kind, value, readings_of_it in values_in(_GROUPS.sub(without_known, text)):
+    for kind, value, readings_of_it in values_in(_PARTS.sub(without_sums, _GROUPS.sub(without_known, text))):
         if not any(_stands(kind, each, place, columns) for each in readings_of_it):
             found.append(AnswerFlaw(kind, value))
     return tuple(dict.fromkeys(found))
@@ -97,9 +105,7 @@ def _stands(kind: Kind, value: Any, place: Evidence, columns: Sequence[Sequence[
         return value in place.times or any(abs((hour - one) * 60 + minute - two) in minutes for one, two in place.times)
     if kind == "number":
         return _number_stands(value, place, columns)
-    runs = re.findall(r"\d+", value)  # the digits of an identifier, where they say enough
-    digits = kind == "identifier" and any(len(run) >= 3 for run in runs) and place.words.issuperset(runs)
-    return digits or place.has_code(value)
+    return (kind == "identifier" and place.has_digits(value)) or place.has_code(value)
 
 
 def _day_stands(value: Day, place: Evidence) -> bool:
@@ -127,10 +133,15 @@ def _number_stands(value: Decimal, place: Evidence, columns: Sequence[Sequence[D
         whole = sum(column, Decimal(0))
         if value in (round(whole, places), round(whole / len(column), places)):
             return True
-    minutes = sorted(hour * 60 + minute for hour, minute in place.times)[:60]
-    if any(abs(one - two) in (value, value * 60) for one, two in combinations(minutes, 2)):
+    if _apart(place) & {value, value * 60}:
         return True
     return any(abs((one - two).days) == value for one, two in combinations(_few(place.days), 2))
+
+
+def _apart(place: Evidence) -> set[int]:
+    """The minutes between two times of day."""
+    minutes = sorted(hour * 60 + minute for hour, minute in place.times)[:60]
+    return {two - one for one, two in combinations(minutes, 2)}
 
 
 def _few(days: set[Day]) -> list[date]:

@@ -23,6 +23,9 @@ _MONTHS = (
 """How the names of the months begin in the languages of Europe."""
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _GROUPED = re.compile(r"\d{1,3}(?:[ \u00a0\u202f'’]\d{3})+(?:[.,]\d+)?(?!\d)")
+_AND_HALF = re.compile(
+    r"(?<![\d.,])(\d+)\s(?:and|et|y|e|en|og)\s(?:an?\s|een\s|en\s)?(?:half|hal[vf]|demie?|medi[oa]|mezz[oa])\b"
+)
 _ISO = re.compile(r"(?<!\d)(\d{4})([-/.]?)(\d{2})\2(\d{2})(?!\d)")
 _LOOSE_ISO = re.compile(r"(?<!\d)(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)")
 _NUMERIC = re.compile(r"(?<!\d)(\d{1,2})\s?[./-]\s?(\d{1,2})(?:\s?[./-]\s?(\d{4}|\d{2}))?(?!\d)")
@@ -264,8 +267,8 @@ class Evidence:
             if not _JOINED_BEFORE.search(before) and not _JOINED_AFTER.match(after):
                 self.plain |= values
                 self.amounts |= values if undated[found.start()].isdigit() else set()
-        for found in _GROUPED.finditer(text):
-            values = readings(re.sub(r"[ \u00a0\u202f'’]", "", found[0]))
+        whole = [readings(re.sub(r"[ \u00a0\u202f'’]", "", found[0])) for found in _GROUPED.finditer(text)]
+        for values in (*whole, *({int(found[1]) + Decimal("0.5")} for found in _AND_HALF.finditer(text))):
             self.numbers |= values
             self.plain |= values
             self.amounts |= values
@@ -314,6 +317,17 @@ class Evidence:
                 return True
             at = self._squeezed.find(wanted, at + 1)
         return False
+
+    def has_digits(self, code: str) -> bool:
+        """Whether the digits of a code stand somewhere, where they say enough.
+
+        One run of them has three or more, or there are three runs, which stand together: *1.2.3* for `v1.2.3`.
+        """
+        runs = re.findall(r"\d+", code)
+        if any(len(run) >= 3 for run in runs) and self.words.issuperset(runs):
+            return True
+        whole = re.search(r"\d[\d.]*\.[\d.]*\d", code)
+        return len(runs) >= 3 and whole is not None and self.has_code(whole[0])
 
     def has_number(self, value: Decimal) -> bool:
         """Whether a number stands somewhere, with either sign."""

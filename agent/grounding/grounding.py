@@ -4,17 +4,19 @@ What is checked is decided by a value's format in the schema, else by its shape:
 
 - An *identifier* is one token of letters and digits (`A-12`), groups of capitals and digits (`12 AB 34`), five digits
   or more, or a telephone number. Its letters and digits have to stand somewhere, whatever is between them; or its
-  digits alone, where these are three or more; or it is an abbreviation of the user's words (`Grounding.identifier`).
+  digits alone, where they say enough; or it is an abbreviation of the user's words (`Grounding.identifier`).
 - An *e-mail address* has to stand somewhere with its letters and digits, a *URL* with its host.
-- A *number* is any but 0 and 1, also with a unit (`10kg`) or as a duration (`PT30M`); as text (`"1"`), these two as
-  well. It stands somewhere in any format or as a word, or is computed (`Grounding.number`).
-- A *date* or a *time* stands somewhere in any format, or is computed (`Grounding.day`, `Grounding.time`).
-- A *name* is up to five words, all of them capitalised, perhaps with numbers (`Ibuprofen 400 mg`). Each of its numbers
-  has to stand somewhere, or, where it has none, one of its words. A placeholder (`[your city]`, `your_city`) stands
-  nowhere.
+- A *number* is any but 0 and 1, also with a unit (`10kg`), as a duration (`PT30M`) or in English words (*two hours*);
+  as text (`"1"`), these two as well. It stands somewhere in any format or as a word, or is computed
+  (`Grounding.number`).
+- A *date* or a *time* stands somewhere in any format, or is computed (`Grounding.day`, `Grounding.time`). One in words
+  (*next Friday*) stands where they do, or where the user has other ones for the same day.
+- A *name* is up to five words, all of them capitalised, perhaps with numbers (`Ibuprofen 400 mg`), or several of these
+  with commas, as in an address. Each of its numbers has to stand somewhere, or, where it has none, one of its words.
+  A placeholder (`[your city]`, `your_city`) stands nowhere.
 
 Everything else is free text, and free text is exempt: titles, messages, queries. So are true, false, null, file names,
-paths, and what the schema lists (`enum`, `const`) or has as `default`.
+paths, codes of up to three letters (`LHR`), and what the schema lists (`enum`, `const`) or has as `default`.
 """
 
 from __future__ import annotations
@@ -33,7 +35,16 @@ from urllib.parse import urlsplit
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.grounding.evidence import Day, Evidence, folded, readings
-from loraloop.agent.grounding.value_kinds import IDENTIFIERS, NUMERALS, PLACEHOLDER, Kind, kind_of, moments_of
+from loraloop.agent.grounding.value_kinds import (
+    IDENTIFIERS,
+    NUMERALS,
+    PLACEHOLDER,
+    Kind,
+    days_meant,
+    in_digits,
+    kind_of,
+    moments_of,
+)
 from loraloop.agent.tools.calls import UngroundedValue
 from loraloop.tool_schemas.schema.normal import normalised
 from loraloop.tool_schemas.schema.places import every, followed, json_path
@@ -216,12 +227,12 @@ class Grounding:
     def identifier(self, value: str) -> bool:
         """Whether an identifier is made of parts that stand somewhere.
 
-        All its runs of digits do, and one has three digits or more; or the user says each of its numbers, and a word
+        Its digits do, where they say enough (`Evidence.has_digits`); or the user says each of its numbers, and a word
         that begins with each run of its letters: *pump 14 in the north* is `N-14`.
         """
-        runs = re.findall(r"\d+", value)
-        if any(len(run) >= 3 for run in runs) and self.all.words.issuperset(runs):
+        if self.all.has_digits(value):
             return True
+        runs = re.findall(r"\d+", value)
         letters, own = re.findall(r"[^\W\d_]+", folded(value)), self.user_words
         stated = own.plain.issuperset(map(Decimal, runs)) and all(map(own.has_beginning, letters))
         return bool(runs and letters) and stated
@@ -286,10 +297,16 @@ class Grounding:
         if not moments:  # the schema's format says more than the shape of the value
             return all(self.number(each) for each in _numbers_of(value))
         return all(
-            (not moment.days or any(self.day(each, dates) for each in moment.days))
+            (not moment.words or self._means(moment.words))
+            and (not moment.days or any(self.day(each, dates) for each in moment.days))
             and (not moment.times or any(self.time(each) for each in moment.times))
             for moment in moments
         )
+
+    def _means(self, words: str) -> bool:
+        """Whether words for a day stand somewhere, or the user has other ones for the same day."""
+        said = {days for text in self._sources.user for days in days_meant(text).values()}
+        return _words_stand(words, self.moments) or said.issuperset(days_meant(words).values())
 
     def day(self, value: Day, dates: Collection[date] = ()) -> bool:
         """Whether a date stands somewhere, or is computed in one of these ways.
@@ -344,10 +361,15 @@ def _stands_as_such(kind: Kind, value: Any, place: Evidence, tool: Tool) -> bool
     if kind == "name":
         return _name_stands(value, place, tool)
     return all(
-        (not moment.days or any(place.has_day(each.as_date) for each in moment.days if each.year))
+        _words_stand(moment.words, place)
+        and (not moment.days or any(place.has_day(each.as_date) for each in moment.days if each.year))
         and (not moment.times or any(each in place.times for each in moment.times))
         for moment in moments_of(value)
     )
+
+
+def _words_stand(words: str, place: Evidence) -> bool:
+    return all(map(place.has_word, re.findall(r"[^\W\d_]{3,}|\d+", words)))
 
 
 def _name_stands(value: str, place: Evidence, tool: Tool) -> bool:
@@ -443,7 +465,8 @@ def _numbers_of(value: Any) -> list[Decimal]:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return [Decimal(str(value))]
     # Of several readings of a numeral any may stand; the plainest one is the one that is checked first.
-    return [max(readings(found), key=lambda each: (each == int(each), each)) for found in NUMERALS.findall(str(value))]
+    found = NUMERALS.findall(in_digits(str(value)))
+    return [max(readings(numeral), key=lambda each: (each == int(each), each)) for numeral in found]
 
 
 def _rounded(value: Decimal, like: Decimal) -> Decimal:

@@ -51,6 +51,11 @@ def test_answers_that_the_records_bear_out(answer: str) -> None:
         ({"at": "09:30"}, "La table est à 9h30."),
         ({"at": "2026-03-19T09:30"}, "Um 9.30 Uhr."),
         ({"at": "6 pm"}, "Um 18 Uhr."),
+        ({"minutes": 90}, "It takes 1 hour and 30 minutes."),
+        ({"minutes": 200}, "Das dauert 3 h 20 min."),
+        ({"months": 27}, "After 2 years, 3 months."),
+        ({"from": "09:30", "to": "11:45"}, "That is 2 hours and 15 minutes."),
+        ({"version": "1.2.3"}, "It runs v1.2.3."),
     ],
 )
 def test_a_value_in_another_usual_form_is_borne_out(result: Any, answer: str) -> None:
@@ -71,6 +76,8 @@ def test_a_value_in_another_usual_form_is_borne_out(result: Any, answer: str) ->
         ("It is at 10h15.", "10h15"),
         ("Um 10.15 Uhr.", "10.15"),
         ("It takes 1h45.", "1h45"),
+        ("It takes 1 hour and 47 minutes.", "47"),
+        ("It runs v1.2.4.", "v1.2.4"),
     ],
 )
 def test_values_that_stand_in_no_record(answer: str, wrong: str) -> None:

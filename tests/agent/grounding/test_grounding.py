@@ -44,6 +44,21 @@ def missing(
         ("nor14", "pump fourteen, Northern hall"),
         ("PUMP-14", "the pump with the number 14"),
         ("SW1A 1AA", "I live at sw1a1aa"),
+        ("DE89 3704 0044 0532 0130 00", "to DE89370400440532013000"),
+        ("de89 3704 0044 0532 0130 00", "to DE89 3704 0044 0532 0130 00"),
+        ("12 Main Street, Springfield", "send it to 12 main street in Springfield"),
+        ("221B Baker Street, London NW1 6XE", "to 221b baker street, NW1 6XE"),
+        ("PARIS", "a flight to Paris"),
+        ("noon", "at 12:00"),
+        ("tomorrow", "come morgen"),
+        ("next Friday", "on Friday next week"),
+        ("Monday", "every monday"),
+        ("tomorrow at noon", "at noon, tomorrow"),
+        ("two hours", "for 2 hours"),
+        ("two hours", "für zwei Stunden"),
+        ("twenty thousand", "20,000"),
+        (5.5, "five and a half of them"),
+        (2.5, "deux et demi"),
         ("+44 7700 900123", "ring (+44) 7700-900-123"),
         ("00123", "number 00123"),
         ("jo@example.org", "write to Jo@Example.org."),
@@ -123,6 +138,20 @@ def test_values_that_stand_in_another_format(value: Any, said: str) -> None:
         ("[your destination]", "a flight, and your destination is up to you"),
         ("your_destination", "a flight"),
         ("Paris", "a flight"),
+        ("PARIS", "a flight"),
+        ("DE89 3704 0044 0532 0130 00", "Pay it."),
+        ("de89 3704 0044 0532 0130 00", "Pay it."),
+        ("12 Main Street, Springfield", "Main Street in Springfield"),
+        ("10115 Berlin", "to Berlin"),
+        ("1 Station Road, Springfield, IL 62704", "send it"),
+        ("noon", "at 10:20"),
+        ("tomorrow", "today"),
+        ("next Friday", "on Friday"),
+        ("Friday at noon", "on Friday at 10:20"),
+        ("in 3 days", "in two days"),
+        ("two hours", "for 3 hours"),
+        ("five", "some of them"),
+        (5.5, "five of them"),
         ("https://example.org", "the page of the example"),
     ],
 )
@@ -134,7 +163,8 @@ def test_values_from_nowhere(value: Any, said: str) -> None:
 @pytest.mark.parametrize(
     "value",
     [True, False, None, 0, 1, "", "  ", "a table at the window", "size large", "Please come at 17:00 with A-12.",
-     "report_2.txt", "/home/me/v2", "#ff0000", "asc"],
+     "report_2.txt", "/home/me/v2", "#ff0000", "asc", "EUR", "XL", "2 of the small ones", "second",
+     "Call Anna tomorrow!"],
 )  # fmt: skip
 def test_free_text_and_plain_words_are_exempt(value: Any) -> None:
     assert missing(value, "Do it.", {}) == ()
@@ -172,6 +202,13 @@ def test_what_the_user_agreed_to_is_given_but_for_identifiers() -> None:
 @pytest.mark.parametrize("value", ["12:00", "09:00"])
 def test_the_number_of_a_day_or_of_an_article_makes_no_time(value: str, user: str) -> None:
     assert [each.value for each in missing(value, user)] == [value]
+
+
+@pytest.mark.parametrize("value", ["tomorrow", "next Friday at noon"])
+def test_words_of_the_calendar_stand_where_the_user_agreed_to_them(value: str) -> None:
+    assert missing(value, "Yes.", assistant=[f"Shall I come {value}?"]) == ()
+    assert missing(value, "Yes.", assistant=["Shall I come?"]) != ()
+    assert missing(value, "Do it.", results=[f"next visit: {value}"]) == ()
 
 
 def test_one_as_text_is_the_number_of_something() -> None:

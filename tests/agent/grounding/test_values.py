@@ -78,6 +78,28 @@ def test_no_effect_on_an_identifier_that_nobody_gave(effects: bool | None, value
     assert done == []
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "DE89 3704 0044 0532 0130 00",
+        "12 Main Street, Springfield",
+        "PARIS",
+        "noon",
+        "tomorrow",
+        "next Friday",
+        "two hours",
+    ],
+)
+def test_no_effect_on_what_has_the_shape_of_a_value(value: str) -> None:
+    made = {"type": "object", "properties": {"it": {"type": "string"}}, "required": ["it"]}
+    paid: list[Any] = []
+    pay = Tool("pay", "Pays.", made, lambda it: paid.append(it), effects=True, requires_approval=False)
+    wrote = calls(pay={"it": value})
+    assert Agent(ScriptedRuntime(wrote, wrote, "Which one?"), [pay]).run_sync("Pay it.").output == "Which one?"
+    Agent(ScriptedRuntime(wrote, calls(), "Paid."), [pay]).run_sync(f"Pay {value}.")
+    assert paid == [value]
+
+
 def test_results_and_passages_give_values() -> None:
     def find() -> list[dict[str, str]]:
         """Finds orders."""
