@@ -454,8 +454,11 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     "loraloop/server/test_bounded_work.py::test_what_no_tokens_could_hold_is_refused_before_it_is_tokenized": [
         ("src/loraloop/integrations/reply.py", "if characters > most * longest:", "if False:"),
-        (f"{SERVER}/state.py", "        check_length(len(prompt) + sum(len(each.content) for each in messages), base.tokenizer.longest, most)\n", ""),
+        (f"{SERVER}/state.py", "        check_length(sum(len(each.content) for each in messages), base.tokenizer.longest, most)\n", ""),
         (f"{SERVER}/decisions.py", "        check_length(sum(len(", "        print(sum(len("),
+    ],
+    "loraloop/server/test_bounded_work.py::test_an_input_that_no_context_holds_reaches_no_tokenizer": [
+        (f"{SERVER}/state.py", "    check_length(len(prompt), base.tokenizer.longest, most or base.config.max_positions)\n", ""),
     ],
     "loraloop/server/test_bounded_work.py::test_prompts_over_the_limit_are_refused_before_they_are_read": [
         ("src/loraloop/integrations/reply.py", "if most and tokens > most:", "if False:"),
