@@ -139,8 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     details["base"] = base.name
     if facts:
         details["llama.cpp"] = facts
-    name = given.json.stem if given.json else "decode"
-    finish(BenchmarkReport(name, given.limit, metrics, peers, ratios, details), given.json)
+    finish(BenchmarkReport("decode", given.limit, metrics, peers, ratios, details), given.json)
     return 0
 
 
