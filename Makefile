@@ -14,7 +14,7 @@ BIN    := $(VENV)/bin
 # What `make bench` measures; LLAMA_PYTHON, VLLM_PYTHON and BFCL_PYTHON are interpreters with llama-cpp-python, vLLM, bfcl-eval.
 # `make bench-NAME` writes benchmarks/results/NAME.json; names that end in _qwen are of the recommended base.
 BENCH  ?= switch episode mixed_batch grammar decode decode_qwen agents drafts_qwen first_answer_qwen capacity simulation \
-	training training_qwen
+	training training_qwen rounding rounding_qwen
 LLAMA  := $(if $(LLAMA_PYTHON),--llama-python $(LLAMA_PYTHON))
 BFCL   := --bfcl-python $(BFCL_PYTHON)
 QWEN   := --base qwen2.5-coder-1.5b

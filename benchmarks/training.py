@@ -1,7 +1,7 @@
 """What a training step of a skill costs, against PEFT on transformers, on the same records.
 
     python benchmarks/training.py --json benchmarks/results/training.json
-    python benchmarks/training.py --base qwen2.5-coder-1.5b --systems served --json benchmarks/results/training_qwen.json
+    python benchmarks/training.py --base qwen2.5-coder-1.5b --systems served --json FILE
 
 Conversations of the frozen data, several learnt turns each, and LoRA of rank 8 on all linear layers. Ours computes a
 conversation's context once, without a graph, and the graph on the learnt turns alone: in fp32, and `served` in the
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.training.data.encode import Encoded
 
-RANK, BATCH, RECORDS, ROWS = 8, 4, 600, 2
+RANK, BATCH, RECORDS, ROWS = 8, 2, 600, 2
 """Conversations of a step; records that they are made of; rows of a forward of PEFT, as memory allows."""
 OURS = ("fp32", "served")
 PEERS = ("lora_fp32", "lora_bf16", "alora_fp32", "alora_bf16")
@@ -127,7 +127,7 @@ def measured(given: argparse.Namespace) -> dict[str, float]:
 
 def main() -> None:
     """Measures each system in a process of its own, one after another."""
-    parser = options(__doc__.splitlines()[0], limit=2)
+    parser = options(__doc__.splitlines()[0], limit=3)
     parser.add_argument("--base", default="smollm2-135m")
     parser.add_argument("--systems", nargs="+", choices=(*OURS, *PEERS), default=(*OURS, *PEERS))
     parser.add_argument("--process", choices=(*OURS, *PEERS), help="measure this one in this process, as JSON")
