@@ -11,20 +11,38 @@ ARGS   ?=
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN    := $(VENV)/bin
-# What `make bench` measures; LLAMA_PYTHON and VLLM_PYTHON are interpreters with llama-cpp-python and with vLLM.
-BENCH  ?= switch episode mixed_batch grammar decode decode_qwen agents drafts capacity simulation
+# What `make bench` measures; LLAMA_PYTHON, VLLM_PYTHON and BFCL_PYTHON are interpreters with llama-cpp-python, vLLM, bfcl-eval.
+# `make bench-NAME` writes benchmarks/results/NAME.json; names that end in _qwen are of the recommended base.
+BENCH  ?= switch episode mixed_batch grammar decode decode_qwen agents drafts_qwen first_answer_qwen capacity simulation \
+	training training_qwen rounding rounding_qwen
 LLAMA  := $(if $(LLAMA_PYTHON),--llama-python $(LLAMA_PYTHON))
-ARGS_episode     := --repeats 2
-ARGS_decode      := $(LLAMA)
-SCRIPT_decode_qwen := decode
-ARGS_decode_qwen := --base qwen2.5-coder-1.5b --limit 5 $(LLAMA)
-ARGS_drafts      := --base qwen2.5-coder-1.5b
-ARGS_capacity    := --base qwen2.5-coder-1.5b --limit 1
-ARGS_grammar     := $(if $(wildcard $(DATA)/tools),--data $(DATA))
+BFCL   := --bfcl-python $(BFCL_PYTHON)
+QWEN   := --base qwen2.5-coder-1.5b
+RECIPES := recipes/smollm2-135m
+SCRIPT_activation_full := activation
+SCRIPT_bfcl_turns_qwen := bfcl
+SCRIPT_decode_avx2     := decode
+SCRIPT_serve_memory    := serve
+ARGS_activation  := $(patsubst %,$(RECIPES)/%.yaml,tools code retrieval safety) --data $(DATA)
+ARGS_activation_full := $(RECIPES)/tools.yaml --skill adapters/library/smollm2-135m/tools/full --data $(DATA)
 ARGS_agents      := $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
+ARGS_bfcl        := $(BFCL) --limit 40
+ARGS_bfcl_qwen   := $(BFCL) --limit 15
+ARGS_bfcl_turns_qwen := $(BFCL) --turns --limit 50
+ARGS_capacity    := $(QWEN) --limit 1
+ARGS_contradictions := $(QWEN) --limit 24
+ARGS_decode      := $(LLAMA) --limit 3
+ARGS_decode_avx2 := --isa "-mavx2 -mfma -mf16c" $(LLAMA) --no-transformers --limit 3
+ARGS_decode_qwen := $(LLAMA) --no-transformers --limit 3
+ARGS_drafts_qwen := --limit 3
+ARGS_episode     := --repeats 2
+ARGS_grammar     := $(if $(wildcard $(DATA)/tools),--data $(DATA)) --limit 30
+ARGS_grammar_conformance := --data $(DATA)
 ARGS_parity      := --vllm-python $(or $(VLLM_PYTHON),build/vllm/bin/python) --outputs build/parity.jsonl
-ARGS_activation  := recipes/smollm2-135m/tools.yaml recipes/smollm2-135m/code.yaml recipes/smollm2-135m/retrieval.yaml \
-	recipes/smollm2-135m/safety.yaml --data $(DATA)
+ARGS_serve       := --clients 1,16,64 --rounds 4
+ARGS_serve_memory := --clients 16 --minutes 30 --rounds 1
+ARGS_soak        := --seconds 600 --concurrent 64
+ARGS_training_qwen := --systems served
 VLLM   := 0.32.0
 FARM   := build/mypy/loraloop
 RAY    := build/ray
@@ -198,15 +216,14 @@ bench-gpu: $(VENV)/.test
 bench-parity: build/vllm/.ready
 
 bench-%: $(VENV)/.test
-	$(BIN)/python benchmarks/$(or $(SCRIPT_$*),$*).py $(ARGS_$*) --json benchmarks/results/$*.json $(ARGS)
+	$(BIN)/python benchmarks/$(or $(SCRIPT_$*),$(subst _qwen,,$*)).py $(if $(filter %_qwen,$*),$(QWEN)) $(ARGS_$*) --json benchmarks/results/$*.json $(ARGS)
 
-eval: $(VENV)/.test
+eval: $(VENV)/.test bench-grammar_conformance
 	$(BIN)/loraloop eval tools --data $(DATA)/tools/bfcl.eval.jsonl --json benchmarks/results/skill_tools_bfcl.json $(ARGS)
 	for name in tools retrieval code; do $(BIN)/loraloop eval $$name --data $(DATA) \
 		--json benchmarks/results/skill_$$name.json $(ARGS) || exit 1; done
 	$(BIN)/loraloop eval safety --data $(DATA) --json benchmarks/results/safety.json $(ARGS)
 	$(BIN)/loraloop eval router --data $(DATA) --json benchmarks/results/router.json $(ARGS)
-	$(BIN)/python benchmarks/grammar_conformance.py --data $(DATA) --json benchmarks/results/grammar_conformance.json
 
 train-skills: $(VENV)/.test
 	for skill in tools retrieval safety code; do \

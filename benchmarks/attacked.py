@@ -181,8 +181,7 @@ def main() -> None:
     ours |= {"attacks": float(sum(told.values())), "attacks_answered_500": float(failures)}
     ours |= {"rss_before_mb": before, "rss_most_mb": memory.most, "rss_after_mb": after}
     ratios = {"attacked_p99_over_alone": ours["attacked_p99_ms"] / ours["alone_p99_ms"]}
-    name = given.json.stem if given.json else "attacked"
-    finish(BenchmarkReport(name, len(alone.latencies) + len(attacked.latencies), ours, {}, ratios), given.json)
+    finish(BenchmarkReport("attacked", len(alone.latencies) + len(attacked.latencies), ours, {}, ratios), given.json)
 
 
 if __name__ == "__main__":

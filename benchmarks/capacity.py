@@ -165,9 +165,8 @@ def main() -> None:
         metrics[f"{name}/predicted"] = median(wanted for wanted, _ in pairs)
         metrics[f"{name}/measured"] = median(measured for _, measured in pairs)
         metrics[f"{name}/ratio"] = median(wanted / measured for wanted, measured in pairs)
-    stem = given.json.stem if given.json else "capacity"
     details: dict[str, Any] = {"base": given.base, "clock": "thread" if given.cpu_time else "wall"}
-    finish(BenchmarkReport(stem, given.limit, metrics, details=details), given.json)
+    finish(BenchmarkReport("capacity", given.limit, metrics, details=details), given.json)
 
 
 if __name__ == "__main__":

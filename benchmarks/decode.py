@@ -10,7 +10,8 @@ measured on every system, one right after the other, so that a drift of the mach
 medians, ratios and overheads medians of what they are in each round. Where a system can be set in two ways (flash
 attention, the implementation of attention), both are measured each time and the faster one counts.
 
-With `--isa "-mavx2 -mfma -mf16c"` the C kernels are compiled for less than this processor has; llama.cpp has to be
+With `--isa "-mavx2 -mfma -mf16c"` the C kernels are compiled for less than this processor has, and the limit counts no
+more than that; llama.cpp has to be
 built alike: `CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON" pip install llama-cpp-python`.
 
 `limit` is the time that the same run's reading speed and fastest products (8 bits or bf16) allow: a forward reads the
@@ -36,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import environment  # noqa: F401
 import torch
-from limits import Limits, measure
+from limits import Limits, measure, restrict
 from llama_peer import interpreter, llama, write_lora
 from report import BenchmarkReport, finish, options
 from speed_bytes import flops, ggml_bytes, served_bytes
@@ -104,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if given.isa:
         native.ISA = (given.isa.split(),)
+        restrict(given.isa)
     base, gguf = Base.load(given.base, device="cpu"), gguf_file(given.base)
     skill = random_skill(base, "tools", given.seed, RANK)
     python = None if given.no_peers else interpreter(given.llama_python)
@@ -139,8 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     details["base"] = base.name
     if facts:
         details["llama.cpp"] = facts
-    name = given.json.stem if given.json else "decode"
-    finish(BenchmarkReport(name, given.limit, metrics, peers, ratios, details), given.json)
+    finish(BenchmarkReport("decode", given.limit, metrics, peers, ratios, details), given.json)
     return 0
 
 

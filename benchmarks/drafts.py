@@ -1,6 +1,6 @@
 """What drafts save: answers that repeat results, documents and code, and ordinary ones, with drafts over without.
 
-    python benchmarks/drafts.py --base qwen2.5-coder-1.5b --json benchmarks/results/drafts.json
+    python benchmarks/drafts.py --base qwen2.5-coder-1.5b --json benchmarks/results/drafts_qwen.json
 
 Every answer is written greedily on the same transcript, without drafts and with them, in turns; which comes first
 changes from round to round. Both have the same tokens, or the benchmark fails. A ratio is that of the seconds that all

@@ -1,6 +1,6 @@
 """How soon a new process answers: with what an earlier process kept of the instructions and tools on disk, and without.
 
-    python benchmarks/first_answer.py --base qwen2.5-coder-1.5b --json benchmarks/results/first_answer.json
+    python benchmarks/first_answer.py --base qwen2.5-coder-1.5b --json benchmarks/results/first_answer_qwen.json
 
 Each measurement is a process of its own. The clock starts when base and skills are open, which `open_s` tells apart. A
 request is then asked of an assistant with the seven tools of a desk: `call_s` is until its call begins, `run_s` until

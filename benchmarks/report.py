@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -61,8 +62,9 @@ def growth(samples: Sequence[tuple[float, float]]) -> float:
 
 
 def finish(report: BenchmarkReport, json_path: Path | None) -> None:
-    """Prints the table; writes the document where a path was given."""
-    report.show()
+    """Prints the table; writes the document where a path was given, under that file's name."""
     if json_path is not None:
+        report = replace(report, name=json_path.stem)
         report.write(json_path)
         print(f"written: {json_path}", file=sys.stderr)
+    report.show()

@@ -296,8 +296,7 @@ def main() -> None:
         if given.minutes:
             ours |= soak(place, many[-1], given.minutes)
             total += int(ours["soak_requests"])
-    name = given.json.stem if given.json else "serve"
-    finish(BenchmarkReport(name, total, ours, {"engine": peer}, ratios), given.json)
+    finish(BenchmarkReport("serve", total, ours, {"engine": peer}, ratios), given.json)
 
 
 if __name__ == "__main__":

@@ -173,11 +173,13 @@ def pair() -> Callable[..., Any]:
         vectors = {n: getattr(layer, n) for n in ("attention_norm", "mlp_norm", "qkv_bias", "q_norm", "k_norm")}
         return replace(layer, **weights, **{n: None if v is None else v.float() for n, v in vectors.items()})
 
-    def make(form: str = "bf16", seed: int = 0, **config: Any) -> tuple[NativeDecoder, Decoder]:
+    def make(
+        form: str = "bf16", seed: int = 0, library: native.Native | None = None, **config: Any
+    ) -> tuple[NativeDecoder, Decoder]:
         """A native decoder, and the torch decoder in fp32 of the values that its tiles stand for."""
         if not native.has_compiler():
             pytest.skip("no C compiler")
-        library = native.load(cache_folder() / "native")
+        library = library or native.load(cache_folder() / "native")
         assert library is not None, "the library does not build, or disagrees with torch"
         plain = random_base(seed, dtype=torch.bfloat16, **{**sizes, **config}).decoder
         assert isinstance(plain, Decoder)

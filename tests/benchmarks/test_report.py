@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +45,35 @@ def test_our_version_is_that_of_the_source_whatever_was_installed(monkeypatch: p
     found = provenance.versions.__wrapped__(("torch",))
     assert found["torch"] == "0.0.1" and found["loraloop"] == __version__ == own_version().version != "0.0.1"
     assert f'__version__ = "{__version__}"' in Path(loraloop.__file__).read_text(encoding="utf-8")
+
+
+def test_a_file_has_the_name_that_it_is_written_under(report: ModuleType, tmp_path: Path) -> None:
+    report.finish(report.BenchmarkReport("demo", 3, {"total_ms": 1.0}), tmp_path / "demo_qwen.json")
+    assert json.loads((tmp_path / "demo_qwen.json").read_text())["name"] == "demo_qwen"
+
+
+def test_make_has_the_command_of_each_committed_result(tmp_path: Path) -> None:
+    (tmp_path / "DATA" / "tools").mkdir(parents=True)
+    documents = [json.loads(path.read_text()) for path in sorted((FOLDER / "results").glob("*.json"))]
+    wanted = {each["name"]: each["command"] for each in documents if each["command"].startswith("python ")}
+    assert len(wanted) > 20
+    given = [f"{name}_PYTHON=PYTHON" for name in ("LLAMA", "BFCL")] + [f"DATA={tmp_path / 'DATA'}", "VENV=v"]
+    command = ["make", "-n", "-o", "v/.test", "-o", "build/vllm/.ready", *given, *(f"bench-{name}" for name in wanted)]
+    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=True)
+    text = done.stdout.replace(f"{tmp_path}/", "").replace("build/vllm/bin/python", "PYTHON").replace("v/bin/", "")
+
+    def words(line: str) -> tuple[str, ...]:
+        return tuple(sorted(shlex.split(line.partition(" --json ")[0])))
+
+    made = {words(line) for line in text.splitlines()}
+    assert [line for line in wanted.values() if words(line) not in made] == []
+
+
+@pytest.mark.parametrize("tiles", [True, False])
+def test_a_machine_with_tiles_is_another_one(report: ModuleType, monkeypatch: pytest.MonkeyPatch, tiles: bool) -> None:
+    """Its products are two to three times as fast as those of a processor that has vectors alone."""
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: tiles)
+    assert report.machine()["processor"].endswith(", AMX)") == tiles
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, None, True, "1"])

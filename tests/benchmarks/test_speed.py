@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,25 @@ def test_one_token_is_bound_by_reading_and_a_prompt_by_products(benchmark: Any, 
 def test_limits_are_positive_and_the_higher_counts(benchmark: Any) -> None:
     limits = benchmark("limits")
     assert limits.bandwidth(1 << 20, 1) > 0
+    assert limits.products(1, ((8, 32, 16),)) > 0
     assert limits.Limits(1, 5, 3).best(limits.Limits(2, 4, 3)) == limits.Limits(2, 5, 3)
+
+
+@pytest.mark.parametrize(
+    "flags, isa",
+    [("-mavx2 -mfma -mf16c", "AVX2"), ("-march=x86-64-v3 -mavxvnni", "AVX2_VNNI"), ("-march=x86-64-v4", "AVX512_CORE")],
+)
+def test_products_of_the_limit_use_no_more_than_kernels_compiled_for_less(
+    benchmark: Any, monkeypatch: pytest.MonkeyPatch, flags: str, isa: str
+) -> None:
+    """Tiles (AMX) would make the limit several times as high; emulated bf16 products would take minutes."""
+    limits, asked = benchmark("limits"), []
+    monkeypatch.setenv(limits.ISA, "")
+    limits.restrict(flags)
+    assert os.environ[limits.ISA] == isa
+    monkeypatch.setattr(limits, "best", lambda work, repeats: asked.append(work.args[0].dtype) or 1.0)
+    limits.products(1, ((8, 32, 16),))
+    assert asked == [torch.int8]
 
 
 def test_a_lora_for_llama_cpp(benchmark: Any, tiny_base: Any, tmp_path: Path) -> None:

@@ -25,19 +25,24 @@ LEVELS = {
 }
 
 
-@pytest.fixture(scope="module", params=LEVELS)
-def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Native:
-    if request.param in ("avx2", "avx512"):
+def built(level: str, folder: Path) -> Native:
+    """The library for a class of processors, if this one is of it."""
+    if level in ("avx2", "avx512"):
         capability = torch.backends.cpu.get_cpu_capability()
-        if request.param.upper() not in (capability, {"AVX512": "AVX2"}.get(capability)):
-            pytest.skip(f"this processor has no {request.param}")
-    if request.param == "avx2_vnni" and "avx_vnni" not in native._processor().split():
+        if level.upper() not in (capability, {"AVX512": "AVX2"}.get(capability)):
+            pytest.skip(f"this processor has no {level}")
+    if level == "avx2_vnni" and "avx_vnni" not in native._processor().split():
         pytest.skip("this processor has no AVX-VNNI")
     if not native.has_compiler():
         pytest.skip("no C compiler")
-    path = native.build(tmp_path_factory.mktemp("native"), LEVELS[request.param])
+    path = native.build(folder, LEVELS[level])
     assert path is not None, "the compiler refuses the sources"
     return Native(path)
+
+
+@pytest.fixture(scope="module", params=LEVELS)
+def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Native:
+    return built(request.param, tmp_path_factory.mktemp("native"))
 
 
 def test_a_library_names_the_class_of_processors_that_it_was_built_for(tmp_path: Path) -> None:

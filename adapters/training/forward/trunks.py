@@ -21,13 +21,13 @@ _OLD = 3600  # seconds
 class TrunkCache:
     """A bounded folder of trunks, one file each, memory-mapped when read.
 
-    A file's name is a digest of the base's weights, the dtype and the tokens. What came first stays: a cache that
+    A file's name is a digest of the origin, the dtype and the tokens. What came first stays: a cache that
     evicted the oldest would, with epochs longer than itself, never hold what is asked for next. Files that no one of
     this run wants make room. Several processes may share a folder.
 
     Args:
         folder: made if missing.
-        weights: fingerprint of the base's weights.
+        origin: names all that decides keys and values: the base's weights, and what computes them.
         config: of the base.
         dtype: of keys and values.
         most: bound in GB.
@@ -37,14 +37,14 @@ class TrunkCache:
     def __init__(
         self,
         folder: Path,
-        weights: str,
+        origin: str,
         config: ModelConfig,
         dtype: torch.dtype,
         most: float,
         wanted: Collection[Sequence[int]] = (),
     ) -> None:
         self.folder, self.dtype = folder, dtype
-        self._identity = f"{weights}|{dtype}|{config.layers}".encode()
+        self._identity = f"{origin}|{dtype}|{config.layers}".encode()
         self._shape = (config.layers, 2, config.kv_heads, -1, config.head_dim)
         self._bound = int(most * _GB)
         self._wanted = {self._name(trunk) for trunk in wanted}

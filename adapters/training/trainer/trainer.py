@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base import Base
+from loraloop.adapters.base.decoder.native_decoder import NativeDecoder
 from loraloop.adapters.base.decoder.shards import ShardedWeight
 from loraloop.adapters.base.decoder.training_view import training_view as training_view
 from loraloop.adapters.methods.context import BaseContext
@@ -319,14 +320,16 @@ class Trainer:
         config = self.config
         if not config.compute.trunk_cache_gb or config.mode == "full":
             return None
+        compute, decoder = config.compute, self.base.decoder
+        build = decoder.native.build if isinstance(decoder, NativeDecoder) else ""
         dtype = torch.float32 if self.decoder.config.qkv_bias else self.decoder.dtype
         wanted = [example.trunk for example in (*self.train_set, *self.valid_set)]
         return TrunkCache(
             self.folder / "trunks",
-            self.base.fingerprints.weights,
+            f"{self.base.fingerprints.weights}|{compute.trunks}|{compute.precision}|{build}",
             config=self.base.config,
             dtype=dtype,
-            most=config.compute.trunk_cache_gb,
+            most=compute.trunk_cache_gb,
             wanted=wanted,
         )
 

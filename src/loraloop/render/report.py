@@ -119,9 +119,10 @@ def machine() -> dict[str, str]:
     """What the numbers were measured on; each value can be read on its own."""
     import torch
 
+    tiles = ", AMX" if torch.cpu._is_amx_tile_supported() else ""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     facts = {
-        "processor": f"{_processor()} ({torch.backends.cpu.get_cpu_capability()})",
+        "processor": f"{_processor()} ({torch.backends.cpu.get_cpu_capability()}{tiles})",
         "cores": f"{cores} cores",
         "threads": f"{torch.get_num_threads()} threads",
     }

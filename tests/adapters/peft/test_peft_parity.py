@@ -1,7 +1,7 @@
-"""Logits of `peft` and of a skill in a slot, for the same file on the same base, in both directions.
+"""Logits of `peft` and of a skill in a slot, for the same file on the same base, in both directions; and gradients.
 
 Tolerance: 2e-4 absolute on logits of order 1 in fp32; what differs is the order of summation in attention and in the
-fused products, over two layers.
+fused products, over two layers. Gradients of A and B, of order 0.1, are in 1e-5 absolute and 1e-3 of each other.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora, RsLora
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.skill import Skill
+from loraloop.adapters.training.data.encode import Encoded, EncodedBranch
+from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
 from loraloop.tool_schemas.errors import SkillError
 
 TOLERANCE = 2e-4
@@ -112,6 +114,37 @@ def test_peft_to_skill_and_back(llama_folder: Path, base: Base, tmp_path: Path, 
     assert_parity(again, base, reloaded)
     twice = Skill.from_peft(tmp_path / "back", base)
     assert all(torch.equal(twice.tensors[name], tensor) for name, tensor in reloaded.tensors.items())
+
+
+@pytest.mark.parametrize("activated", [True, False], ids=["aLoRA", "full"])
+def test_gradients_are_those_of_peft(llama_folder: Path, base: Base, tmp_path: Path, activated: bool) -> None:
+    """Of the same A and B on one batch, whose rows differ in length: mean cross-entropy of the completions' tokens."""
+    prompt = tuple(base.chat.generation_prompt)
+    pairs = [(CONTEXT, COMPLETION), (CONTEXT[:4], COMPLETION[:3]), (CONTEXT[2:9], [33, 150])]
+    model = trained(llama_folder, tmp_path / "peft", **({"alora_invocation_tokens": list(prompt)} if activated else {}))
+    total, count = torch.zeros(()), sum(len(completion) for _, completion in pairs)
+    for context, completion in pairs:
+        tokens, first = torch.tensor([*context, *prompt, *completion]), len(context) + len(prompt)
+        logits = model(input_ids=tokens[None]).logits[0, first - 1 : -1]
+        total = total + torch.nn.functional.cross_entropy(logits, tokens[first:], reduction="sum")
+    (total / count).backward()
+
+    skill = Skill.from_peft(tmp_path / "peft", base)
+    rows = [(tuple(context), EncodedBranch((*prompt, *completion), len(prompt))) for context, completion in pairs]
+    batch = [Encoded(context, (branch,)) for context, branch in rows]
+    config = TrainConfig.of(steps=1, batch=len(batch), mode="branch" if activated else "full")
+    made = Trainer(base, Lora(4, 6, tuple(ALL)), batch, batch, config, tmp_path / "run", skill.tensors)
+    loss = made.loss(batch, grad=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+
+    torch.testing.assert_close(loss.detach(), (total / count).detach(), atol=1e-5, rtol=1e-5)
+    theirs = {name.removesuffix(".default.weight"): p.grad for name, p in model.named_parameters() if "lora_" in name}
+    assert len(theirs) == len(made.trained) == 2 * 2 * len(ALL)
+    for name, tensor in made.trained.items():
+        _, layer, module, factor = name.split(".")
+        (grad,) = (g for key, g in theirs.items() if f"layers.{layer}." in key and key.endswith(f"{module}.{factor}"))
+        assert tensor.grad is not None and tensor.grad.abs().max() > 1e-3
+        torch.testing.assert_close(tensor.grad, grad, atol=1e-5, rtol=1e-3)
 
 
 @pytest.mark.parametrize("rslora", [False, True])

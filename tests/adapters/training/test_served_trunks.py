@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -99,6 +100,36 @@ def test_a_loss_on_them_is_near_that_on_trained_ones(native: Base, tmp_path: Pat
         losses.append(float(made.loss(examples, grad=False)))
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     assert losses[0] != losses[1]
+
+
+def test_kept_trunks_of_another_origin_are_not_read(
+    save_llama: Any, shared_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A run that ended before its first checkpoint may begin again with other settings, or other kernels."""
+    save_llama(tmp_path / "tiny", hidden_size=64, intermediate_size=96, num_attention_heads=2, head_dim=32)
+    native = Base.load(str(tmp_path / "tiny"), quantize="int4", device="cpu", cache_dir=shared_cache)
+    if not native.native:
+        pytest.skip("needs the C decoder")
+    examples = asked(native)
+
+    def misses(**settings: Any) -> int:
+        config = TrainConfig.of(steps=1, batch=3, trunk_cache_gb=0.1, **settings)
+        reader = Trainer(native, Lora(4, 8), examples, examples, config, tmp_path / "run").reader
+        found = reader.trunks(examples).data
+        if settings["trunks"] == "served":
+            assert torch.equal(found, served(native, parts(examples), torch.float32, Heads()).data)
+        assert reader.store is not None
+        return reader.store.misses
+
+    kinds: list[dict[str, Any]] = [
+        {"trunks": "trained", "precision": "fp32"},
+        {"trunks": "trained", "precision": "served"},
+        {"trunks": "served", "precision": "fp32"},
+    ]
+    for settings in kinds:
+        assert [misses(**settings), misses(**settings)] == [len(examples), 0]
+    monkeypatch.setattr(native.decoder.native, "build", "another")  # type: ignore[attr-defined]
+    assert misses(**kinds[-1]) == len(examples)
 
 
 def test_a_base_that_torch_serves_is_refused(tmp_path: Path) -> None:

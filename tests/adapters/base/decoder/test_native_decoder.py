@@ -24,6 +24,7 @@ from loraloop.adapters.payload.attached import BankAttached
 from loraloop.adapters.payload.attached_native import NativeAttached
 from loraloop.adapters.payload.slots import HostPayload, SlotStack
 from loraloop.kernels.cpu import native
+from tests.kernels.test_native import LEVELS, built
 
 Pair = Callable[..., tuple[NativeDecoder, Decoder]]
 KINDS: dict[str, dict[str, Any]] = {
@@ -93,8 +94,13 @@ def test_logits_and_kept_states_are_those_of_torch(kind: str, form: str, pair: P
             assert error(mine, theirs[layer][0, :, :90]) < CLOSE[form]
 
 
-def test_slots_are_those_of_torch(pair: Pair) -> None:
-    ours, exact = pair()
+@pytest.mark.parametrize("form", ["int4", "bf16"])
+@pytest.mark.parametrize("level", LEVELS)
+def test_slots_are_those_of_torch_on_every_class_of_processors(
+    level: str, form: str, pair: Pair, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "native_classes"
+    ours, exact = pair(form, library=built(level, folder))
     mine, theirs = adapters(ours, (4, 17, 8))
     slots = (1, 0, 2, 3, 3, 2)
     contexts, branches = [ids(20 + 31 * i, i) for i in range(6)], [ids(count, 9) for count in (1, 5, 2, 19, 1, 40)]
@@ -106,7 +112,7 @@ def test_slots_are_those_of_torch(pair: Pair) -> None:
         return decoder.forward(rows, attached).hidden
 
     changed = run(ours, mine)
-    assert error(changed, run(exact, theirs)) < 0.02
+    assert error(changed, run(exact, theirs)) < CLOSE[form]
     assert error(run(ours, None), changed) > 0.05, "the skills must matter for this test to mean anything"
 
 
