@@ -93,7 +93,7 @@ def weigh(
         if written.weighed is not None:
             worth = 0.0
             if not first and name in WORTH:
-                worth = score(name, [example], [written.text])[WORTH[name]]
+                worth = score(example.contract, [example], [written.text])[WORTH[name]]
             found.append(WeighedRecord(first, written.weighed, worth))
         step()
     if len({case.first for case in found}) < 2:
