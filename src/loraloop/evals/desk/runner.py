@@ -162,7 +162,7 @@ def run(
         step: Called with each row, one at a time.
     """
     requests = [(world, request) for world in worlds for request in chosen(world, kinds, limit)]
-    return ask_together(requests, partial(agent_of, runtime, documents=documents), ask, together, step)
+    return ask_together(requests, lambda world: agent_of(runtime, world, documents), ask, together, step)
 
 
 def ask_together(
