@@ -339,10 +339,6 @@ class Agent(Generic[T, D]):
         return await awaited(run.finish, run.cancel)
 
     @overload
-    def stream(
-        self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options[D]]
-    ) -> RunStream[R]: ...
-    @overload
     def stream(self, prompt: str = "", **options: Unpack[Options[D]]) -> RunStream[T]: ...
     @overload
     def stream(self, prompt: str = "", *, output_type: Any, **options: Unpack[Options[D]]) -> RunStream[Any]: ...
@@ -351,10 +347,6 @@ class Agent(Generic[T, D]):
         """Runs the agent, event by event: iterate it with `for`, or with `async for` inside a loop."""
         return RunStream(self._starter(prompt, output_type, running_loop(), **options))
 
-    @overload
-    def stream_text(
-        self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options[D]]
-    ) -> RunText[R]: ...
     @overload
     def stream_text(self, prompt: str = "", **options: Unpack[Options[D]]) -> RunText[T]: ...
     @overload
@@ -372,10 +364,6 @@ class Agent(Generic[T, D]):
         """
         return RunText(self._starter(prompt, output_type, running_loop(), **options))
 
-    @overload
-    def iter(
-        self, prompt: str = "", *, output_type: type[R] | OutputType[R], **options: Unpack[Options[D]]
-    ) -> RunSteps[R]: ...
     @overload
     def iter(self, prompt: str = "", **options: Unpack[Options[D]]) -> RunSteps[T]: ...
     @overload

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import InitVar, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from loraloop.adapters.base.messages import Message
@@ -121,7 +120,6 @@ class Policy:
             or identifier that stands in no record, and where there is a verdict skill it may not contradict the
             records; else what happened is the answer (docs/grounding.md). It is streamed when it has been checked.
             `free`: whatever the model writes.
-        ask: The deprecated name of `needs_approval`.
     """
 
     skills: tuple[str, ...] = ()
@@ -138,12 +136,8 @@ class Policy:
     approve: Callable[[PendingCall, Context[Any]], Approval | Awaitable[Approval | None] | None] | None = None
     values: Literal["check", "effects", "off"] = "check"
     answers: Literal["checked", "free"] = "checked"
-    ask: InitVar[str | Collection[str] | None] = None
 
-    def __post_init__(self, ask: str | Collection[str] | None) -> None:
-        if ask is not None:
-            _warn_renamed("Policy(ask=…)", "needs_approval")
-            object.__setattr__(self, "needs_approval", ask)
+    def __post_init__(self) -> None:
         for name in ("skills", "forbid", "needs_approval"):
             names = getattr(self, name)
             if not isinstance(names, Collection) or (isinstance(names, str | Mapping) and name != "needs_approval"):
@@ -182,8 +176,3 @@ class Policy:
     def approval_names(self) -> frozenset[str]:
         """`needs_approval`, as a set."""
         return frozenset((self.needs_approval,) if isinstance(self.needs_approval, str) else self.needs_approval)
-
-
-def _warn_renamed(old: str, new: str) -> None:
-    """Warns whoever makes a dataclass by a deprecated name of a field."""
-    warnings.warn(f"{old} is deprecated: say {new}=…", DeprecationWarning, stacklevel=4)

@@ -121,9 +121,10 @@ class Runtime:
             base: What `Base.load` takes, or a loaded base.
             quantize: `int4`, `int8`, `bf16`, `fp32` or `nf4`; by default int4 on a CPU and nf4 on a GPU.
             device: Device of the base; by default the first CUDA device, else the CPU.
-            skills: Skill folders, or names of shipped skills or of the user's; all shipped ones where None. A folder
-                alone, such as `loraloop skills build` writes: all skills in it, and its router. Where none of the
-                skills calls tools, the base itself does, as the skill `tools`.
+            skills: Skill folders, or names of shipped skills or of the user's; where None, all of them that were made
+                for the base, as `loraloop run` has them. A folder alone, such as `loraloop skills build` writes: all
+                skills in it, and its router. Where none of the skills calls tools, the base itself does, as the skill
+                `tools`.
             router: A router, or its folder. Where None: that of the user's skills if it knows one of those that are
                 named, else the one that ships for the base. For a base without one, the embedded base reads the
                 transcript too, and its router decides.
@@ -145,7 +146,7 @@ class Runtime:
         from loraloop.adapters.bank.host import HOST_BYTES
         from loraloop.adapters.base import Base
         from loraloop.adapters.base.loading.folders import cache_folder
-        from loraloop.adapters.skill.registry import built_skills, library, own_router, registered
+        from loraloop.adapters.skill.registry import built_skills, fitting_skills, known_skills, library, own_router
         from loraloop.adapters.skill.skill import SkillFolder
         from loraloop.router import Router
         from loraloop.router.proxy import router_for
@@ -159,10 +160,9 @@ class Runtime:
             skills, beside = built_skills(Path(skills))
             router = router or beside
         model = base if isinstance(base, Base) else Base.load(base, quantize=quantize, device=device)
-        shipped = library(model.name)
-        known = {**shipped, **registered()} if skills else shipped
+        known = known_skills(model)
         folders = []
-        for skill in shipped.values() if skills is None else skills:
+        for skill in fitting_skills(model).values() if skills is None else skills:
             if isinstance(skill, str) and skill in known:
                 skill = known[skill]
             elif isinstance(skill, str) and os.sep not in skill and not Path(skill).exists():
@@ -176,7 +176,7 @@ class Runtime:
             bank.add(blank_skill(model, "tools", "calls"))  # the base itself calls, under the grammar
             model = model.with_own_calls() if own_calls else model
         if router is None:
-            names = {name for name in bank.names if name not in shipped}
+            names = {name for name in bank.names if name not in library(model.name)}
             router = own_router(model.fingerprints.architecture, names) or router_for(model)
         if isinstance(router, str | Path):
             router = Router.load(router)

@@ -26,7 +26,6 @@ from report import BenchmarkReport, finish, options
 from loraloop.adapters.skill.registry import known_skills
 from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.training.data.encode import encode_grouped
-from loraloop.adapters.training.data.record import SKILL_OF
 from loraloop.adapters.training.recipe.recipe_file import read_recipe
 from loraloop.adapters.training.recipe.run import Prepared, load_base, make_trainer, prepare
 from loraloop.adapters.training.scoring.score import right
@@ -59,7 +58,7 @@ def steps(base: Base, skill: Skill, records: Sequence[Record], mode: str) -> lis
     bench, found = Bench(base, Skill(card, tensors), 256), []
     for record in records:
         text = bench.write(record.messages, term_of(base, record), extra_prompt=record.extra_prompt).text
-        found.append(right(SKILL_OF[card.contract], record, text, runs_program))
+        found.append(right(record, text, runs_program))
     return found
 
 

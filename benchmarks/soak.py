@@ -200,7 +200,7 @@ def distance(runtime: Runtime, picked: Picked, skill: str) -> float:
         branch = trunk.branch(active.author)
         try:
             for held, token, logit in picked.picks:
-                apart.append(abs(float(branch.feed(branch.rewind(held))[token]) - logit))
+                apart.append(abs(float(branch.logits_after(held)[token]) - logit))
         finally:
             branch.close()
     return fmean(apart)

@@ -42,31 +42,41 @@ def registered() -> dict[str, Path]:
     return store.skill_folders(skills_folder())
 
 
-def known_skills(base: str) -> dict[str, Path]:
-    """Folders of the shipped skills and the user's, by name; a user's takes the place of a shipped one of its name.
+def known_skills(base: Base | str) -> dict[str, Path]:
+    """Folders of the skills that a name can mean, by name: those that fit a base, then the user's for other bases.
 
     Args:
-        base: Name in the catalog of the base whose shipped skills are listed; a base that is not there has none.
+        base: The base, or its name in the catalog.
     """
-    return {**library(base), **registered()}
+    return {**registered(), **fitting_skills(base)}
 
 
-def all_skills(base: Base) -> list[Path]:
-    """Folders of the shipped skills and of those of the user's that were made for a base.
+def fitting_skills(base: Base | str) -> dict[str, Path]:
+    """Folders of the shipped skills of a base and of the user's that were made for it, by name.
 
-    A user's skill takes the place of a shipped one of its name.
+    A user's skill takes the place of a shipped one of its name. One whose card is damaged counts as made for the base,
+    so that whoever opens it is told.
 
     Args:
-        base: The base.
+        base: The base, or its name in the catalog; no skill of the user's fits a name for which none ships.
     """
+    if isinstance(base, str):
+        shipped = library(base)
+        architecture = next(map(_architecture, shipped.values()), None)
+    else:
+        shipped, architecture = library(base.name), base.fingerprints.architecture
+    own = registered()
+    return {**shipped, **{name: own[name] for name in own if _architecture(own[name]) in (architecture, "")}}
+
+
+def _architecture(folder: Path) -> str:
+    """The fingerprint of the bases that a skill fits; empty where its card is damaged."""
     from loraloop.adapters.skill.card import Card
 
-    found = library(base.name)
-    for name, folder in registered().items():
-        card = Card.read(folder / store.CARD)
-        if card.fingerprints.architecture == base.fingerprints.architecture:
-            found[name] = folder
-    return list(found.values())
+    try:
+        return Card.read(folder / store.CARD).fingerprints.architecture
+    except SkillError:
+        return ""
 
 
 def built_skills(folder: Path) -> tuple[list[Path], Path | None]:

@@ -131,16 +131,6 @@ class Branch:
         assert scores is not None  # the scheduler raises where there are none
         return scores
 
-    def rewind(self, ids: Sequence[int]) -> list[int]:
-        """Goes back to where the branch holds only what it has in common with `ids`, without their last.
-
-        Returns:
-            The end of `ids` that has to be fed next: at least one token.
-        """
-        held = min(common_prefix(self.sequence.ids[self.start :], list(ids)), len(ids) - 1)
-        self.sequence.truncate(self.start + held)
-        return list(ids[held:])
-
     def close(self, ids: Sequence[int] = (), message: Message | None = None) -> None:
         """Ends the branch. The trunk is left with `ids` appended (as `message`), or as it was.
 

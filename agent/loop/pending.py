@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 
 from loraloop.adapters.base.messages import Message
@@ -79,12 +78,6 @@ class Pending:
     def extra_prompt(self) -> str:
         """Extra prompt text that only this step sees; see `tell`."""
         return self._plan.extra_prompt
-
-    @property
-    def told(self) -> str:
-        """The deprecated name of `extra_prompt`."""
-        warnings.warn("Pending.told is deprecated: use extra_prompt", DeprecationWarning, stacklevel=2)
-        return self.extra_prompt
 
     @property
     def messages(self) -> tuple[Message, ...]:

@@ -90,7 +90,7 @@ def _key(secret: str | bytes | None) -> bytes:
         if len(key) < 16:
             raise InputError(f"the key for signatures has {len(key)} bytes: give 16 or more")
         return key
-    file = _key_file()
+    file = data_folder() / "signing.key"
     try:
         if not file.exists():
             _make(file)
@@ -101,10 +101,6 @@ def _key(secret: str | bytes | None) -> bytes:
     if len(key) < 16:
         raise InputError(f"the key for signatures in {file} is damaged: remove it; what it has signed is lost")
     return key
-
-
-def _key_file() -> Path:
-    return data_folder() / "signing.key"
 
 
 def _make(file: Path) -> None:

@@ -6,9 +6,7 @@ import copy
 import inspect
 import pickle
 import pydoc
-import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -64,15 +62,6 @@ WEATHER = Tool("get_weather", "Current weather.", {"type": "object", "properties
 def test_settings(make: Callable[[], object], says: str) -> None:
     with pytest.raises(InputError, match=says):
         make()
-
-
-def test_deprecated_names_of_settings_warn_and_count() -> None:
-    with pytest.warns(DeprecationWarning, match="needs_approval=…") as warned:
-        old = Policy(ask="pay")
-    assert old == Policy(needs_approval="pay") != Policy() and warned[0].filename == __file__
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert replace(old, repairs=1) == Policy(needs_approval={"pay"}, repairs=1)
 
 
 @pytest.mark.parametrize(

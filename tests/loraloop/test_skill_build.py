@@ -75,6 +75,7 @@ def test_skills_that_speak_of_a_run_are_built_too(
     assert report.skills["answer"]["threshold"] is None and not report.skills["answer"]["evaluation"]
     threshold = report.skills["verdict"]["threshold"]
     assert threshold["chosen"]["n"] == 12 and 0 < threshold["value"] <= 1
+    assert threshold["chosen"]["command"] == report.facts["command"], "with its base and options"
     cards = [json.loads((tmp_path / name / "card.json").read_text(encoding="utf-8")) for name in order.skills]
     assert [(card["contract"], card.get("closes", False)) for card in cards] == [("text", True), ("agreement", False)]
 

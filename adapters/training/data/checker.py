@@ -153,10 +153,8 @@ class Checker:
             if wrong := self._wrong(entry):
                 self._add(*wrong)
                 return []
-        return [record for entry in entries if isinstance(entry, Record) and (record := self._one(entry))]
-
-    def _one(self, entry: Record) -> Record | None:
-        return entry if not self._overlong(entry) and self._new(entry) else None
+        records = [entry for entry in entries if isinstance(entry, Record)]
+        return [record for record in records if not self._overlong(record) and self._new(record)]
 
     def _overlong(self, record: Record) -> bool:
         if (tokens := self.count(record)) <= self.longest:

@@ -10,14 +10,11 @@ from typing import Any, Literal
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill import contracts
 from loraloop.adapters.skill.contracts import Passage, calls_of
-from loraloop.adapters.training.data.example import CONTRACTS, Part, estimate
+from loraloop.adapters.training.data.example import Part, estimate
 from loraloop.tool_schemas.errors import LoraloopError, SchemaError
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.schema.places import followed
 from loraloop.tool_schemas.tools.calls import askable
-
-SKILL_OF = {contract: skill for skill, contract in CONTRACTS.items()}
-"""The shipped skill that writes a contract: scores of that contract are taken by its rule."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

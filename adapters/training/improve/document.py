@@ -106,10 +106,10 @@ def replay(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _replayed(recipe: Mapping[str, Any], count: int, folder: Path, seed: int) -> list[dict[str, Any]]:
-    """The sources that are replayed beside so many new records, with their shares.
+    """The sources that are replayed beside a number of new records, with their shares.
 
-    Of frozen records as many are drawn as an epoch takes, and written beside the new ones: to read all of them takes
-    longer than to learn from a few.
+    Only as many frozen records as one epoch uses are sampled and written to the folder, because reading all of them
+    would take longer than the training.
     """
     sources = replay(recipe)
     total = sum(source.get("share", 1.0) for source in sources)

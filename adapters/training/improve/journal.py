@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -12,40 +13,39 @@ from loraloop.adapters.atomic_write import write_text
 from loraloop.tool_schemas.errors import InputError
 
 
-class Lines:
-    """Rows by their ids, appended to a JSON Lines file. A line that a kill cut short is dropped when it is read.
+class Lines(dict[Any, dict[str, Any]]):
+    """Rows by their keys, appended to a JSON Lines file. A line that a kill cut short is dropped when it is read.
 
     Args:
-        path: The file; its folder is made.
+        path: The file; its folder is made. Where None, the rows stay in memory.
+        keys: Fields of a row that are its key; of several, their tuple is.
+        head: The file's first line, which says what the rows depend on; none where empty.
+
+    Raises:
+        InputError: The file has another first line.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._rows: dict[str, dict[str, Any]] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+    def __init__(self, path: Path | None, *keys: str, head: str = "") -> None:
+        self._path, self._key = path, itemgetter(*(keys or ("id",)))
+        if path is None:
             return
-        text = path.read_text(encoding="utf-8")
-        for line in text.split("\n")[:-1]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        whole = text.split("\n")[:-1] or ([head] if head else [])
+        if head and whole[0] != head:
+            raise InputError(f"{path} holds outputs of another evaluation: give another file, or remove it")
+        for line in whole[1 if head else 0 :]:
             row = json.loads(line)
-            self._rows[row["id"]] = row
-        if text and not text.endswith("\n"):
-            write_text(path, text[: text.rfind("\n") + 1])
-
-    def __contains__(self, identity: str) -> bool:
-        return identity in self._rows
-
-    def __getitem__(self, identity: str) -> dict[str, Any]:
-        return self._rows[identity]
-
-    def __len__(self) -> int:
-        return len(self._rows)
+            self[self._key(row)] = row
+        if (written := "".join(f"{line}\n" for line in whole)) != text:
+            write_text(path, written)
 
     def put(self, row: dict[str, Any]) -> None:
-        """Adds a row, JSON data with an `id`."""
-        self._rows[row["id"]] = row
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        """Adds a row, JSON data with the fields of the key."""
+        self[self._key(row)] = row
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 class ImproveJournal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,17 +99,13 @@ class RecipeReport:
         """The before/after table as Markdown: percent with 95 % intervals."""
         scores: Mapping[str, Mapping[str, float]] = self.evaluation["scores"]
         systems = [name for name in SYSTEMS if name in scores]
-        rows = [
-            f"| measure | n | {' | '.join(SYSTEMS[name] for name in systems)} |",
-            f"| --- | ---: |{' ---: |' * len(systems)}",
-        ]
+        rows = []
         for name in measures(scores):
             n = next(int(found[f"{name}_n"]) for found in scores.values() if f"{name}_n" in found)
-            cells = " | ".join(interval(scores[system], name) for system in systems)
-            rows.append(f"| {name.replace('_', ' ')} | {n} | {cells} |")
-        times = " | ".join(f"{self.evaluation['step_ms'][name]:.0f}" for name in systems)
-        rows.append(f"| ms a step | {self.evaluation['n']} | {times} |")
-        return "\n".join(rows)
+            rows.append([name.replace("_", " "), str(n), *(interval(scores[system], name) for system in systems)])
+        times = (f"{self.evaluation['step_ms'][name]:.0f}" for name in systems)
+        rows.append(["ms a step", str(self.evaluation["n"]), *times])
+        return table(["measure", "n", *(SYSTEMS[name] for name in systems)], rows)
 
     def _summary(self) -> str:
         parts = [f"{self.training['steps']} steps in {self.training['seconds'] / 60:.1f} minutes"]
@@ -134,20 +130,32 @@ def measures(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
     return list(dict.fromkeys(name for found in scores.values() for name in found if f"{name}_n" in found))
 
 
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A table of Markdown.
+
+    Args:
+        head: Titles of the columns.
+        rows: Cells of each row.
+        left: How many columns hold words; the others hold numbers, and are aligned to the right.
+    """
+    marks = ["---"] * left + ["---:"] * (len(head) - left)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, marks, *rows))
+
+
 def routing_table(found: Mapping[str, float]) -> str:
     """Accuracies before and after as Markdown."""
-    rows = ["| requests | n | before | after |", "| --- | ---: | ---: | ---: |"]
-    rows.append(
-        f"| of the other skills and of none | {found['n_known']:.0f} | {found['known_before']:.1%} "
-        f"| {found['known_after']:.1%} |"
-    )
-    rows.append(f"| of this skill, left out of the fit ¹ | {found['n_new']:.0f} | | {found['new_held_out']:.1%} |")
-    if "new_test" in found:
-        rows.append(f"| of this skill, for evaluation ¹ | {found['n_new_test']:.0f} | | {found['new_test']:.1%} |")
-    if "not_new" in found:
-        rows.append(f"| on its topic, not for it ¹ | {found['n_not_new']:.0f} | | {found['not_new']:.1%} |")
-    rows.append(f"| calibration error | | {found['ece_before']:.3f} | {found['ece_after']:.3f} |")
-    return "\n".join(rows) + "\n\n¹ each once as it is and once among tools or instructions"
+    known = [f"{found[name]:.1%}" for name in ("known_before", "known_after")]
+    rows = [["of the other skills and of none", f"{found['n_known']:.0f}", *known]]
+    for text, count, name in (
+        ("of this skill, left out of the fit ¹", "n_new", "new_held_out"),
+        ("of this skill, for evaluation ¹", "n_new_test", "new_test"),
+        ("on its topic, not for it ¹", "n_not_new", "not_new"),
+    ):
+        if name in found:
+            rows.append([text, f"{found[count]:.0f}", "", f"{found[name]:.1%}"])
+    rows.append(["calibration error", "", *(f"{found[name]:.3f}" for name in ("ece_before", "ece_after"))])
+    notes = "¹ each once as it is and once among tools or instructions"
+    return f"{table(['requests', 'n', 'before', 'after'], rows)}\n\n{notes}"
 
 
 def plot(log: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:
@@ -217,19 +225,19 @@ def interval(found: Mapping[str, float], name: str) -> str:
 
 def pairs_table(facts: Mapping[str, Any]) -> str:
     """Named values as a table of Markdown."""
-    rows = ["| | |", "| --- | --- |"]
+    rows = []
     for name, value in facts.items():
         text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else str(value)
-        rows.append(f"| {name.replace('_', ' ')} | {_cell(text)} |")
-    return "\n".join(rows)
+        rows.append([name.replace("_", " "), _cell(text)])
+    return table(["", ""], rows, left=2)
 
 
 def _sources(data: Mapping[str, Any]) -> str:
-    rows = ["| source | licence | records |", "| --- | --- | ---: |"]
-    rows += [f"| {_cell(s['name'])} | {_cell(s['license'])} | {s['n']} |" for s in data["sources"]]
+    rows = [[_cell(s["name"]), _cell(s["license"]), str(s["n"])] for s in data["sources"]]
     found = ", ".join(f"{kind}: {count}" for kind, count in data["findings"].items()) or "nothing"
     split = f"{data['train']} to train on, {data['valid']} to validate, {data['held_out']} to evaluate"
-    text = "\n".join(rows) + f"\n\n{data['read']} records read; {split}. Found: {found}."
+    text = table(["source", "licence", "records"], rows, left=2)
+    text += f"\n\n{data['read']} records read; {split}. Found: {found}."
     for name, value in data.get("terms", {}).items():
         listed = value.items() if isinstance(value, dict) else [("", item) for item in value]
         text += f"\n\n{name.replace('_', ' ').capitalize()}: " + "; ".join(f"{k}: {v}" if k else v for k, v in listed)

@@ -1,4 +1,4 @@
-"""Scores of a skill's outputs, each with its number of examples and a 95 % interval.
+"""Scores of outputs by their contract, each with its number of examples and a 95 % interval.
 
 A score `x` comes with `x_n`, `x_low` and `x_high`: Wilson's interval for rates, a percentile bootstrap for F1.
 """
@@ -18,6 +18,7 @@ from loraloop.adapters.training.data.record import Record
 from loraloop.adapters.training.scoring.call_match import mistake
 from loraloop.adapters.training.scoring.requested_names import defines, parsed, requested_names
 from loraloop.tool_schemas.errors import InputError, SchemaError
+from loraloop.tool_schemas.jsontext import loads_or
 
 Runs = Callable[[str], bool]
 """Runs a Python program in a sandbox; whether it ended without an error."""
@@ -25,34 +26,47 @@ T = TypeVar("T")
 _Z = 1.959964
 
 
-def score(skill: str, examples: Sequence[Record], outputs: Sequence[str], runs: Runs | None = None) -> dict[str, float]:
-    """Scores a skill's outputs.
+MAIN = {
+    "calls": "all",
+    "code": "pass_at_1",
+    "answer": "answerable_accuracy",
+    "verdict": "accuracy",
+    "agreement": "exact",
+    "text": "exact",
+}
+"""The measure that stands for a contract; code without tests has `syntax_valid`."""
+
+
+def score(
+    contract: str, examples: Sequence[Record], outputs: Sequence[str], runs: Runs | None = None
+) -> dict[str, float]:
+    """Scores outputs of a contract.
 
     Args:
-        skill: One of the four skills.
+        contract: What was to be written.
         examples: What was asked.
         outputs: The text of each step, in the same order.
         runs: How programs are run; without it code is only parsed.
 
     Returns:
-        Named scores in [0, 1], with their intervals and counts. Tools: one for each BFCL category and each other file,
+        Named scores in [0, 1], with their intervals and counts. Calls: one for each BFCL category and each other file,
         `bfcl`, `exact`, `irrelevance`. Code: `pass_at_1` of those with tests, `syntax_valid`, `defines` (the answer
-        has a definition of what the tests call) and, of those that define it, `syntax_valid_defining`. Retrieval:
-        `answerable_f1` (macro),
-        `citation_f1`, `answer_f1`, `answer_em`, for all and for each file. Safety: `accuracy`, `recall`,
-        `over_refusal`, `category`, and accuracy for each kind.
+        has a definition of what the tests call) and, of those that define it, `syntax_valid_defining`. Answers:
+        `answerable_f1` (macro), `citation_f1`, `answer_f1`, `answer_em`, for all and for each file. Verdicts:
+        `accuracy`, `recall`, `over_refusal`, `category`, and accuracy for each kind. Text and agreements: `exact` and
+        `f1` (of shared words); where completions are JSON objects, `exact`, `valid` and `field_…` of each field.
 
     Raises:
         InputError: Lists of different length, or empty.
     """
     pairs = paired(examples, outputs)
-    if skill == "tools":
+    if contract == "calls":
         return _tools(pairs)
-    if skill == "code":
+    if contract == "code":
         return _code(pairs, runs)
-    if skill == "retrieval":
+    if contract == "answer":
         return _retrieval(pairs)
-    return _safety(pairs)
+    return _safety(pairs) if contract == "verdict" else _text(pairs)
 
 
 def paired(examples: Sequence[T], outputs: Sequence[str]) -> list[tuple[T, str]]:
@@ -68,16 +82,16 @@ def paired(examples: Sequence[T], outputs: Sequence[str]) -> list[tuple[T, str]]
     return list(zip(examples, outputs, strict=True))
 
 
-def right(skill: str, example: Record, output: str, runs: Runs | None = None) -> bool:
-    """Whether one output counts as right by the skill's main measure."""
-    found = score(skill, [example], [output], runs)
-    main = {
-        "tools": "all",
-        "code": "pass_at_1" if "pass_at_1" in found else "syntax_valid",
-        "retrieval": "answer_em",
-        "safety": "accuracy",
-    }
-    return found.get(main[skill], found.get("answerable_accuracy", 0.0)) >= 1.0
+def main_score(contract: str, found: Mapping[str, float]) -> str:
+    """Name of the measure that stands for a contract among some scores."""
+    name = MAIN[contract]
+    return name if name in found else "syntax_valid"
+
+
+def right(example: Record, output: str, runs: Runs | None = None) -> bool:
+    """Whether one output counts as right: an answer by its words, all else by the measure of its contract."""
+    found = score(example.contract, [example], [output], runs)
+    return found.get("answer_em", found[main_score(example.contract, found)]) >= 1.0
 
 
 def rate(hits: Sequence[bool]) -> tuple[float, float, float]:
@@ -220,6 +234,33 @@ def _safety(pairs: Pairs) -> dict[str, float]:
     for name, hits in by_name.items():
         report.rate(name, hits)
     return dict(report)
+
+
+def _text(pairs: Pairs) -> dict[str, float]:
+    wanted = [record.completion for record, _ in pairs]
+    outputs = [output for _, output in pairs]
+    found = Scores()
+    golds = [gold for text in wanted if (gold := _object(text)) is not None]
+    if len(golds) < len(pairs):
+        hits = [output.split() == text.split() for output, text in zip(outputs, wanted, strict=True)]
+        found.rate("exact", hits)
+        found.mean("f1", [token_f1(output, [text]) for output, text in zip(outputs, wanted, strict=True)])
+        return dict(found)
+    objects = [_object(output) for output in outputs]
+    found.rate("exact", [value == gold for value, gold in zip(objects, golds, strict=True)])
+    found.rate("valid", [value is not None for value in objects])
+    by_field: dict[str, list[bool]] = defaultdict(list)
+    for gold, value in zip(golds, objects, strict=True):
+        for name, part in gold.items():
+            by_field[name].append((value or {}).get(name) == part)
+    for name, right in by_field.items():
+        found.rate(f"field_{name}", right)
+    return dict(found)
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    value = loads_or(text)
+    return value if isinstance(value, dict) else None
 
 
 def _macro_f1(table: Any) -> float:

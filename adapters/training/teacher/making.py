@@ -10,8 +10,7 @@ from typing import Any
 from loraloop.adapters.atomic_write import write_text
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.training.data.example import system_content
-from loraloop.adapters.training.data.record import SKILL_OF, Record
-from loraloop.adapters.training.scoring.metrics import scores
+from loraloop.adapters.training.data.record import Record
 from loraloop.adapters.training.scoring.score import Runs, right
 from loraloop.tool_schemas.errors import InputError, file_errors
 
@@ -52,18 +51,11 @@ def preferences(
     written = write([record.messages for record in transcripts], samples, done)
     rows: list[Row] = []
     for record, texts in zip(transcripts, written, strict=True):
-        hits = {text: is_right(record, text, runs) for text in dict.fromkeys(texts) if text.strip()}
+        hits = {text: right(record, text, runs) for text in dict.fromkeys(texts) if text.strip()}
         good = [text for text, hit in hits.items() if hit] or [record.completion]
         bad = [text for text, hit in hits.items() if not hit][:PAIRS]
         rows += [{**_row(record), "chosen": good[at % len(good)], "rejected": text} for at, text in enumerate(bad)]
     return rows
-
-
-def is_right(record: Record, text: str, runs: Runs | None = None) -> bool:
-    """Whether an output is right by the main measure of its contract."""
-    if record.contract == "text":
-        return scores("text", [record], [text])["exact"] == 1.0
-    return right(SKILL_OF[record.contract], record, text, runs if record.gold.get("tests") else None)
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:

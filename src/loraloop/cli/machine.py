@@ -144,7 +144,7 @@ def _skills(base: Base) -> Iterator[DoctorFinding]:
     from loraloop.adapters.skill.registry import known_skills
     from loraloop.adapters.skill.skill import Skill
 
-    for name, folder in known_skills(base.name).items():
+    for name, folder in known_skills(base).items():
 
         def check(name: str = name, folder: object = folder) -> DoctorFinding:
             skill = Skill.load(str(folder))

@@ -80,11 +80,11 @@ class BaseOptions:
 
     def folders(self, runtime: Runtime) -> list[Path]:
         """The folders of the skills that an opened runtime should have now."""
-        from loraloop.adapters.skill.registry import all_skills, built_skills
+        from loraloop.adapters.skill.registry import built_skills, fitting_skills
 
         if self.bare or self.connect:
             return []
-        return built_skills(self.skills_folder)[0] if self.skills_folder else all_skills(runtime.base)
+        return built_skills(self.skills_folder)[0] if self.skills_folder else [*fitting_skills(runtime.base).values()]
 
 
 AllowLocal = Annotated[

@@ -188,7 +188,7 @@ def measure(
         max_tokens: Most tokens of one step.
         each: Called after each record.
     """
-    from loraloop.adapters.training.scoring.metrics import main_score, scores
+    from loraloop.adapters.training.scoring.score import main_score, score
 
     contract = skill.card.contract
     bench = Bench(base, skill, max_tokens)
@@ -211,7 +211,11 @@ def measure(
             outputs.setdefault(name, []).append(step.text)
             spent[name] = spent.get(name, 0.0) + step.ms
         each()
-    found = {name: scores(contract, records, texts, runs_program) for name, texts in outputs.items()}
+    scores = {name: score(contract, records, texts, runs_program) for name, texts in outputs.items()}
+    found = {  # records of a user's have no names and kinds of their own
+        name: {measure: value for measure, value in measures.items() if not measure.startswith("record")}
+        for name, measures in scores.items()
+    }
     samples = [
         {"place": f"{Path(record.place.file).name}:{record.place.line}", "request": record.request}
         | {"wanted": record.completion, **{name: texts[index] for name, texts in outputs.items()}}

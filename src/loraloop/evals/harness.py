@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from loraloop.tool_schemas.errors import InputError, file_errors
+from loraloop.adapters.training.improve.journal import Lines
+from loraloop.tool_schemas.errors import file_errors
 
 C = TypeVar("C")
 Row = dict[str, Any]
@@ -27,39 +28,17 @@ class OutputCache:
     """
 
     def __init__(self, path: Path | None, facts: Mapping[str, Any]) -> None:
-        self._found: dict[tuple[str, str], Row] = {}
-        self._path = path
-        if path is None:
-            return
-        head = json.dumps(dict(facts), sort_keys=True, default=str)
         with file_errors(f"cannot keep outputs in {path}"):
-            if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(head + "\n", encoding="utf-8")
-                return
-            first, *lines = path.read_text(encoding="utf-8").split("\n")
-        if not lines:  # killed before the first line was whole
-            first, lines = head, ["cut"]
-        if first != head:
-            raise InputError(f"{path} holds outputs of another evaluation: give another file, or remove it")
-        whole = lines[:-1]  # what follows the last line break was cut short
-        for line in whole:
-            row = json.loads(line)
-            self._found[row["system"], row["id"]] = row
-        if lines[-1:] != [""]:
-            path.write_text("".join(line + "\n" for line in [first, *whole]), encoding="utf-8")
+            self._rows = Lines(path, "system", "id", head=json.dumps(dict(facts), sort_keys=True, default=str))
 
     def get(self, system: str, identity: str) -> Row | None:
         """The row of a system's output for an example; None if there is none yet."""
-        return self._found.get((system, identity))
+        return self._rows.get((system, identity))
 
     def put(self, system: str, identity: str, **values: Any) -> Row:
         """Stores a system's output for an example; JSON values by name, such as `output` and `seconds`."""
         row = {"system": system, "id": identity, **values}
-        self._found[system, identity] = row
-        if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self._rows.put(row)
         return row
 
 

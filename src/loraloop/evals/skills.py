@@ -129,6 +129,7 @@ def evaluate(
     Raises:
         InputError: `outputs` belongs to another evaluation.
     """
+    from loraloop.adapters.training.data.example import CONTRACTS
     from loraloop.adapters.training.scoring.score import score
 
     facts, bench = facts_of(skill_name, base, skill), Bench(base, skill, TOKENS[skill_name])
@@ -160,7 +161,8 @@ def evaluate(
     tested = skill_name == "code" and any(example.gold.get("tests") for example in examples)
     runs: Runs | None = functools.cache(runs_program) if tested else None
     texts = {system: texts_of(rows) for system, rows in found.items()}
-    scores = {s: {**score(skill_name, examples, texts[s], runs), **times_of(rows)} for s, rows in found.items()}
+    contract = CONTRACTS[skill_name]
+    scores = {s: {**score(contract, examples, texts[s], runs), **times_of(rows)} for s, rows in found.items()}
     errors = {system: counted(examples, written, runs) for system, written in texts.items()}
     return SkillEvaluation(
         name=skill_name, examples=examples, outputs=found, scores=scores, errors=errors, facts=facts, runs=runs

@@ -1,11 +1,12 @@
-"""Chooses the threshold of a skill on validation records, and writes it onto the skill's card.
+"""Chooses decision thresholds on validation records. The threshold of a skill is stored in its card.
 
-Of a skill that calls tools or answers from passages it is the probability of abstaining from which it abstains: the
-value at which the records are worth most. Abstaining is worth 1 where it is right and 0 elsewhere; where it is wrong,
-calls are worth 1 if they are right, and an answer is worth the F1 of its citations. Of a skill that judges texts it is
-the probability of *unsafe* from which a text is refused: the lowest at which no more than a given share of the safe
-texts is refused. The same is chosen for a skill that looks for contradictions. Of the router's screen, which decides
-whether that skill is asked, it is the highest that a given share of the unsafe texts reaches.
+- A skill that calls tools or answers from passages abstains at or above its threshold. The threshold maximizes the
+  mean score of the records. Where abstaining is right, it scores 1 and everything else 0; where it is wrong, it scores
+  0, calls score 1 if they are right, and an answer scores the F1 of its citations.
+- A skill that judges texts, or looks for contradictions, refuses at or above its threshold. The threshold is the
+  lowest whose false positive rate is within a bound.
+- The router's screen asks the safety skill at or above its threshold. The threshold is the highest whose recall of
+  unsafe texts reaches a bound.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def weigh(
         if written.weighed is not None:
             worth = 0.0
             if not first and name in WORTH:
-                worth = score(name, [example], [written.text])[WORTH[name]]
+                worth = score(example.contract, [example], [written.text])[WORTH[name]]
             found.append(WeighedRecord(first, written.weighed, worth))
         step()
     if len({case.first for case in found}) < 2:

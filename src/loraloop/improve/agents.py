@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from loraloop.evals.desk.request import DeskRequest
-from loraloop.evals.desk.runner import agent_of, ask_results
+from loraloop.evals.desk.runner import agent_of, ask_results, ask_together
 from loraloop.evals.desk.world import World
 from loraloop.improve.states import State, states_of
 
@@ -76,27 +75,12 @@ def ask_all(
         together: Runs at a time.
         each: Called with each run that ended, by one thread at a time.
     """
-    from loraloop.agent.skills.threads import run_all
 
-    own, lock = threading.local(), threading.Lock()
-
-    def assistant(world: World) -> tuple[World, Agent[Any, Any]]:
-        """This thread's copy of a world, and an assistant for it."""
-        known: dict[int, tuple[World, Agent[Any, Any]]] = own.__dict__.setdefault("known", {})
-        if id(world) not in known:
-            copy = world.fork()
-            made = agent_of(runtime, copy, documents, sampling=sampling, seconds=SECONDS)
-            known[id(world)] = copy, made
-        return known[id(world)]
-
-    def one(world: World, request: DeskRequest) -> WorldRun:
-        copy, agent = assistant(world)
-        row, results = ask_results(agent, copy, request)
+    def asked(agent: Agent[Any, Any], world: World, request: DeskRequest) -> WorldRun:
+        row, results = ask_results(agent, world, request)
         shown = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in agent.tools]
-        found = states_of(copy, request, results, shown, contract_of=runtime.contract, right=row["right"])
-        run = WorldRun(row, tuple(found))
-        with lock:
-            each(run)
-        return run
+        found = states_of(world, request, results, shown, contract_of=runtime.contract, right=row["right"])
+        return WorldRun(row, tuple(found))
 
-    return run_all([partial(one, *asked) for asked in requests], together)
+    assistant = partial(agent_of, runtime, documents=documents, sampling=sampling, seconds=SECONDS)
+    return ask_together(requests, assistant, asked, together, each)

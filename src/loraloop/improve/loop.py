@@ -349,13 +349,12 @@ class _Improvement:
 
 def _runtime(order: ImproveOrder, base: Base | None, watch: Watch) -> Runtime:
     from loraloop.adapters.base import Base
-    from loraloop.adapters.skill.registry import all_skills
     from loraloop.agent import Runtime
 
     if base is None:
         with watch.loading() as progress:
             base = Base.load(order.base, quantize=order.quantize, progress=progress)
-    return Runtime.load(base, skills=order.skills or all_skills(base))
+    return Runtime.load(base, skills=order.skills)
 
 
 def _start_folder(order: ImproveOrder) -> Path | None:

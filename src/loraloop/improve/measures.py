@@ -85,7 +85,6 @@ def measure_records(
     base: Base, skill: Skill | Path, records: Sequence[Record], done: Lines, *, each: Callable[[], None]
 ) -> dict[str, bool]:
     """Whether the skill writes the right step after each record's messages; those that were measured are not again."""
-    from loraloop.adapters.training.data.record import SKILL_OF
     from loraloop.adapters.training.scoring.score import right
     from loraloop.evals.bench import Bench, term_of
 
@@ -95,6 +94,6 @@ def measure_records(
             continue
         bench = bench or Bench(base, skill, MOST_TOKENS)
         text = bench.write(record.messages, term_of(base, record, asks=bench.asks)).text
-        done.put({"id": str(record.place), "right": right(SKILL_OF[record.contract], record, text)})
+        done.put({"id": str(record.place), "right": right(record, text)})
         each()
     return {str(record.place): done[str(record.place)]["right"] for record in records}

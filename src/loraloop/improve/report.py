@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loraloop.adapters.training.recipe.report import draw, pairs_table, write_report
+from loraloop.adapters.training.recipe.report import draw, pairs_table, table, write_report
 from loraloop.adapters.training.scoring.score import rate
 
 
@@ -100,17 +100,14 @@ class ImproveReport:
         """A row for each round."""
         others = list(self.began["others"])
         head = ["round", "while learning", "records", "held out", *others, "kept", "minutes"]
-        rows = [f"| {' | '.join(head)} |", f"|{' ---: |' * len(head)}"]
-        rows.append(self._row("0", self.began))
+        rows = [self._row("0", self.began)]
         for done in self.rounds:
             learnt = done["learnt"]
             while_learning = _interval(learnt["right"], learnt["requests"]) if learnt else ""
             counted = sum(done["records"].values())
-            kept = "yes" if done["kept"] else "no"
-            minutes = f"{done['minutes']:.1f}"
-            learning = (while_learning, str(counted))
-            rows.append(self._row(str(done["round"]), done["measured"], learning, (kept, minutes)))
-        return "\n".join(rows)
+            end = ("yes" if done["kept"] else "no", f"{done['minutes']:.1f}")
+            rows.append(self._row(str(done["round"]), done["measured"], (while_learning, str(counted)), end))
+        return table(head, rows, left=0)
 
     def kinds(self) -> str:
         """The held-out requests by kind, before and after; empty for records of traces."""
@@ -122,11 +119,11 @@ class ImproveReport:
         groups: dict[str, list[str]] = defaultdict(list)
         for case, kind in kinds.items():
             groups[kind].append(case)
-        rows = ["| kind | n | before | after |", "| --- | ---: | ---: | ---: |"]
+        rows = []
         for kind, cases in groups.items():
             cells = [_interval(sum(side["held_out"][case] for case in cases), len(cases)) for side in sides]
-            rows.append(f"| {kind} | {len(cases)} | {' | '.join(cells)} |")
-        return "\n".join(rows)
+            rows.append([kind, str(len(cases)), *cells])
+        return table(["kind", "n", "before", "after"], rows)
 
     def _row(
         self,
@@ -134,10 +131,9 @@ class ImproveReport:
         found: Mapping[str, Any],
         learning: tuple[str, str] = ("", ""),
         end: tuple[str, str] = ("", ""),
-    ) -> str:
+    ) -> list[str]:
         cases = [found["held_out"], *found["others"].values()]
-        cells = [_interval(sum(each.values()), len(each)) for each in cases]
-        return f"| {' | '.join([number, *learning, *cells, *end])} |"
+        return [number, *learning, *(_interval(sum(each.values()), len(each)) for each in cases), *end]
 
     def _lines(self) -> list[str]:
         lines = []

@@ -65,7 +65,7 @@ def open_runtime(
     Raises:
         InputError: Both `bare` and `skills` are given, or `own_calls` without `bare`.
     """
-    from loraloop.adapters.skill.registry import all_skills, built_skills
+    from loraloop.adapters.skill.registry import built_skills
 
     if own_calls and not bare:
         raise InputError("--own-calls is for a base without trained skills: give --bare too")
@@ -81,7 +81,7 @@ def open_runtime(
     if bare:
         return bare_runtime(loaded, own_calls=own_calls, keep_prefixes=keep_prefixes)
     try:
-        return Runtime.load(loaded, skills=skills or all_skills(loaded), keep_prefixes=keep_prefixes)
+        return Runtime.load(loaded, skills=skills, keep_prefixes=keep_prefixes)
     except SkillError as error:
         raise SkillError(f"{error}; or run it without trained skills: loraloop run --bare") from error
 

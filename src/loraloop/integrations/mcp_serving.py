@@ -72,7 +72,7 @@ def http_app(
 
 
 def _guarded(app: ASGIApp, token: str) -> ASGIApp:
-    """The application for those who bring the token."""
+    """The application behind a check of the bearer token."""
     wanted = token.encode()
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,7 +82,12 @@ def _guarded(app: ASGIApp, token: str) -> ASGIApp:
             return
         headers = [(b"content-type", b"text/plain"), (b"www-authenticate", b"Bearer")]
         await send({"type": "http.response.start", "status": 401, "headers": headers})
-        await send({"type": "http.response.body", "body": b"bring the token: Authorization: Bearer ..."})
+        await send(
+            {
+                "type": "http.response.body",
+                "body": b"invalid token: send Authorization: Bearer TOKEN",
+            }
+        )
 
     return guarded
 

@@ -177,7 +177,7 @@ class ConcurrencyLimiter:
         return RequestTurn(self, client)
 
     async def again(self, client: str, seconds: float) -> None:
-        """Gives a turn back, and waits for the next one before other requests of the same client.
+        """Releases a turn and queues for the next one, ahead of the other requests of the same client.
 
         Args:
             client: Whose turn it was.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -45,12 +44,6 @@ class Turn:
     messages: tuple[Message, ...]
     extra_prompt: str
     text: str
-
-    @property
-    def told(self) -> str:
-        """The deprecated name of `extra_prompt`."""
-        warnings.warn("Turn.told is deprecated: use extra_prompt", DeprecationWarning, stacklevel=2)
-        return self.extra_prompt
 
 
 class ScriptedRuntime(Runtime):

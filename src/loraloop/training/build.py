@@ -90,22 +90,22 @@ class BuildReport:
 
     def markdown(self) -> str:
         """The report as a page: each skill's main measure beside the bare base's, and the router."""
-        from loraloop.adapters.training.recipe.report import interval
+        from loraloop.adapters.training.recipe.report import interval, table
 
-        rows = ["| skill | measure | n | bare base, same grammar | skill |", "| --- | --- | ---: | ---: | ---: |"]
+        rows = []
         for name, facts in self.skills.items():
             if not (found := facts["evaluation"]):
                 continue
             main, scores = found["main"], found["scores"]
-            cells = " | ".join(interval(scores[system], main) for system in ("base", "skill"))
-            rows.append(f"| {name} | {main.replace('_', ' ')} | {found['n']} | {cells} |")
+            cells = (interval(scores[system], main) for system in ("base", "skill"))
+            rows.append([name, main.replace("_", " "), str(found["n"]), *cells])
         router = [f"- {name.replace('_', ' ')}: {value:.3f}" for name, value in self.router.items()]
         form = f" --quantize {form}" if (form := self.facts["quantize"]) else ""
         return "\n".join(
             [
                 f"# Skills of {self.base}\n",
                 "Percent with 95 % intervals, on records that were held out of training.\n",
-                *rows,
+                table(["skill", "measure", "n", "bare base, same grammar", "skill"], rows, left=2),
                 "\n## Router\n",
                 *router,
                 *(["\n## Notes\n", *(f"- {note}" for note in self.notes)] if self.notes else []),
@@ -281,6 +281,7 @@ def _tune(name: str, folder: Path, document: Mapping[str, Any], base: Base, coun
     from loraloop.adapters.training.recipe.gather import gather
     from loraloop.adapters.training.recipe.recipe_file import read_recipe
     from loraloop.evals.tune import at_most, most_worth, store, weigh
+    from loraloop.render.report import command_line
 
     valid = gather(read_recipe(document), header=base.prompting.tools_header).valid
     records = [record for record in valid if "ask" not in record.gold][:count]
@@ -292,4 +293,4 @@ def _tune(name: str, folder: Path, document: Mapping[str, Any], base: Base, coun
             watch.say(f"{name}: no threshold was set: {error}")
             return
     found = at_most(cases, REFUSED) if name in ("safety", "verdict") else most_worth(cases)
-    store(found, folder, {"data": "validation part of the frozen records", "command": "loraloop skills build"})
+    store(found, folder, {"data": "validation part of the frozen records", "command": command_line()})

@@ -118,12 +118,12 @@ def rating_of(trace: Path) -> Rating | None:
 
 
 def from_traces(place: Path, contract: Literal["calls", "text"] = "calls", tools: Sequence[Any] = ()) -> Harvest:
-    """The training records of runs.
+    """Makes training records from the traces of runs.
 
-    Of calls, a step gives a record where all its calls worked, nobody denied one, and it needed no repair, without
-    calls that only repeated others; a step that called nothing only where the run was rated good. Of texts, the answer
-    of a run that was rated good. Of a run that was rated bad only what was corrected is taken. Edited calls and
-    corrections are preference pairs too. Secrets are replaced, and records that say the same are kept once.
+    For `calls`, a step becomes a record if all its calls succeeded, none was denied and none needed a repair; repeated
+    calls are left out. A step without calls becomes one only if its run was rated good. For `text`, the answer of a
+    run that was rated good becomes a record. A run that was rated bad contributes its corrections alone. Edited calls
+    and corrections also become preference pairs. Secrets are redacted, and duplicates are removed.
 
     Args:
         place: A folder of traces, one trace, or a file of sessions.

@@ -55,11 +55,34 @@ def test_a_folder_alone_means_the_skills_and_the_router_in_it(tmp_path: Path, ti
             Runtime.load(tiny_base, skills=wrong)
 
 
-def test_all_skills_are_those_that_fit_the_base(tmp_path: Path, tiny_base: Base) -> None:
+def test_a_base_has_the_skills_that_were_made_for_it(tmp_path: Path, tiny_base: Base) -> None:
     other = random_base(0, layers=1)
     place = registry.register(made(other, tmp_path / "a"), "mine")
-    assert place not in registry.all_skills(tiny_base)
-    assert registry.all_skills(other) == [*library(other.name).values(), place]
+    assert "mine" not in registry.fitting_skills(tiny_base)
+    assert registry.fitting_skills(other) == {**library(other.name), "mine": place}
+    with pytest.raises(SkillError, match="was made for the base"):
+        Runtime.load(tiny_base, skills=["mine"], router=Unrouted())
+    assert Runtime.load(tiny_base, router=Unrouted()).skills[:] == ("tools",)
+    assert Runtime.load(other, router=Unrouted()).skills[:] == ("mine", "tools")
+
+
+def test_a_skill_of_another_base_hides_no_shipped_one(base: Base) -> None:
+    shipped = library(base.name)["tools"]
+    foreign = registry.register(library("qwen2.5-coder-1.5b")["tools"], "tools")
+    assert Runtime.load(base, skills=["tools"]).skills[:] == ("tools",)
+    assert registry.known_skills(base.name)["tools"] == registry.fitting_skills(base)["tools"] == shipped
+    for other in ("qwen2.5-coder-1.5b", "elsewhere"):
+        assert registry.known_skills(other)["tools"] == foreign
+    own = registry.register(shipped, "tools")
+    assert registry.known_skills(base.name)["tools"] == registry.fitting_skills(base)["tools"] == own
+
+
+def test_a_damaged_skill_of_the_users_is_told_when_it_is_read(home: Path, base: Base) -> None:
+    registry.register(library(base.name)["tools"], "tools")
+    (home / "tools" / "card.json").write_text("{", encoding="utf-8")
+    assert Runtime.load(base, skills=["code"]).skills[:] == ("code", "tools")
+    with pytest.raises(SkillError, match="card"):
+        Runtime.load(base)
 
 
 def test_the_users_router_is_taken_where_it_knows_a_skill_that_is_named(home: Path, tmp_path: Path) -> None:
@@ -80,6 +103,7 @@ def test_a_runtime_reads_that_router(tmp_path: Path, base: Base) -> None:
     router.mkdir()
     (router / "router.json").write_text(json.dumps({"names": ["none", "mine"]}), encoding="utf-8")
     registry.register_router(router, base.fingerprints.architecture)
-    with pytest.raises(SkillError, match="no router in"):  # it is looked for there, and is damaged
-        Runtime.load(base, skills=["mine"])
-    assert "mine" not in Runtime.load(base).skills
+    for named in (["mine"], None):
+        with pytest.raises(SkillError, match="no router in"):  # it is looked for there, and is damaged
+            Runtime.load(base, skills=named)
+    assert "mine" not in Runtime.load(base, skills=["tools"]).skills

@@ -176,12 +176,12 @@ def test_tools_scores_by_category():
         example("tools", {"calls": ()}, "none", "sgd-4", tools=(TOOL,)),
     ]
     said = '[{"name":"trip","arguments":{"city":"NYC"}}]'
-    found = score("tools", asked, ["[]", said, said, said, "oops"])
+    found = score("calls", asked, ["[]", said, said, said, "oops"])
     assert found["irrelevance"] == 0.5 and found["irrelevance_n"] == 2
     assert found["simple_python"] == 1 and found["bfcl_n"] == 3
     assert found["sgd"] == 0 and found["right_tools"] == 1 and found["no_call"] == 0
     assert found["irrelevance_low"] < 0.5 < found["irrelevance_high"]
-    assert right("tools", asked[0], "[]") and not right("tools", asked[0], said)
+    assert right(asked[0], "[]") and not right(asked[0], said)
 
 
 def test_code_scores():
@@ -230,12 +230,12 @@ def test_retrieval_scores():
         '{"answerable":false}',
         '{"answerable":false}',
     ]
-    found = score("retrieval", asked, outputs)
+    found = score("answer", asked, outputs)
     assert found["answerable_accuracy"] == pytest.approx(2 / 3)
     assert found["answerable_f1"] == pytest.approx((2 / 3 + 2 / 3) / 2)
     assert found["citation_f1"] == pytest.approx((2 / 3) / 2)
     assert found["answer_f1"] == 0.5 and found["nq/answer_em"] == 1 and found["clapnq/citation_f1"] == 0
-    assert score("retrieval", asked[1:2], ["broken"])["answerable_accuracy"] == 0
+    assert score("answer", asked[1:2], ["broken"])["answerable_accuracy"] == 0
 
 
 def test_safety_scores():
@@ -246,10 +246,10 @@ def test_safety_scores():
         example("safety", {"unsafe": False}, "b"),
     ]
     cyber, safe = '{"verdict":"unsafe","category":"cyber"}', '{"verdict":"safe"}'
-    found = score("safety", asked, [cyber, cyber, cyber, "broken"])
+    found = score("verdict", asked, [cyber, cyber, cyber, "broken"])
     assert found["recall"] == 1 and found["category"] == 0.5
     assert found["over_refusal"] == 1 and found["accuracy"] == 0.5
-    assert score("safety", asked, [cyber, safe, safe, safe])["b/over_refusal"] == 0
+    assert score("verdict", asked, [cyber, safe, safe, safe])["b/over_refusal"] == 0
 
 
 def test_intervals():
@@ -271,12 +271,12 @@ def test_words_are_compared_as_squad_does():
 
 def test_lists_must_match():
     with pytest.raises(InputError, match="one output an example"):
-        score("tools", [], [])
+        score("calls", [], [])
 
 
 def test_summary_has_the_scores_alone():
     asked = [example("safety", {"unsafe": False}, "b")]
-    assert summary(score("safety", asked, ['{"verdict":"safe"}'])) == {
+    assert summary(score("verdict", asked, ['{"verdict":"safe"}'])) == {
         "accuracy": 1.0,
         "over_refusal": 0.0,
         "b/over_refusal": 0.0,

@@ -17,7 +17,8 @@ from loraloop.adapters.skill.contracts import Passage
 from loraloop.adapters.training.data.example import transcript
 from loraloop.adapters.training.data.readers import Reading, read_file
 from loraloop.adapters.training.data.record import Record, RecordPlace
-from loraloop.adapters.training.teacher.making import is_right, preferences, write_rows
+from loraloop.adapters.training.scoring.score import right
+from loraloop.adapters.training.teacher.making import preferences, write_rows
 from loraloop.cli.main import run_command
 from loraloop.tool_schemas.errors import InputError
 
@@ -121,4 +122,4 @@ def test_pairs_keep_tools_and_passages_and_may_reject_anything(tmp_path: Path) -
     write_rows(preferences([cited], Said('{"answerable":false}')), tmp_path / "answer.jsonl")
     (pair,) = read(tmp_path / "answer.jsonl", "answer")
     assert (pair.completion, pair.rejected) == (good, '{"answerable":false}') and pair.gold["answers"] == ["Ada"]
-    assert is_right(record("text", "Yes"), "Yes") and not is_right(record("text", "Yes"), "No")
+    assert right(record("text", "Yes"), "Yes") and not right(record("text", "Yes"), "No")

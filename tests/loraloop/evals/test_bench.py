@@ -11,7 +11,7 @@ from loraloop.adapters.skill.blank import blank_skill
 from loraloop.adapters.skill.contracts import Passage, code_text
 from loraloop.adapters.training.data.example import transcript
 from loraloop.adapters.training.data.record import Record, RecordPlace
-from loraloop.adapters.training.scoring.metrics import MAIN, scores
+from loraloop.adapters.training.scoring.score import MAIN, score
 from loraloop.evals.bench import Bench, measure
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.grammar.grammar import Lark
@@ -54,8 +54,8 @@ def record(contract: str) -> Record:
 @pytest.mark.parametrize("contract", MAIN)
 def test_a_right_output_scores_one_and_a_wrong_one_nothing(contract: str) -> None:
     made = record(contract)
-    right = scores(contract, [made], [made.completion], lambda program: "x = 1" in program)
-    wrong = scores(contract, [made], ["nonsense"], lambda program: "x = 1" in program)
+    right = score(contract, [made], [made.completion], lambda program: "x = 1" in program)
+    wrong = score(contract, [made], ["nonsense"], lambda program: "x = 1" in program)
     assert right[MAIN[contract]] == 1 and wrong[MAIN[contract]] == 0 and right[f"{MAIN[contract]}_n"] == 1
 
 
@@ -63,7 +63,7 @@ def test_a_right_output_scores_one_and_a_wrong_one_nothing(contract: str) -> Non
 def test_an_output_belongs_to_each_record(contract: str) -> None:
     for records, outputs in (([], []), ([record(contract)], ["a", "b"])):
         with pytest.raises(InputError, match="one output"):
-            scores(contract, records, outputs)
+            score(contract, records, outputs)
 
 
 @pytest.mark.parametrize("contract", ["calls", "answer", "verdict", "text"])

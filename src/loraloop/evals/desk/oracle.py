@@ -107,7 +107,6 @@ def rehearse(world: World, request: DeskRequest) -> str:
         Why the run is wrong; empty if it is right, as it has to be.
     """
     world.start(request)
-    tools = {tool.__name__: tool for tool in world.tools}
     answers = []
     for world.turn, turn in enumerate(request.turns):
         for _ in range(len(turn.calls) + 8):
@@ -115,9 +114,7 @@ def rehearse(world: World, request: DeskRequest) -> str:
             if step is None or not step.calls:
                 break
             for call in step.calls:
-                try:
-                    tools[call.name](**call.arguments)
-                except Exception as error:
+                if error := world.call(call.name, call.arguments).error:
                     return f"its right call {call.name} raises {error}"
         answers.append(right_answer(turn))
     return judge(world, request, answers)

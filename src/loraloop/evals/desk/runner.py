@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from loraloop.evals.bench import runs_program
 from loraloop.evals.desk.checks import DeskAnswer, judge
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from loraloop.agent import Agent, Runtime
     from loraloop.agent.engine.sampler import Sampling
     from loraloop.agent.result import RunResult
+
+T = TypeVar("T")
 
 SECONDS = 120.0
 """Most seconds of one turn."""
@@ -159,25 +161,42 @@ def run(
         together: Requests at a time, each on a desk of its own; their steps share the base's forwards.
         step: Called with each row, one at a time.
     """
+    requests = [(world, request) for world in worlds for request in chosen(world, kinds, limit)]
+    return ask_together(requests, lambda world: agent_of(runtime, world, documents), ask, together, step)
+
+
+def ask_together(
+    requests: Sequence[tuple[World, DeskRequest]],
+    assistant: Callable[[World], Agent[Any, Any]],
+    asked: Callable[[Agent[Any, Any], World, DeskRequest], T],
+    together: int,
+    step: Callable[[T], None],
+) -> list[T]:
+    """Asks requests in threads, each of which has a copy of each world and an assistant for it.
+
+    Args:
+        requests: Worlds and requests; results are in their order.
+        assistant: Makes the assistant for a copy.
+        asked: Asks it a request, and returns what came of it.
+        together: Requests at a time.
+        step: Called with each result, by one thread at a time.
+    """
     from loraloop.agent.skills.threads import run_all
 
-    own = threading.local()  # each thread's desks
-    lock = threading.Lock()
+    own, lock = threading.local(), threading.Lock()
 
-    def one(world: World, request: DeskRequest) -> dict[str, Any]:
-        desks: dict[str, tuple[World, Agent[Any, Any]]] = own.__dict__
-        if world.name not in desks:
+    def one(world: World, request: DeskRequest) -> T:
+        desks: dict[int, tuple[World, Agent[Any, Any]]] = own.__dict__.setdefault("desks", {})
+        if id(world) not in desks:
             desk = world.fork()
-            desks[world.name] = desk, agent_of(runtime, desk, documents)
-        desk, agent = desks[world.name]
-        row = ask(agent, desk, request)
+            desks[id(world)] = desk, assistant(desk)
+        desk, agent = desks[id(world)]
+        found = asked(agent, desk, request)
         with lock:
-            step(row)
-        return row
+            step(found)
+        return found
 
-    return run_all(
-        [partial(one, world, request) for world in worlds for request in chosen(world, kinds, limit)], together
-    )
+    return run_all([partial(one, *each) for each in requests], together)
 
 
 def report(

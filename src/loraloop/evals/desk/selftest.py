@@ -66,13 +66,9 @@ def problems(
 def play(world: World, request: DeskRequest, outcome: Outcome) -> list[DeskCall]:
     """Makes the calls of an outcome on the request's own state, and returns what the world recorded."""
     world.start(request)
-    tools = {tool.__name__: tool for tool in world.tools}
     for world.turn, calls in enumerate(outcome.calls):
         for name, arguments in calls:
-            try:
-                tools[name](**arguments)
-            except Exception:
-                continue  # recorded with its error
+            world.call(name, arguments)
     return world.calls
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -97,6 +98,12 @@ class World:
     def defaults(self, name: str) -> dict[str, Any]:
         """The defaults of a tool's arguments."""
         return self.toolbox.defaults(name)
+
+    def call(self, name: str, arguments: Mapping[str, Any]) -> DeskCall:
+        """Makes a call of a tool, and returns its record, with the result or the error."""
+        with suppress(ToolError):
+            next(tool for tool in self.tools if tool.__name__ == name)(**arguments)
+        return self.calls[-1]
 
     def _recorded(self, function: Callable[..., Any]) -> Callable[..., Any]:
         defaults = self.defaults(function.__name__)
