@@ -62,7 +62,7 @@ class RunResult(Generic[T]):
 
     @property
     def failed_calls(self) -> tuple[CallRecord, ...]:
-        """The calls that failed, or of which nobody knows whether they were done; denied ones are not among them."""
+        """The calls that failed, by their error or their result, or of which nobody knows; denied ones are not here."""
         records = [record for step in self.steps for record in step.calls if not record.repeated]
         return tuple(record for record in records if status_of(record) in ("failed", "unknown"))
 

@@ -312,3 +312,8 @@ class GateRecord:
     unsafe_from: float | None = None
     category: str = ""
     undecided: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether a decision let the text pass."""
+        return self.outcome in ("passed", "safe") and not self.undecided

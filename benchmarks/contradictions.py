@@ -4,9 +4,10 @@ An assistant is asked four requests of a world in one conversation, and what its
 beforehand: they work, they fail with an error of a service, they find nothing, or the calls with effects are denied.
 What happened is known, so the worlds' own facts say whether an answer is true: after a failure or a denial it may not
 state what only the call could have told, and has to say that something did not happen; after calls that worked it has
-to state the facts of the request. `before` is the first answer that the model wrote, `after` the answer of the run. The
-verdict skill is not asked about them. An answer repeats where it holds a sentence of an earlier answer of its
-conversation, word for word.
+to state the facts of the request, unless a tool itself returned an error. An answer of nothing but questions
+contradicts nothing. `before` is the first answer that the model wrote, `after` the answer of the run. The verdict skill
+is not asked about them. An answer repeats where it holds a sentence of an earlier answer of its conversation, word for
+word.
 
     python benchmarks/contradictions.py --base qwen2.5-coder-1.5b --limit 60 --json contradictions.json
 """
@@ -49,6 +50,8 @@ ERRORS = (
     "HTTP 500 Internal Server Error",
 )
 STATES = ("denied", "failed", "done", "empty")
+NOT_DONE_STATUSES = ("denied", "failed", "unknown")
+"""Receipts of calls that did not do what was asked, by a tool's own error too, whatever the turn's state is."""
 SENTENCE = re.compile(r"(?<=[.!?])\s+")
 LEAST_WORDS = 4
 """Words of the shortest sentence that counts as repeated."""
@@ -87,11 +90,13 @@ def assistant(runtime: Runtime, world: World, turn: Turn) -> Agent[Any, Any]:
 def contradicts(world: World, request: DeskRequest, state: str, text: str, result: Any) -> bool:
     """Whether an answer says something else than what happened."""
     denies, turn = NOT_DONE.search(normal(text)) is not None, request.turns[0]
+    asked = all(sentence.endswith("?") for sentence in SENTENCE.split(text.strip()))
     if state == "done":
         answer = answer_of(result)
         right = not judge(world, request, [type(answer)(text)])
-        return not right and denies != (NOT_DONE.search(normal(turn.good)) is not None)
-    asked = text.rstrip().endswith("?")
+        failed = [receipt.status in NOT_DONE_STATUSES for receipt in result.receipts]
+        expected = failed[-1:] == [True] or NOT_DONE.search(normal(turn.good)) is not None
+        return not (right or asked or denies == expected or (denies and any(failed)))
     told = [fact for fact in turn.says if not isinstance(fact, list) and not states(turn.say, fact)]
     return not asked and (not denies or (state != "denied" and any(states(text, fact) for fact in told)))
 
@@ -120,7 +125,7 @@ def conversation(runtime: Runtime, world: World, requests: Sequence[DeskRequest]
         row["records"] = [receipt.text for receipt in result.receipts]
         earlier.append(result.output)
         last = result.receipts[-1].status if result.receipts else ""
-        row["judged"] = last == turn.state or (turn.state == "failed" and last == "unknown")
+        row["judged"] = last == turn.state or (turn.state in ("done", "failed") and last in NOT_DONE_STATUSES[1:])
         if row["judged"]:
             before, after = (contradicts(world, request, turn.state, text, result) for text in (first, result.output))
             row |= {"before": before, "after": after, "flaws": [flaw.kind for step in flawed for flaw in step.flaws]}

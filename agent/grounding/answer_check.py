@@ -3,8 +3,9 @@
 Numbers, dates, times, identifiers and addresses of an answer have to stand in the conversation, in a result, in the
 arguments of a call or in a passage, in any usual format, or be computed from numbers there: a sum, a difference or a
 product of two, the same in another unit, in two units or rounded, the sum or the mean of a column, how many items a
-list has, the time between two dates or times of day. Code, citations, the numbers of a list, and number words are not
-looked at. What a sentence claims is for the verdict skill (`agent/guard/answer_judge.py`).
+list has, the time between two dates or times of day. Code, citations, the numbers of a list, number words, and words
+with a digit or two that look like no identifier on record (*A4*, *COVID-19*) are not looked at. What a sentence claims
+is for the verdict skill (`agent/guard/answer_judge.py`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,18 @@ from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.grounding.evidence import Day, Evidence, readings, written_days, written_times
+from loraloop.agent.grounding.evidence import (
+    Day,
+    Evidence,
+    clock_times_in,
+    days_in,
+    folded,
+    readings,
+    written_days,
+    written_times,
+)
 from loraloop.agent.grounding.grounding import FACTORS, MOST_PAIRS, leaf_lines, sources_of
-from loraloop.agent.grounding.value_kinds import NUMERALS, Kind, kind_of
+from loraloop.agent.grounding.value_kinds import IDENTIFIERS, NUMERALS, Kind, kind_of
 from loraloop.agent.step import AnswerFlaw
 from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tools.receipts import receipts_of
@@ -34,12 +44,18 @@ _EDGES = " \t.,;:!?()[]{}\"'“”‘’«»„*_…"
 _GROUPS = re.compile(r"(?<![\w.,])\d+(?:[ \u00a0\u202f'’]\d+)+(?:[.,]\d+)?(?!\d)")  # *1 000*, *+49 30 123456*
 _PARTS = re.compile(r"(?<![\w.,])(\d+)\s?[^\W\d_]+[\s,]+(?:[^\W\d_]{1,3}\s)?(\d+)\s?[^\W\d_]+")
 """A number in two units: *1 hour and 30 minutes*."""
+_DOTTED = re.compile(r"(?<![\w.,:€$£])\d{1,2}\.\d{1,2}(?![.,:]?\d)(?!\s?[€$£%])")  # *19.3.*, *9.30*
 _COUNTED = re.compile(r"(\d+)-[^\W\d]+")  # *a 5-minute walk*
+_LASTING = (*IDENTIFIERS, "date")  # kinds that are checked where an answer follows no call
 _UNIT = re.compile(r"[kcdm]?m[23]|ft[23]|CO2")  # of a number before it
 
 
 def value_flaws(
-    text: str, records: Sequence[CallRecord], messages: Sequence[Message], instructions: str = ""
+    text: str,
+    records: Sequence[CallRecord],
+    messages: Sequence[Message],
+    instructions: str = "",
+    since: int | None = None,
 ) -> tuple[AnswerFlaw, ...]:
     """The numbers, dates, times, identifiers and addresses of an answer that stand nowhere and are not computed.
 
@@ -48,6 +64,8 @@ def value_flaws(
         records: The run's calls.
         messages: The conversation before the answer, with its passages. System messages are left out.
         instructions: What the system message says besides the descriptions of the tools.
+        since: Of an answer that follows no call, which may be about anything, only the identifiers, e-mail addresses
+            and dates count, and no date of a year before this one.
     """
     known = sources_of(messages, instructions)
     data = [leaf_lines(dumps({"": each.result, "error": each.error, "arguments": each.arguments})) for each in records]
@@ -65,11 +83,37 @@ def value_flaws(
         stands = any(each in place.plain for each in sums) or (less < 60 and more * 60 + less in _apart(place))
         return " " * len(parts[0]) if stands else parts[0]
 
+    def without_moments(dotted: re.Match[str]) -> str:
+        days = {(day.month, day.day) for day in days_in(dotted[0])} & {(day.month, day.day) for day in place.days}
+        times = place.times.intersection(clock_times_in(dotted[0], bare=False))
+        return " " * len(dotted[0]) if days or times else dotted[0]
+
     found = []
-    for kind, value, readings_of_it in values_in(_PARTS.sub(without_sums, _GROUPS.sub(without_known, text))):
-        if not any(_stands(kind, each, place, columns) for each in readings_of_it):
+    for pattern, without in ((_GROUPS, without_known), (_PARTS, without_sums), (_DOTTED, without_moments)):
+        text = pattern.sub(without, text)
+    for kind, value, several in values_in(text):
+        if since is not None and (kind not in _LASTING or (kind == "date" and several[0].year in range(since))):
+            continue
+        if kind == "identifier" and not _is_identifier(value, place):
+            continue
+        if not any(_stands(kind, each, place, columns) for each in several):
             found.append(AnswerFlaw(kind, value))
     return tuple(dict.fromkeys(found))
+
+
+def _is_identifier(code: str, place: Evidence) -> bool:
+    """Whether a code is no common word: it has three digits, no letters, or the form or letters of a code on record."""
+    if sum(char.isdigit() for char in code) >= 3 or not _forms(code)[0]:
+        return True
+    tokens = (token.strip(_EDGES) for text in place.texts for token in _TOKEN.findall(text))
+    known = {form for token in tokens if any(map(str.isdigit, token)) for form in _forms(token)}
+    return not known.isdisjoint(_forms(code))
+
+
+def _forms(code: str) -> tuple[str, str]:
+    """The letters of a code, and its shape: `w` and `a-9` of *W-7* and of *w-12*."""
+    low = folded(code)
+    return "".join(re.findall(r"[^\W\d_]", low)), re.sub(r"[^\W\d_]", "a", re.sub(r"\d+", "9", low))
 
 
 def values_in(text: str) -> Iterator[tuple[Kind, str, Sequence[Any]]]:

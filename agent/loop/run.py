@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from datetime import date
 from threading import Event as Flag
 from time import monotonic, perf_counter
 from types import MappingProxyType
@@ -434,27 +435,26 @@ class Run:
     def _is_checked(self, plan: StepPlan, contract: str) -> bool:
         """Whether a step's text is checked against the records before anybody sees it.
 
-        An answer of the run is, if the run has called tools, or the answer is from passages; with a verdict skill also
-        if an earlier turn has called tools. A question for missing arguments is not, nor one of an output type.
+        An answer of the run is, if the run or an earlier turn has called tools, or the answer is from passages. A
+        question for missing arguments is not, nor one of an output type.
         """
         if self._job.policy.answers == "free" or self._job.output.term is not None or plan.decision.by == "ask":
             return False
         return contract == "answer" or (contract == "text" and bool(self._records()))
 
     def _records(self) -> list[CallRecord]:
-        """The run's calls; where it has none and there is a verdict skill, the last ones of earlier turns."""
+        """The run's calls; where it has none, the last ones of earlier turns."""
         own = [record for step in self.steps for record in step.calls]
-        if own or self._runtime.answer_judge is None:
-            return own
-        return records_in([span.message for span in self._trunk.messages])
+        return own or records_in([span.message for span in self._trunk.messages])
 
     def _check_answer(self, plan: StepPlan, contract: str, outcome: Outcome) -> Outcome:
         """The outcome, unless it is an answer with a value that stands in no record."""
-        records = [record for step in self.steps for record in step.calls]
-        if not outcome.output or not self._is_checked(plan, contract) or (contract == "text" and not records):
+        own = [record for step in self.steps for record in step.calls]
+        if not outcome.output or not self._is_checked(plan, contract):
             return outcome
+        records, since = (self._records(), date.today().year) if contract == "text" and not own else (own, None)
         values = self._values
-        flaws = value_flaws(outcome.output, records, values.messages, values.instructions)
+        flaws = value_flaws(outcome.output, records, values.messages, values.instructions, since)
         known = answer_from_records(records, self._job.passages, outcome.citations) if flaws else ""
         return flawed(outcome, flaws, known) if known else outcome
 

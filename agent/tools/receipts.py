@@ -26,8 +26,10 @@ class Receipt:
     """The receipt of a call: what it did or why it did not run.
 
     Attributes:
-        status: `done`; `empty`, where the result is an empty text, list or object; `denied`; `failed`; `unknown`, where
-            the call began and nobody knows how it ended: it was late, or the run was interrupted.
+        status: `done`; `empty`, where there is no result, or it holds nothing: an empty text or list, or an object of
+            such, also with zeros beside an empty list; `denied`; `failed`, where the call ended in an error, or its
+            result is an object with an `error`, or one whose `ok` or `success` is false; `unknown`, where the call
+            began and nobody knows how it ended: it was late, or the run was interrupted.
         tool: The name of the tool.
         arguments: What it was called with, as JSON data.
         text: All of it in plain English, with the result or the error.
@@ -44,14 +46,19 @@ class Receipt:
 def receipt_of(record: CallRecord) -> Receipt:
     """The receipt of a call."""
     status = status_of(record)
-    text = f"{_BEGINS[status]}: {_words(record.name)}"
+    begins = _BEGINS[status]
+    if record.error is None and status == "failed":
+        begins = "It reported a failure"
+    elif record.result is None and status == "empty":
+        begins = "Done, and nothing came back"
+    text = f"{begins}: {_words(record.name)}"
     if record.arguments:
         text += f" ({in_words(record.arguments)})"
     text += "."
     if record.error is not None:
         why = record.error.removeprefix(Deny().error).removeprefix(": ") if status == "denied" else record.error
         text += f" {'Reason' if status == 'denied' else 'Error'}: {_ended(_clipped(why))}" if why else ""
-    elif status == "done" and record.result is not None:
+    elif status != "empty" and record.result is not None:
         text += f" Result: {_ended(_clipped(in_words(record.result)))}"
     return Receipt(status, record.name, record.arguments, text, record.id)
 
@@ -67,7 +74,9 @@ def status_of(record: CallRecord) -> Status:
         return "denied"
     if record.error is not None:
         return "unknown" if record.at_least_once or (record.by_runtime and record.ms > 0) else "failed"
-    return "empty" if _is_empty(record.result) else "done"
+    if _reports_failure(record.result):
+        return "failed"
+    return "empty" if _is_empty(record.result, record.arguments) else "done"
 
 
 def in_words(value: Any, depth: int = DEPTH) -> str:
@@ -85,10 +94,27 @@ def in_words(value: Any, depth: int = DEPTH) -> str:
     return str(value)
 
 
-def _is_empty(result: Any) -> bool:
-    if isinstance(result, Mapping):
-        return all(isinstance(each, str | list | dict) and not each for each in result.values())
-    return isinstance(result, str | list | tuple | set | frozenset) and not result
+def _reports_failure(result: Any) -> bool:
+    """Whether an object says that it is an error; a number called `error` is a measure."""
+    if not isinstance(result, Mapping):
+        return False
+    error = result.get("error")
+    named = error is True or (isinstance(error, str | Mapping) and bool(error))
+    return named or any(result.get(name) is False for name in ("ok", "success"))
+
+
+def _is_empty(result: Any, arguments: Mapping[str, Any]) -> bool:
+    """Whether a result holds nothing. Beside an empty list, zeros and what the call was given count as nothing."""
+    if not isinstance(result, Mapping):
+        return _is_nothing(result)
+    beside = [0, *arguments.values()] if any(isinstance(each, list | tuple) for each in result.values()) else []
+    return all(
+        _is_nothing(each) or (isinstance(each, str | int | float) and each in beside) for each in result.values()
+    )
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, str | list | tuple | set | frozenset | dict) and not value)
 
 
 def _words(name: str) -> str:

@@ -112,8 +112,10 @@ _RAN = {
         "category": {"type": "string", "description": "Why it was refused; else empty"},
         "calls": {"type": "array", "items": _CALL, "description": "Calls of tools that nothing here can run"},
         "steps": {"type": "array", "items": _STEP},
+        "receipts": {"type": "array", "items": {"type": "object"}, "description": "What came of each call that ran"},
+        "gates": {"type": "array", "items": {"type": "object"}, "description": "Texts that the guard did not let pass"},
     },
-    "required": ["output", "stop_reason", "complete", "citations", "category", "calls", "steps"],
+    "required": ["output", "stop_reason", "complete", "citations", "category", "calls", "steps", "receipts", "gates"],
 }
 
 
@@ -158,6 +160,8 @@ def agent_offer(agent: Agent[Any, Any], name: str = "run", description: str = ""
             "category": result.category,
             "calls": [_called(call) for call in result.calls],
             "steps": steps,
+            "receipts": plain(result.receipts),
+            "gates": plain([gate for gate in result.gates if not gate.passed]),
         }
         return data, {"run_id": result.run_id, "ms": result.ms}
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loraloop.render.steps import harmless, shortened, skill_text, steps_tree
+from loraloop.render.steps import gate_lines, harmless, shortened, skill_text, steps_tree, unsaid
 from loraloop.render.terminal import table_of
 
 if TYPE_CHECKING:
@@ -24,11 +24,8 @@ if TYPE_CHECKING:
 def show_result(console: Console, result: RunResult) -> None:
     """A run's steps and what came of them."""
     console.print(steps_tree(result.steps))
-    for gate in result.gates:
-        if gate.outcome not in ("passed", "safe") or gate.undecided:
-            which = f"{gate.place} ({gate.tool})" if gate.tool else gate.place
-            why = f": {gate.category}" if gate.category else ""
-            console.print(Text(f"gate at {which}: {gate.outcome}{why}", style="dim"))
+    for line in gate_lines(result):
+        console.print(Text(line, style="dim"))
     if result.stop_reason == "tool_call":
         for call in result.calls:
             arguments = json.dumps(call.arguments, ensure_ascii=False)
@@ -41,7 +38,7 @@ def show_result(console: Console, result: RunResult) -> None:
     if result.output and result.pending is None:
         style = "red" if result.stop_reason == "refused" else ""
         console.print(Text(result.output, style=style))
-    for receipt in result.receipts:
+    for receipt in unsaid(result):
         style = "dim" if receipt.status in ("done", "empty") else "yellow"
         console.print(Text(shortened(harmless(receipt.text)), style=style))
     if result.citations:

@@ -11,8 +11,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 if TYPE_CHECKING:
+    from loraloop.agent.result import RunResult
     from loraloop.agent.step import Step
     from loraloop.agent.tools.calls import CallRecord
+    from loraloop.agent.tools.receipts import Receipt
 
 SKILL_STYLES = {"tools": "cyan", "code": "green", "retrieval": "blue", "safety": "red", "none": "white"}
 _NOTES = {
@@ -52,6 +54,19 @@ def shortened(text: str, width: int = 160) -> str:
 def short_time(ms: float) -> str:
     """Milliseconds, or microseconds below one."""
     return f"{ms * 1e3:.0f} µs" if ms < 1 else f"{ms:.0f} ms"
+
+
+def unsaid(result: RunResult[Any]) -> list[Receipt]:
+    """The receipts of a run that do not stand in its answer."""
+    return [receipt for receipt in result.receipts if receipt.text not in result.output]
+
+
+def gate_lines(result: RunResult[Any]) -> Iterator[str]:
+    """A line for each text that a gate of the guard did not let pass, or could not decide about."""
+    for gate in result.gates:
+        if not gate.passed:
+            which = f"{gate.place} ({gate.tool})" if gate.tool else gate.place
+            yield f"gate at {which}: {gate.outcome}{f': {gate.category}' if gate.category else ''}"
 
 
 def steps_tree(steps: Sequence[Step]) -> Tree:

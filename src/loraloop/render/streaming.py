@@ -27,7 +27,7 @@ def stream_run(run: RunStream, as_json: bool) -> RunResult:
 
 def _tell(event: Any) -> None:
     from loraloop.agent import events
-    from loraloop.render.steps import harmless
+    from loraloop.render.steps import harmless, unsaid
     from loraloop.tool_schemas import dumps
 
     match event:
@@ -56,7 +56,7 @@ def _tell(event: Any) -> None:
         case events.StepFinished():
             sys.stdout.write("\n")
         case events.RunFinished(result=result):
-            for receipt in result.receipts:
+            for receipt in unsaid(result):
                 sys.stdout.write(harmless(f"{receipt.text}\n"))
             sys.stdout.write(f"({result.stop_reason}, {len(result.steps)} steps, {result.ms:.0f} ms)\n")
         case _:

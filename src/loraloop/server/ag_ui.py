@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from loraloop.agent.step import GateRecord
 from loraloop.server.errors import ApiError
 from loraloop.server.wire import TEXT, Items
 
@@ -114,7 +115,9 @@ async def translated(
                     yield {"type": "TEXT_MESSAGE_START", "role": "assistant", **message}
                     yield {"type": "TEXT_MESSAGE_CONTENT", "delta": output, **message}
                     yield {"type": "TEXT_MESSAGE_END", **message}
-                result = {"stopReason": event["result"]["stop_reason"], "run": event["run_id"]}
+                ended = event["result"]
+                result = {"stopReason": ended["stop_reason"], "run": event["run_id"], "receipts": ended["receipts"]}
+                result["gates"] = [gate for gate in ended["gates"] if not GateRecord(**gate).passed]
                 yield {"type": "RUN_FINISHED", **here, "result": result}
             case "RunFailed":
                 yield {"type": "RUN_ERROR", "message": event["error"]["message"], "code": event["error"]["code"]}

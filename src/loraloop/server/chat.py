@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from loraloop.agent.events import Event, RunFinished
 from loraloop.agent.loop.iterate import AnswerText
 from loraloop.agent.skills.threads import awaited
+from loraloop.agent.step import plain
 from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.reply import Reply, Replying
 from loraloop.server.ag_ui import AgUiInput, translated
@@ -213,7 +214,7 @@ def usage_of(reply: Reply) -> dict[str, Any]:
 
 
 def facts_of(run: RunResult[Any], forced: int) -> dict[str, Any]:
-    """What this server adds to OpenAI's form: the skill of each step, how sure the router was, and the milliseconds."""
+    """What this server adds to OpenAI's form: each step, the receipts of the calls, and what gates did not let pass."""
     steps = [
         {
             "skill": step.skill,
@@ -236,6 +237,8 @@ def facts_of(run: RunResult[Any], forced: int) -> dict[str, Any]:
         "forced_tokens": forced,
         "ms": round(run.ms, 2),
         "steps": steps,
+        "receipts": plain(run.receipts),
+        "gates": plain([gate for gate in run.gates if not gate.passed]),
     }
 
 

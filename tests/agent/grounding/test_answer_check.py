@@ -56,6 +56,13 @@ def test_answers_that_the_records_bear_out(answer: str) -> None:
         ({"months": 27}, "After 2 years, 3 months."),
         ({"from": "09:30", "to": "11:45"}, "That is 2 hours and 15 minutes."),
         ({"version": "1.2.3"}, "It runs v1.2.3."),
+        ({"at": "2026-03-19T09:30"}, "Am 19.3. um 9:30."),
+        ({"at": "2026-03-19T09:30"}, "Am 19.03. ist er da."),
+        ({"at": "2026-03-19T09:30"}, "It is at 9.30."),
+        ({"at": "2026-03-19T14:30"}, "Den 19.3 kl. 2.30."),
+        ({"from": "2026-03-19T09:30", "to": "11:00"}, "Am 19.03. von 9.30-11.00 Uhr, or 9.30–11.00."),
+        ({"from": "2026-03-19", "to": "2026-03-21"}, "Vom 19.-21.3. oder 19.03.-21.03."),
+        ({"ok": True}, "Use A4 paper and H2O, for COVID-19 too, by IPv6 in Q3 on a B2B MP3."),
     ],
 )
 def test_a_value_in_another_usual_form_is_borne_out(result: Any, answer: str) -> None:
@@ -78,6 +85,13 @@ def test_a_value_in_another_usual_form_is_borne_out(result: Any, answer: str) ->
         ("It takes 1h45.", "1h45"),
         ("It takes 1 hour and 47 minutes.", "47"),
         ("It runs v1.2.4.", "v1.2.4"),
+        ("Am 20.3. ist es frei.", "20.3"),
+        ("It is at 9.45.", "9.45"),
+        ("It costs €9.30 now.", "€9.30"),
+        ("It costs 9.30 € now.", "9.30"),
+        ("Your number is w9.", "w9"),
+        ("Your number is X-9.", "X-9"),
+        ("Your order is Q123.", "Q123"),
     ],
 )
 def test_values_that_stand_in_no_record(answer: str, wrong: str) -> None:
@@ -127,6 +141,35 @@ def test_the_receipts_stand_in_the_place_of_a_flawed_answer() -> None:
     assert made.run_sync("Thanks. How many?", messages=result.messages).output == "17, as I said."
 
 
+SAID = "Done: get stock (item: pears). Result: 17."
+
+
+@pytest.mark.parametrize(
+    ("answer", "output"),
+    [
+        ("There are 99, order Z-123456, on 3 May 2031.", SAID),
+        ("Your order is Z-123456.", SAID),
+        ("It comes on 3 May 2031.", SAID),
+        ("It comes on 3 May.", SAID),
+        ("Write to sales@shop.example.", SAID),
+        ("17 pears, as I said.", ""),
+        ("They are for the 4 May, as you said, with order K-55021.", ""),
+        ("A pear has about 57 kcal, and 100 g have 3.1 g of fibre; buy A4 paper.", ""),
+        ("Mozart was born on 27 January 1756 at 8 pm.", ""),
+        ("Which pears do you mean?", ""),
+    ],
+)
+def test_a_later_turn_without_calls_names_no_identifier_or_date_from_nowhere(answer: str, output: str) -> None:
+    runtime, made = agent(LOOK, calls(), "There are 17.")
+    first = made.run_sync("How many pears are there? It is for order K-55021 of 4 May.")
+    runtime.say(answer)
+    result = made.run_sync("And then?", messages=first.messages)
+    assert result.output == (output or answer)
+    runtime, made = agent("Hello.", "Your order is Z-123456.")
+    first = made.run_sync("Hi.")
+    assert made.run_sync("And then?", messages=first.messages).output == "Your order is Z-123456.", "no calls at all"
+
+
 def test_answers_without_calls_of_a_type_or_unchecked_are_left_alone() -> None:
     _, made = agent("In 1945.")
     assert made.run_sync("When did the war end?").output == "In 1945."
@@ -152,6 +195,32 @@ def test_receipts_say_what_came_of_each_call() -> None:
     assert made["done"].text == "Done: book visit (day: 2026-03-19). Result: number: V1."
     assert made["denied"].text == "Not done, because it was denied: send Money (to: Ann). Reason: too much."
     assert made["failed"].text == "Not done, because it failed: write note. Error: HTTP 503."
+
+
+@pytest.mark.parametrize(
+    ("result", "status", "text"),
+    [
+        ({"error": {"code": 404}}, "failed", "It reported a failure: look (q: x). Result: error: code: 404."),
+        ({"error": "no such login", "id": 7}, "failed", "It reported a failure: look (q: x). Result: error: no such"),
+        ({"ok": False}, "failed", "It reported a failure: look (q: x). Result: ok: no."),
+        ({"success": False, "data": []}, "failed", "It reported a failure: look (q: x)."),
+        (None, "empty", "Done, and nothing came back: look (q: x)."),
+        ([], "empty", "Done, and nothing was found: look (q: x)."),
+        ({"items": [], "total": 0}, "empty", "Done, and nothing was found: look (q: x)."),
+        ({"items": [], "next": None, "more": False, "query": "x"}, "empty", "Done, and nothing was found: look"),
+        ({"order": None}, "empty", "Done, and nothing was found: look (q: x)."),
+        ({"ok": True, "error": None}, "done", "Done: look (q: x). Result: ok: yes, error: none."),
+        ({"error": 0.03}, "done", "Done: look (q: x). Result: error: 0.03."),
+        ({"sent": False, "note": None}, "done", "Done: look (q: x). Result: sent: no, note: none."),
+        ({"name": "x"}, "done", "Done: look (q: x). Result: name: x."),
+        ({"stock": 0}, "done", "Done: look (q: x). Result: stock: 0."),
+        ({"items": [], "free": 3}, "done", "Done: look (q: x). Result: items: 0 items, free: 3."),
+        (0, "done", "Done: look (q: x). Result: 0."),
+    ],
+)
+def test_a_result_may_say_itself_that_nothing_was_done_or_found(result: Any, status: str, text: str) -> None:
+    receipt = receipt_of(CallRecord("look", {"q": "x"}, result))
+    assert receipt.status == status and receipt.text.startswith(text)
 
 
 def test_failed_calls() -> None:

@@ -19,12 +19,13 @@ from typing import Any
 
 import pytest
 
+from loraloop.agent import Deny, Gate, Guard, Policy
 from loraloop.agent.messages import as_tools
 from loraloop.cli.chat.command import converse
 from loraloop.cli.chat.conversation import Conversation, read_messages
 from loraloop.cli.chat.slash_commands import COMMANDS
 from loraloop.render.steps import harmless
-from loraloop.testing import ScriptedRuntime, answer, calls, code
+from loraloop.testing import ScriptedRuntime, answer, calls, code, verdict
 from loraloop.tool_schemas.errors import InputError
 
 HERE = Path(__file__).resolve().parent
@@ -83,6 +84,44 @@ def read_passage() -> tuple[Any, ...]:
     from loraloop.agent.messages import as_passages
 
     return as_passages(["Ada wrote it."])
+
+
+def get_stock(item: str) -> int:
+    """How many are in stock."""
+    return 17
+
+
+LOOK = calls(get_stock={"item": "pears"})
+
+
+def test_a_replaced_answer_is_printed_once(said: Said) -> None:
+    mine = Conversation(ScriptedRuntime(LOOK, calls(), "There are 71."), as_tools([get_stock]))
+    assert said(mine, "How many?", quiet=True) == (0, "Done: get stock (item: pears). Result: 17.\n", "")
+
+
+@pytest.mark.parametrize("more", [(), ("--stream",)])
+def test_run_prints_a_replaced_answer_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    runtime = ScriptedRuntime(LOOK, calls(), "There are 71.")
+    monkeypatch.setattr("loraloop.cli.options.open_runtime", lambda *_, **__: runtime)
+    monkeypatch.chdir(tmp_path)
+    source = 'def get_stock(item: str) -> int:\n    """In stock."""\n    return 17\n\n\ntools = [get_stock]\n'
+    (tmp_path / "shop.py").write_text(source)
+    status, out, _ = run("run", "How many?", "--tools", "shop.py:tools", *more)
+    assert status == 0 and out.count("Result: 17.") == 1
+
+
+def test_what_was_not_done_or_was_left_out_is_said_in_a_line(said: Said) -> None:
+    policy = Policy(needs_approval="*", approve=lambda call, context: Deny())
+    mine = Conversation(ScriptedRuntime(LOOK, calls(), "Here you are."), as_tools([get_stock]), {"policy": policy})
+    status, out, err = said(mine, "How many?")
+    assert (status, out) == (0, "Here you are.\n")
+    assert "\n  Not done, because it was denied: get stock (item: pears).\n" in err
+    guard = {"guard": Guard(tools=Gate(then="withhold"))}
+    runtime = ScriptedRuntime(LOOK, verdict("fraud"), calls(), "I cannot tell.")
+    _, _, err = said(Conversation(runtime, as_tools([get_stock]), guard), "How many?")
+    assert "  gate at tools (get_stock): withheld: fraud\n" in err and "gate at input" not in err
 
 
 def test_a_refused_line_is_told_and_the_rest_goes_on(said: Said) -> None:

@@ -50,6 +50,9 @@ def test_over_stdio_with_the_official_client_standard_output_stays_clean() -> No
             ran = await client.call_tool("run", {"prompt": "Double 2."})
             assert ran.structured_content["output"] == "It is 4."
             assert ran.structured_content["steps"][0]["calls"] == [{"name": "noisy", "arguments": {"a": 2}}]
+            (receipt,) = ran.structured_content["receipts"]
+            assert (receipt["status"], receipt["text"]) == ("done", "Done: noisy (a: 2). Result: 4.")
+            assert ran.structured_content["gates"] == []
             Draft202012Validator(listed["run"].output_schema).validate(ran.structured_content)
 
     asyncio.run(talk())

@@ -18,14 +18,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loraloop import Agent, Policy, tool
+from loraloop import Agent, Deny, Gate, Guard, Policy, tool
 from loraloop.agent.sessions.sessions import Sessions
 from loraloop.agent.sessions.sqlite import SessionFile
 from loraloop.server.agents import Resources, read_agents
 from loraloop.server.runs import KEPT, HostedAgent, HostedRun, RunRegistry, owner_of
 from loraloop.server.settings import ServerLimits, ServerSettings
 from loraloop.server.state import parts_of, session_name
-from loraloop.testing import ScriptedRuntime, calls
+from loraloop.testing import ScriptedRuntime, calls, verdict
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SessionError
 
 
@@ -526,6 +526,41 @@ def test_a_name_that_no_address_leads_to_is_refused(tmp_path: Path, name: str) -
     file.write_text(f"agents: {{{name}: {{}}}}")
     with Resources() as resources, pytest.raises(InputError, match="without a slash"):
         read_agents(file, ScriptedRuntime(), resources)
+
+
+NOT_PAID = "Not done, because it was denied: pay (to: ann, amount: 5)."
+
+
+@pytest.mark.parametrize("form", ["whole", "stream", "ag-ui"])
+def test_every_form_of_an_answer_has_what_came_of_the_calls(
+    serving: Callable[..., str], http: httpx.Client, form: str
+) -> None:
+    def look(word: str) -> str:
+        """Looks up a word."""
+        return f"about {word}"
+
+    both = calls(("pay", {"to": "ann", "amount": 5}), ("look", {"word": "bank"}))
+    runtime = ScriptedRuntime(both, verdict("fraud"), calls(), "It was paid.")
+    policy = Policy(approve=lambda call, context: Deny())
+    agent = Agent(runtime, [pay, look], policy=policy, guard=Guard(tools=Gate(then="withhold")))
+    url = serving(runtime, agents={"bank": HostedAgent("bank", agent)})
+    if form == "ag-ui":
+        body = {"threadId": "t", "runId": "r", "messages": [{"role": "user", "content": "Pay Ann 5."}]}
+        facts = events(http.post(f"{url}/v1/agents/bank/runs?protocol=ag-ui", json=body))[-1]["result"]
+    else:
+        asked = {
+            "model": "bank",
+            "messages": [{"role": "user", "content": "Pay Ann 5, look up bank."}],
+            "stream": form == "stream",
+        }
+        answer = http.post(f"{url}/v1/chat/completions", json=asked)
+        lines = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")]
+        facts = lines[-1]["loraloop"] if lines else answer.json()["loraloop"]
+    receipt, other = facts["receipts"]
+    assert (receipt["status"], receipt["tool"], receipt["text"]) == ("denied", "pay", NOT_PAID)
+    assert other["status"] == "done"
+    told = [(gate["place"], gate["outcome"], gate["tool"]) for gate in facts["gates"]]
+    assert told == [("tools", "withheld", "look")]
 
 
 def test_a_client_of_ag_ui_reads_its_own_events(serving: Callable[..., str], http: httpx.Client) -> None:

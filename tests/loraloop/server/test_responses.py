@@ -43,6 +43,8 @@ def test_text_calls_and_their_results(client: Callable[..., openai.OpenAI]) -> N
         {"type": "function_call_output", "call_id": call.call_id, "output": '{"sky": "sunny"}'},
     ]
     second = asking.responses.create(model="auto", input=talk, tools=[TOOL], store=False)
+    facts = second.model_extra["loraloop"]  # type: ignore[index]
+    assert facts["receipts"] == facts["gates"] == [], "the client has run the call"
     assert second.output_text == "Sunny in Oslo." and second.usage is not None and second.usage.input_tokens > 10
 
 

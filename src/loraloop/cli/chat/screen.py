@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from loraloop.render.steps import harmless, short_time, shortened
+from loraloop.render.steps import gate_lines, harmless, short_time, shortened, unsaid
 from loraloop.render.terminal import HarmlessConsole
 
 if TYPE_CHECKING:
@@ -55,8 +55,6 @@ class ChatScreen:
                 )
             case events.StepFinished(step=step):
                 self._aside(route_line(step))
-                if not step.kept and self._shown:
-                    self._shown = ""
             case events.Ungrounded(values=values, ask=ask):
                 self._aside(f"  nobody gave {', '.join(map(str, values))}{': asks for it' if ask else ''}", "yellow")
             case events.AnswerFlawed(flaws=flaws):
@@ -89,6 +87,11 @@ class ChatScreen:
         self._end_line()
         for call in result.calls:
             self._aside(f"  to be run by you: {call.name}({_arguments(call.arguments)})", "yellow")
+        for receipt in unsaid(result):
+            if receipt.status not in ("done", "empty"):
+                self._aside(f"  {shortened(receipt.text)}", "yellow")
+        for line in gate_lines(result):
+            self._aside(f"  {line}", "yellow")
         if result.citations:
             self._aside(f"  cites {', '.join(result.citations)}")
         if result.stop_reason not in ("answer", "code", "tool_call"):

@@ -29,7 +29,7 @@ const STOPPED = {
   stopped: "The run was stopped.",
   tool_call: "The calls are left to the caller.",
 };
-const RECEIPT = { done: "Done", empty: "Nothing found", denied: "Denied", failed: "Failed", unknown: "Not known" };
+const RECEIPT = { done: "Done", empty: "No result", denied: "Denied", failed: "Failed", unknown: "Not known" };
 const MANY = 4; // calls from which their receipts are closed at first, where all of them were done
 
 const took = ({ first_token: first, ...ms }) => Object.values(ms).reduce((sum, each) => sum + each, 0);

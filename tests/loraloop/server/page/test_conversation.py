@@ -111,11 +111,11 @@ def test_what_was_done_stands_beside_the_answer(open_page: Callable[..., Any]) -
     say(page, "Look at all of it.")
     page.click("text=Deny")
     page.wait_for_selector(".foot")
-    assert page.locator(".receipts > summary").inner_text() == "4 calls: 1 done, 1 nothing found, 1 failed, 1 denied"
+    assert page.locator(".receipts > summary").inner_text() == "4 calls: 1 done, 1 no result, 1 failed, 1 denied"
     lines = [line.inner_text().split("\n")[:2] for line in page.locator(".receipt:visible summary").all()]
     assert lines == [
         ["Done", "balance (of: bank). Result: euros: 120."],
-        ["Nothing found", "look (word: x)."],
+        ["No result", "look (word: x)."],
         ["Failed", "weather (city: Rome). Error: OSError: the service is closed."],
         ["Denied", "pay (to: ann, amount: 5)."],
     ]
