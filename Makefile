@@ -215,6 +215,9 @@ bench-gpu: $(VENV)/.test
 
 bench-parity: build/vllm/.ready
 
+bench-replicas: $(RAY)/.test
+	$(RAY)/bin/python benchmarks/replicas.py --json benchmarks/results/replicas.json $(ARGS)
+
 bench-%: $(VENV)/.test
 	$(BIN)/python benchmarks/$(or $(SCRIPT_$*),$(subst _qwen,,$*)).py $(if $(filter %_qwen,$*),$(QWEN)) $(ARGS_$*) --json benchmarks/results/$*.json $(ARGS)
 

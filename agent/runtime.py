@@ -200,7 +200,7 @@ class Runtime:
     ) -> Runtime:
         """A runtime whose steps an OpenAI-compatible server writes; routing, tools, guard and transcripts stay here.
 
-        What the server cannot do is logged once, and is in every trace (`engine.missing`).
+        What the server cannot do is logged once, and is in every trace (`missing`).
 
         Args:
             url: The address of its API, which ends with `/v1`.
@@ -219,8 +219,9 @@ class Runtime:
 
         Raises:
             BaseModelError: The server does not answer, or lists no model.
-            InputError: The server refuses the key, or an option has a value that means nothing.
-            UnknownNameError: There is no such engine, skill or adapter.
+            InputError: The server refuses the key, or an option has a value that means nothing, such as more positions
+                than it has.
+            UnknownNameError: There is no such engine, skill or adapter, or several models and none of that name.
         """
         from loraloop.agent.engine.remote.connect import connected
 
@@ -231,6 +232,11 @@ class Runtime:
 
     def __reduce__(self) -> str:
         raise TypeError("a Runtime cannot be pickled or copied: load it in each process, with Runtime.load(…)")
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What the engine cannot do that a base in this process can; nothing where the base is in this process."""
+        return self.engine.missing
 
     @property
     def skills(self) -> Skills:

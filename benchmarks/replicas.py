@@ -1,7 +1,6 @@
 """Replicas under Ray Serve: requests a second of one and of two, and the tokens that conversations reuse there.
 
-    make build/ray/.test
-    build/ray/bin/python benchmarks/replicas.py --json benchmarks/results/replicas.json
+    make bench-replicas
 
 `loraloop serve --ray` runs on the embedded base and on a temporary cluster of PostgreSQL (apt-get install postgresql).
 Clients ask one request after another, as those of `serve.py`. Conversations of three turns are held one by one, with

@@ -61,7 +61,7 @@ IDLE = 5.0
 
 
 @cache
-def _bound_children() -> None:
+def bound_children() -> None:
     """Gives processes that are forked from now on one thread: with more, OpenMP would wait for its parent's threads."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
@@ -156,7 +156,7 @@ class Scheduler:
         self._limit = queue
         self._pace = Pace()
         self._forwards = self._rows = self._tokens = self._most = 0
-        _bound_children()
+        bound_children()
         self._begin()
 
     def _begin(self) -> None:

@@ -90,7 +90,9 @@ class Writer:
         """What the engine is asked to write, or the fallback, which is asked as a base without skills would be."""
         runtime, job, contract, skill = self._runtime, self._job, step.contract, step.decision.skill
         last, grammar_of = step.repair is not None and not step.repair.left, self._grammars.grammar
+        prompting = self._prompting
         if fallback:
+            prompting = job.prompting or READING
             form, grammar_of = replace(step.form, format=None, ask=False), self._grammars.remote
             step = replace(step, decision=Decision(NONE, step.decision.by), form=form)
         to_user = contract == "text" and step.decision.skill == NONE
@@ -105,8 +107,8 @@ class Writer:
             stops=job.stops,
             openings=runtime.openings(step.decision.skill, contract, step.threshold),
             call_format=step.form.format if contract == "calls" else None,
-            not_first=self._prompting.call_openers if to_user and job.tools else "",
-            plain_words=self._prompting.plain_words,
+            not_first=prompting.call_openers if to_user and job.tools else "",
+            plain_words=prompting.plain_words,
             stays=True,
             clock=clock,
         )

@@ -199,8 +199,13 @@ class Capacity:
             "agents": self.cache_bytes(load),
             "kept": KEPT_POSITIONS * self.token_bytes,
             "slots": min(load.slots, load.skills) * slot,
-            "skills": 0 if self.gpu else min(HOST_BYTES, load.skills * slot),
+            "skills": 0 if self.gpu else self.skill_sizes(load)["memory"],
         }
+
+    def skill_sizes(self, load: Load) -> dict[str, int]:
+        """Bytes of all skills: of those that wait in the host's memory, at most, and of their files (bf16)."""
+        memory = min(HOST_BYTES, load.skills * self.slot_bytes(load.rank))
+        return {"memory": memory, "disk": load.skills * skill_bytes(self.config, load.rank)}
 
     def token_seconds(self, load: Load) -> float:
         """Seconds of a forward that writes one token for each agent.
@@ -260,6 +265,7 @@ class Capacity:
             "load": asdict(load),
             "rates": asdict(self.rates),
             "bytes": {**self.memory_bytes(load), "token": self.token_bytes},
+            "skills": self.skill_sizes(load),
             "seconds": {
                 "token": self.token_seconds(load),
                 "prompt": self.prompt_seconds(load.context),

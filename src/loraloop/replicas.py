@@ -58,7 +58,8 @@ def serve_replicas(
 ) -> None:
     """Serves until the process is told to stop, on the cluster of `RAY_ADDRESS`, or else on this machine alone.
 
-    Where the cluster has GPUs, each replica gets one.
+    Where the cluster has GPUs, each replica gets one. Where Ray Serve runs there already, it keeps its address, and its
+    other applications stay when this one ends.
 
     Args:
         build: See `application`.
@@ -75,15 +76,20 @@ def serve_replicas(
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray tells its makers how it is used
     import ray
     from ray import serve
+    from ray.serve.context import _get_global_client
 
     ray.init(include_dashboard=False, ignore_reinit_error=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # Ray's own handler aborts the process
     if ray.cluster_resources().get("GPU"):  # without asking for one, a replica would see none
         made = application(build, settings, num_replicas=count, ray_actor_options={"num_gpus": 1})
+    joined = _get_global_client(raise_if_no_controller_running=False) is not None
     serve.start(http_options={"host": settings.host, "port": settings.port})
     try:
         serve.run(made, name="loraloop", route_prefix="/")
-        ready(f"http://{settings.host}:{settings.port}")
+        ready(_get_global_client().root_url)
         threading.Event().wait()
     finally:
-        serve.shutdown()
+        if joined:
+            serve.delete("loraloop")
+        else:
+            serve.shutdown()

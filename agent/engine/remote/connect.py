@@ -54,10 +54,16 @@ def connected(
         raise unknown("engine", engine, KINDS)
     server = RemoteServer(url, **options)
     models = models_of(server)
-    model = base if base in models else next(iter(models))
+    own = [name for name, each in models.items() if not each.get("parent")] or list(models)
+    if base not in models and base is not None and len(own) > 1:
+        raise unknown("model of the server", base, own)
+    model = base if base in models else own[0]
+    most = _context(server, models[model])
+    if context is not None and not 0 < context <= (most or context):
+        raise InputError(f"context is {context}: give the positions that the server has{f', {most}' if most else ''}")
     elsewhere = "://" in eyes
     reader = LocalBase.load(device="cpu") if elsewhere else LocalBase.load(eyes, device="cpu")
-    local = _counting(reader, base or model, url, context or _context(server, models[model]))
+    local = _counting(reader, base or model, url, context or most or CONTEXT)
     folders = {each.name: each for each in (skills or {}).values() if isinstance(each, Path)}
     adapters = adapters_of(models, SERVED, model)
     if skills is not None:
@@ -69,7 +75,7 @@ def connected(
         load_adapters(server, engine, folders)
         models = models_of(server)
     for adapter in adapters.values():
-        if engine == "vllm" and adapter not in models:
+        if engine != "openai" and adapter not in models:
             raise unknown("adapter of the server", adapter, models)
     bank = Bank(local, slots=1, rank=1)
     for name, contract in SERVED.items():
@@ -102,13 +108,13 @@ def _deciding(server: RemoteServer, models: Iterable[str], model: str, prompting
 
 
 def _context(server: RemoteServer, model: dict[str, Any]) -> int:
-    """Positions of a model's context, as vLLM, SGLang and llama-server say it."""
+    """Positions of a model's context, as vLLM, SGLang and llama-server say it; 0 where the server does not."""
     length = model.get("max_model_len") or (model.get("meta") or {}).get("n_ctx")
     if not length:
         try:
             length = server.get("/props")["default_generation_settings"]["n_ctx"]
         except (LoraloopError, KeyError, TypeError):
-            length = CONTEXT
+            length = 0
     return int(length)
 
 
@@ -117,8 +123,6 @@ def _counting(reader: Base, name: str, url: str, context: int) -> Base:
     from loraloop.adapters.base.loading.catalog import CATALOG
     from loraloop.adapters.base.prompting import READING
 
-    if context < 1:
-        raise InputError(f"context is {context}: give the positions that the server has")
     made = copy.copy(reader)
     made.name, made.form = name, "server"
     made.prompting = CATALOG[name].prompting if name in CATALOG else READING

@@ -6,19 +6,20 @@ grammar allows is enforced there as far as the server can, and checked here all 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
+from loraloop.adapters.base.messages import Message
 from loraloop.agent.engine.cache.ledger import Active, Author
 from loraloop.agent.engine.cache.prefix_cache import CacheStats, Memory
 from loraloop.agent.engine.generate import Delta
 from loraloop.agent.engine.remote.adapters import load_adapters
 from loraloop.agent.engine.remote.grammar import Kind, RemoteGrammar
 from loraloop.agent.engine.remote.server import RefusedError, RemoteServer
-from loraloop.agent.engine.scheduler import SchedulerStats
+from loraloop.agent.engine.scheduler import SchedulerStats, bound_children
 from loraloop.agent.engine.step import OpenStep, StepOutput, StepRequest
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.step import Tokens
@@ -31,13 +32,13 @@ if TYPE_CHECKING:
 
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base
-    from loraloop.adapters.base.messages import Message
     from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
     from loraloop.tool_schemas.grammar.grammar import Grammar
 
 MISSING = (
     "a skill acts on the whole context, and the server keeps no trunk that skills share",
     "thresholds of skills (no call, no answer, unsafe) are not applied",
+    "an answer may begin like a call: it is then asked for again, and refused where it does so twice",
     "programs are checked and not enforced while they are written",
     "skills other than tools, code, retrieval and safety are not used: the base itself says what came of calls",
     "tokens are counted by the tokenizer of the router's base",
@@ -58,25 +59,21 @@ class RemoteStep:
         self.request, self.output = request, StepOutput()
         self.room = trunk.context - len(trunk.ids) - len(chat.generation_prompt) - len(chat.closing)
         self._engine, self._trunk, self._chat = engine, trunk, chat
+        self._extra, self._first = tuple[Message, ...](), 0.0
 
     def write(self) -> Iterator[Delta]:
         """Writes the text. Text under a grammar is given out when it is whole and has been checked."""
         request, encode, start = self.request, self._engine.base.tokenizer.encode, perf_counter()
-        text, first, reason, usage = "", 0.0, "", dict[str, Any]()
-        for chunk in self._engine.stream(self._body(), self._gone):
-            usage = chunk.get("usage") or usage
-            for choice in chunk.get("choices") or ():
-                piece = (choice.get("delta") or {}).get("content") or ""
-                reason = choice.get("finish_reason") or reason
-                first = first or (perf_counter() if piece else 0.0)
-                text += piece
-                if piece and request.grammar is None:
-                    yield Delta(piece, len(encode(piece)))
-        gone = self._gone()
-        if reason in CUT_OFF and not gone:
-            raise BaseModelError(f"the server at {self._engine.server.url} broke off: it says {reason!r}")
-        reason = gone or ("tokens" if reason == "length" else "stop")
+        body = self._body()
+        text, reason, usage = yield from self._read(body)
+        words = [Message("user", request.plain_words)] if request.plain_words else []
+        if words and self._calls(text) and not self._gone():  # as the base here is told where it would begin so
+            body["messages"] = self._messages(words)
+            text, reason, usage = yield from self._read(body)
+        reason = self._gone() or ("tokens" if reason == "length" else "stop")
         problem = ""
+        if self._calls(text) and reason in ("stop", "tokens"):
+            reason, problem = "unenforced", "it begins like a call, and it has to be an answer in words"
         if request.grammar is not None and reason == "stop":
             assert isinstance(request.grammar, RemoteGrammar)
             try:
@@ -88,8 +85,29 @@ class RemoteStep:
         ids, prompt = encode(text), int(usage.get("prompt_tokens") or 0)
         cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
         tokens = Tokens(prefilled=prompt - cached, reused=cached, generated=len(ids))
-        self.output = StepOutput(ids, text, reason, problem=problem, first=first, tokens=tokens)
+        self.output = StepOutput(ids, text, reason, problem=problem, first=self._first, tokens=tokens)
         self._engine.written += len(ids)
+
+    def _read(self, body: dict[str, Any]) -> Generator[Delta, None, tuple[str, str, dict[str, Any]]]:
+        """Gives out free text that does not begin like a call. Returns all text, why it ended, and what it took."""
+        text, shown, reason, usage = "", 0, "", dict[str, Any]()
+        for chunk in self._engine.stream(body, self._gone):
+            usage = chunk.get("usage") or usage
+            for choice in chunk.get("choices") or ():
+                piece = (choice.get("delta") or {}).get("content") or ""
+                reason = choice.get("finish_reason") or reason
+                self._first = self._first or (perf_counter() if piece else 0.0)
+                text += piece
+                if piece and self.request.grammar is None and text.strip() and not self._calls(text):
+                    yield Delta(text[shown:], len(self._engine.base.tokenizer.encode(text[shown:])))
+                    shown = len(text)
+        if reason in CUT_OFF and not self._gone():
+            raise BaseModelError(f"the server at {self._engine.server.url} broke off: it says {reason!r}")
+        return text, reason, usage
+
+    def _calls(self, text: str) -> bool:
+        """Whether free text begins as it must not."""
+        return self.request.grammar is None and text.lstrip()[:1] in tuple(self.request.not_first)
 
     def keep(self, message: Message) -> None:
         """Appends what was written to the transcript."""
@@ -102,17 +120,17 @@ class RemoteStep:
         return "cancelled" if request.cancelled is not None and request.cancelled() else ""
 
     def _body(self) -> dict[str, Any]:
-        request, engine, extra = self.request, self._engine, list[Any]()
+        request, engine = self.request, self._engine
         for messages in request.extra_prompt:
             size = sum(len(self._chat.message(each.role, each.content)) for each in messages)
             if size <= max(self.room - request.max_tokens, self.room // 2):
-                extra, self.room = list(messages), self.room - size
+                self._extra, self.room = tuple(messages), self.room - size
                 break
         self._trunk.room(self._trunk.context - len(self._trunk.ids) - self.room + 1)
         how = request.sampler.sampling
         body = {
             "model": engine.model,
-            "messages": engine.laid_out([*(span.message for span in self._trunk.messages), *extra]),
+            "messages": self._messages(),
             "max_tokens": min(request.max_tokens, self.room),
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -127,6 +145,9 @@ class RemoteStep:
         if isinstance(request.grammar, RemoteGrammar):
             body |= request.grammar.fields(engine.kind)
         return body
+
+    def _messages(self, more: Sequence[Message] = ()) -> list[dict[str, str]]:
+        return self._engine.laid_out([*(span.message for span in self._trunk.messages), *self._extra, *more])
 
 
 class RemoteEngine:
@@ -156,6 +177,7 @@ class RemoteEngine:
         self.model, self.adapters, self.folders = model, adapters, folders
         self.missing = (*MISSING, *UNENFORCED_HERE.get(kind, ()))
         self.written = 0
+        bound_children()  # the base that routes computes here
 
     @cached_property
     def _compiler(self) -> GrammarCompiler:

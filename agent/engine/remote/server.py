@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import queue
 import re
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from time import sleep
 from typing import TYPE_CHECKING, Any
@@ -67,8 +69,13 @@ class RemoteServer:
         timeout = httpx.Timeout(read, connect=connect)
         self._options: dict[str, Any] = {"headers": headers, "timeout": timeout, "trust_env": False}
         self._concurrency = concurrency
-        self._client: httpx.AsyncClient | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """No thread holds connections: as at first, and in a child process that was forked."""
+        self._process = os.getpid()
         self._starting = threading.Lock()
+        self._client: httpx.AsyncClient | None = None
 
     def get(self, path: str) -> Any:
         """The JSON at a path; a path that begins with `/` is not under `/v1`.
@@ -139,16 +146,20 @@ class RemoteServer:
             task.cancel()
 
     def _submit(self, body: dict[str, Any], pieces: queue.Queue[Any]) -> Future[None]:
-        """Begins a request in the thread that holds the connections."""
+        """Begins a request in the thread that holds the connections, until nobody has this server any more."""
         import httpx
 
+        if self._process != os.getpid():
+            self._begin()
         with self._starting:
             if self._client is None:
                 self._loop = asyncio.new_event_loop()
                 limits = httpx.Limits(max_connections=self._concurrency)
                 self._client = httpx.AsyncClient(limits=limits, **self._options)
                 self._turns = asyncio.Semaphore(self._concurrency)
-                threading.Thread(target=self._loop.run_forever, name="loraloop-remote", daemon=True).start()
+                target, arguments = _hold_connections, (self._loop, self._client)
+                threading.Thread(target=target, args=arguments, name="loraloop-remote", daemon=True).start()
+                weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop).atexit = False
             self.requests += 1
 
         async def read() -> None:
@@ -205,6 +216,13 @@ class RemoteServer:
         if status in (400, 413) and re.search(r"context|too long|maximum.*length", text, re.IGNORECASE):
             return ContextLengthError(f"the server at {self.url} finds the messages too long: {text[:500]}")
         return RefusedError(self.url, status, text[:500])
+
+
+def _hold_connections(loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient) -> None:
+    """Runs the loop of a server's requests until it is stopped, then closes the connections."""
+    loop.run_forever()
+    loop.run_until_complete(client.aclose())
+    loop.close()
 
 
 async def _events(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:

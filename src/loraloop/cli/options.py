@@ -51,6 +51,13 @@ class BaseOptions:
     eyes: Annotated[
         str, typer.Option(help="With --connect, who chooses skills: a base here, or a server (its address).")
     ] = "smollm2-135m"
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SKILL=FOLDER",
+            help="With --connect, an exported skill to load into the server, again after its restart; repeatable.",
+        ),
+    ] = None
 
     def open(self, quiet: bool = False) -> Runtime:
         """Loads the base with its skills and router, or bare; see `open_runtime`. Or connects to a server.
@@ -59,8 +66,10 @@ class BaseOptions:
             quiet: Show no progress.
 
         Raises:
-            InputError: An option is of a base in this process, and a server is given.
+            InputError: An option is of a base in this process, and a server is given; or one has no meaning.
         """
+        if self.adapter and not (self.connect and all("=" in each for each in self.adapter)):
+            raise InputError("give --adapter as SKILL=FOLDER, and only with --connect")
         if self.connect:
             from loraloop.agent import Runtime
 
@@ -68,7 +77,15 @@ class BaseOptions:
                 raise InputError("--connect leaves the model to a server: leave out --bare, --quantize and --skills")
             named = None if self.base == BaseOptions.__dataclass_fields__["base"].default else self.base
             key = os.environ.get(self.connect_key_env, "") if self.connect_key_env else ""
-            return Runtime.connect(self.connect, base=named, eyes=self.eyes, engine=self.engine, key=key)  # type: ignore[arg-type]
+            folders = {name: Path(folder) for name, _, folder in (each.partition("=") for each in self.adapter or ())}
+            return Runtime.connect(
+                self.connect,
+                base=named,
+                eyes=self.eyes,
+                engine=self.engine,  # type: ignore[arg-type]
+                skills=folders or None,
+                key=key,
+            )
         return open_runtime(
             self.base,
             self.quantize,

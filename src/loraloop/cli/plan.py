@@ -26,7 +26,9 @@ def plan(
     agents: Annotated[int, typer.Option(help="Conversations that write at the same moment.")] = 1,
     skills: Annotated[int, typer.Option(help="Skills among which steps choose.")] = 4,
     context: Annotated[int, typer.Option(help="Tokens of a conversation.")] = 2048,
-    shared: Annotated[int, typer.Option(help="Tokens from its beginning that all conversations share.")] = 1024,
+    shared: Annotated[
+        int | None, typer.Option(help="Tokens from its beginning that all conversations share; 1024 where they fit.")
+    ] = None,
     rank: Annotated[int, typer.Option(help="Rank of the skills.")] = 16,
     slots: Annotated[int, typer.Option(help="Skills that are resident at the same time.")] = 8,
     speed: Annotated[float, typer.Option(help="Tokens a second that each agent should get at least.")] = 10.0,
@@ -37,6 +39,7 @@ def plan(
     """Plan memory, speed and the number of machines. Without --gpu, this machine is measured for a few seconds."""
     from loraloop.capacity import Capacity, Load
 
+    shared = min(Load().shared, context) if shared is None else shared
     load = Load(agents, skills, context, shared, rank=rank, slots=slots, speed=speed)
     if gpu:
         from loraloop.rates import config_of
@@ -62,7 +65,11 @@ def _show(found: dict[str, Any]) -> None:
     sizes = {KINDS[name].format(**words): found["bytes"][name] for name in KINDS if found["bytes"][name]}
     rows = [(name, f"{size / 1e9:.3f}") for name, size in sizes.items()]
     whole = f"{sum(sizes.values()) / 1e9:.3f} of {found['memory'] / 1e9:.1f}"
-    console().print(table_of(("memory", "GB"), [*rows, ("together", whole)], ("GB",)))
+    rows.append(("together", whole))
+    kept = {"skills in the host's memory, at most": 0 if found["bytes"]["skills"] else found["skills"]["memory"]}
+    kept["skills on disk"] = found["skills"]["disk"]
+    rows += [(name, f"{size / 1e9:.3f}") for name, size in kept.items() if size]
+    console().print(table_of(("memory", "GB"), rows, ("GB",)))
     rows3 = [(str(row["agents"]), f"{row['each']:.1f}", f"{row['together']:.0f}") for row in found["speeds"]]
     speeds = ("tokens/s each", "tokens/s together")
     console().print(table_of(("agents at once", *speeds), rows3, speeds))
@@ -80,4 +87,6 @@ def _show(found: dict[str, Any]) -> None:
         text = f"not one agent: one machine serves {limits}"
     else:
         text = f"{load['agents']} agents need {found['replicas']} such machines; one serves {limits}"
+    if min(load["agents"], load["skills"]) > load["slots"]:
+        text += f"; at most {load['slots']} skills write at once, and steps of others wait for a slot (--slots)"
     console().print(text, markup=False, highlight=False, soft_wrap=True)

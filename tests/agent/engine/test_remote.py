@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
+import multiprocessing
 import threading
 import time
 from collections.abc import Callable
@@ -11,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loraloop import Agent, Limits, Policy, Runtime, Sessions, Tracer
 from loraloop.adapters.base import Message
+from loraloop.agent.engine.remote.connect import CONTEXT
 from loraloop.agent.engine.remote.engine import laid_out
 from loraloop.agent.engine.remote.grammar import RemoteGrammar
+from loraloop.agent.engine.remote.server import RemoteServer
 from loraloop.agent.events import TokenGenerated
 from loraloop.tool_schemas.errors import (
     BaseModelError,
@@ -61,7 +66,7 @@ def test_a_run_on_a_server_calls_tools_and_answers(peer: Any, connect: Callable[
     assert "response_format" not in second and second["stream_options"] == {"include_usage": True}
     assert [each["role"] for each in second["messages"]] == ["system", "user", "assistant", "user"]
     assert second["messages"][0]["content"].startswith("Be exact.") and '"result":4' in second["messages"][3]["content"]
-    assert tracer.last is not None and tracer.last.runtime.missing == agent.runtime.engine.missing != ()
+    assert tracer.last is not None and tracer.last.runtime.missing == agent.runtime.missing != ()
 
 
 def test_free_text_is_streamed_and_a_form_comes_when_it_was_checked(connect: Callable[..., Runtime]) -> None:
@@ -83,12 +88,40 @@ def test_an_invalid_call_is_told_once_and_then_ends_as_invalid(peer: Any, connec
     assert len(peer.bodies) == 5
 
 
+CALLED = '[{"name":"double","arguments":{"n":2}}]'
+
+
+def test_an_answer_that_begins_like_a_call_is_asked_for_in_plain_words(
+    peer: Any, connect: Callable[..., Runtime]
+) -> None:
+    """As by the base here: what it sees besides is in its branch alone, and comes only where it would begin so."""
+    runtime = connect("[]", "\n " + CALLED, "It is 4.")
+    stream = Agent(runtime, [double]).stream("Hi.", skill="tools")
+    pieces = [e.text for e in stream if isinstance(e, TokenGenerated) and e.answer]
+    assert "".join(pieces) == stream.result.output == "It is 4." and len(peer.bodies) == 3
+    plain = runtime.base.prompting.plain_words
+    assert peer.bodies[2]["messages"][-1]["content"].endswith(plain) and plain not in str(peer.bodies[1])
+    assert plain not in str(stream.result.messages)
+    peer.answers += [CALLED]
+    assert Agent(runtime).run_sync("Hi.", skill="none").output == CALLED, "without tools it is no call"
+
+
+def test_a_call_in_the_place_of_an_answer_is_invalid(peer: Any, connect: Callable[..., Runtime]) -> None:
+    result = Agent(connect("[]", CALLED, CALLED, CALLED, "It is 4."), [double]).run_sync("Hi.", skill="tools")
+    assert [step.outcome for step in result.steps] == ["no_call", "invalid", "text"] and result.output == "It is 4."
+    assert "That is not valid" in peer.bodies[3]["messages"][-1]["content"]
+    peer.answers += ["[]", *[CALLED] * 4]
+    result = Agent(connect(), [double]).run_sync("Hi.", skill="tools")
+    assert result.stop_reason == "invalid" and result.messages[-1].role == "user" and not peer.answers
+
+
 def test_a_skill_of_the_server_is_named_in_the_request(peer: Any, connect: Callable[..., Runtime]) -> None:
     peer.models += [{"id": "tools", "parent": "model"}]
     runtime = connect("[]", "Hi.", engine="vllm")
     Agent(runtime, [double]).run_sync("Hi.", skill="tools")
     assert peer.bodies[0]["model"] == "tools" and peer.bodies[0]["structured_outputs"]["json"]["type"] == "array"
     assert peer.bodies[1]["model"] == "model" and runtime.call_form("tools") == ""
+    peer.models += [{"id": "t", "parent": "model"}]
     Agent(connect("[]", "Hi.", engine="sglang", skills={"tools": "t"}), [double]).run_sync("Hi.", skill="tools")
     assert (peer.bodies[2]["lora_path"], peer.bodies[2]["model"]) == ("t", "model")
 
@@ -202,13 +235,59 @@ def test_what_cannot_be_done_is_said(
     assert all(each in said for each in runtime.engine.missing)
     with pytest.raises(UnknownNameError, match="sglang"):
         Runtime.connect(peer.url, engine="sglangs")  # type: ignore[arg-type]
-    with pytest.raises(UnknownNameError, match="adapter"):
-        Runtime.connect(peer.url, engine="vllm", skills={"tools": "modle"})
+    for kind in ("vllm", "sglang"):
+        with pytest.raises(UnknownNameError, match="adapter"):
+            Runtime.connect(peer.url, engine=kind, skills={"tools": "modle"})  # type: ignore[arg-type]
+    for context in (0, 2049):
+        with pytest.raises(InputError, match=f"context is {context}"):
+            Runtime.connect(peer.url, context=context)
     with pytest.raises(BaseModelError, match="does not answer"):
         Runtime.connect("http://127.0.0.1:9/v1")
     peer.models = []
     with pytest.raises(BaseModelError, match="lists no model"):
         Runtime.connect(peer.url)
+
+
+def test_the_model_of_a_server_is_the_one_that_was_named(peer: Any, connect: Callable[..., Runtime]) -> None:
+    small = "qwen2.5-coder-1.5b"
+    assert connect(base=small).engine.model == "model", "it has no other"  # type: ignore[attr-defined]
+    peer.models = [{"id": "big-70b"}, {"id": small}, {"id": "tools", "parent": "big-70b"}]
+    with pytest.raises(UnknownNameError, match=f"did you mean {small!r}"):
+        connect(base="qwen2.5-coder-1.5")
+    assert connect(base=small).engine.model == small  # type: ignore[attr-defined]
+    assert connect(context=CONTEXT + 1).engine.model == "big-70b", "nothing says how long a context it has"  # type: ignore[attr-defined]
+
+
+def test_a_forked_child_asks_the_server_itself(connect: Callable[..., Runtime]) -> None:
+    agent, threads = Agent(connect()), torch.get_num_threads()
+
+    def ask() -> None:
+        assert agent.run_sync("Hi.", skill="none").output == "Fine."
+
+    torch.set_num_threads(2)
+    try:
+        ask()
+        child = multiprocessing.get_context("fork").Process(target=ask)
+        child.start()
+        child.join(120)
+        child.kill()
+        assert child.exitcode == 0
+        ask()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_connections_of_a_server_that_nobody_uses_are_closed(peer: Any) -> None:
+    gc.collect()
+    known = set(threading.enumerate())
+    server = RemoteServer(peer.url)
+    assert list(server.stream({}, lambda: False))
+    (thread,) = [each for each in set(threading.enumerate()) - known if each.name == "loraloop-remote"]
+    client = server._client
+    del server
+    gc.collect()
+    thread.join(30)
+    assert not thread.is_alive() and client is not None and client.is_closed
 
 
 def test_a_skill_as_a_function_is_checked_too(connect: Callable[..., Runtime]) -> None:

@@ -53,6 +53,7 @@ def double(n: int) -> int:
 
 def test_sglang_knows_every_field_that_it_is_sent(protocol: ModuleType, peer: Any, one_base: None) -> None:
     peer.answers += ["[]", "Fine.", "yes", "42"]
+    peer.models += [{"id": "t", "parent": "model"}]
     runtime = Runtime.connect(peer.url, engine="sglang", skills={"tools": "t"})
     sampling = Sampling(temperature=0.5, top_p=0.9, min_p=0.1, seed=7)
     Agent(runtime, [double], sampling=sampling).run_sync("Hi.", skill="tools")

@@ -254,3 +254,13 @@ def test_a_server_that_writes_the_steps_is_named_alone(run):
     assert "leave out --bare" in refused(run("run", "x", "--connect", "http://127.0.0.1:9/v1", "--bare"))
     assert "does not answer" in refused(run("run", "x", "--connect", "http://127.0.0.1:9/v1"))
     assert "did you mean 'vllm'" in refused(run("run", "x", "--connect", "http://127.0.0.1:9/v1", "--engine", "vlm"))
+
+
+def test_adapters_are_loaded_into_the_server_that_writes_the_steps(run, adapter_server, tmp_path, one_base):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    there = ["--connect", adapter_server.url, "--engine", "vllm"]
+    assert "SKILL=FOLDER" in refused(run("run", "x", *there, "--adapter", str(tmp_path)))
+    assert "only with --connect" in refused(run("run", "x", "--adapter", f"tools={tmp_path}"))
+    assert "no skill is called 'tool'" in refused(run("run", "x", *there, "--adapter", f"tool={tmp_path}"))
+    code, out, _ = run("run", "Hi.", *there, "--adapter", f"tools={tmp_path}", "--skill", "none")
+    assert code == 0 and "Fine." in out and adapter_server.adapters == {tmp_path.name: str(tmp_path)}

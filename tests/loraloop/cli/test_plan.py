@@ -35,6 +35,16 @@ def test_a_card_is_planned_from_a_config_alone(run: Any, tmp_path: Path) -> None
     assert f"1000 agents need {found['replicas']} such machines" in out
     assert "keys and values of 1000 agents" in out and "slots of 8 skills" in out
     assert str(found["most"]["memory"]) in out
+    assert found["skills"]["disk"] > found["skills"]["memory"] == 256 << 20 and found["bytes"]["skills"] == 0
+    assert f"{found['skills']['disk'] / 1e9:.3f}" in out and "0.268" in out, "the host's memory and disk"
+    assert "at most 8 skills write at once" in out
+    assert "write at once" not in run(*asked[:-1], "8")[1]
+
+
+def test_what_is_shared_is_no_more_than_the_context(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    code, out, _ = run("plan", "--base", str(tmp_path), "--gpu", "l4", "--context", "512", "--json")
+    assert code == 0 and json.loads(out)["load"]["shared"] == 512
 
 
 def test_errors_say_what_to_give(run: Any, tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,3 +72,44 @@ def test_what_replicas_cannot_share_is_refused() -> None:
     with pytest.raises(InputError, match="--port"):
         settings = ServerSettings(port=0, sessions="postgresql://x")
         serve_replicas(lambda: pytest.fail("opened"), settings, 2, print)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_other_applications_of_the_cluster_stay(monkeypatch: pytest.MonkeyPatch, benchmark: Any) -> None:
+    for name, value in benchmark("replicas").PATIENT.items():
+        monkeypatch.setenv(name, value)
+    from ray import serve
+
+    async def answer(request: Any) -> str:
+        return "Fine."
+
+    app = serve.deployment(type("App", (), {"__call__": answer}))
+    monkeypatch.setattr("loraloop.replicas.application", lambda *_, **__: app.bind())
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = [one.getsockname()[1], other.getsockname()[1]]
+    told: list[str] = []
+
+    def ended(url: str) -> None:
+        told.append(url)
+        raise KeyboardInterrupt
+
+    def until_ended(port: int) -> None:
+        settings = ServerSettings(port=port, sessions="postgresql://x")
+        with pytest.raises(KeyboardInterrupt):
+            serve_replicas(lambda: pytest.fail("opened"), settings, 1, ended)
+
+    importlib.import_module("ray").init(include_dashboard=False)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    try:
+        serve.start(http_options={"host": "127.0.0.1", "port": ports[0]})
+        serve.run(app.bind(), name="other", route_prefix="/other")
+        until_ended(ports[1])
+        assert told == [f"http://127.0.0.1:{ports[0]}"], "Serve keeps its address"
+        assert list(serve.status().applications) == ["other"]
+        serve.shutdown()
+        until_ended(ports[1])
+        assert told[1] == f"http://127.0.0.1:{ports[1]}" and not serve.status().proxies, "Serve was started for it"
+    finally:
+        serve.shutdown()
+        importlib.import_module("ray").shutdown()
