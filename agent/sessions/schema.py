@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 3
+VERSION = 4
 """Version of the schema: ``PRAGMA user_version`` of an SQLite file, ``loraloop.schema_version`` in PostgreSQL."""
 
 _CHANGES = {
@@ -26,6 +26,11 @@ CREATE TABLE calls (session BIGINT NOT NULL REFERENCES sessions (key) ON DELETE 
 CREATE TABLE hosted_runs (id TEXT PRIMARY KEY, owner TEXT NOT NULL, state TEXT NOT NULL, server TEXT NOT NULL,
     started DOUBLE PRECISION NOT NULL, summary TEXT NOT NULL, body TEXT NOT NULL);
 CREATE INDEX hosted_runs_of_owners ON hosted_runs (owner, started)
+""",
+    4: """
+CREATE TABLE responses (id TEXT PRIMARY KEY, owner TEXT NOT NULL, created DOUBLE PRECISION NOT NULL,
+    messages TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX responses_of_owners ON responses (owner, created)
 """,
 }
 

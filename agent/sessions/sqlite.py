@@ -121,7 +121,10 @@ class SessionFile(SqliteFile):
             self._migrate(database)
 
     def _migrate(self, database: sqlite3.Connection) -> None:
-        """Brings the file to this format."""
+        """Brings the file to this format; earlier ones could be read by everybody."""
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(OSError):  # it is another's, or not there
+                Path(f"{self.path}{suffix}").chmod(0o600)
         database.execute("BEGIN IMMEDIATE")
         version = database.execute("PRAGMA user_version").fetchone()[0]
         for statement in changes(version, _KEY):

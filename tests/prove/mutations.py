@@ -290,6 +290,9 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     "agent/sessions/test_database.py::test_conversations_are_their_owners_alone": [
         (f"{AGENT}/sessions/sqlite.py", "os.O_CREAT | os.O_EXCL, 0o600", "os.O_CREAT | os.O_EXCL, 0o644"),
     ],
+    "agent/sessions/test_database.py::test_a_file_of_an_earlier_version_becomes_its_owners_alone": [
+        (f"{AGENT}/sessions/sqlite.py", "chmod(0o600)", "chmod(0o644)"),
+    ],
     "agent/sessions/test_database.py::test_what_is_committed_is_on_the_disk": [
         (f"{AGENT}/sessions/sqlite.py", "synchronous = FULL\")", "synchronous = NORMAL\")"),
         (f"{AGENT}/sessions/postgres.py", "SET LOCAL synchronous_commit TO on", "SELECT 1"),
@@ -558,6 +561,16 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     "loraloop/server/test_decisions.py::test_probabilities_are_divided_by_those_without_an_input": [
         (f"{AGENT}/engine/cache/sequence.py", "if self.deadline is not None and monotonic() >= self.deadline:", "if False:"),
     ],
+    "loraloop/server/test_responses.py::test_responses_belong_to_their_key": [
+        (f"{SERVER}/response_store.py", "FROM responses WHERE id = ? AND owner = ?\"\n            found", "FROM responses WHERE id = ? AND owner <> ?\"\n            found"),
+        (f"{SERVER}/response_store.py", "\"DELETE FROM responses WHERE id = ? AND owner = ?\"", "\"DELETE FROM responses WHERE id = ? AND owner <> ?\""),
+    ],
+    "loraloop/server/test_responses.py::test_the_oldest_responses_of_a_key_go": [
+        (f"{SERVER}/response_store.py", "\"(SELECT id FROM responses WHERE owner = ? ORDER BY", "\"(SELECT id FROM responses WHERE owner <> ? ORDER BY"),
+    ],
+    "loraloop/server/test_responses.py::test_a_kept_conversation_is_no_longer_than_a_request": [
+        (f"{SERVER}/responses.py", "if len(earlier) <= most else []", "if True else []"),
+    ],
     "loraloop/server/test_agents.py::test_the_load_tells_nobody_what_others_ask": [
         (f"{SERVER}/models.py", "run.load(run.owner == owner)", "run.load(True)"),
     ],
@@ -699,7 +712,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         ("kernels/cpu/native.py", "    except OSError as error:\n", "    except ZeroDivisionError as error:\n"),
     ],
     "loraloop/server/test_agents.py::test_agents_are_read_from_a_file": [
-        (f"{SERVER}/agents.py", "raise InputError(explain(error, AgentSpec, Lines(str(file), {}), (\"agents\", name)))", "raise InputError(str(error))"),
+        (f"{SERVER}/agents.py", "raise InputError(explain(error, AgentSpec, lines, (\"agents\", name)))", "raise InputError(str(error))"),
         (f"{SERVER}/agents.py", "if isinstance(content, dict) and (others", "if False and (others"),
     ],
     "router/test_router_fit.py::test_probabilities_are_those_of_the_temperature": [

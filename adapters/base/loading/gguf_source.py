@@ -35,6 +35,7 @@ MODULES = {
 _TOP = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
         "lm_head.weight": "output.weight"}  # fmt: skip
 _CONTROL, _USER_DEFINED = 3, 4
+_MOST = 2_000_000  # entries of a list, such as the tokens: the package makes an array of each
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n%s]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
 _LOWER, _UPPER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]", r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
@@ -52,10 +53,8 @@ class GGUFSource:
     """A `Source` over one GGUF file of a supported architecture with a byte-level BPE tokenizer."""
 
     def __init__(self, path: Path) -> None:
-        import gguf
-
         try:
-            reader = gguf.GGUFReader(str(path))
+            reader = _reader(path)
         except (ValueError, OSError, IndexError) as error:
             raise BaseModelError(f"{path} is not a readable GGUF file ({error}); download it again") from error
         self._fields: dict[str, Any] = reader.fields
@@ -181,6 +180,25 @@ class GGUFSource:
         eos = int(self._field("tokenizer.ggml.eos_token_id"))
         bos = self._field("tokenizer.ggml.bos_token_id", None)
         return json.dumps(spec), (eos,), tokens[bos] if bos is not None else "", tokens[eos]
+
+
+def _reader(path: Path) -> Any:
+    """The package's reader of a file, made to end where the file does and at a list that no model has."""
+    import gguf
+    import numpy as np
+
+    class Reader(gguf.GGUFReader):
+        def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> Any:
+            if offset + np.dtype(dtype).itemsize * int(count) > len(self.data):
+                raise ValueError("it ends too early")
+            return super()._get(offset, dtype, count, override_order)
+
+        def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
+            if raw_type == gguf.GGUFValueType.ARRAY and self._get(orig_offs + 4, np.uint64)[0] > _MOST:
+                raise ValueError(f"it has a list of more than {_MOST} entries")
+            return super()._get_field_parts(orig_offs, raw_type)
+
+    return Reader(str(path))
 
 
 def _pre_tokenizer(name: str, byte_level: dict[str, Any]) -> dict[str, Any]:

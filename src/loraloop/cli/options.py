@@ -37,6 +37,7 @@ class BaseOptions:
     bare: Annotated[
         bool, typer.Option("--bare", help="Run the base alone, without trained skills and router; --skill chooses.")
     ] = False
+    own_calls: Annotated[bool, typer.Option("--own-calls", help="With --bare: calls in the base's format.")] = False
     quantize: Quantize = None
     skills_folder: SkillsFolder = None
     keep_prefixes: Annotated[
@@ -93,6 +94,7 @@ class BaseOptions:
             bare=self.bare,
             skills=self.skills_folder,
             keep_prefixes=self.keep_prefixes,
+            own_calls=self.own_calls,
         )
 
     def folders(self, runtime: Runtime) -> list[Path]:

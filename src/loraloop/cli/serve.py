@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -140,9 +140,11 @@ class ServerParts:
         resources = stack.enter_context(Resources())
         offered, index = self.tools.load(resources), self.agent.index()
         runtime = self.base.open()
-        own = self.agent.agent(runtime, offered, index, hooks=[OpenTelemetry(agent="assistant")])
+        seconds = self.settings.limits.seconds
+        options = replace(self.agent, deadline=self.agent.deadline or seconds)
+        own = options.agent(runtime, offered, index, hooks=[OpenTelemetry(agent="assistant")])
         hosted = {"assistant": HostedAgent("assistant", own, "The agent of the command line")}
-        hosted |= read_agents(self.agents, runtime, resources) if self.agents is not None else {}
+        hosted |= read_agents(self.agents, runtime, resources, seconds) if self.agents is not None else {}
         watch = SkillWatch(runtime, lambda: self.base.folders(runtime))
         watch.start()
         stack.callback(watch.stop)

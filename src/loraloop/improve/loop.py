@@ -143,8 +143,7 @@ class _Improvement:
             if self.order.register:
                 self._register(folder / "skill", found)
             self.folder = folder / "skill"
-        else:
-            self._use(self.folder)
+        self._use(self.folder)
         journal.rounds.append(found)
         journal.write()
         self.watch.say(f"round {number}: {'kept' if kept else 'not kept'}: {why} ({found['minutes']:.1f} minutes)")
@@ -292,7 +291,7 @@ class _Improvement:
         bank.remove(name)
         bank.add(folder if folder is not None else blank_skill(self.base, name, self.card.contract))
         if not quietly:
-            self.folder = folder
+            self.folder, self.card = folder, bank.card(name)
 
     def _register(self, skill: Path, found: Mapping[str, Any]) -> None:
         from loraloop.adapters.skill import registry

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field, ValidationError
 
-from loraloop.adapters.training.recipe.recipe_lines import Lines, explain, unknown_key
+from loraloop.adapters.training.recipe.recipe_lines import explain, lines_of, unknown_key
 from loraloop.inputs.loading import read_documents
 from loraloop.server.ag_ui import AgUiInput, translated
 from loraloop.server.errors import STREAM, ApiError, documented
@@ -75,29 +75,42 @@ class Resources(ExitStack):
         return self.enter_context(resource)
 
 
-def read_agents(file: Path, runtime: Runtime, resources: Resources) -> dict[str, HostedAgent]:
+def read_agents(
+    file: Path, runtime: Runtime, resources: Resources, deadline: float | None = None
+) -> dict[str, HostedAgent]:
     """The agents of a YAML file: `agents:` with a mapping of names.
 
+    Args:
+        file: The file.
+        runtime: Base, skills and router.
+        resources: What the agents hold while the server runs.
+        deadline: Seconds of a run where the file says nothing; None for no bound.
+
     Raises:
-        InputError: It is wrong; the message names the place.
+        InputError: It is wrong; the message names the place and its line.
         LoraloopError: A tool, a document or a server cannot be read.
     """
     with file_errors(f"cannot read {file}"):
-        content = read_yaml(file.read_text(encoding="utf-8"), str(file))
+        text = file.read_text(encoding="utf-8")
+    content = read_yaml(text, str(file))
     if why := expanded(content):
         raise InputError(f"{file}: {why}: write it out")
+    lines = lines_of(text, str(file))
     if isinstance(content, dict) and (others := [str(key) for key in content if key != "agents"]):
-        raise InputError(f"{file}: {unknown_key(others[0], others[0], ['agents'])}; list every agent under agents:")
+        unknown = unknown_key(others[0], others[0], ["agents"])
+        raise InputError(f"{lines.at(others[:1])}: {unknown}; list every agent under agents:")
     if not isinstance(content, dict) or not isinstance(content.get("agents"), dict):
         raise InputError(f"{file}: write agents: with a name for each, see docs/serve.md")
     found = {}
     for name, entry in ((str(key), entry) for key, entry in content["agents"].items()):
         if not name or "/" in name:  # it is a part of the agent's address
-            raise InputError(f"{file}: no agent can be called {name!r}: give it a name without a slash")
+            where = lines.at(("agents", name))
+            raise InputError(f"{where}: no agent can be called {name!r}: give it a name without a slash")
         try:
             spec = AgentSpec.model_validate(entry or {})
         except ValidationError as error:
-            raise InputError(explain(error, AgentSpec, Lines(str(file), {}), ("agents", name))) from None
+            raise InputError(explain(error, AgentSpec, lines, ("agents", name))) from None
+        spec.limits = spec.limits.model_copy(update={"deadline": spec.limits.deadline or deadline})
         found[name] = HostedAgent(name, agent_of(name, spec, runtime, file.parent, resources), spec.description)
     return found
 

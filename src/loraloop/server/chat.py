@@ -34,6 +34,7 @@ from loraloop.server.state import (
     while_there,
 )
 from loraloop.server.wire import ChatRequest, ReplyOptions, chat_options, conversation_of, reply_request
+from loraloop.tool_schemas.errors import TimeLimitError
 from loraloop.tool_schemas.grammar.effort import stopping
 
 if TYPE_CHECKING:
@@ -306,8 +307,11 @@ def hosted_outcome(state: ServerState, body: ChatRequest, run: RunResult[Any]) -
 
     Raises:
         ApiError: 409, a call needs approval.
+        TimeLimitError: It took longer than it may.
     """
     state.metrics.count(run.steps, refused=run.stop_reason == "refused")
+    if run.stop_reason == "deadline":
+        raise TimeLimitError(f"the run of {body.model} took longer than its deadline: ask for less at once")
     if run.stop_reason == "approval":
         where = f"/v1/agents/{body.model}/runs"
         raise ApiError(409, f"a call needs approval, which cannot be given here: start the run at {where}", "approval")

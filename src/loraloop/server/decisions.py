@@ -43,6 +43,7 @@ from loraloop.server.wire import (
     TextPart,
     ToolCallItem,
     conversation_of,
+    text_of,
 )
 from loraloop.tool_schemas.errors import InputError, TimeLimitError
 from loraloop.tool_schemas.jsontext import levels
@@ -70,6 +71,11 @@ class JsonPart(Strict):
 
     type: Literal["input_json"]
     data: dict[str, Any] | Items[dict[str, Any]]
+
+    @property
+    def text(self) -> str:
+        """The data as JSON."""
+        return json.dumps(self.data, ensure_ascii=False)
 
 
 class ImagePart(Strict):
@@ -195,7 +201,7 @@ def messages_of(source: str | list[DecisionItem]) -> list[Message]:
     for place, item in enumerate(items):
         where = f"input.{place}"
         if item.type.endswith("_output"):
-            listed.append(ChatMessage(role="tool", content=text_of(item.output, where), tool_call_id=item.call_id))
+            listed.append(ChatMessage(role="tool", content=read_text(item.output, where), tool_call_id=item.call_id))
         elif item.type != "message":
             arguments = item.arguments if item.type == "function_call" else json.dumps({"input": item.input or ""})
             call = ToolCallItem(
@@ -205,7 +211,7 @@ def messages_of(source: str | list[DecisionItem]) -> list[Message]:
         elif item.role is None:
             raise ApiError(400, "a message needs a role", "missing", where)
         else:
-            listed.append(ChatMessage(role=item.role, content=text_of(item.content, where)))
+            listed.append(ChatMessage(role=item.role, content=read_text(item.content, where)))
     if all(item.type == "message" for item in items):
         roles = ["system" if each.role == "developer" else each.role for each in listed]
         messages = [Message(role, each.text) for role, each in zip(roles, listed, strict=True) if each.text.strip()]
@@ -218,25 +224,18 @@ def messages_of(source: str | list[DecisionItem]) -> list[Message]:
     return messages
 
 
-def text_of(parts: Parts | None, where: str) -> str:
-    """The text of parts; JSON as text.
+def read_text(content: Parts | None, where: str) -> str:
+    """The text of a message; JSON as text.
 
     Raises:
-        ApiError: 400, one is an image, or data that is nested too deeply.
+        ApiError: 400, a part is an image, or data that is nested too deeply.
     """
-    if isinstance(parts, str) or parts is None:
-        return parts or ""
-    texts = []
-    for part in parts:
+    for part in content if isinstance(content, list) else ():
         if isinstance(part, ImagePart):
             raise ApiError(400, "images cannot be read by this base: describe them in words", "unsupported", where)
-        if isinstance(part, JsonPart):
-            if levels(part.data) > DEEPEST_VALUE:
-                raise ApiError(400, f"data may have {DEEPEST_VALUE} levels: flatten it", "invalid_value", where)
-            texts.append(json.dumps(part.data, ensure_ascii=False))
-        else:
-            texts.append(part.refusal if isinstance(part, RefusalPart) else part.text)
-    return "\n".join(texts)
+        if isinstance(part, JsonPart) and levels(part.data) > DEEPEST_VALUE:
+            raise ApiError(400, f"data may have {DEEPEST_VALUE} levels: flatten it", "invalid_value", where)
+    return text_of(content)
 
 
 class Decider:
@@ -384,7 +383,7 @@ class Labelled:
 
 def labelled(runtime: Runtime, question: Question) -> Labelled:
     """How a question is asked."""
-    instructions = text_of(question.instructions, "questions")
+    instructions = read_text(question.instructions, "questions")
     if isinstance(question, PredicateQuestion):
         return Labelled(
             f"Is this statement about the text above true?\n{instructions}\nAnswer Yes or No.", yes_no(runtime)

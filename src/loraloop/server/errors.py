@@ -26,7 +26,7 @@ MEANINGS = {
     400: "The request cannot be answered: the message names the field and what to do.",
     401: "The key is missing or wrong.",
     403: "The page's origin, or the key, may not do this.",
-    404: "There is no such model, agent or run.",
+    404: "There is no such model, agent, run or response.",
     405: "The path knows other methods.",
     408: "The body came too slowly.",
     409: "The run does not wait for approval, or the session is in use.",

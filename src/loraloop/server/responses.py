@@ -1,12 +1,13 @@
-"""`POST /v1/responses`, without anything that is kept: the client sends the whole conversation each time."""
+"""`/v1/responses`: a server with sessions keeps them; else the client sends the whole conversation each time."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any, Literal
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -16,8 +17,10 @@ from loraloop.integrations.conversation import ConversationBuilder
 from loraloop.integrations.reply import Reply
 from loraloop.server.chat import facts_of, prepared, replying, tool_calls, whole_reply
 from loraloop.server.errors import STREAM, ApiError, api_error, documented
+from loraloop.server.response_store import store_of
 from loraloop.server.state import BodyRoute, begun, event_stream, state_of, turn_of, while_there
 from loraloop.server.wire import (
+    MOST_ITEMS,
     ChatMessage,
     FunctionCall,
     FunctionDefinition,
@@ -31,6 +34,10 @@ from loraloop.server.wire import (
     conversation_of,
     text_of,
 )
+from loraloop.tool_schemas.jsontext import adapter
+
+if TYPE_CHECKING:
+    from loraloop.server.response_store import ResponseStore
 
 routes = APIRouter(route_class=BodyRoute)
 
@@ -86,6 +93,7 @@ class ResponseRequest(Strict):
     model: str
     input: str | Items[InputItem]
     instructions: str | None = None
+    previous_response_id: str | None = None
     tools: Items[ResponseTool] | None = Field(default=None, max_length=512)
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
@@ -103,19 +111,50 @@ class ResponseRequest(Strict):
 
 @routes.post("/v1/responses", responses={**STREAM, **documented({404})})
 async def create_response(body: ResponseRequest, request: Request) -> Response:
-    """Answers a conversation: text, or calls of the tools that are offered. Nothing of it is kept."""
-    if body.store:
-        raise ApiError(400, "responses are not stored: send store: false", "unsupported", "store")
-    state = state_of(request)
+    """Answers a conversation, which may go on from a kept response: text, or calls of the tools that are offered.
+
+    A server with sessions keeps the response unless `store` is false.
+    """
+    state, messages = state_of(request), list[ChatMessage]()
+    if body.store is None:
+        body.store = state.sessions is not None
+    store = store_of(request) if body.store or body.previous_response_id is not None else None
+
+    def talk() -> ConversationBuilder:
+        told = [ChatMessage(role="system", content=body.instructions)] if body.instructions else []
+        messages.extend(messages_of(body, store, state.settings.limits.max_bytes))
+        return conversation_of([*told, *messages])
+
+    async def keep(document: dict[str, Any]) -> None:
+        if store is not None and body.store:
+            for item in document["output"]:
+                _add(messages, InputItem.model_validate(item), "output")
+            await asyncio.to_thread(store.add, document, messages)
+
     options = options_of(body)
     turn = await turn_of(request)
-    made = await prepared(request, lambda: talk_of(body), options, turn)
+    made = await prepared(request, talk, options, turn)
     if not body.stream:
-        return JSONResponse(
-            response_document(empty_document(body), await while_there(request, whole_reply(state, made, turn)))
-        )
+        reply = await while_there(request, whole_reply(state, made, turn))
+        document = response_document(empty_document(body), reply)
+        await keep(document)
+        return JSONResponse(document)
     pieces = await while_there(request, begun(replying(state, made, turn)))
-    return event_stream(state, _events(body, pieces))
+    return event_stream(state, _events(empty_document(body), pieces, keep))
+
+
+@routes.get("/v1/responses/{response_id}", responses=documented({404}))
+async def show_response(response_id: str, request: Request) -> Response:
+    """A response that was kept."""
+    _, document = await asyncio.to_thread(store_of(request).get, response_id)
+    return Response(document, media_type="application/json")
+
+
+@routes.delete("/v1/responses/{response_id}", responses=documented({404}))
+async def delete_response(response_id: str, request: Request) -> JSONResponse:
+    """Removes a response that was kept."""
+    await asyncio.to_thread(store_of(request).delete, response_id)
+    return JSONResponse({"id": response_id, "object": "response", "deleted": True})
 
 
 def options_of(body: ResponseRequest) -> ReplyOptions:
@@ -141,20 +180,34 @@ def options_of(body: ResponseRequest) -> ReplyOptions:
     )
 
 
-def talk_of(body: ResponseRequest) -> ConversationBuilder:
-    """The conversation in our form: calls that follow each other are one message."""
-    messages = [ChatMessage(role="system", content=body.instructions)] if body.instructions else []
+def messages_of(body: ResponseRequest, store: ResponseStore | None, most: int) -> list[ChatMessage]:
+    """The conversation without the instructions; calls that follow each other are one message.
+
+    Args:
+        body: The request.
+        store: Where the response is that it goes on from, if it does.
+        most: Bytes that the conversation up to there may have.
+
+    Raises:
+        ApiError: 404, there is no such response; 400, the conversation is too long, or wrong.
+    """
+    messages = list[ChatMessage]()
     items = [InputItem(role="user", content=body.input)] if isinstance(body.input, str) else body.input
+    if store is not None and body.previous_response_id is not None:
+        earlier, _ = store.get(body.previous_response_id)
+        messages = adapter(list[ChatMessage]).validate_json(earlier) if len(earlier) <= most else []
+        if not messages or len(messages) + len(items) > MOST_ITEMS:
+            message = "the conversation is longer than a request may be: send what matters of it as input"
+            raise ApiError(400, f"{message}, without previous_response_id", "too_long", "previous_response_id")
     for place, item in enumerate(items):
         _add(messages, item, f"input.{place}")
-    return conversation_of(messages)
+    return messages
 
 
 def _add(messages: list[ChatMessage], item: InputItem, where: str) -> None:
     """Adds an item to the messages."""
     if item.type == "function_call_output":
-        output = item.output if isinstance(item.output, str) else "".join(part.text for part in item.output or ())
-        messages.append(ChatMessage(role="tool", content=output, tool_call_id=item.call_id))
+        messages.append(ChatMessage(role="tool", content=text_of(item.output), tool_call_id=item.call_id))
         return
     if item.type == "function_call":
         if not item.name or not item.call_id:
@@ -167,8 +220,7 @@ def _add(messages: list[ChatMessage], item: InputItem, where: str) -> None:
         return
     if item.role is None:
         raise ApiError(400, "a message needs a role", "missing", where)
-    text = text_of(item.content) if isinstance(item.content, list) else item.content or ""
-    messages.append(ChatMessage(role=item.role, content=text))
+    messages.append(ChatMessage(role=item.role, content=text_of(item.content)))
 
 
 def empty_document(body: ResponseRequest) -> dict[str, Any]:
@@ -189,7 +241,8 @@ def empty_document(body: ResponseRequest) -> dict[str, Any]:
         "temperature": body.temperature or 0.0,
         "top_p": body.top_p or 1.0,
         "metadata": body.metadata or {},
-        "store": False,
+        "previous_response_id": body.previous_response_id,
+        "store": body.store,
         "usage": None,
     }
 
@@ -239,9 +292,13 @@ def _message(identity: str, content: list[dict[str, Any]], status: str) -> dict[
     return {"type": "message", "id": identity, "role": "assistant", "status": status, "content": content}
 
 
-async def _events(body: ResponseRequest, pieces: AsyncIterator[str | Reply]) -> AsyncGenerator[dict[str, str], None]:
+async def _events(
+    created: dict[str, Any],
+    pieces: AsyncIterator[str | Reply],
+    keep: Callable[[dict[str, Any]], Awaitable[None]],
+) -> AsyncGenerator[dict[str, str], None]:
     """The events of a stream: the text as it comes, calls whole."""
-    created, message, number, text = empty_document(body), f"msg_{uuid.uuid4().hex}", 0, ""
+    message, number, text = f"msg_{uuid.uuid4().hex}", 0, ""
 
     def event(kind: str, **fields: Any) -> dict[str, str]:
         nonlocal number
@@ -278,6 +335,7 @@ async def _events(body: ResponseRequest, pieces: AsyncIterator[str | Reply]) -> 
                     "response.function_call_arguments.done", arguments=item["arguments"], name=item["name"], **place
                 )
             yield event("response.output_item.done", output_index=index, item=item)
+        await keep(document)
         yield event(f"response.{document['status']}", response=document)
     except Exception as error:
         problem = api_error(error).document()["error"]

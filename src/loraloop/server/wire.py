@@ -73,10 +73,15 @@ class RefusalPart(Strict):
     type: Literal["refusal"]
     refusal: str
 
+    @property
+    def text(self) -> str:
+        """What was said."""
+        return self.refusal
 
-def text_of(parts: Iterable[TextPart | RefusalPart]) -> str:
-    """The text of a message's parts."""
-    return "".join(part.refusal if isinstance(part, RefusalPart) else part.text for part in parts)
+
+def text_of(content: str | Iterable[Any] | None) -> str:
+    """The text of a message: that of its parts with nothing between them, as OpenAI's servers read them."""
+    return content if isinstance(content, str) else "".join(part.text for part in content or ())
 
 
 class FunctionCall(Strict):
@@ -110,9 +115,7 @@ class ChatMessage(Strict):
     @property
     def text(self) -> str:
         """The text of the message."""
-        if isinstance(self.content, str):
-            return self.content
-        return text_of(self.content or ()) or (self.refusal or "")
+        return text_of(self.content) or (self.refusal or "")
 
 
 class FunctionDefinition(Strict):

@@ -44,7 +44,7 @@ def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     Sessions(tmp_path / "new.db").close()
     with sqlite3.connect(tmp_path / "new.db") as newer:
         newer.execute("PRAGMA user_version = 7")
-    with pytest.raises(SessionError, match="format 7, and this loraloop reads formats up to 3"):
+    with pytest.raises(SessionError, match="format 7, and this loraloop reads formats up to 4"):
         Sessions(tmp_path / "new.db")
     with sqlite3.connect(tmp_path / "new.db") as older:
         older.execute("PRAGMA user_version = 1")
@@ -216,3 +216,19 @@ def test_conversations_are_their_owners_alone(tmp_path: Path) -> None:
         files = sorted((tmp_path / "new").glob("sessions.db*"))
         modes = {file.suffix: file.stat().st_mode & 0o077 for file in files if file.is_file()}
         assert {".db", ".db-shm", ".db-wal"} <= set(modes) and set(modes.values()) == {0}
+
+
+def test_a_file_of_an_earlier_version_becomes_its_owners_alone(tmp_path: Path) -> None:
+    file = tmp_path / "sessions.db"
+    with Sessions(file) as store, store.database.writing() as database:
+        for statement in ("DROP TABLE responses", "PRAGMA user_version = 3"):
+            database.execute(statement)
+    file.chmod(0o644)
+    reader = sqlite3.connect(file)
+    reader.execute("SELECT * FROM sessions")  # has the files beside it made, as others could read them
+    beside = [tmp_path / f"sessions.db{suffix}" for suffix in ("-wal", "-shm")]
+    assert [each.stat().st_mode & 0o077 for each in (file, *beside)] == [0o044] * 3
+    with Sessions(file) as store, store.database.reading() as database:
+        assert database.execute("SELECT count(*) FROM responses").fetchone() == (0,)
+        assert [each.stat().st_mode & 0o077 for each in (file, *beside)] == [0] * 3
+    reader.close()

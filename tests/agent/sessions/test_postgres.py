@@ -221,7 +221,7 @@ def test_what_cannot_be_opened_is_told_without_the_password(postgres_url: str) -
         assert "secret" not in str(refused.value)
     Sessions(postgres_url).close()
     query(postgres_url, "UPDATE loraloop.schema_version SET version = 7")
-    with pytest.raises(SessionError, match="format 7, and this loraloop reads formats up to 3"):
+    with pytest.raises(SessionError, match="format 7, and this loraloop reads formats up to 4"):
         Sessions(postgres_url)
 
 
@@ -239,7 +239,7 @@ def test_the_tables_are_made_once_though_many_come_at_the_same_time(postgres_url
         each.start()
     for each in many:
         each.join(30)
-    assert not failed and query(postgres_url, "SELECT version FROM loraloop.schema_version") == [(3,)]
+    assert not failed and query(postgres_url, "SELECT version FROM loraloop.schema_version") == [(4,)]
 
 
 def test_who_may_only_read_is_told_so(postgres_url: str) -> None:

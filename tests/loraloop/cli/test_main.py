@@ -38,6 +38,11 @@ def test_unknown_commands_and_options_name_the_nearest(run):
     assert "max-steps" in refused(run("run", "x", "--max-steps", "three"))
 
 
+@pytest.mark.parametrize("command", [("run", "Hi"), ("chat",), ("serve",)])
+def test_each_command_that_opens_a_base_takes_own_calls(run, command):
+    assert "--own-calls is for a base without trained skills: give --bare too" in refused(run(*command, "--own-calls"))
+
+
 @pytest.mark.parametrize("group", [(), ("sessions",), ("data",)])
 def test_a_group_alone_shows_its_help(run, group):
     code, out, err = run(*group)

@@ -20,10 +20,12 @@ from loraloop.adapters.skill import history
 from loraloop.adapters.skill.registry import library, registered
 from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.training.improve.document import replay
+from loraloop.agent.skills.bare import bare_runtime
 from loraloop.agent.tracing.tracer import Tracer
 from loraloop.cli.main import run_command
 from loraloop.improve import loop
 from loraloop.improve.loop import improve
+from loraloop.improve.measures import Measured
 from loraloop.improve.order import ImproveOrder
 from loraloop.render.training import Watch
 from loraloop.testing import ScriptedRuntime, calls
@@ -139,6 +141,38 @@ def test_a_skill_that_no_recipe_names_is_replayed_and_measured_by_its_contract(t
     )
     assert [(name, len(records)) for name, records in own.others.items()] == [("tools records", 2)]
     assert [source["frozen"] for source in replay(own.recipe)] == ["tools"]
+
+
+def test_a_round_goes_on_from_the_skill_that_was_kept_where_it_began_from_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = bare_runtime(Base.load("smollm2-135m"))
+    monkeypatch.setattr(loop, "_start_folder", lambda order: None)
+    monkeypatch.setattr(loop, "verdict", lambda held_out, others: (True, "kept for the test"))
+    own = loop._Improvement(order(tmp_path / "out"), None, runtime, Watch(quiet=True))
+    (records := tmp_path / "records.jsonl").write_text("{}\n")
+    asked: list[dict[str, Any]] = []
+
+    def trained(document: dict[str, Any], **more: Any) -> Any:
+        asked.append(document)
+        raise InterruptedError
+
+    def first(*given: Any) -> dict[str, Any]:
+        Skill.load(library()["tools"]).save(own._round(1) / "skill")
+        return {}
+
+    monkeypatch.setattr("loraloop.training.run.run_recipe", trained)
+    with pytest.raises(InterruptedError):
+        own._trained(1, records, 1, 10.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(own, "_collected", lambda number: (records, {}, {}))
+        patch.setattr(own, "_measured", lambda *given: Measured({"a": True}, {}, {}))
+        patch.setattr(own, "_trained", first)
+        own.journal.facts["began"] = Measured({"a": False}, {}, {}).to_dict()
+        own._one_round(1, 10.0)
+    with pytest.raises(InterruptedError):
+        own._trained(2, records, 1, 10.0)
+    assert "start" not in asked[0] and asked[1]["start"] == str(own._round(1) / "skill")
 
 
 def test_what_cannot_be_learnt_from_is_refused(tmp_path: Path) -> None:

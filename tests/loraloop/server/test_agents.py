@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 from loraloop import Agent, Deny, Gate, Guard, Policy, tool
 from loraloop.agent.sessions.sessions import Sessions
 from loraloop.agent.sessions.sqlite import SessionFile
+from loraloop.cli.options import AgentOptions, BaseOptions, ToolSources
+from loraloop.cli.serve import ServerParts
 from loraloop.server.agents import Resources, read_agents
 from loraloop.server.runs import KEPT, HostedAgent, HostedRun, RunRegistry, owner_of
 from loraloop.server.settings import ServerLimits, ServerSettings
@@ -485,6 +487,42 @@ def test_agents_are_read_from_a_file(tmp_path: Path) -> None:
         file.write_text("desk: {}\n")
         with pytest.raises(InputError, match="agents:"):
             read_agents(file, ScriptedRuntime(), resources)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("agents:\n  desk: {}\n  desk:\n    ask: [all]\n", r"yaml:3: agents\.desk is given twice; line 2 has it too"),
+        ("agents:\n  desk:\n    ask: [pay]\n    ask: []\n", r"yaml:4: agents\.desk\.ask is given twice"),
+        ("agents:\n  desk:\n    description: Helps.\n    tool: [x]\n", r"yaml:4: unknown key agents\.desk\.tool"),
+        ("agents: {}\ndesks: {}\n", "yaml:2: unknown key desks"),
+        ("agents:\n  desk: {}\n  a/b: {}\n", "yaml:3: no agent can be called 'a/b'"),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_agents_is_told_with_its_line(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "agents.yaml"
+    file.write_text(text)
+    with Resources() as resources, pytest.raises(InputError, match=says):
+        read_agents(file, ScriptedRuntime(), resources)
+
+
+def test_a_run_without_a_deadline_of_its_own_has_the_servers(
+    serving: Callable[..., str], http: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow.py").write_text(
+        'import time\ndef wait() -> str:\n    """Waits."""\n    time.sleep(1.2)\n    return "done"\nTOOLS = [wait]\n'
+    )
+    file = tmp_path / "agents.yaml"
+    file.write_text("agents: {slow: {tools: ['slow.py:TOOLS']}, own: {limits: {deadline: 60}}}")
+    settings, runtime = ServerSettings(limits=ServerLimits(seconds=1.0)), ScriptedRuntime(calls(wait={}), "Done.")
+    monkeypatch.setattr(BaseOptions, "open", lambda self: runtime)
+    with Resources() as resources:
+        state = ServerParts(settings, AgentOptions(), ToolSources(), BaseOptions(bare=True), file).open(resources)
+        deadlines = {name: hosted.agent.limits.deadline for name, hosted in state.agents.items()}
+        assert deadlines == {"assistant": 1.0, "slow": 1.0, "own": 60.0}
+        asked = {"model": "slow", "messages": [{"role": "user", "content": "Wait."}]}
+        answer = http.post(f"{serving(runtime, settings, state.agents)}/v1/chat/completions", json=asked)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
 
 
 def test_an_mcp_server_of_the_file_is_started_in_the_folder_of_the_file(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ import pytest
 from loraloop.adapters.base import Base, Message
 from loraloop.agent.engine.cache.sequence import RequestContext
 from loraloop.agent.runtime import Runtime
+from loraloop.server import decisions, responses
 from loraloop.server.decisions import Decider, PredicateQuestion, labelled, read, softmax, weigh
+from loraloop.server.wire import ChatMessage
 from loraloop.tool_schemas.errors import LimitError
 
 QUESTIONS: list[Any] = [
@@ -66,6 +68,18 @@ def test_conversations_with_calls_are_read(client: openai.OpenAI) -> None:
     ]
     found = client.decisions.create(model="base", input=talk, questions=QUESTIONS[:1])
     assert found.answers[0].type == "predicate"
+
+
+def test_every_route_reads_the_parts_of_a_message_as_one_text() -> None:
+    parts: Any = [{"type": "input_text", "text": "x"}, {"type": "input_text", "text": "y"}]
+    said: Any = {"role": "user", "content": parts}
+    made: Any = {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"}
+    result: Any = {"type": "function_call_output", "call_id": "c", "output": parts}
+    decided = decisions.messages_of([decisions.DecisionItem(**each) for each in (said, made, result)])
+    body = responses.ResponseRequest(model="auto", input=[said, made, result])
+    chatted = ChatMessage(role="user", content=parts)
+    assert decided[0].content == chatted.text == "xy" and "xy" in decided[-1].content
+    assert [each.text for each in responses.messages_of(body, None, 0)] == ["xy", "", "xy"]
 
 
 def test_the_router_reads_an_input_that_is_known_already(client: openai.OpenAI) -> None:

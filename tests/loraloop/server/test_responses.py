@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
+from loraloop.server.settings import ServerLimits, ServerSettings
+from loraloop.server.wire import ChatMessage, conversation_of
 from loraloop.testing import ScriptedRuntime, calls, verdict
 
 TOOL: Any = {
@@ -84,5 +87,102 @@ def test_structured_output_and_refusals(client: Callable[..., openai.OpenAI]) ->
             client("{}").responses.create(model="auto", input="Hi", text={"format": kind}, store=False)  # type: ignore[call-overload]
     form = {"format": {"type": "json_object"}}
     assert client("{}").responses.create(model="auto", input="Hi", text=form, store=False).output_text == "{}"
-    with pytest.raises(openai.BadRequestError, match="store"):
-        client("x").responses.create(model="auto", input="Hi", store=True)
+
+
+def test_a_server_without_sessions_keeps_no_responses(client: Callable[..., openai.OpenAI]) -> None:
+    asking = client("Hello.")
+    for kept in (
+        lambda: asking.responses.create(model="auto", input="Hi", store=True),
+        lambda: asking.responses.create(model="auto", input="Hi", previous_response_id="resp_1"),
+        lambda: asking.responses.retrieve("resp_1"),
+        lambda: asking.responses.delete("resp_1"),
+    ):
+        with pytest.raises(openai.BadRequestError, match=r"store: false, or start it with --state or --sessions"):
+            kept()
+    assert asking.responses.create(model="auto", input="Hi").to_dict()["store"] is False
+
+
+def keeping(serving: Callable[..., str], place: str, *script: Any, **limits: Any) -> Callable[[str], openai.OpenAI]:
+    """A server that keeps responses there: its clients by their keys, and what its runtime is asked."""
+    settings = ServerSettings(
+        keys=frozenset(("first-key", "second-key")), sessions=place, limits=ServerLimits(**limits)
+    )
+    url = serving(ScriptedRuntime(*script), settings) + "/v1"
+    return lambda name: openai.OpenAI(base_url=url, api_key=f"{name}-key", max_retries=0)
+
+
+def test_any_server_goes_on_with_a_response(
+    serving: Callable[..., str], sessions_place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = list[list[tuple[str, str]]]()
+
+    def noted(messages: list[ChatMessage]) -> Any:
+        read.append([(each.role, each.text or str(each.tool_calls)) for each in messages])
+        return conversation_of(messages)
+
+    monkeypatch.setattr("loraloop.server.responses.conversation_of", noted)
+    one = keeping(serving, sessions_place, calls(weather={"city": "Oslo"}), "Bring one.")("first")
+    two = keeping(serving, sessions_place, "Sunny in Oslo.", "Nothing.")("first")
+    first = one.responses.create(model="auto", input="How is Oslo?", instructions="Be brief.", tools=[TOOL])
+    (call,) = first.output
+    assert call.type == "function_call" and first.to_dict()["store"] is True
+    output: Any = {"type": "function_call_output", "call_id": call.call_id, "output": '{"sky": "sunny"}'}
+    with two.responses.stream(
+        model="auto", previous_response_id=first.id, input=[output], tools=[TOOL], store=True
+    ) as stream:
+        for _ in stream:
+            pass
+        second = stream.get_final_response()
+    assert second.output_text == "Sunny in Oslo." and second.previous_response_id == first.id
+    two.responses.delete(first.id)
+    third = one.responses.create(
+        model="base", previous_response_id=second.id, input="An umbrella?", instructions="Be kind.", store=False
+    )
+    assert third.output_text == "Bring one."
+    assert [role for role, _ in read[-1]] == ["system", "user", "assistant", "tool", "assistant", "user"]
+    assert read[-1][0][1] == "Be kind." and "Oslo" in read[-1][2][1] and read[-1][4][1] == "Sunny in Oslo."
+    again = one.responses.retrieve(second.id)
+    assert again.output_text == "Sunny in Oslo." and again.output[0].id == second.output[0].id
+    for gone in (first.id, third.id):
+        with pytest.raises(openai.NotFoundError, match=f"no response '{gone}'"):
+            one.responses.retrieve(gone)
+
+
+def test_responses_belong_to_their_key(serving: Callable[..., str], sessions_place: str) -> None:
+    by = keeping(serving, sessions_place, "Hello Ann.", "You are Ann.")
+    mine = by("first").responses.create(model="base", input="I am Ann.")
+    other = by("second").responses
+    for ask in (
+        lambda: other.retrieve(mine.id),
+        lambda: other.delete(mine.id),
+        lambda: other.create(model="base", input="Who am I?", previous_response_id=mine.id),
+    ):
+        with pytest.raises(openai.NotFoundError):
+            ask()
+    assert by("first").responses.retrieve(mine.id).output_text == "Hello Ann."
+
+
+def test_the_oldest_responses_of_a_key_go(
+    serving: Callable[..., str], sessions_place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loraloop.server.response_store.KEPT", 2)
+    by = keeping(serving, sessions_place, *(str(number) for number in range(5)))
+    other = by("second").responses.create(model="base", input="Hi")
+    mine = [by("first").responses.create(model="base", input="Hi").id for _ in range(4)]
+    for gone in mine[:2]:
+        with pytest.raises(openai.NotFoundError):
+            by("first").responses.retrieve(gone)
+    assert [by("first").responses.retrieve(kept).output_text for kept in mine[2:]] == ["3", "4"]
+    assert by("second").responses.retrieve(other.id).output_text == "0"
+
+
+def test_a_kept_conversation_is_no_longer_than_a_request(serving: Callable[..., str], tmp_path: Path) -> None:
+    by = keeping(serving, str(tmp_path / "sessions.db"), "Yes.", "Yes.", "Yes.", max_bytes=2000)
+    name = "c" * 600  # is in no prompt
+    call = {"type": "function_call", "call_id": name, "name": "look", "arguments": "{}"}
+    talk: Any = [call, {"type": "function_call_output", "call_id": name, "output": "1"}]
+    told: Any = None
+    with pytest.raises(openai.BadRequestError, match=r"longer than a request may be.*without previous_response_id"):
+        for _ in range(3):
+            told = by("first").responses.create(model="base", input=talk, previous_response_id=told and told.id)
+    assert told is not None

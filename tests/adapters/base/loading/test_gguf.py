@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from loraloop.adapters.base.loading.kquants import CODES, FINE, KINDS, decode
 from loraloop.adapters.base.loading.quantize import fused, group_parts
 from loraloop.adapters.base.loading.source import Codes4, Fine
 from loraloop.kernels.quantized import Int4Weight, Int8Weight, StackedWeight
-from loraloop.tool_schemas.errors import BaseModelError
+from loraloop.tool_schemas.errors import BaseModelError, LoraloopError
 
 TOKENS = list(range(3, 60))
 WIDE = {"hidden_size": 256, "intermediate_size": 256, "num_attention_heads": 8, "num_key_value_heads": 2}
@@ -185,3 +187,25 @@ def test_other_files_are_refused_with_advice(tmp_path: Path, save_llama: Any, wr
     write_gguf(path, save_llama(tmp_path / "hf"), pre="klingon")
     with pytest.raises(BaseModelError, match=r"'klingon'.*Hugging Face folder"):
         GGUFSource(path)
+
+
+def test_a_damaged_file_is_refused_or_read(tmp_path: Path, save_llama: Any, write_gguf: Any) -> None:
+    """Wherever bytes were changed or are missing; a list that claims 2**40 entries is not read for ever."""
+    write_gguf(tmp_path / "m.gguf", save_llama(tmp_path / "hf"))
+    content, key, rng = (tmp_path / "m.gguf").read_bytes(), b"tokenizer.ggml.token_type", random.Random(7)
+    cases = [(content, [(content.index(key) + len(key) + 8 + 5, 1)])]  # behind the types of value and entries
+    for last in 10 * (14_000, len(content)):  # names, lists and shapes come first
+        cases.append((content, [(rng.randrange(last), rng.randrange(256)) for _ in range(rng.randint(1, 4))]))
+    cases += [(content[: rng.randrange(len(content))], []) for _ in range(6)]
+    refused = 0
+    for kept, changes in cases:
+        damaged = bytearray(kept)
+        for place, value in changes:
+            damaged[place] = value
+        (tmp_path / "m.gguf").write_bytes(damaged)
+        try:
+            Base.load(tmp_path / "m.gguf", quantize="fp32", device="cpu", cache_dir=tmp_path / "c")
+        except LoraloopError:
+            refused += 1
+        shutil.rmtree(tmp_path / "c", ignore_errors=True)
+    assert 8 < refused < len(cases)
