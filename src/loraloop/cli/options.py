@@ -74,8 +74,10 @@ class BaseOptions:
         if self.connect:
             from loraloop.agent import Runtime
 
-            if self.bare or self.quantize or self.skills_folder:
-                raise InputError("--connect leaves the model to a server: leave out --bare, --quantize and --skills")
+            if self.bare or self.own_calls or self.quantize or self.skills_folder:
+                raise InputError(
+                    "--connect leaves the model to a server: leave out --bare, --own-calls, --quantize and --skills"
+                )
             named = None if self.base == BaseOptions.__dataclass_fields__["base"].default else self.base
             key = os.environ.get(self.connect_key_env, "") if self.connect_key_env else ""
             folders = {name: Path(folder) for name, _, folder in (each.partition("=") for each in self.adapter or ())}

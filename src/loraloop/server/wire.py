@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -79,7 +79,7 @@ class RefusalPart(Strict):
         return self.refusal
 
 
-def text_of(content: str | Iterable[Any] | None) -> str:
+def text_of(content: str | list[Any] | None) -> str:
     """The text of a message: that of its parts with nothing between them, as OpenAI's servers read them."""
     return content if isinstance(content, str) else "".join(part.text for part in content or ())
 

@@ -256,7 +256,8 @@ def test_threads_do_not_spin_in_a_program_that_imports_the_package(given, expect
 
 
 def test_a_server_that_writes_the_steps_is_named_alone(run):
-    assert "leave out --bare" in refused(run("run", "x", "--connect", "http://127.0.0.1:9/v1", "--bare"))
+    for option in ("--bare", "--own-calls"):
+        assert "leave out --bare" in refused(run("run", "x", "--connect", "http://127.0.0.1:9/v1", option))
     assert "does not answer" in refused(run("run", "x", "--connect", "http://127.0.0.1:9/v1"))
     assert "did you mean 'vllm'" in refused(run("run", "x", "--connect", "http://127.0.0.1:9/v1", "--engine", "vlm"))
 
