@@ -58,9 +58,11 @@ def test_make_has_the_command_of_each_committed_result(tmp_path: Path) -> None:
     wanted = {each["name"]: each["command"] for each in documents if each["command"].startswith("python ")}
     assert len(wanted) > 20
     given = [f"{name}_PYTHON=PYTHON" for name in ("LLAMA", "BFCL")] + [f"DATA={tmp_path / 'DATA'}", "VENV=v"]
-    command = ["make", "-n", "-o", "v/.test", "-o", "build/vllm/.ready", *given, *(f"bench-{name}" for name in wanted)]
+    ready = [part for name in ("v/.test", "build/vllm/.ready", "build/ray/.test") for part in ("-o", name)]
+    command = ["make", "-n", *ready, *given, *(f"bench-{name}" for name in wanted)]
     done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=True)
-    text = done.stdout.replace(f"{tmp_path}/", "").replace("build/vllm/bin/python", "PYTHON").replace("v/bin/", "")
+    text = done.stdout.replace(f"{tmp_path}/", "").replace("build/vllm/bin/python", "PYTHON")
+    text = text.replace("build/ray/bin/", "").replace("v/bin/", "")
 
     def words(line: str) -> tuple[str, ...]:
         return tuple(sorted(shlex.split(line.partition(" --json ")[0])))
