@@ -562,11 +562,11 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/engine/cache/sequence.py", "if self.deadline is not None and monotonic() >= self.deadline:", "if False:"),
     ],
     "loraloop/server/test_responses.py::test_responses_belong_to_their_key": [
-        (f"{SERVER}/response_store.py", "FROM responses WHERE id = ? AND owner = ?\"\n            found", "FROM responses WHERE id = ? AND owner <> ?\"\n            found"),
-        (f"{SERVER}/response_store.py", "\"DELETE FROM responses WHERE id = ? AND owner = ?\"", "\"DELETE FROM responses WHERE id = ? AND owner <> ?\""),
+        (f"{SERVER}/responses.py", "FROM responses WHERE id = ? AND owner = ?\"\n            found", "FROM responses WHERE id = ? AND owner <> ?\"\n            found"),
+        (f"{SERVER}/responses.py", "\"DELETE FROM responses WHERE id = ? AND owner = ?\"", "\"DELETE FROM responses WHERE id = ? AND owner <> ?\""),
     ],
     "loraloop/server/test_responses.py::test_the_oldest_responses_of_a_key_go": [
-        (f"{SERVER}/response_store.py", "\"(SELECT id FROM responses WHERE owner = ? ORDER BY", "\"(SELECT id FROM responses WHERE owner <> ? ORDER BY"),
+        (f"{SERVER}/responses.py", "\"(SELECT id FROM responses WHERE owner = ? ORDER BY", "\"(SELECT id FROM responses WHERE owner <> ? ORDER BY"),
     ],
     "loraloop/server/test_responses.py::test_a_kept_conversation_is_no_longer_than_a_request": [
         (f"{SERVER}/responses.py", "if len(earlier) <= most else []", "if True else []"),

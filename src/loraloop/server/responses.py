@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -17,8 +17,8 @@ from loraloop.integrations.conversation import ConversationBuilder
 from loraloop.integrations.reply import Reply
 from loraloop.server.chat import facts_of, prepared, replying, tool_calls, whole_reply
 from loraloop.server.errors import STREAM, ApiError, api_error, documented
-from loraloop.server.response_store import store_of
-from loraloop.server.state import BodyRoute, begun, event_stream, state_of, turn_of, while_there
+from loraloop.server.runs import owner_of
+from loraloop.server.state import BodyRoute, begun, event_stream, key_of, state_of, turn_of, while_there
 from loraloop.server.wire import (
     MOST_ITEMS,
     ChatMessage,
@@ -34,12 +34,14 @@ from loraloop.server.wire import (
     conversation_of,
     text_of,
 )
-from loraloop.tool_schemas.jsontext import adapter
+from loraloop.tool_schemas.jsontext import adapter, dumps
 
 if TYPE_CHECKING:
-    from loraloop.server.response_store import ResponseStore
+    from loraloop.agent.sessions.store import SessionStore
 
 routes = APIRouter(route_class=BodyRoute)
+KEPT = 1000
+"""Responses of one owner that are kept; the oldest go."""
 
 
 class OutputPart(TextPart):
@@ -340,3 +342,71 @@ async def _events(
     except Exception as error:
         problem = api_error(error).document()["error"]
         yield event("error", code=problem["code"], message=problem["message"], param=problem["param"])
+
+
+class ResponseStore:
+    """The responses of one owner.
+
+    Args:
+        database: Where they are kept.
+        owner: Hash of whose they are; see `owner_of`.
+    """
+
+    def __init__(self, database: SessionStore, owner: str) -> None:
+        self._database, self._owner = database, owner
+
+    def add(self, document: dict[str, Any], messages: Sequence[ChatMessage]) -> None:
+        """Keeps a response, and the conversation up to its end."""
+        conversation = dumps([message.model_dump(exclude_none=True) for message in messages])
+        values = (document["id"], self._owner, document["created_at"], conversation, dumps(document))
+        with self._database.writing() as database:
+            database.execute(
+                "INSERT INTO responses (id, owner, created, messages, body) VALUES (?, ?, ?, ?, ?)", values
+            )
+            database.execute(
+                "DELETE FROM responses WHERE owner = ? AND id NOT IN "
+                "(SELECT id FROM responses WHERE owner = ? ORDER BY created DESC LIMIT ?)",
+                (self._owner, self._owner, KEPT),
+            )
+
+    def get(self, response_id: str) -> tuple[str, str]:
+        """A response's conversation and its document, as JSON texts.
+
+        Raises:
+            ApiError: 404, there is none.
+        """
+        with self._database.reading() as database:
+            statement = "SELECT messages, body FROM responses WHERE id = ? AND owner = ?"
+            found: tuple[str, str] | None = database.execute(statement, (response_id, self._owner)).fetchone()
+        if found is None:
+            raise missing(response_id)
+        return found
+
+    def delete(self, response_id: str) -> None:
+        """Removes a response; those that go on with it have their conversations of their own.
+
+        Raises:
+            ApiError: 404, there is none.
+        """
+        with self._database.writing() as database:
+            statement = "DELETE FROM responses WHERE id = ? AND owner = ?"
+            if not database.execute(statement, (response_id, self._owner)).rowcount:
+                raise missing(response_id)
+
+
+def missing(response_id: str) -> ApiError:
+    """The error for a response that is not there, or another's."""
+    return ApiError(404, f"there is no response {response_id!r}: it may be too old", "response_not_found")
+
+
+def store_of(request: Request) -> ResponseStore:
+    """The kept responses of whoever asks.
+
+    Raises:
+        ApiError: 400, the server keeps none.
+    """
+    sessions = state_of(request).sessions
+    if sessions is None:
+        message = "send the whole conversation with store: false, or start it with --state or --sessions"
+        raise ApiError(400, f"this server keeps no responses: {message}", "unsupported", "store")
+    return ResponseStore(sessions.database, owner_of(key_of(request)))

@@ -165,7 +165,7 @@ def test_responses_belong_to_their_key(serving: Callable[..., str], sessions_pla
 def test_the_oldest_responses_of_a_key_go(
     serving: Callable[..., str], sessions_place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loraloop.server.response_store.KEPT", 2)
+    monkeypatch.setattr("loraloop.server.responses.KEPT", 2)
     by = keeping(serving, sessions_place, *(str(number) for number in range(5)))
     other = by("second").responses.create(model="base", input="Hi")
     mine = [by("first").responses.create(model="base", input="Hi").id for _ in range(4)]
