@@ -94,9 +94,8 @@ def value_flaws(
     for kind, value, several in values_in(text):
         if since is not None and (kind not in _LASTING or (kind == "date" and several[0].year in range(since))):
             continue
-        if kind == "identifier" and not _is_identifier(value, place):
-            continue
-        if not any(_stands(kind, each, place, columns) for each in several):
+        stands = any(_stands(kind, each, place, columns) for each in several)
+        if not stands and (kind != "identifier" or _is_identifier(value, place)):
             found.append(AnswerFlaw(kind, value))
     return tuple(dict.fromkeys(found))
 

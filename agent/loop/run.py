@@ -32,6 +32,7 @@ from loraloop.agent.checkpoint import (
     RunState,
     Spent,
 )
+from loraloop.agent.dates.resolve import stated_today
 from loraloop.agent.engine.cache.sequence import Interrupted, RequestContext
 from loraloop.agent.engine.remote.fallback import Fallback
 from loraloop.agent.engine.step import OpenStep, StepOutput
@@ -449,11 +450,12 @@ class Run:
 
     def _check_answer(self, plan: StepPlan, contract: str, outcome: Outcome) -> Outcome:
         """The outcome, unless it is an answer with a value that stands in no record."""
-        own = [record for step in self.steps for record in step.calls]
         if not outcome.output or not self._is_checked(plan, contract):
             return outcome
-        records, since = (self._records(), date.today().year) if contract == "text" and not own else (own, None)
-        values = self._values
+        values, since = self._values, None
+        records = [record for step in self.steps for record in step.calls]
+        if contract == "text" and not records:
+            records, since = self._records(), (stated_today(values.instructions) or date.today()).year
         flaws = value_flaws(outcome.output, records, values.messages, values.instructions, since)
         known = answer_from_records(records, self._job.passages, outcome.citations) if flaws else ""
         return flawed(outcome, flaws, known) if known else outcome

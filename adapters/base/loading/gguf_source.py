@@ -187,7 +187,7 @@ def _reader(path: Path) -> Any:
     import gguf
     import numpy as np
 
-    class Reader(gguf.GGUFReader):
+    class BoundedReader(gguf.GGUFReader):
         def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> Any:
             if offset + np.dtype(dtype).itemsize * int(count) > len(self.data):
                 raise ValueError("it ends too early")
@@ -198,7 +198,7 @@ def _reader(path: Path) -> Any:
                 raise ValueError(f"it has a list of more than {_MOST} entries")
             return super()._get_field_parts(orig_offs, raw_type)
 
-    return Reader(str(path))
+    return BoundedReader(str(path))
 
 
 def _pre_tokenizer(name: str, byte_level: dict[str, Any]) -> dict[str, Any]:

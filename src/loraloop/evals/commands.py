@@ -308,13 +308,11 @@ def desk(
         sys.stderr.write(
             "The sealed worlds are opened once per release: nothing may be trained on or chosen by what they show.\n"
         )
-    from loraloop.agent import Runtime
     from loraloop.evals.desk.runner import ALONE, report, run, sample
     from loraloop.inputs.loading import forced_skills, open_runtime
     from loraloop.render.scores import desk_table, show_failures
 
-    options: dict[str, Any] = {"bare": bare, "skills": skills, "own_calls": own_calls}
-    runtime = open_runtime(base, **options) if any(options.values()) else Runtime.load(open_base(base))
+    runtime = open_runtime(base, bare=bare, skills=skills, own_calls=own_calls)
     forced_skills(runtime, skill or [])
 
     def step(row: Mapping[str, Any]) -> None:

@@ -170,6 +170,14 @@ def test_a_later_turn_without_calls_names_no_identifier_or_date_from_nowhere(ans
     assert made.run_sync("And then?", messages=first.messages).output == "Your order is Z-123456.", "no calls at all"
 
 
+def test_which_year_it_is_the_instructions_say() -> None:
+    runtime, made = agent(LOOK, calls(), "There are 17.", instructions="Today is 18 March 2014.")
+    first = made.run_sync("How many pears are there?")
+    for answer, output in (("It comes on 3 May 2015.", SAID), ("It came on 3 May 2013.", "It came on 3 May 2013.")):
+        runtime.say(answer)
+        assert made.run_sync("And then?", messages=first.messages).output == output
+
+
 def test_answers_without_calls_of_a_type_or_unchecked_are_left_alone() -> None:
     _, made = agent("In 1945.")
     assert made.run_sync("When did the war end?").output == "In 1945."
