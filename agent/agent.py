@@ -65,6 +65,7 @@ class Options(TypedDict, Generic[D], total=False):
     guard: Guard | None
     session: Session | str | None
     on_unfinished: OnUnfinished | None
+    execute_tools: bool
 
 
 class Settings(TypedDict, Generic[D], total=False):
@@ -278,6 +279,9 @@ class Agent(Generic[T, D]):
                 are added, and what it does is committed step by step. Without a prompt, the run of it that was
                 interrupted is resumed; see `Sessions`.
             on_unfinished: What becomes of calls that were interrupted; see `Session.resume`.
+            execute_tools: Whether calls are run here. If not, the first step with calls ends the run: they are its
+                result's `calls`, the `stop_reason` is `tool_call`, and whoever runs them gives their results as
+                `messages` of the role `tool`. Programs of the code skill are not run either.
 
         Raises:
             InputError: an empty prompt, a forced skill without what it works on, a tool choice that cannot be kept,
@@ -480,6 +484,7 @@ class Agent(Generic[T, D]):
         tool_choice: str | Mapping[str, Any] | None = None,
         deps: Any = None,
         guard: Guard | None = None,
+        execute_tools: bool = True,
     ) -> Job:
         """What a run with these options is asked to do, without what a retriever finds; see `run_sync` for them."""
         guard = self._guarded(guard or self.guard)
@@ -497,7 +502,10 @@ class Agent(Generic[T, D]):
         begun = () if journal.interrupted else request(prompt, found, messages, self._system, guard.trust_passages)
         begun = with_date_notes(begun, self._today(begun) if self.dates else None)
         asked = {"messages": begun, "passages": found, "deps": deps, "guard": guard}
-        return self._job(prompt=prompt, policy=policy, output_type=output_type, **asked)
+        job = self._job(prompt=prompt, policy=policy, output_type=output_type, **asked)
+        if execute_tools:
+            return job
+        return replace(job, python=None, tools=tuple(replace(each, function=None) for each in self.tools))
 
     def _resume(
         self,

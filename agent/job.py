@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.base.prompting import Prompting
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.checkpoint import Checkpoint
 from loraloop.agent.engine.remote.fallback import Fallback
@@ -43,8 +42,6 @@ class Job:
         output: The type of the final answer.
         deps: The object that tools find in their `Context`.
         guard: Gates, and which tools a step may call.
-        prompting: Extra prompt text; that of the base where None.
-        stops: Strings that end free text.
         gates: What the guard decided about its documents.
         dates: Whether notes say what the user's calendar words mean.
         fallback: Writes a step where the router abstains, an answer is flawed or another check has failed twice.
@@ -61,8 +58,6 @@ class Job:
     output: OutputType[Any] = FREE
     deps: Any = None
     guard: Guard = field(default_factory=Guard)
-    prompting: Prompting | None = None
-    stops: tuple[str, ...] = ()
     gates: tuple[GateRecord, ...] = ()
     dates: bool = True
     fallback: Fallback | None = None

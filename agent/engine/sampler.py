@@ -18,19 +18,21 @@ _COLDEST = 1e-6  # below it, logits that are divided by the temperature are no n
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn. Temperature 0 is greedy, and then the rest is not looked at.
+    """How tokens are drawn. Temperature 0 is greedy, and then `top_p`, `min_p` and `seed` are not looked at.
 
     Attributes:
         temperature: Divides the logits.
         top_p: Keeps the most probable tokens that together reach this probability.
         min_p: Keeps tokens at least this probable, relative to the most probable one.
         seed: Makes a run repeatable; None draws a fresh one.
+        stop: Strings, none of them empty, that end free text, of which they are no part; at any temperature.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
     min_p: float = 0.0
     seed: int | None = None
+    stop: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name in ("temperature", "top_p", "min_p"):
@@ -45,6 +47,9 @@ class Sampling:
             raise InputError(f"top_p is {self.top_p}: use a value above 0 and up to 1")
         if not 0 <= self.min_p < 1:
             raise InputError(f"min_p is {self.min_p}: use a value from 0 to below 1")
+        if isinstance(self.stop, str) or not all(isinstance(each, str) and each for each in self.stop):
+            raise InputError(f"stop is {self.stop!r}: give a list of texts, none of them empty")
+        object.__setattr__(self, "stop", tuple(self.stop))
 
 
 class Sampler:

@@ -84,8 +84,8 @@ class SkillChooser:
 
     def _closing(self, view: StepView) -> bool:
         """Whether a skill closes the run. Results that the base is told in words it gives right, so these it says."""
-        fact, prompting = closing_fact(view.messages, (), view.steps, self._job.passages), self._job.prompting
-        if fact == "" and (prompting or self._runtime.base.prompting).name_results:
+        fact = closing_fact(view.messages, (), view.steps, self._job.passages)
+        if fact == "" and self._runtime.base.prompting.name_results:
             return not results_in_words(view.messages)
         return fact is not None
 

@@ -512,7 +512,7 @@ class Run:
     @property
     def _values(self) -> ValueCheck:
         """The check of the next calls' values against the transcript as it is now."""
-        header = (self._job.prompting or self._runtime.base.prompting).tools_header
+        header = self._runtime.base.prompting.tools_header
         messages = [span.message for span in self._trunk.messages]
         return ValueCheck(self._job, header, messages, self.state.compactions)
 

@@ -81,7 +81,7 @@ class Writer:
         self.sampler = Sampler(job.sampling)
         self._run_id = run_id
         self._runtime = runtime
-        self._prompting = job.prompting or runtime.base.prompting
+        self._prompting = runtime.base.prompting
         self._job = job
         self._grammars = grammars
         self._cancelled = cancelled
@@ -92,7 +92,7 @@ class Writer:
         last, grammar_of = step.repair is not None and not step.repair.left, self._grammars.grammar
         prompting = self._prompting
         if fallback:
-            prompting = job.prompting or READING
+            prompting = READING
             form, grammar_of = replace(step.form, format=None, ask=False), self._grammars.remote
             step = replace(step, decision=Decision(NONE, step.decision.by), form=form)
         to_user = contract == "text" and step.decision.skill == NONE
@@ -104,7 +104,7 @@ class Writer:
             sampler=self.sampler,
             deadline=step.deadline,
             cancelled=self._cancelled,
-            stops=job.stops,
+            stops=job.sampling.stop,
             openings=runtime.openings(step.decision.skill, contract, step.threshold),
             call_format=step.form.format if contract == "calls" else None,
             not_first=prompting.call_openers if to_user and job.tools else "",
@@ -147,7 +147,7 @@ class Writer:
         """Extra prompt text that only this step sees, in alternatives from the longest to the shortest."""
         prompting, passages, cue = self._prompting, self._job.passages, ""
         if fallback:
-            prompting = self._job.prompting or READING
+            prompting = READING
         if step.decision.skill == self._runtime.closer:
             cue = closing_fact(step.messages, step.ask, step.steps, passages) or ""
         elif to_user:

@@ -14,7 +14,7 @@ from loraloop.tool_schemas.errors import InputError, SessionError
 if TYPE_CHECKING:
     from loraloop.agent.sessions.sessions import Session, Sessions
 
-_OBJECTS = ("policy", "deps", "output_type", "guard")  # what a run is given that is no data
+_OBJECTS = ("policy", "deps", "output_type", "guard", "execute_tools")  # what a run is given that is no data
 
 
 def as_sessions(sessions: Sessions | str | PathLike[str] | None) -> Sessions | None:

@@ -40,7 +40,6 @@ class _Options:
     """The options of one call."""
 
     tokens: int
-    stops: tuple[str, ...]
     n: int
     sampling: Sampling
 
@@ -126,11 +125,12 @@ class OutlinesModel(VLLMOffline):
             raise InputError("max_tokens and max_new_tokens say the same: give one of them")
         tokens = options.get("max_tokens", options.get("max_new_tokens", self.max_tokens))
         stop = options.get("stop") or ()
+        stop = (stop,) if isinstance(stop, str) else stop
         n = options.get("n", 1)
         if tokens < 1 or n < 1:
             raise InputError(f"max_tokens is {tokens} and n is {n}: both must be at least 1")
-        sampling = Sampling(**{name: options[name] for name in _SAMPLING if options.get(name) is not None})
-        return _Options(tokens, (stop,) if isinstance(stop, str) else tuple(stop), n, sampling)
+        drawn = {name: options[name] for name in _SAMPLING if options.get(name) is not None}
+        return _Options(tokens, n, Sampling(**drawn, stop=stop))
 
     def _written(
         self, messages: Sequence[Message], term: Term | None, options: _Options, sampler: Sampler
@@ -140,7 +140,7 @@ class OutlinesModel(VLLMOffline):
             grammar=None if term is None else self.runtime.grammar(term),
             max_tokens=options.tokens,
             sampler=sampler,
-            stops=options.stops,
+            stops=options.sampling.stop,
         )
         for piece in write_step(self.runtime, messages, request):
             if isinstance(piece, Delta) and piece.text:

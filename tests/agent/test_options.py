@@ -49,6 +49,9 @@ WEATHER = Tool("get_weather", "Current weather.", {"type": "object", "properties
         (lambda: Sampling(temperature="hot"), "temperature is 'hot'"),  # type: ignore[arg-type]
         (lambda: Sampling(temperature=float("nan")), "temperature is nan"),
         (lambda: Sampling(seed="a"), "seed is 'a'"),  # type: ignore[arg-type]
+        (lambda: Sampling(stop="END"), "stop is 'END': give a list of texts"),
+        (lambda: Sampling(stop=["END", ""]), "none of them empty"),
+        (lambda: Sampling(stop=[3]), r"stop is \[3\]"),  # type: ignore[list-item]
         (lambda: Sandbox(memory_mb="64"), "must be numbers"),  # type: ignore[arg-type]
         (lambda: ScriptedRuntime().pin("Be brief."), "messages is 'Be brief.': give a list"),  # type: ignore[arg-type]
         (

@@ -193,8 +193,7 @@ class LoraloopModel(Model[None]):
             output=output,
             policy=policy,
             guard=self.guard,
-            sampling=sampling_of(options, options.get("loraloop_min_p")),
-            stops=tuple(options.get("stop_sequences") or ()),
+            sampling=sampling_of(options, options.get("loraloop_min_p"), options.get("stop_sequences") or ()),
             max_tokens=options.get("max_tokens") or MAX_TOKENS,
             timeout=options.get("timeout"),
         )

@@ -7,14 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.base.prompting import Prompting
 from loraloop.agent.agent import Agent
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.events import Routed, RunStarted, TokenGenerated
 from loraloop.agent.guard.guard import Guard
-from loraloop.agent.job import Job
 from loraloop.agent.limits import Limits
-from loraloop.agent.loop.run import Run
 from loraloop.agent.output_type import FREE, OutputType
 from loraloop.agent.policy import Policy
 from loraloop.agent.result import RunResult
@@ -26,6 +23,7 @@ from loraloop.tool_schemas.tools.tool import Tool
 if TYPE_CHECKING:
     from loraloop.agent.engine.remote.fallback import Fallback
     from loraloop.agent.hooks import Hook
+    from loraloop.agent.loop.iterate import RunStream
     from loraloop.agent.runtime import Runtime
 
 MAX_TOKENS = 512
@@ -48,13 +46,11 @@ class ReplyRequest:
         output: What text has to be.
         policy: What is decided instead of by the router; the tool choice is here too.
         guard: What stands between the run and texts from outside.
-        sampling: Sampling of tokens.
-        stops: Strings that end text.
+        sampling: Sampling of tokens, and strings that end text.
         max_tokens: Most tokens of the calls or the text.
         timeout: Seconds; None for no bound.
         max_prompt: Tokens of the conversation at most, tools included; longer ones are refused before the base reads
             them. 0 for as many as the context holds and can be read within the timeout, by the measured pace.
-        prompting: Extra prompt text; that of the base where None.
         fallback: Writes steps on which the router abstains; None for no step.
     """
 
@@ -67,11 +63,9 @@ class ReplyRequest:
     policy: Policy = ROUTED
     guard: Guard = UNGUARDED
     sampling: Sampling = field(default_factory=Sampling)
-    stops: tuple[str, ...] = ()
     max_tokens: int = MAX_TOKENS
     timeout: float | None = None
     max_prompt: int = 0
-    prompting: Prompting | None = None
     fallback: Fallback | None = None
 
 
@@ -105,13 +99,14 @@ class Reply:
         return sum(step.tokens.forced for step in self.run.steps)
 
 
-def sampling_of(options: Mapping[str, Any], min_p: float | None) -> Sampling:
+def sampling_of(options: Mapping[str, Any], min_p: float | None = None, stop: Sequence[str] = ()) -> Sampling:
     """How a request's tokens are drawn; what its options do not say is greedy."""
     return Sampling(
         temperature=options.get("temperature") or 0.0,
         top_p=options.get("top_p") or 1.0,
         min_p=min_p or 0.0,
         seed=options.get("seed"),
+        stop=stop,
     )
 
 
@@ -192,26 +187,27 @@ class Replying:
         base, most = runtime.base, request.max_prompt or runtime.base.config.max_positions
         check_length(sum(len(message.content) for message in request.messages), base.tokenizer.longest, most)
         self._runtime, self.request, self._hooks = runtime, request, hooks
+        *before, last = request.messages
+        self._prompt, self._history = (last.content, before) if last.role == "user" else ("", request.messages)
         self._policy = self._adjusted(request.policy)
-        self._job = self._job_of(request.tools, self._policy)
-        self._run: Run | None = None
+        self._agent = self._agent_of(request.tools, self._policy)
+        self._stream = self._stream_of(self._agent)
         self._cancelled = False
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """The conversation as the base reads it, with tools and notes on dates."""
-        return self._job.messages
+        return self._agent.job(self._prompt, messages=self._history).messages
 
     def cancel(self) -> None:
         """Ends it at its next token; it still comes to a `Reply`."""
         self._cancelled = True
-        if self._run is not None:
-            self._run.cancel()
+        self._stream.cancel()
 
     def __iter__(self) -> Iterator[str | Reply]:
-        tools, policy, request, job = self.request.tools, self._policy, self.request, self._job
+        tools, policy, request = self.request.tools, self._policy, self.request
         while True:
-            reply = yield from self._once(job)
+            reply = yield from self._once()
             fresh = tuple(c for c in reply.calls if policy.repeat_calls or call_key(c) not in request.answered)
             others = tuple(tool for tool in tools if all(tool.name != call.name for call in reply.calls))
             if fresh or not reply.calls:
@@ -224,18 +220,17 @@ class Replying:
             else:
                 yield reply  # it is just this call that is wanted
                 return
-            job = self._job_of(tools, policy)
+            self._stream = self._stream_of(self._agent_of(tools, policy))
 
-    def _job_of(self, tools: tuple[Tool, ...], policy: Policy) -> Job:
-        """What an agent with these tools is asked to do."""
-        request, (*before, last) = self.request, self.request.messages
+    def _agent_of(self, tools: tuple[Tool, ...], policy: Policy) -> Agent[Any, Any]:
+        request = self.request
         limits = Limits(
             step_tokens=request.max_tokens,
             run_tokens=4 * request.max_tokens,  # a step whose branch is dropped costs tokens too
             deadline=request.timeout,
             keep_free=0,  # what of a conversation may go is for the framework to say
         )
-        agent = Agent[Any, Any](
+        return Agent[Any, Any](
             self._runtime,
             tools,
             request.system,
@@ -245,22 +240,21 @@ class Replying:
             output_type=request.output,
             guard=request.guard,
             fallback=request.fallback,
+            hooks=self._hooks,
         )
-        prompt, history = (last.content, before) if last.role == "user" else ("", request.messages)
-        job = agent.job(prompt, messages=history, policy=Policy())  # a skill that lacks what it works on is passed over
-        return replace(job, policy=policy, stops=request.stops, prompting=request.prompting)
 
-    def _once(self, job: Job) -> Generator[str, None, Reply]:
+    def _stream_of(self, agent: Agent[Any, Any]) -> RunStream[Any]:
+        return agent.stream(self._prompt, messages=self._history, execute_tools=False)
+
+    def _once(self) -> Generator[str, None, Reply]:
         """One run; gives out its text, and returns what came of it."""
-        request, runtime = self.request, self._runtime
-        run = self._run = Run(runtime, job, hooks=self._hooks)
+        request, runtime, stream = self.request, self._runtime, self._stream
         if self._cancelled:
-            run.cancel()
+            stream.cancel()
         read = reused = 0
         contract, streamed = "text", False
-        events = run.events()
-        try:
-            for event in events:
+        with stream:
+            for event in stream:
                 if isinstance(event, RunStarted):
                     read, reused = event.context, event.reused
                     check_prompt(read, request.max_prompt)
@@ -271,27 +265,25 @@ class Replying:
                 elif isinstance(event, TokenGenerated) and event.text and contract in ("text", "code"):
                     streamed = True
                     yield event.text
-        finally:
-            run.cancel()
-            events.close()
-        result = run.result
-        assert result is not None
+        result = stream.result
         if result.stop_reason == "deadline":
             raise TimeLimitError(f"the reply took longer than {request.timeout:g} s: raise the timeout")
         text = result.output if contract in ("text", "code", "verdict") and not result.calls else ""
-        if result.stop_reason == "refused" and (request.output.term or job.policy.tool_choice not in ("auto", "none")):
+        if result.stop_reason == "refused" and (request.output.term or self._agent.policy.tool_choice not in ("auto", "none")):
             text = ""  # a refusal has not the form that is asked for
         if text and not streamed:
             yield text  # a refusal
         return Reply(text=text, calls=result.calls, run=result, read=read, reused=reused)
 
     def _adjusted(self, policy: Policy) -> Policy:
-        """The policy without what would leave the form that is asked for, or be done twice."""
-        policy = replace(policy, repairs=0)
+        """The policy without what would leave the form that is asked for, be done twice, or has nothing to work on."""
+        lacks = {"answer"} if self.request.tools else {"answer", "calls"}
+        fit = tuple(name for name in policy.skills if self._runtime.contract(name) not in lacks)
+        policy = replace(policy, repairs=0, skills=fit)
         if self.request.retry and self.request.tools and policy.tool_choice == "auto" and not policy.skills:
             callers = [name for name in self._runtime.with_contract("calls") if name not in policy.forbid]
             policy = replace(policy, skills=tuple(callers[:1]))
-        if self.request.output.term is None and not self.request.stops:
+        if self.request.output.term is None and not self.request.sampling.stop:
             return policy
         coders = set(self._runtime.with_contract("code")).difference(policy.skills)
         return replace(policy, forbid=policy.forbid | coders)

@@ -304,8 +304,9 @@ def reply_request(
         output=FREE if options.schema is None else OutputType.of(options.schema, on_unsupported="check"),
         policy=policy,
         guard=default_guard(runtime),
-        sampling=sampling_of({"temperature": options.temperature, "top_p": options.top_p, "seed": options.seed}, None),
-        stops=tuple(options.stop),
+        sampling=sampling_of(
+            {"temperature": options.temperature, "top_p": options.top_p, "seed": options.seed}, stop=options.stop
+        ),
         max_tokens=tokens,
         timeout=limits.seconds,
         max_prompt=limits.max_prompt,

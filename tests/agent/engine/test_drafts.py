@@ -133,7 +133,7 @@ def write(trunk: Trunk, branch: Branch, compiler: GrammarCompiler, job: Job) -> 
         sampler=sampler,
         budget=Budget(limit, cancelled=None if ends is None else lambda: len(sampler.seen) >= ends),
         stop_ids=base.end_ids,
-        stops=job.stops,
+        stops=job.sampling.stop,
         constraint=compiler.compile(JsonSchema(SCHEMA)).start() if job.schema else None,
     )
     *pieces, out = generate(branch, request)

@@ -19,7 +19,7 @@ from loraloop.agent import Agent, Guard, Limits, Policy, Runtime, Sampling
 from loraloop.agent.engine.trunk import Trunk, TrunkStore
 from loraloop.agent.events import EVENTS, RunFinished, StepFinished, TokenGenerated, ToolCallFinished
 from loraloop.agent.tools.runner import ToolRunner
-from loraloop.testing import ScriptedRuntime, calls, text
+from loraloop.testing import ScriptedRuntime, calls, code, text
 from loraloop.tool_schemas.errors import (
     ContextLengthError,
     InputError,
@@ -464,3 +464,43 @@ def test_a_result_has_its_own_messages_whoever_goes_on_with_its_trunk() -> None:
     runtime.engine.store = Quick()
     done = Agent(runtime).run_sync("Good morning to you all.")
     assert [message.content for message in done.messages][-2:] == ["Good morning to you all.", done.output]
+
+
+# --- calls that are the caller's to run ---
+
+
+@pytest.mark.parametrize("name", ["run_sync", "stream", "run_batch"])
+def test_calls_are_not_run_where_the_caller_says_so(name: str) -> None:
+    ran: list[str] = []
+
+    def charge(amount: int) -> str:
+        """Charges a card."""
+        ran.append("charge")
+        return f"charged {amount}"
+
+    runtime = ScriptedRuntime(calls(charge={"amount": 3}), "It is charged.", calls(charge={"amount": 4}), "Done.")
+    agent = Agent(runtime, [charge])
+    if name == "stream":
+        stream = agent.stream("Charge 3.", execute_tools=False)
+        assert not any(isinstance(event, ToolCallFinished) for event in stream)
+        result = stream.result
+    elif name == "run_batch":
+        (result,) = agent.run_batch(["Charge 3."], execute_tools=False)
+    else:
+        result = agent.run_sync("Charge 3.", execute_tools=False)
+    assert (result.stop_reason, result.calls, ran) == ("tool_call", (Call("charge", {"amount": 3}),), [])
+    answer = Message("tool", '{"name":"charge","result":"charged 3"}')
+    told = agent.run_sync(messages=[*result.messages, answer], execute_tools=False)
+    assert (told.output, ran) == ("It is charged.", [])
+    assert agent.run_sync("Charge 4.").output == "Done." and ran == ["charge"]  # the agent is as it was
+
+
+def test_programs_are_not_run_where_the_caller_says_so() -> None:
+    result = Agent(ScriptedRuntime(code("print(6 * 7)")), python=True).run_sync("Work out 6 * 7.", execute_tools=False)
+    assert (result.stop_reason, result.output) == ("code", "```python\nprint(6 * 7)\n```")
+    assert not result.steps[0].calls
+
+
+def test_a_stop_ends_free_text_and_is_no_part_of_it() -> None:
+    runtime = ScriptedRuntime(text("One. END Two.", enforced=False))
+    assert Agent(runtime, sampling=Sampling(stop=["END"])).run_sync("Count.").output == "One. "

@@ -103,6 +103,14 @@ def test_results_of_calls_that_the_caller_ran_are_added(store: Sessions) -> None
     assert seeded.messages[: len(done.messages)] == done.messages
 
 
+def test_a_run_whose_calls_are_the_callers_does_not_run_them_when_it_goes_on(store: Sessions) -> None:
+    agent, session = agent_of(calls(), "Which?", ADD), store.session("s")
+    leave(agent, session, execute_tools=False)
+    with pytest.raises(SessionError, match="started with execute_tools=…: pass the same again"):
+        agent.run_sync(session=session)
+    assert agent.run_sync(session=session, execute_tools=False).output == "Which?"
+
+
 def test_any_text_is_kept(store: Sessions) -> None:
     agent_of("Yes.").run_sync("zero \0, ' and \u2028", session=store.session("s"))
     assert store["s"].messages[1].content == store["s"].turns[0].prompt == "zero \0, ' and \u2028"

@@ -8,6 +8,7 @@ import pytest
 
 from loraloop import Guard, Policy
 from loraloop.adapters.base import Message
+from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.output_type import OutputType
 from loraloop.agent.tools.calls import call_key
 from loraloop.integrations.conversation import ConversationBuilder, tool_of
@@ -53,14 +54,14 @@ def test_a_form_and_stops_keep_the_code_skill_out() -> None:
     output = OutputType.of({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
     runtime = ScriptedRuntime('{"n":4}')
     assert replied(runtime, output=output)[1].text == '{"n":4}'
-    for fields in ({"output": output}, {"stops": ("END",)}):
+    for fields in ({"output": output}, {"sampling": Sampling(stop=("END",))}):
         runtime = ScriptedRuntime(code("x = 1"))
         with pytest.raises(AssertionError, match="is for the skill 'code'"):
             list(Replying(runtime, ReplyRequest(ASKED, **fields)))  # type: ignore[arg-type]
 
 
 def test_a_stop_ends_the_text() -> None:
-    shown, reply = replied(ScriptedRuntime(text("One. END Two.", enforced=False)), stops=("END",))
+    shown, reply = replied(ScriptedRuntime(text("One. END Two.", enforced=False)), sampling=Sampling(stop=("END",)))
     assert "".join(shown) == reply.text == "One. " and reply.run.stop_reason == "answer"
 
 
@@ -100,6 +101,12 @@ def test_a_request_is_screened_where_the_policy_says_so() -> None:
     shown, reply = replied(ScriptedRuntime(verdict("crime")), guard=Guard(refusal="No."))
     assert shown == ["No."] and reply.text == "No." and reply.run.stop_reason == "refused"
     assert replied(ScriptedRuntime("Yes."))[1].text == "Yes."
+
+
+def test_a_forced_skill_without_what_it_works_on_is_passed_over() -> None:
+    for skill in ("tools", "retrieval"):
+        runtime = ScriptedRuntime(text("Yes.", "none"))
+        assert replied(runtime, policy=Policy(skills=(skill,)))[1].text == "Yes."
 
 
 def test_calls_that_were_cut_are_nothing() -> None:
