@@ -14,21 +14,16 @@ from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, get_
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.checkpoint import Checkpoint
 from loraloop.agent.dates.notes import today_of, with_date_notes
 from loraloop.agent.engine.remote.fallback import Fallback
 from loraloop.agent.engine.sampler import Sampling
-from loraloop.agent.guard.documents import DocumentGate
 from loraloop.agent.guard.guard import Guard, check_guard, default_guard
 from loraloop.agent.hooks import Hook, RunHook, as_hooks
 from loraloop.agent.job import NO_JOURNAL, Job, Journal, check_policy
-from loraloop.agent.limits import Limits, check_kind, check_list
+from loraloop.agent.loop.documents import DocumentGate
 from loraloop.agent.loop.iterate import RunSteps, RunStream, RunText
 from loraloop.agent.loop.run import Run
 from loraloop.agent.messages import as_passages, as_tools, request, system_content, without_system
-from loraloop.agent.output_type import OutputType
-from loraloop.agent.policy import Policy
-from loraloop.agent.result import RunResult, T
 from loraloop.agent.retrieval.index import Changes, Given, PassageIndex
 from loraloop.agent.retrieval.retriever import Retriever, with_found
 from loraloop.agent.runtime import Runtime
@@ -36,10 +31,15 @@ from loraloop.agent.sandbox.sandbox import Sandbox
 from loraloop.agent.sessions.runs import after_approval, as_sessions, in_session
 from loraloop.agent.skills.threads import OnError, awaited, run_all, running_loop
 from loraloop.agent.tools.approval import apply_decisions
-from loraloop.agent.tools.calls import PYTHON, Approve, Deny
 from loraloop.agent.tools.python_tool import python_tool
-from loraloop.agent.tools.signing import use_once
-from loraloop.agent.tools.tool_choice import check_names_free
+from loraloop.agent.values.calls import PYTHON, Approve, Deny
+from loraloop.agent.values.checkpoint import Checkpoint
+from loraloop.agent.values.limits import Limits, check_kind, check_list
+from loraloop.agent.values.output_type import OutputType
+from loraloop.agent.values.policy import Policy
+from loraloop.agent.values.result import RunResult, T
+from loraloop.agent.values.signing import use_once
+from loraloop.agent.values.tool_choice import check_names_free
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.grammar.grammar import Choice, Lark, Regex
 from loraloop.tool_schemas.tools.context import D

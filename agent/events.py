@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from loraloop.agent.result import RunResult
-from loraloop.agent.step import AnswerFlaw, Compaction, GateRecord, Step, plain
-from loraloop.agent.tools.calls import CallRecord, PendingCall, UngroundedValue
+from loraloop.agent.values.calls import CallRecord, PendingCall, UngroundedValue
+from loraloop.agent.values.result import RunResult
+from loraloop.agent.values.step import AnswerFlaw, Compaction, GateRecord, Step, plain
 from loraloop.tool_schemas.jsontext import dumps
 
 

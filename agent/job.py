@@ -8,18 +8,18 @@ from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.checkpoint import Checkpoint
 from loraloop.agent.engine.remote.fallback import Fallback
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.guard.guard import Guard
-from loraloop.agent.limits import Limits
-from loraloop.agent.output_type import FREE, OutputType
-from loraloop.agent.policy import Policy
-from loraloop.agent.result import RunResult
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.step import GateRecord
-from loraloop.agent.tools.calls import PYTHON, CallRecord
-from loraloop.agent.tools.tool_choice import WORDS, choice_of
+from loraloop.agent.values.calls import PYTHON, CallRecord
+from loraloop.agent.values.checkpoint import Checkpoint
+from loraloop.agent.values.limits import Limits
+from loraloop.agent.values.output_type import FREE, OutputType
+from loraloop.agent.values.policy import Policy
+from loraloop.agent.values.result import RunResult
+from loraloop.agent.values.step import GateRecord
+from loraloop.agent.values.tool_choice import WORDS, choice_of
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.tools.calls import Call

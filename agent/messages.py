@@ -10,8 +10,7 @@ from typing import Any
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin, PassageSpan
 from loraloop.adapters.skill.contracts import Passage, user_content
-from loraloop.agent.dates.resolve import PREFIX
-from loraloop.agent.limits import check_list, check_messages
+from loraloop.agent.values.limits import check_list, check_messages
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools.render import HEADER, render_tools
 from loraloop.tool_schemas.tools.tool import Tool, check_names
@@ -20,6 +19,8 @@ log = logging.getLogger("loraloop.agent")
 _undescribed: set[str] = set()  # tools that were warned of
 LEFT_OUT = re.compile(r"\A\[(\d+) earlier messages are left out here\.\]\n\n")
 """The note that stands before a message of which the ones before it are left out."""
+DATES = "Dates: "
+"""The beginning of a note on what calendar words mean."""
 
 
 def as_tools(sources: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]) -> tuple[Tool, ...]:
@@ -115,7 +116,7 @@ def check_prompt(prompt: object) -> None:
 
 def is_date_note(message: Message) -> bool:
     """Whether a message is a note on the next one's calendar words, also where its origin was lost on the way."""
-    return message.role == "system" and message.content.startswith(PREFIX) and "\n" not in message.content
+    return message.role == "system" and message.content.startswith(DATES) and "\n" not in message.content
 
 
 def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:

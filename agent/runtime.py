@@ -8,12 +8,13 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
+from loraloop.adapters.base.loading.folders import cache_folder
 from loraloop.adapters.skill.blank import blank_skill, is_blank
 from loraloop.adapters.skill.contracts import openings
 from loraloop.agent.engine.local import LocalEngine
 from loraloop.agent.engine.scheduler import QUEUE
 from loraloop.agent.engine.step import Engine, Openings, transcript
-from loraloop.agent.limits import check_messages, check_number
+from loraloop.agent.values.limits import check_messages, check_number
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 
@@ -67,7 +68,7 @@ class Runtime:
         full_reuse: Positions that contexts kept under full-activation skills take, over all of them.
         queue: Rows of runs that wait for the base at most; one more is a LimitError.
         engine: Keeps transcripts and writes steps; by default the base in this process.
-        prefix_folder: Where what is computed of instructions and tools is kept for the next process; None: nowhere.
+        keep_prefixes: Whether, or in which folder, what is computed of instructions and tools is kept; see `load`.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Runtime:
         full_reuse: int = 16_384,
         queue: int = QUEUE,
         engine: Engine | None = None,
-        prefix_folder: Path | None = None,
+        keep_prefixes: bool | str | Path = False,
     ) -> None:
         self.base = base
         self.bank = bank
@@ -92,8 +93,9 @@ class Runtime:
         check_number("queue", queue, least=1)
         if self.context > most:
             raise InputError(f"context is {context}: {base.name} has {most} positions: give at most that many")
+        where = cache_folder() / "prefixes" if keep_prefixes is True else Path(keep_prefixes) if keep_prefixes else None
         self.engine = engine or self._local_engine(
-            context=self.context, reuse=reuse, full_reuse=full_reuse, queue=queue, prefix_folder=prefix_folder
+            context=self.context, reuse=reuse, full_reuse=full_reuse, queue=queue, prefix_folder=where
         )
         self._adding = Lock()
 
@@ -145,7 +147,6 @@ class Runtime:
         from loraloop.adapters.bank.device import slots_for
         from loraloop.adapters.bank.host import HOST_BYTES
         from loraloop.adapters.base import Base
-        from loraloop.adapters.base.loading.folders import cache_folder
         from loraloop.adapters.skill.registry import built_skills, fitting_skills, known_skills, library, own_router
         from loraloop.adapters.skill.skill import SkillFolder
         from loraloop.router import Router
@@ -183,8 +184,7 @@ class Runtime:
         if isinstance(router, Router):
             router.check(model)
         model.warm_up(bank.attached)
-        where = cache_folder() / "prefixes" if keep_prefixes is True else Path(keep_prefixes) if keep_prefixes else None
-        return cls(model, bank, router, context=context, prefix_folder=where)
+        return cls(model, bank, router, context=context, keep_prefixes=keep_prefixes)
 
     @classmethod
     def connect(

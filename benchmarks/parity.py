@@ -49,7 +49,7 @@ from loraloop.evals.desk.world import SHIPPED, World, load_worlds
 from loraloop.evals.harness import OutputCache
 
 if TYPE_CHECKING:
-    from loraloop.agent.step import Step
+    from loraloop.agent.values.step import Step
 
 BASE = "smollm2-135m"
 SKILLS = ("tools", "code", "retrieval", "safety")

@@ -21,10 +21,11 @@ from dataclasses import dataclass, replace
 from dateutil.relativedelta import relativedelta
 from dateutil.relativedelta import weekday as weekday_rule
 
+from loraloop.agent.messages import DATES
+
 from .words import ALSO, CURRENT, EITHER_SIDE, ENGLISH, FROM, GERMAN, LANGUAGES, TO, Language
 
 Date = datetime.date
-PREFIX = "Dates: "
 _SENTENCE = 300  # characters beside a date that may belong to its sentence
 _DAY = datetime.timedelta(days=1)
 _COUNTED = ("day", "fortnight")  # units that are no period of the calendar
@@ -76,7 +77,7 @@ def date_note(resolved: Sequence[ResolvedDate]) -> str:
         else f"{date.words} = {date.start} to {date.end}"
         for date in resolved
     )
-    return f"{PREFIX}{'; '.join(parts)}" if parts else ""
+    return f"{DATES}{'; '.join(parts)}" if parts else ""
 
 
 def stated_today(text: str) -> Date | None:

@@ -18,7 +18,7 @@ from loraloop.agent.engine.scheduler import QUEUE, Scheduler, SchedulerStats
 from loraloop.agent.engine.step import Openings, OpenStep, StepOutput, StepRequest
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.engine.trunk import Trunk, TrunkStore
-from loraloop.agent.step import Tokens
+from loraloop.agent.values.step import Tokens
 from loraloop.router.decision import NONE
 
 if TYPE_CHECKING:

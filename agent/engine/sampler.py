@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loraloop.agent.limits import check_number
+from loraloop.agent.values.limits import check_number
 from loraloop.tool_schemas.errors import InputError
 
 _NUCLEUS = 256  # candidates looked at first; more only where they do not add up to top_p

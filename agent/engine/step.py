@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from loraloop.agent.engine.generate import Delta, Generated
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.timer import Clock
-from loraloop.agent.limits import check_number
-from loraloop.agent.step import Tokens
+from loraloop.agent.values.limits import check_number
+from loraloop.agent.values.step import Tokens
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import SchemaError
 

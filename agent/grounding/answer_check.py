@@ -30,10 +30,10 @@ from loraloop.agent.grounding.evidence import (
     written_times,
 )
 from loraloop.agent.grounding.grounding import FACTORS, MOST_PAIRS, leaf_lines, sources_of
-from loraloop.agent.grounding.value_kinds import IDENTIFIERS, NUMERALS, Kind, kind_of
-from loraloop.agent.step import AnswerFlaw
-from loraloop.agent.tools.calls import CallRecord
-from loraloop.agent.tools.receipts import receipts_of
+from loraloop.agent.grounding.value_kinds import IDENTIFIERS, NUMERALS, kind_of
+from loraloop.agent.values.calls import CallRecord, Kind
+from loraloop.agent.values.receipts import receipts_of
+from loraloop.agent.values.step import AnswerFlaw
 from loraloop.tool_schemas.jsontext import dumps
 
 _LEFT_OUT = re.compile(

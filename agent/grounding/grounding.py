@@ -39,13 +39,12 @@ from loraloop.agent.grounding.value_kinds import (
     IDENTIFIERS,
     NUMERALS,
     PLACEHOLDER,
-    Kind,
     days_meant,
     in_digits,
     kind_of,
     moments_of,
 )
-from loraloop.agent.tools.calls import UngroundedValue
+from loraloop.agent.values.calls import Kind, UngroundedValue
 from loraloop.tool_schemas.schema.normal import normalised
 from loraloop.tool_schemas.schema.places import every, followed, json_path
 from loraloop.tool_schemas.tools.calls import Call

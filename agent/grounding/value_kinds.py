@@ -6,12 +6,12 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from typing import Any, Literal
+from typing import Any
 
 from loraloop.agent.dates.resolve import resolve_dates
 from loraloop.agent.grounding.evidence import Day, clock_times_in, days_in
+from loraloop.agent.values.calls import Kind
 
-Kind = Literal["identifier", "email", "url", "number", "date", "time", "name"]
 IDENTIFIERS: tuple[Kind, ...] = ("identifier", "email")
 """What nobody can make up: kinds that are checked in the calls of every tool."""
 _FORMATS: dict[str, Kind] = {

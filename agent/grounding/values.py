@@ -10,8 +10,8 @@ from loraloop.adapters.base.messages import Message
 from loraloop.agent.grounding.grounding import Grounding, sources_of
 from loraloop.agent.grounding.value_kinds import IDENTIFIERS
 from loraloop.agent.job import Job
-from loraloop.agent.step import Compaction
-from loraloop.agent.tools.calls import UngroundedValue
+from loraloop.agent.values.calls import UngroundedValue
+from loraloop.agent.values.step import Compaction
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool
 

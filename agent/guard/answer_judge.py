@@ -13,7 +13,7 @@ from loraloop.adapters.skill.contracts import agreement_prompt, agreement_schema
 from loraloop.agent.engine.step import StepRequest, run_step
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.tools.calls import CallRecord, Deny
+from loraloop.agent.values.calls import CallRecord, Deny
 from loraloop.tool_schemas.errors import ContextLengthError, LimitError
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
 from loraloop.tool_schemas.jsontext import loads_or

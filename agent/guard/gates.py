@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
-from loraloop.agent.checkpoint import GuardState, Suspect
 from loraloop.agent.engine.step import StepOutput
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.engine.transcript import Transcript
@@ -18,7 +17,8 @@ from loraloop.agent.guard.guard import Gate, Guard, Place, judges
 from loraloop.agent.guard.judge import Judge
 from loraloop.agent.messages import words_of
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.step import Decision, GateRecord, Outcome, RouteRecord
+from loraloop.agent.values.checkpoint import GuardState, Suspect
+from loraloop.agent.values.step import Decision, GateRecord, Outcome, RouteRecord
 from loraloop.router.decision import NONE, ScreenResult
 from loraloop.tool_schemas.errors import ContextLengthError, InputError, LimitError, SchemaError
 from loraloop.tool_schemas.jsontext import dumps

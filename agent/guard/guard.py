@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
-from loraloop.agent.limits import check_probability
+from loraloop.agent.values.limits import check_probability
 from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.origin import Origin
     from loraloop.agent.runtime import Runtime
-    from loraloop.agent.step import Step
+    from loraloop.agent.values.step import Step
 
 Place = Literal["input", "tools", "output"]
 """Where a gate stands: before a run acts on what the user said, on a tool's result, and before it gives its output."""

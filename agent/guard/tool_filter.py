@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.checkpoint import GuardState
 from loraloop.agent.guard.guard import Guard, GuardFacts
 from loraloop.agent.guard.intent import needed_tools
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.step import Step
-from loraloop.agent.tools.tool_choice import WORDS
+from loraloop.agent.values.checkpoint import GuardState
+from loraloop.agent.values.step import Step
+from loraloop.agent.values.tool_choice import WORDS
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.tools.tool import Tool
 

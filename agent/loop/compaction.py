@@ -19,9 +19,9 @@ from loraloop.adapters.base.chat import Chat
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.messages import LEFT_OUT, is_date_note
-from loraloop.agent.step import Compaction
-from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tools.observation import shorten_result
+from loraloop.agent.values.calls import CallRecord
+from loraloop.agent.values.step import Compaction
 
 STUB = 48
 """Tokens that an old result keeps."""

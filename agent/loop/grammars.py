@@ -11,7 +11,7 @@ from loraloop.agent.engine.remote.grammar import RemoteGrammar
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.job import Job
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.tools.tool_choice import CallForm, choice_of, forms_of, strict_form
+from loraloop.agent.values.tool_choice import CallForm, choice_of, forms_of, strict_form
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 from loraloop.tool_schemas.grammar.grammar import Grammar, JsonSchema, Lark, Term
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loraloop.agent.checkpoint import Checkpoint, Line
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.job import Job, Journal
 from loraloop.agent.loop.compaction import Compactor
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.step import Compaction
+from loraloop.agent.values.checkpoint import Checkpoint, Line
+from loraloop.agent.values.step import Compaction
 from loraloop.tool_schemas.errors import ContextLengthError
 
 

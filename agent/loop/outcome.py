@@ -34,8 +34,8 @@ from typing import Any
 
 from loraloop.adapters.skill.contracts import answer_of, code_of, verdict_of
 from loraloop.agent.grounding.grounding import ungrounded_error
-from loraloop.agent.step import AnswerFlaw, Outcome, StopReason
-from loraloop.agent.tools.calls import PYTHON, UngroundedValue, call_key, clip
+from loraloop.agent.values.calls import PYTHON, UngroundedValue, call_key, clip
+from loraloop.agent.values.step import AnswerFlaw, Outcome, StopReason
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.tools.calls import MOST_ASKED, Ask, Call, parse_step
 from loraloop.tool_schemas.tools.tool import Tool

@@ -10,8 +10,8 @@ from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.route import forced_decision
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.step import Decision
-from loraloop.agent.tools.tool_choice import CallForm
+from loraloop.agent.values.step import Decision
+from loraloop.agent.values.tool_choice import CallForm
 from loraloop.router.decision import Route
 from loraloop.tool_schemas.errors import InputError, unknown
 

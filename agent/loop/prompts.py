@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import Prompting
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.output_type import OutputType
-from loraloop.agent.step import Step
+from loraloop.agent.values.output_type import OutputType
+from loraloop.agent.values.step import Step
 from loraloop.tool_schemas.jsontext import fold, loads_or
 from loraloop.tool_schemas.tools.tool import Tool
 

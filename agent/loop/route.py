@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.checkpoint import NextStep
 from loraloop.agent.job import Job
 from loraloop.agent.loop.prompts import closing_fact, results_in_words
-from loraloop.agent.policy import Forbid, StepFacts
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.step import Decision, RouteRecord, Step
+from loraloop.agent.values.checkpoint import NextStep
+from loraloop.agent.values.policy import Forbid, StepFacts
+from loraloop.agent.values.step import Decision, RouteRecord, Step
 from loraloop.router.decision import NONE, Route, RouterState
 from loraloop.tool_schemas.errors import InputError
 

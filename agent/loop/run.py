@@ -21,17 +21,6 @@ from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
-from loraloop.agent.checkpoint import (
-    Checkpoint,
-    Ending,
-    GuardState,
-    NextStep,
-    PendingStep,
-    Retry,
-    RunRequest,
-    RunState,
-    Spent,
-)
 from loraloop.agent.dates.resolve import stated_today
 from loraloop.agent.engine.cache.sequence import Interrupted, RequestContext
 from loraloop.agent.engine.remote.fallback import Fallback
@@ -67,16 +56,27 @@ from loraloop.agent.loop.outcome import FAILED, Facts, flawed, handed_over, outc
 from loraloop.agent.loop.pending import Pending, StepPlan
 from loraloop.agent.loop.route import SkillChooser, StepView, is_handed_over
 from loraloop.agent.loop.write import UNENFORCED, StepText, Writer
-from loraloop.agent.result import RunResult
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.skills.threads import exit_waits, until_exit
-from loraloop.agent.step import CONTRADICTION, AnswerFlaw, Decision, Outcome, Step, StopReason, Weighed
 from loraloop.agent.tools.approval import Approver
-from loraloop.agent.tools.calls import PYTHON, Approval, CallRecord
 from loraloop.agent.tools.executor import Executor
-from loraloop.agent.tools.receipts import receipts_of
 from loraloop.agent.tools.runner import ToolRunner
-from loraloop.agent.tools.tool_choice import choice_of
+from loraloop.agent.values.calls import PYTHON, Approval, CallRecord
+from loraloop.agent.values.checkpoint import (
+    Checkpoint,
+    Ending,
+    GuardState,
+    NextStep,
+    PendingStep,
+    Retry,
+    RunRequest,
+    RunState,
+    Spent,
+)
+from loraloop.agent.values.receipts import receipts_of
+from loraloop.agent.values.result import RunResult
+from loraloop.agent.values.step import CONTRADICTION, AnswerFlaw, Decision, Outcome, Step, StopReason, Weighed
+from loraloop.agent.values.tool_choice import choice_of
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.tools.calls import Call
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import READING
-from loraloop.agent.checkpoint import Retry
 from loraloop.agent.engine.sampler import Sampler
 from loraloop.agent.engine.step import OpenStep, StepRequest
 from loraloop.agent.engine.timer import Clock
@@ -16,8 +15,9 @@ from loraloop.agent.job import Job
 from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.prompts import StepPrompt, closing_fact, cue_of, form_of
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.step import Decision, Step, StopReason
-from loraloop.agent.tools.tool_choice import CallForm
+from loraloop.agent.values.checkpoint import Retry
+from loraloop.agent.values.step import Decision, Step, StopReason
+from loraloop.agent.values.tool_choice import CallForm
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import LimitError
 

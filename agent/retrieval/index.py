@@ -12,11 +12,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.limits import check_list
 from loraloop.agent.retrieval.chunking import OVERLAP, SIZE, check_sizes, cut
 from loraloop.agent.retrieval.documents import Document, cleaned, one_line, read_path
 from loraloop.agent.retrieval.meaning import DEPTH, Embedder, Meaning, fused
 from loraloop.agent.sessions.sqlite_file import SqliteFile, create, is_ours
+from loraloop.agent.values.limits import check_list
 from loraloop.tool_schemas.errors import InputError
 
 Given = Document | Mapping[str, Any] | str | os.PathLike[str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from loraloop.agent.step import plain
+from loraloop.agent.values.step import plain
 from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from time import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.checkpoint import RunRequest
 from loraloop.agent.job import Journal
 from loraloop.agent.sessions.rows import (
     Place,
@@ -24,15 +23,16 @@ from loraloop.agent.sessions.rows import (
     touch,
     transcribe,
 )
-from loraloop.agent.tools.calls import CallRecord
+from loraloop.agent.values.calls import CallRecord
+from loraloop.agent.values.checkpoint import RunRequest
 from loraloop.tool_schemas.errors import SessionBusyError
 from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
-    from loraloop.agent.checkpoint import Checkpoint, Line
-    from loraloop.agent.result import RunResult
     from loraloop.agent.sessions.store import Lease, SessionStore, Transaction
-    from loraloop.agent.step import Step
+    from loraloop.agent.values.checkpoint import Checkpoint, Line
+    from loraloop.agent.values.result import RunResult
+    from loraloop.agent.values.step import Step
     from loraloop.tool_schemas.tools.calls import Call
     from loraloop.tool_schemas.tools.tool import Tool
 

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.checkpoint import Checkpoint, Line, PendingStep, RunRequest, RunState
-from loraloop.agent.result import RunResult
 from loraloop.agent.sessions.store import Transaction
-from loraloop.agent.step import Step
-from loraloop.agent.tools.calls import CallRecord
+from loraloop.agent.values.calls import CallRecord
+from loraloop.agent.values.checkpoint import Checkpoint, Line, PendingStep, RunRequest, RunState
+from loraloop.agent.values.result import RunResult
+from loraloop.agent.values.step import Step
 from loraloop.tool_schemas.errors import SessionBusyError, SessionError
 from loraloop.tool_schemas.jsontext import adapter, dumps
 from loraloop.tool_schemas.schema.untitled import first_problem

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from loraloop.agent.checkpoint import RunRequest
 from loraloop.agent.job import NO_JOURNAL, Journal
 from loraloop.agent.messages import check_prompt
+from loraloop.agent.values.checkpoint import RunRequest
 from loraloop.tool_schemas.errors import InputError, SessionError
 
 if TYPE_CHECKING:

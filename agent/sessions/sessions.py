@@ -14,9 +14,7 @@ from typing import Any, Protocol
 
 from loraloop.adapters.base.loading.folders import data_folder
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.checkpoint import Line
 from loraloop.agent.messages import is_date_note
-from loraloop.agent.result import RunResult
 from loraloop.agent.sessions.journal import OnUnfinished, SessionJournal
 from loraloop.agent.sessions.rows import (
     SessionCall,
@@ -36,6 +34,8 @@ from loraloop.agent.sessions.rows import (
 )
 from loraloop.agent.sessions.sqlite import SessionFile
 from loraloop.agent.sessions.store import Lease, Runner, SessionStore
+from loraloop.agent.values.checkpoint import Line
+from loraloop.agent.values.result import RunResult
 from loraloop.tool_schemas.errors import InputError, SessionError, unknown
 
 __all__ = ["OnUnfinished", "Session", "SessionCall", "SessionInfo", "SessionState", "SessionTurn", "Sessions"]

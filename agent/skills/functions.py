@@ -17,10 +17,10 @@ from loraloop.adapters.skill.contracts import (
 )
 from loraloop.agent.engine.step import StepOutput
 from loraloop.agent.messages import as_passages, as_tools
-from loraloop.agent.output_type import OutputType
 from loraloop.agent.skills.function import SkillCall, SkillFunction, StepOptions
 from loraloop.agent.skills.results import AnswerResult, CallsResult, CodeResult, TextResult, VerdictResult
-from loraloop.agent.tools.tool_choice import check_names_free, choice_of, forms_of, strict_form
+from loraloop.agent.values.output_type import OutputType
+from loraloop.agent.values.tool_choice import check_names_free, choice_of, forms_of, strict_form
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.grammar.grammar import JsonSchema, Lark

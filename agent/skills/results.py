@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, overload
 
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.result import T
-from loraloop.agent.step import Tokens, plain
+from loraloop.agent.values.result import T
+from loraloop.agent.values.step import Tokens, plain
 from loraloop.tool_schemas.tools.calls import Call
 
 

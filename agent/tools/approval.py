@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from loraloop.agent.events import ApprovalRequested, Event
-from loraloop.agent.policy import ALL, Policy
-from loraloop.agent.tools.calls import PYTHON, Approval, Approve, Deny, PendingCall, call_id, call_key, check_answer
 from loraloop.agent.tools.runner import ToolRunner
+from loraloop.agent.values.calls import PYTHON, Approval, Approve, Deny, PendingCall, call_id, call_key, check_answer
+from loraloop.agent.values.policy import ALL, Policy
 from loraloop.tool_schemas.errors import InputError, SchemaError, UnknownNameError, unknown
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call

@@ -15,15 +15,15 @@ from typing import Any
 from loraloop.adapters.base.chat import Chat
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
-from loraloop.agent.checkpoint import RunState
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.events import Event, ToolCallFinished, ToolCallStarted
 from loraloop.agent.job import Job, Journal
-from loraloop.agent.step import Step
-from loraloop.agent.tools.calls import Approve, CallRecord, Deny, PendingCall, call_key
 from loraloop.agent.tools.observation import observation, shorten_result
 from loraloop.agent.tools.runner import CANCELLED, RunningCalls, ToolRunner
+from loraloop.agent.values.calls import Approve, CallRecord, Deny, PendingCall, call_key
+from loraloop.agent.values.checkpoint import RunState
+from loraloop.agent.values.step import Step
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.context import Context
 from loraloop.tool_schemas.tools.tool import Tool

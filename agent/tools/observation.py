@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from loraloop.agent.tools.calls import CallRecord
+from loraloop.agent.values.calls import CallRecord
 from loraloop.tool_schemas.jsontext import dumps
 
 _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}  # what JSON leaves as it is and some read as one

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from loraloop.agent.tools.calls import PYTHON
+from loraloop.agent.values.calls import PYTHON
 from loraloop.tool_schemas.errors import ToolError
 from loraloop.tool_schemas.tools.tool import Tool
 

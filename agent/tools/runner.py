@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any
 
 from loraloop.agent.skills.threads import running_loop
-from loraloop.agent.tools.calls import CallRecord, clip
+from loraloop.agent.values.calls import CallRecord, clip
 from loraloop.tool_schemas.errors import SchemaError, ToolError, ToolRetry
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call

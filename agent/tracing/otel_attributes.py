@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from loraloop.agent.events import Compacted, Routed, RunFinished, RunStarted, TokenGenerated
-from loraloop.agent.result import RunResult
-from loraloop.agent.step import Step
-from loraloop.agent.tools.calls import PYTHON
+from loraloop.agent.values.calls import PYTHON
+from loraloop.agent.values.result import RunResult
+from loraloop.agent.values.step import Step
 from loraloop.tool_schemas.jsontext import dumps as as_json
 
 if TYPE_CHECKING:

@@ -22,9 +22,6 @@ from loraloop.agent.events import (
     ToolCallStarted,
 )
 from loraloop.agent.hooks import Follower, RunFacts
-from loraloop.agent.result import RunResult
-from loraloop.agent.step import Step
-from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tracing.otel_attributes import (
     PROVIDER,
     event_attributes,
@@ -35,6 +32,9 @@ from loraloop.agent.tracing.otel_attributes import (
     of_tool,
     output_messages,
 )
+from loraloop.agent.values.calls import CallRecord
+from loraloop.agent.values.result import RunResult
+from loraloop.agent.values.step import Step
 from loraloop.tool_schemas.jsontext import dumps as as_json
 
 if TYPE_CHECKING:

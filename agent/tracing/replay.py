@@ -11,14 +11,14 @@ from loraloop.agent.agent import Agent
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.hooks import as_hooks
 from loraloop.agent.job import Job
-from loraloop.agent.limits import Limits
 from loraloop.agent.loop.run import Run
 from loraloop.agent.messages import as_tools, without_system
-from loraloop.agent.tools.calls import PYTHON, call_key
 from loraloop.agent.tools.python_tool import python_tool
 from loraloop.agent.tracing.diff import Differences, diff
 from loraloop.agent.tracing.replay_settings import approving, guard_of, made, output_of, policy_of
 from loraloop.agent.tracing.tracer import Tracer, is_function
+from loraloop.agent.values.calls import PYTHON, call_key
+from loraloop.agent.values.limits import Limits
 from loraloop.tool_schemas.errors import InputError, ToolError, ToolRetry, unknown
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call

@@ -7,18 +7,18 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from loraloop.agent.guard.guard import Gate, Guard
-from loraloop.agent.output_type import OutputType
-from loraloop.agent.policy import ALL, Policy, Thresholds
-from loraloop.agent.tools.calls import Approval, Approve, Deny
 from loraloop.agent.tracing.tracer import is_function
+from loraloop.agent.values.calls import Approval, Approve, Deny
+from loraloop.agent.values.output_type import OutputType
+from loraloop.agent.values.policy import ALL, Policy, Thresholds
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.grammar.grammar import Choice, JsonSchema, Lark, Regex
 from loraloop.tool_schemas.schema.dialect import Bounds
 
 if TYPE_CHECKING:
-    from loraloop.agent.policy import StepFacts, Wish
-    from loraloop.agent.tools.calls import CallRecord, PendingCall
     from loraloop.agent.tracing.trace import Trace
+    from loraloop.agent.values.calls import CallRecord, PendingCall
+    from loraloop.agent.values.policy import StepFacts, Wish
     from loraloop.tool_schemas.tools.context import Context
 
 S = TypeVar("S")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.step import Compaction, GateRecord, Step, StopReason, plain
-from loraloop.agent.tools.receipts import Receipt
 from loraloop.agent.tracing import redact
+from loraloop.agent.values.receipts import Receipt
+from loraloop.agent.values.step import Compaction, GateRecord, Step, StopReason, plain
 from loraloop.tool_schemas.errors import InputError, file_errors
 from loraloop.tool_schemas.jsontext import dumps, levels
 from loraloop.tool_schemas.schema.untitled import first_problem

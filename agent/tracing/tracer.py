@@ -23,18 +23,18 @@ from loraloop.agent.events import (
     ToolCallStarted,
 )
 from loraloop.agent.hooks import Follower, RunFacts, RunHook
-from loraloop.agent.result import RunResult
-from loraloop.agent.step import Step, plain
 from loraloop.agent.tracing.provenance import runtime_used
 from loraloop.agent.tracing.trace import SCHEMA, EventRecord, RunEnd, SettingsUsed, ToolUsed, Trace, taken
+from loraloop.agent.values.result import RunResult
+from loraloop.agent.values.step import Step, plain
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
     from loraloop.agent.guard.guard import Guard
     from loraloop.agent.job import Job
-    from loraloop.agent.output_type import OutputType
-    from loraloop.agent.policy import Policy
+    from loraloop.agent.values.output_type import OutputType
+    from loraloop.agent.values.policy import Policy
 
 GIVEN_UP = "the run was given up before its end"
 

@@ -11,7 +11,7 @@ import pytest
 
 from loraloop.agent import Limits, Policy
 from loraloop.agent.events import EVENTS
-from loraloop.agent.step import StopReason
+from loraloop.agent.values.step import StopReason
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "agent.md"
 TEXT = PAGE.read_text(encoding="utf-8")

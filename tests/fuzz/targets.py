@@ -18,11 +18,11 @@ import pydantic
 
 from loraloop.adapters.skill.card import Card, method_of
 from loraloop.adapters.skill.store import read_header
-from loraloop.agent.checkpoint import PendingRun
-from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tools.observation import cut_json
 from loraloop.agent.tools.runner import check_shape
 from loraloop.agent.tracing.trace import Trace
+from loraloop.agent.values.calls import CallRecord
+from loraloop.agent.values.checkpoint import PendingRun
 from loraloop.tool_schemas.errors import LoraloopError
 from loraloop.tool_schemas.grammar.prepare import prepared
 from loraloop.tool_schemas.http.auth import Redactor

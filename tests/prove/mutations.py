@@ -144,7 +144,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         ("tool_schemas/yamltext.py", "left -= 1", "left -= 0"),
     ],
     "fuzz/test_targets.py::test_mutations": [
-        ("agent/checkpoint.py", "except pydantic.ValidationError as error:", "except ZeroDivisionError as error:"),
+        ("agent/values/checkpoint.py", "except pydantic.ValidationError as error:", "except ZeroDivisionError as error:"),
         ("tool_schemas/openapi/selection.py", "if isinstance(item[method], dict):", "if True:"),
         ("agent/tracing/trace.py", "except pydantic.ValidationError as error:", "except ZeroDivisionError as error:"),
     ],
@@ -300,16 +300,16 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     "agent/sessions/test_database.py::test_damaged_rows_are_told_and_what_can_be_read_is_saved": [
         (f"{AGENT}/sessions/rows.py", "except (ValueError, TypeError, RecursionError) as error:", "except OSError as error:"),
     ],
-    "agent/tools/test_signing.py::test_a_file_is_resumed_once": [
-        (f"{AGENT}/tools/signing.py", "if again and signed:", "if False:"),
+    "agent/values/test_signing.py::test_a_file_is_resumed_once": [
+        (f"{AGENT}/values/signing.py", "if again and signed:", "if False:"),
     ],
-    "agent/tools/test_signing.py::test_what_was_changed_is_refused_and_nothing_runs": [
-        (f"{AGENT}/tools/signing.py", "if not hmac.compare_digest(", "if not (lambda *_: True)("),
-        (f"{AGENT}/checkpoint.py", "if not 1 <= guard.seen <= last or any(", "if False and any("),
-        (f"{AGENT}/checkpoint.py", "if dumps(read) != dumps(made):", "if False:"),
+    "agent/values/test_signing.py::test_what_was_changed_is_refused_and_nothing_runs": [
+        (f"{AGENT}/values/signing.py", "if not hmac.compare_digest(", "if not (lambda *_: True)("),
+        (f"{AGENT}/values/checkpoint.py", "if not 1 <= guard.seen <= last or any(", "if False and any("),
+        (f"{AGENT}/values/checkpoint.py", "if dumps(read) != dumps(made):", "if False:"),
     ],
-    "agent/tools/test_signing.py::test_a_run_whose_text_was_signed_with_a_given_key_is_not_resumed_elsewhere_after_it_was_in_memory": [
-        (f"{AGENT}/tools/signing.py", "if signed or _written.is_set():", "if signed:"),
+    "agent/values/test_signing.py::test_a_run_whose_text_was_signed_with_a_given_key_is_not_resumed_elsewhere_after_it_was_in_memory": [
+        (f"{AGENT}/values/signing.py", "if signed or _written.is_set():", "if signed:"),
     ],
     "agent/tools/test_results.py::test_a_result_that_is_nested_too_deeply_leaves_the_session_usable": [
         (f"{AGENT}/tools/runner.py", "if depth > DEEPEST:", "if False:"),
@@ -331,8 +331,8 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/loop/run.py", "if not judged or not outcome.output or outcome.flaws:", "if True:"),
         (f"{AGENT}/guard/answer_judge.py", "if not out.whole or not contradicts_of(out.text):", "if True:"),
     ],
-    "agent/guard/test_documents.py::test_a_document_with_an_order_is_left_out_and_the_rest_is_answered": [
-        (f"{AGENT}/guard/documents.py", 'if record.outcome != "withheld")', "if True)"),
+    "agent/loop/test_documents.py::test_a_document_with_an_order_is_left_out_and_the_rest_is_answered": [
+        (f"{AGENT}/loop/documents.py", 'if record.outcome != "withheld")', "if True)"),
     ],
     "agent/guard/test_guard.py::test_an_unsafe_result_ends_the_run_or_is_withheld": [
         (f"{AGENT}/guard/gates.py", 'if gate.then == "withhold" and', "if False and"),
@@ -653,12 +653,12 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/loop/run.py", "self.state.ending = Ending(outcome.records)", "pass"),
     ],
     "agent/grounding/test_answer_check.py::test_receipts_say_what_came_of_each_call": [
-        (f"{AGENT}/tools/receipts.py", 'if record.approval == "denied":', "if False:"),
-        (f"{AGENT}/tools/receipts.py", "return \"unknown\" if record.at_least_once or (", "return \"unknown\" if False and ("),
-        (f"{AGENT}/tools/receipts.py", 'return "empty" if _is_empty(record.result, record.arguments) else "done"', 'return "done"'),
+        (f"{AGENT}/values/receipts.py", 'if record.approval == "denied":', "if False:"),
+        (f"{AGENT}/values/receipts.py", "return \"unknown\" if record.at_least_once or (", "return \"unknown\" if False and ("),
+        (f"{AGENT}/values/receipts.py", 'return "empty" if _is_empty(record.result, record.arguments) else "done"', 'return "done"'),
     ],
     "agent/grounding/test_answer_check.py::test_a_receipt_of_deeply_nested_data_is_bounded": [
-        (f"{AGENT}/tools/receipts.py", "if isinstance(value, Mapping | list | tuple) and not depth:", "if False:"),
+        (f"{AGENT}/values/receipts.py", "if isinstance(value, Mapping | list | tuple) and not depth:", "if False:"),
     ],
     "agent/grounding/test_grounding.py::test_values_from_nowhere": [
         (f"{AGENT}/grounding/evidence.py", "if any(len(run) >= 3 for run in runs) and", "if runs and"),
@@ -683,7 +683,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     "agent/tools/test_visible_errors.py::test_an_object_is_no_result": [
         (f"{AGENT}/tools/runner.py", "if _is_opaque(value):", "if False:"),
     ],
-    "agent/guard/test_documents.py::test_a_document_that_is_too_long_to_be_judged_is_left_out_where_the_gate_is_closed": [
+    "agent/loop/test_documents.py::test_a_document_that_is_too_long_to_be_judged_is_left_out_where_the_gate_is_closed": [
         (f"{AGENT}/guard/gates.py", 'return record if gate.fail == "open" else', "return record if True else"),
     ],
     "adapters/peft/test_readme.py::test_a_shipped_skill_names_its_base_as_the_hub_does": [

@@ -22,7 +22,7 @@ from loraloop.agent.engine.remote.server import RefusedError, RemoteServer
 from loraloop.agent.engine.scheduler import SchedulerStats, bound_children
 from loraloop.agent.engine.step import OpenStep, StepOutput, StepRequest
 from loraloop.agent.engine.transcript import Transcript
-from loraloop.agent.step import Tokens
+from loraloop.agent.values.step import Tokens
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import BaseModelError, InputError, SchemaError
 from loraloop.tool_schemas.grammar.grammar import Term, term_of

@@ -166,7 +166,7 @@ def _router(base: Base) -> DoctorFinding:
 def _self_test(base: Base) -> DoctorFinding:
     """A short run of the bare base, within a few seconds."""
     from loraloop.agent import Agent, Limits
-    from loraloop.agent.skills.bare import bare_runtime
+    from loraloop.agent.bare import bare_runtime
 
     limits = Limits(step_tokens=32, max_steps=1, deadline=TEST_SECONDS)
     result = Agent(bare_runtime(base), limits=limits).run_sync("Say hello.")

@@ -187,7 +187,7 @@ class AgentOptions:
         """The arguments of `Agent` that these options give, without instructions; skills from folders are loaded."""
         from loraloop.agent import Limits, Policy, Sampling
         from loraloop.agent.guard.guard import default_guard
-        from loraloop.agent.policy import ALL
+        from loraloop.agent.values.policy import ALL
 
         guard = default_guard(runtime)
         return {

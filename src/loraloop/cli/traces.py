@@ -121,7 +121,7 @@ def schema() -> None:
 
 
 def _report(found: Differences, differs: bool, full: bool, width: int | None, as_json: bool) -> None:
-    from loraloop.agent.step import plain
+    from loraloop.agent.values.step import plain
     from loraloop.render.trace import differences
 
     if as_json:

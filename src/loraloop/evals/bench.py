@@ -56,8 +56,8 @@ class Bench:
     def __init__(self, base: Base, skill: Skill | str | Path | None, max_tokens: int) -> None:
         from loraloop.adapters.bank.bank import Bank
         from loraloop.adapters.skill.skill import Skill
+        from loraloop.agent.bare import Unrouted
         from loraloop.agent.runtime import Runtime
-        from loraloop.agent.skills.bare import Unrouted
 
         self.name, rank, loaded = NONE, 16, None
         if skill is not None:

@@ -19,8 +19,8 @@ from loraloop.training.trace_data import after_step, shown
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
-    from loraloop.agent.result import RunResult
-    from loraloop.agent.step import Step
+    from loraloop.agent.values.result import RunResult
+    from loraloop.agent.values.step import Step
 
 RIGHT, CORRECTED, NOT_ASKED = "right", "corrected", "not asked"
 

@@ -75,7 +75,7 @@ def open_runtime(
         built_skills(skills)  # says what is wrong before the base is loaded
     loaded = open_base(base, quantize, quiet)
     from loraloop.agent import Runtime
-    from loraloop.agent.skills.bare import bare_runtime
+    from loraloop.agent.bare import bare_runtime
     from loraloop.tool_schemas.errors import SkillError
 
     if bare:

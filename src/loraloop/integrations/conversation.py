@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.step import plain
-from loraloop.agent.tools.calls import CallRecord, call_key
 from loraloop.agent.tools.observation import observation
+from loraloop.agent.values.calls import CallRecord, call_key
+from loraloop.agent.values.step import plain
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool

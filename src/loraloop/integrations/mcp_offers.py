@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.events import Routed, TokenGenerated, ToolCallStarted
 from loraloop.agent.skills.schemas import PARAMETERS
-from loraloop.agent.step import StopReason, plain
+from loraloop.agent.values.step import StopReason, plain
 from loraloop.tool_schemas.errors import LimitError
 from loraloop.tool_schemas.schema.keywords import object_schema
 from loraloop.tool_schemas.tools.tool import Tool, check_names

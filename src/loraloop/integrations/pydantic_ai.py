@@ -29,9 +29,9 @@ except ImportError as error:
     raise ImportError(f"LoraloopModel needs pydantic-ai ({error}): pip install 'loraloop[pydantic-ai]'") from error
 
 from loraloop.agent.guard.guard import Guard
-from loraloop.agent.output_type import FREE, OutputType
-from loraloop.agent.policy import Policy
 from loraloop.agent.skills.threads import awaited
+from loraloop.agent.values.output_type import FREE, OutputType
+from loraloop.agent.values.policy import Policy
 from loraloop.integrations.conversation import tool_of
 from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.pydantic_ai_messages import conversation_of

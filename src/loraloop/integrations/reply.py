@@ -11,11 +11,11 @@ from loraloop.agent.agent import Agent
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.events import Routed, RunStarted, TokenGenerated
 from loraloop.agent.guard.guard import Guard
-from loraloop.agent.limits import Limits
-from loraloop.agent.output_type import FREE, OutputType
-from loraloop.agent.policy import Policy
-from loraloop.agent.result import RunResult
-from loraloop.agent.tools.calls import call_key
+from loraloop.agent.values.calls import call_key
+from loraloop.agent.values.limits import Limits
+from loraloop.agent.values.output_type import FREE, OutputType
+from loraloop.agent.values.policy import Policy
+from loraloop.agent.values.result import RunResult
 from loraloop.tool_schemas.errors import ContextLengthError, InputError, TimeLimitError
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool
@@ -188,7 +188,8 @@ class Replying:
         check_length(sum(len(message.content) for message in request.messages), base.tokenizer.longest, most)
         self._runtime, self.request, self._hooks = runtime, request, hooks
         *before, last = request.messages
-        self._prompt, self._history = (last.content, before) if last.role == "user" else ("", request.messages)
+        self._prompt = last.content if last.role == "user" else ""
+        self._history: Sequence[Message] = before if last.role == "user" else request.messages
         self._policy = self._adjusted(request.policy)
         self._agent = self._agent_of(request.tools, self._policy)
         self._stream = self._stream_of(self._agent)
@@ -269,7 +270,8 @@ class Replying:
         if result.stop_reason == "deadline":
             raise TimeLimitError(f"the reply took longer than {request.timeout:g} s: raise the timeout")
         text = result.output if contract in ("text", "code", "verdict") and not result.calls else ""
-        if result.stop_reason == "refused" and (request.output.term or self._agent.policy.tool_choice not in ("auto", "none")):
+        formed = request.output.term is not None or self._agent.policy.tool_choice not in ("auto", "none")
+        if result.stop_reason == "refused" and formed:
             text = ""  # a refusal has not the form that is asked for
         if text and not streamed:
             yield text  # a refusal

@@ -17,7 +17,7 @@ from loraloop.render.terminal import table_of
 if TYPE_CHECKING:
     from loraloop.adapters.skill.card import Card
     from loraloop.adapters.skill.history import Version
-    from loraloop.agent.result import RunResult
+    from loraloop.agent.values.result import RunResult
     from loraloop.router.decision import Route, ScreenResult
 
 

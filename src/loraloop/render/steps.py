@@ -11,10 +11,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 if TYPE_CHECKING:
-    from loraloop.agent.result import RunResult
-    from loraloop.agent.step import Step
-    from loraloop.agent.tools.calls import CallRecord
-    from loraloop.agent.tools.receipts import Receipt
+    from loraloop.agent.values.calls import CallRecord
+    from loraloop.agent.values.receipts import Receipt
+    from loraloop.agent.values.result import RunResult
+    from loraloop.agent.values.step import Step
 
 SKILL_STYLES = {"tools": "cyan", "code": "green", "retrieval": "blue", "safety": "red", "none": "white"}
 _NOTES = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from loraloop.agent.step import GateRecord
+from loraloop.agent.values.step import GateRecord
 from loraloop.server.errors import ApiError
 from loraloop.server.wire import TEXT, Items
 

@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from loraloop.agent.events import Event, RunFinished
 from loraloop.agent.loop.iterate import AnswerText
 from loraloop.agent.skills.threads import awaited
-from loraloop.agent.step import plain
+from loraloop.agent.values.step import plain
 from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.reply import Reply, Replying
 from loraloop.server.ag_ui import AgUiInput, translated
@@ -39,7 +39,7 @@ from loraloop.tool_schemas.grammar.effort import stopping
 
 if TYPE_CHECKING:
     from loraloop.agent.loop.iterate import RunStream
-    from loraloop.agent.result import RunResult
+    from loraloop.agent.values.result import RunResult
     from loraloop.integrations.conversation import ConversationBuilder
     from loraloop.server.state import RequestTurn
 

@@ -23,9 +23,9 @@ from loraloop.tool_schemas.jsontext import dumps
 if TYPE_CHECKING:
     from loraloop.agent import Agent, PendingRun, RunStream
     from loraloop.agent.events import Event
-    from loraloop.agent.result import RunResult
     from loraloop.agent.sessions.sessions import Sessions
-    from loraloop.agent.step import Step
+    from loraloop.agent.values.result import RunResult
+    from loraloop.agent.values.step import Step
 
 log = logging.getLogger("loraloop.server")
 KEPT = 200
@@ -168,8 +168,8 @@ class RunRegistry:
         Raises:
             ApiError: 404, there is none.
         """
-        from loraloop.agent.checkpoint import Checkpoint
         from loraloop.agent.sessions.rows import loaded
+        from loraloop.agent.values.checkpoint import Checkpoint
 
         run = self._here.get(run_id)
         if run is None:

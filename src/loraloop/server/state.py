@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.remote.fallback import Fallback
     from loraloop.agent.runtime import Runtime
     from loraloop.agent.sessions.sessions import Session
-    from loraloop.agent.step import Step
+    from loraloop.agent.values.step import Step
     from loraloop.server.runs import HostedAgent
 
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic_core import PydanticCustomError
 
 from loraloop.agent.guard.guard import default_guard
-from loraloop.agent.output_type import FREE, OutputType
-from loraloop.agent.policy import Policy
+from loraloop.agent.values.output_type import FREE, OutputType
+from loraloop.agent.values.policy import Policy
 from loraloop.integrations.conversation import ConversationBuilder, tool_of
 from loraloop.integrations.reply import MAX_TOKENS, ReplyRequest, sampling_of
 from loraloop.server.errors import ApiError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
-    from loraloop.agent.result import RunResult
+    from loraloop.agent.values.result import RunResult
 
 
 class Made(Protocol):

@@ -17,8 +17,8 @@ from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
-    from loraloop.agent.step import Step
     from loraloop.agent.tracing.trace import Trace
+    from loraloop.agent.values.step import Step
 
 RATED = ".rating.json"
 """The ending of the file beside a trace that holds its rating."""

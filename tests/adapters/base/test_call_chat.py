@@ -17,8 +17,8 @@ from loraloop.adapters.base.call_chat import CallChat, ChatTemplate
 from loraloop.adapters.base.chat import ChatFormat, renderer
 from loraloop.adapters.base.random_weights import CHATML, byte_tokenizer_json, random_base
 from loraloop.adapters.base.tokenizer import Tokenizer
+from loraloop.agent.bare import bare_runtime
 from loraloop.agent.engine.sampler import EndChoice
-from loraloop.agent.skills.bare import bare_runtime
 from loraloop.tool_schemas import Tool, parse_calls
 from loraloop.tool_schemas.errors import BaseModelError, InputError
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler

@@ -14,7 +14,7 @@ from loraloop.adapters.skill.blank import blank_skill
 from loraloop.adapters.skill.registry import library
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Runtime
-from loraloop.agent.skills.bare import Unrouted
+from loraloop.agent.bare import Unrouted
 from loraloop.tool_schemas.errors import SkillError, UnknownNameError
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from loraloop.adapters.base.messages import Message
 from loraloop.agent import Agent, CallRecord, Policy, RunResult, events
 from loraloop.agent.grounding.answer_check import value_flaws
-from loraloop.agent.tools.receipts import receipt_of
+from loraloop.agent.values.receipts import receipt_of
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import InputError
 

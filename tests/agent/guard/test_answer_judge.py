@@ -10,7 +10,7 @@ from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import agreement_prompt, agreement_text, contradicts_of
 from loraloop.agent import Agent, Deny, Policy, RunResult, events
 from loraloop.agent.guard.answer_judge import records_in
-from loraloop.agent.tools.receipts import receipts_of
+from loraloop.agent.values.receipts import receipts_of
 from loraloop.testing import ScriptedRuntime, calls, text
 from loraloop.testing.runtime import SKILLS
 from loraloop.tool_schemas.errors import InputError, SchemaError

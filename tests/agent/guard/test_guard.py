@@ -10,8 +10,8 @@ import pytest
 
 from loraloop.adapters.base import Message
 from loraloop.agent import Agent, Deny, Gate, Guard, Limits, Policy
+from loraloop.agent.bare import Unrouted
 from loraloop.agent.guard.gates import UNDECIDED, WITHHELD
-from loraloop.agent.skills.bare import Unrouted
 from loraloop.testing import ScriptedRouter, ScriptedRuntime, answer, calls, text, verdict
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 from loraloop.tool_schemas.tools.tool import tool

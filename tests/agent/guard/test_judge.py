@@ -17,7 +17,7 @@ from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Gate, Guard, Runtime
 from loraloop.agent.engine.sampler import TwoWayChoice
 from loraloop.agent.guard.judge import Judge
-from loraloop.agent.step import Weighed
+from loraloop.agent.values.step import Weighed
 from loraloop.router.decision import Route, ScreenResult
 from loraloop.tool_schemas.errors import InputError, SkillError
 

@@ -12,8 +12,8 @@ from loraloop.adapters.skill.blank import blank_skill
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Policy, RunResult, Runtime
+from loraloop.agent.bare import bare_runtime
 from loraloop.agent.loop.outcome import Facts, outcome_of
-from loraloop.agent.skills.bare import bare_runtime
 from loraloop.testing import ScriptedRuntime, answer, calls, text
 from loraloop.testing.script import ScriptError
 from loraloop.tool_schemas.tools.tool import Tool
@@ -164,7 +164,7 @@ def test_a_base_without_a_tools_skill_calls_under_the_grammar(make_runtime: Any)
 
 
 def test_a_runtime_without_a_tools_skill_has_the_base_call(tiny_base: Any, tmp_path: Any) -> None:
-    from loraloop.agent.skills.bare import Unrouted
+    from loraloop.agent.bare import Unrouted
 
     folder = blank_skill(tiny_base, "mine").save(tmp_path / "mine")
     runtime = Runtime.load(tiny_base, skills=[folder], router=Unrouted())

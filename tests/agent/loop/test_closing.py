@@ -15,7 +15,7 @@ from loraloop.adapters.skill.contracts import Passage
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Policy, RunResult
 from loraloop.agent.loop.prompts import closing_fact, titles_of
-from loraloop.agent.tools.calls import Deny
+from loraloop.agent.values.calls import Deny
 from loraloop.testing import ScriptedRuntime, calls, text
 from loraloop.tool_schemas.errors import SkillError
 from loraloop.tool_schemas.tools.tool import Tool, tool

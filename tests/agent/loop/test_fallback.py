@@ -17,7 +17,7 @@ from loraloop.agent import Guard, Tokens, auto_approve, events
 from loraloop.agent.engine.remote import fallback as module
 from loraloop.agent.guard.guard import Gate
 from loraloop.agent.loop.route import is_handed_over
-from loraloop.agent.step import Decision, RouteRecord, Step
+from loraloop.agent.values.step import Decision, RouteRecord, Step
 from loraloop.router.decision import NONE, Route, RouterState
 from loraloop.testing import ScriptedRouter, ScriptedRuntime, calls, text
 from loraloop.testing.runtime import SKILLS

@@ -12,7 +12,7 @@ from loraloop.adapters.base import Message
 from loraloop.adapters.base.prompting import SMALL, Prompting
 from loraloop.agent import Agent, Gate, Guard, Limits, Policy, RunResult, Runtime
 from loraloop.agent.loop.outcome import Facts, outcome_of
-from loraloop.agent.tools.calls import call_key
+from loraloop.agent.values.calls import call_key
 from loraloop.testing import ScriptedRuntime, assert_called, assert_routes
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool

@@ -12,7 +12,7 @@ from loraloop.adapters.base import Base
 from loraloop.adapters.skill.card import Threshold
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
-from loraloop.agent.policy import Thresholds
+from loraloop.agent.values.policy import Thresholds
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools.tool import Tool

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from loraloop.adapters.base import Base
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent import Agent, Document, Limits, PassageIndex, Policy, Retriever, Runtime
+from loraloop.agent.bare import bare_runtime
 from loraloop.agent.retrieval.documents import cleaned
 from loraloop.agent.retrieval.retriever import find_passages
-from loraloop.agent.skills.bare import bare_runtime
 from loraloop.tool_schemas.errors import InputError
 
 TOWER = Document("tower.txt", "The Eiffel Tower was finished in 1889. It is 330 metres tall.", "Eiffel Tower")

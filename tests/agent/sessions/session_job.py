@@ -25,7 +25,7 @@ from loraloop import Agent, Hook, Limits, Runtime
 from loraloop.agent.events import StepFinished, ToolCallFinished
 from loraloop.agent.sessions.sessions import Sessions
 from loraloop.agent.sessions.sqlite import SessionFile
-from loraloop.agent.step import plain
+from loraloop.agent.values.step import plain
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import SessionBusyError

@@ -15,8 +15,8 @@ from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Message
 from loraloop.agent import Runtime
 from loraloop.agent.events import RunStarted, StepFinished, ToolCallStarted
-from loraloop.agent.result import RunResult
 from loraloop.agent.sessions.sessions import Sessions
+from loraloop.agent.values.result import RunResult
 from loraloop.testing import ScriptedRouter, ScriptedRuntime, answer, calls, code, text, verdict
 from loraloop.tool_schemas import Tool
 

@@ -16,7 +16,7 @@ from loraloop.adapters.training.improve.journal import Lines
 from loraloop.adapters.training.recipe.recipe_file import read_recipe
 from loraloop.adapters.training.recipe.run import prepare, train
 from loraloop.agent import Agent, Limits, Policy, Runtime
-from loraloop.agent.step import Step
+from loraloop.agent.values.step import Step
 from loraloop.evals.bench import measure
 from loraloop.improve.measures import measure_records
 from loraloop.testing import ScriptedRouter

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from loraloop.adapters.base import Base
 from loraloop.agent import Agent, CallRecord, Limits, Policy, Runtime
-from loraloop.agent.step import plain
 from loraloop.agent.tools.observation import cut_json, observation, shorten_result
 from loraloop.agent.tools.runner import ToolRunner
+from loraloop.agent.values.step import plain
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import InputError, ToolError
 from loraloop.tool_schemas.jsontext import dumps

@@ -214,7 +214,7 @@ def test_calls_that_run_together_are_told_apart() -> None:
 
     from loraloop.agent.events import Routed, RunStarted, StepFinished, ToolCallFinished, ToolCallStarted
     from loraloop.agent.hooks import RunFacts
-    from loraloop.agent.tools.calls import CallRecord
+    from loraloop.agent.values.calls import CallRecord
     from loraloop.tool_schemas.tools.calls import Call
 
     seen = Seen()

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from loraloop.adapters.base.messages import ROLES, Message
 from loraloop.agent import Agent, Guard, Hook, Limits, Policy, Sampling, Thresholds
 from loraloop.agent.events import EVENTS, StepFinished
-from loraloop.agent.step import Compaction, RouteRecord, Step, Tokens, Weighed
-from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tracing.redact import LEFT_OUT
 from loraloop.agent.tracing.replay_settings import policy_of
 from loraloop.agent.tracing.schema import trace_schema
 from loraloop.agent.tracing.trace import SCHEMA, EventRecord, RunEnd, Trace
 from loraloop.agent.tracing.tracer import GIVEN_UP, Tracer
+from loraloop.agent.values.calls import CallRecord
+from loraloop.agent.values.step import Compaction, RouteRecord, Step, Tokens, Weighed
 from loraloop.router import Router
 from loraloop.testing import ScriptedRuntime, answer, calls, text, verdict
 from loraloop.tool_schemas.errors import ContextLengthError, HookError, InputError

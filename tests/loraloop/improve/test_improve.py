@@ -20,7 +20,7 @@ from loraloop.adapters.skill import history
 from loraloop.adapters.skill.registry import library, registered
 from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.training.improve.document import replay
-from loraloop.agent.skills.bare import bare_runtime
+from loraloop.agent.bare import bare_runtime
 from loraloop.agent.tracing.tracer import Tracer
 from loraloop.cli.main import run_command
 from loraloop.improve import loop

@@ -9,8 +9,8 @@ import pytest
 from loraloop import Guard, Policy
 from loraloop.adapters.base import Message
 from loraloop.agent.engine.sampler import Sampling
-from loraloop.agent.output_type import OutputType
-from loraloop.agent.tools.calls import call_key
+from loraloop.agent.values.calls import call_key
+from loraloop.agent.values.output_type import OutputType
 from loraloop.integrations.conversation import ConversationBuilder, tool_of
 from loraloop.integrations.reply import Reply, Replying, ReplyRequest
 from loraloop.testing import ScriptedRuntime, calls, code, text, verdict

@@ -11,7 +11,7 @@ import pytest
 
 from loraloop.adapters.base import Base, random_base
 from loraloop.agent import Agent, Policy, Runtime
-from loraloop.agent.skills.bare import bare_runtime
+from loraloop.agent.bare import bare_runtime
 from loraloop.testing import (
     RealModelError,
     ScriptedRuntime,

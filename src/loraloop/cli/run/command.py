@@ -150,7 +150,7 @@ def route(
         explain=explain,
     )
     if as_json:
-        from loraloop.agent.step import plain
+        from loraloop.agent.values.step import plain
 
         print_json(plain(routed))
         return

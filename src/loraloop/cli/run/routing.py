@@ -40,7 +40,7 @@ def first_route(
     """
     from loraloop.agent.engine.timer import Clock
     from loraloop.agent.messages import request, system_content
-    from loraloop.agent.step import plain
+    from loraloop.agent.values.step import plain
     from loraloop.router.decision import RouterState
 
     chat, router = runtime.base.chat, runtime.router

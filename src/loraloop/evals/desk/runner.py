@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.base import Message
     from loraloop.agent import Agent, Runtime
     from loraloop.agent.engine.sampler import Sampling
-    from loraloop.agent.result import RunResult
+    from loraloop.agent.values.result import RunResult
 
 T = TypeVar("T")
 

@@ -134,7 +134,7 @@ def test_the_next_process_reads_instructions_and_tools_no_more(native_base: Base
     """Of two runtimes, as of two processes, the second computes the question alone, and answers the same."""
 
     def asked(question: str, prefixes: Path | None) -> tuple[str, int, int]:
-        runtime = Runtime(native_base, Bank(native_base), ScriptedRouter(), prefix_folder=prefixes)
+        runtime = Runtime(native_base, Bank(native_base), ScriptedRouter(), keep_prefixes=prefixes)
         agent = Agent(
             runtime, [], instructions="You sell tickets of the harbour ferry. " * 8, limits=Limits(step_tokens=8)
         )

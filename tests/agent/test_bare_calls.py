@@ -8,7 +8,7 @@ import pytest
 
 from loraloop import Agent, Policy
 from loraloop.adapters.base import Message
-from loraloop.agent.skills.bare import Unrouted
+from loraloop.agent.bare import Unrouted
 from loraloop.integrations.conversation import tool_of
 from loraloop.integrations.reply import Replying, ReplyRequest
 from loraloop.router.decision import NONE, Route, RouterState

@@ -9,10 +9,10 @@ from typing_extensions import TypeVar
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.checkpoint import Checkpoint
-from loraloop.agent.step import Compaction, GateRecord, Step, StopReason, plain
-from loraloop.agent.tools.calls import CallRecord
-from loraloop.agent.tools.receipts import Receipt, status_of
+from loraloop.agent.values.calls import CallRecord
+from loraloop.agent.values.checkpoint import Checkpoint
+from loraloop.agent.values.receipts import Receipt, status_of
+from loraloop.agent.values.step import Compaction, GateRecord, Step, StopReason, plain
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call
 

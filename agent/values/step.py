@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.tools.calls import CallRecord, UngroundedValue
+from loraloop.agent.values.calls import CallRecord, UngroundedValue
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call
 

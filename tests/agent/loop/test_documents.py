@@ -12,7 +12,7 @@ from loraloop import Agent, Gate, Guard, Limits
 from loraloop.adapters.base import Base
 from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent.events import Gated
-from loraloop.agent.guard.documents import DocumentGate
+from loraloop.agent.loop.documents import DocumentGate
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.tracing.trace import Trace
 from loraloop.agent.tracing.tracer import Tracer

@@ -12,9 +12,9 @@ from loraloop.adapters.base.messages import Message
 from loraloop.agent.guard.gates import judged_alone
 from loraloop.agent.guard.guard import Gate, judges
 from loraloop.agent.messages import user_message
-from loraloop.agent.step import GateRecord
-from loraloop.agent.tools.calls import CallRecord
 from loraloop.agent.tools.observation import observation
+from loraloop.agent.values.calls import CallRecord
+from loraloop.agent.values.step import GateRecord
 
 if TYPE_CHECKING:
     from loraloop.adapters.skill.contracts import Passage

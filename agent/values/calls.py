@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
-from loraloop.agent.grounding.value_kinds import Kind
 from loraloop.tool_schemas.errors import InputError, SchemaError
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call
@@ -14,6 +13,8 @@ from loraloop.tool_schemas.tools.tool import Tool
 
 PYTHON = "python"
 """The name under which the results of the `python` tool stand in the transcript."""
+Kind = Literal["identifier", "email", "url", "number", "date", "time", "name"]
+"""What an argument value is by its format or shape, if it is no free text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from loraloop.agent.tools.calls import CallRecord, Deny
+from loraloop.agent.values.calls import CallRecord, Deny
 
 Status = Literal["done", "empty", "denied", "failed", "unknown"]
 LONGEST = 600  # characters of a result or an error

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic
 
-from loraloop.agent.result import T
+from loraloop.agent.values.result import T
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.grammar.grammar import Choice, JsonSchema, Lark, Regex, Term, term_of
 from loraloop.tool_schemas.jsontext import dumps, strict_loads

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loraloop import Agent, Approve, PendingRun
-from loraloop.agent.tools.signing import sign
+from loraloop.agent.values.signing import sign
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import InputError, LoraloopError

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.limits import check_number, check_probability
-from loraloop.agent.step import Step
-from loraloop.agent.tools.calls import Approval, PendingCall
-from loraloop.agent.tools.tool_choice import choice_of
+from loraloop.agent.values.calls import Approval, PendingCall
+from loraloop.agent.values.limits import check_number, check_probability
+from loraloop.agent.values.step import Step
+from loraloop.agent.values.tool_choice import choice_of
 from loraloop.router.decision import NONE, Route
 from loraloop.tool_schemas.errors import InputError
 

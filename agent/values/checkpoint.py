@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.step import Compaction, Decision, GateRecord, Step, StopReason, plain
-from loraloop.agent.tools.calls import Deny, PendingCall
-from loraloop.agent.tools.signing import check, sign
+from loraloop.agent.values.calls import Deny, PendingCall
+from loraloop.agent.values.signing import check, sign
+from loraloop.agent.values.step import Compaction, Decision, GateRecord, Step, StopReason, plain
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import adapter, dumps, levels, loads_or
 from loraloop.tool_schemas.schema.untitled import first_problem

@@ -59,12 +59,10 @@ def bare_runtime(
         BaseModelError: The template has no format of calls.
     """
     from loraloop.adapters.bank.bank import Bank
-    from loraloop.adapters.base.loading.folders import cache_folder
     from loraloop.adapters.skill.blank import blank_skill
 
     bank = Bank(base)
     for name, contract in CONTRACTS.items():
         bank.add(blank_skill(base, name, contract))
-    where = cache_folder() / "prefixes" if keep_prefixes else None
     model = base.with_own_calls() if own_calls else base
-    return Runtime(model, bank, Unrouted(), context=context, prefix_folder=where)
+    return Runtime(model, bank, Unrouted(), context=context, keep_prefixes=keep_prefixes)

@@ -12,7 +12,7 @@ from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base
 from loraloop.agent import Agent, Limits, Policy, Runtime, Sampling
 from loraloop.agent.events import Routed
-from loraloop.agent.tools.tool_choice import choice_of
+from loraloop.agent.values.tool_choice import choice_of
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 from loraloop.tool_schemas.tools.tool import Tool
 

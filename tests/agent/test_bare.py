@@ -9,7 +9,7 @@ import pytest
 from loraloop import Agent, Policy, tool
 from loraloop.adapters.base import Base, random_base
 from loraloop.adapters.skill.blank import blank_skill
-from loraloop.agent.skills.bare import bare_runtime
+from loraloop.agent.bare import bare_runtime
 from loraloop.tool_schemas.errors import SkillError
 
 
