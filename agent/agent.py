@@ -500,8 +500,9 @@ class Agent(Generic[T, D]):
         for name in policy.skills[:1]:
             self._check_fit(name, bool(found) or (passages is None and self.retriever is not None))
         begun = () if journal.interrupted else request(prompt, found, messages, self._system, guard.trust_passages)
-        begun = with_date_notes(begun, self._today(begun) if self.dates else None)
-        asked = {"messages": begun, "passages": found, "deps": deps, "guard": guard}
+        today = self._today(begun)
+        begun = with_date_notes(begun, today if self.dates else None)
+        asked = {"today": today, "messages": begun, "passages": found, "deps": deps, "guard": guard}
         job = self._job(prompt=prompt, policy=policy, output_type=output_type, **asked)
         if execute_tools:
             return job
@@ -537,7 +538,7 @@ class Agent(Generic[T, D]):
         self._check(policy)
         job = self._job(
             prompt=pending.prompt, messages=pending.messages, passages=pending.asked.passages, policy=policy,
-            output_type=output_type, deps=deps, guard=guard,
+            output_type=output_type, deps=deps, guard=guard, today=self._today(pending.messages),
         )  # fmt: skip
         calls = apply_decisions(pending.calls, decisions, job.callable)
         known = replace(pending, written=replace(pending.written, calls=calls))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
@@ -44,6 +45,7 @@ class Job:
         guard: Gates, and which tools a step may call.
         gates: What the guard decided about its documents.
         dates: Whether notes say what the user's calendar words mean.
+        today: The current date by the agent's clock or its instructions; None where nobody said it.
         fallback: Writes a step where the router abstains, an answer is flawed or another check has failed twice.
     """
 
@@ -60,6 +62,7 @@ class Job:
     guard: Guard = field(default_factory=Guard)
     gates: tuple[GateRecord, ...] = ()
     dates: bool = True
+    today: date | None = None
     fallback: Fallback | None = None
 
     @property

@@ -21,7 +21,6 @@ from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
-from loraloop.agent.dates.resolve import stated_today
 from loraloop.agent.engine.cache.sequence import Interrupted, RequestContext
 from loraloop.agent.engine.remote.fallback import Fallback
 from loraloop.agent.engine.step import OpenStep, StepOutput
@@ -455,7 +454,7 @@ class Run:
         values, since = self._values, None
         records = [record for step in self.steps for record in step.calls]
         if contract == "text" and not records:
-            records, since = self._records(), (stated_today(values.instructions) or date.today()).year
+            records, since = self._records(), (self._job.today or date.today()).year
         flaws = value_flaws(outcome.output, records, values.messages, values.instructions, since)
         known = answer_from_records(records, self._job.passages, outcome.citations) if flaws else ""
         return flawed(outcome, flaws, known) if known else outcome

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from loraloop.agent.agent import Agent
+from loraloop.agent.dates.resolve import stated_today
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.hooks import as_hooks
 from loraloop.agent.job import Job
@@ -164,6 +165,7 @@ def _of_trace(trace: Trace, deps: Any) -> Job:
         output=output_of(settings.output),
         deps=deps,
         guard=guard_of(settings.guard),
+        today=stated_today("".join(each.content for each in trace.messages[:1])),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -170,8 +171,9 @@ def test_a_later_turn_without_calls_names_no_identifier_or_date_from_nowhere(ans
     assert made.run_sync("And then?", messages=first.messages).output == "Your order is Z-123456.", "no calls at all"
 
 
-def test_which_year_it_is_the_instructions_say() -> None:
-    runtime, made = agent(LOOK, calls(), "There are 17.", instructions="Today is 18 March 2014.")
+@pytest.mark.parametrize("said", [{"instructions": "Today is 18 March 2014."}, {"clock": lambda: date(2014, 3, 18)}])
+def test_which_year_it_is_the_instructions_or_the_clock_say(said: dict[str, Any]) -> None:
+    runtime, made = agent(LOOK, calls(), "There are 17.", **said)
     first = made.run_sync("How many pears are there?")
     for answer, output in (("It comes on 3 May 2015.", SAID), ("It came on 3 May 2013.", "It came on 3 May 2013.")):
         runtime.say(answer)
