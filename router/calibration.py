@@ -87,7 +87,17 @@ def fit_temperature(logits: Tensor, target: Tensor, weights: Tensor) -> float:
 
 
 def fit_binary(x: Tensor, positive: Tensor, weights: Tensor, l2: float) -> tuple[Tensor, Tensor]:
-    """Fit a logistic regression: features `[N, F]`, labels `[N]` (bool) → weight `[F]`, bias `[]`."""
+    """Fit a logistic regression.
+
+    Args:
+        x: Standardised features `[N, F]`.
+        positive: bool `[N]`, the label of each row.
+        weights: Weight of each row `[N]`.
+        l2: Penalty on the squared weights, for a mean loss.
+
+    Returns:
+        Weight `[F]` and bias `[]`.
+    """
     weight, bias = torch.zeros(x.shape[1], requires_grad=True), torch.zeros((), requires_grad=True)
     label, total = positive.float(), weights.sum()
 
