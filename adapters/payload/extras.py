@@ -137,7 +137,14 @@ class ExtraSlots:
 
 
 def zeros_on(device: torch.device, rows: int, width: int, dtype: torch.dtype) -> Tensor:
-    """Zeros [rows, width]; on a CPU from anonymous memory, of which only touched pages become resident."""
+    """Zeros [rows, width]; on a CPU from anonymous memory, of which only touched pages become resident.
+
+    Args:
+        device: Where they are.
+        rows: First dimension, one row a slot.
+        width: Second dimension, in elements.
+        dtype: Type of the elements.
+    """
     if device.type != "cpu":
         return torch.zeros(rows, width, dtype=dtype, device=device)
     return zeros(rows, width, dtype=dtype)

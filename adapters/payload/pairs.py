@@ -73,6 +73,13 @@ def of_module(parameters: Mapping[str, Tensor], factor: str) -> dict[tuple[int, 
 def matching(patterns: Mapping[str, float], layer: int, module: str, default: float) -> float:
     """A module's own value where a pattern's regular expression matches the end of its name, as PEFT reads it.
 
+    Args:
+        patterns: Values by regular expression; the first that matches counts.
+        layer: Index of the module's layer, from 0.
+        module: Its name, such as `q_proj`; what is matched is its whole name, such as
+            `model.layers.0.self_attn.q_proj`.
+        default: The value of a module that no pattern matches.
+
     Raises:
         InputError: A pattern is no regular expression, asks for too many repeats, or takes too long.
     """

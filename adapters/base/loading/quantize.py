@@ -51,12 +51,19 @@ def group_parts(source: BaseSource, layer: int, group: str) -> list[SourcePart]:
 
 
 def fused(parts: Sequence[SourcePart], form: str, copies: bool = False, tiled: bool = False) -> Weight:
-    """The parts' rows one after another in `form`; with `copies`, int4 weights get their dense copy.
-
-    With `tiled`, in the tiles that the C decoder reads instead of torch's layout.
+    """The parts' rows one after another in `form`.
 
     In the int4 form each part keeps at least the precision of its file, and neighbours of one kind are one matrix: a
     Q4_K_M file's queries and keys are int4 and its values, in some layers, int8.
+
+    Args:
+        parts: What the source has of each module `[O, K]`, all with the same K.
+        form: The form in which they are served; see `FORMS`.
+        copies: Whether int4 weights get a dense copy, which serves products of many rows; tiled ones get none.
+        tiled: Whether the weights are laid out in the tiles that the C decoder reads, instead of in torch's layout.
+
+    Returns:
+        One weight `[sum of O, K]`.
     """
     if form != "int4":
         return _together(parts, form, copies, tiled)
