@@ -151,7 +151,9 @@ def zeros_on(device: torch.device, rows: int, width: int, dtype: torch.dtype) ->
 
 
 def tensors_of(extras: Payload) -> Iterator[Tensor]:
-    """All tensors of a payload but those of its pairs."""
+    """All tensors of a payload but those of its pairs: vectors `[O]` and `[K]`, prefixes `[P, kv_heads, head_dim]`,
+    bottlenecks `[R, H]` and `[H, R]` with their biases, and a prompt `[P, H]`.
+    """
     yield from chain(extras.gains.values(), extras.input_gains.values(), extras.biases.values())
     yield from chain.from_iterable(extras.prefix.values())
     for module in extras.bottlenecks.values():

@@ -50,7 +50,14 @@ def _together(found: list[Factors | None], parts: tuple[str, ...], config: Dimen
 
 
 def uniform(factors: Mapping[tuple[int, str], Factors]) -> dict[str, Tensor]:
-    """Tensors of a skill whose modules all have one rank, the largest: narrower ones are padded with zeros."""
+    """Tensors of a skill whose modules all have one rank, the largest: narrower ones are padded with zeros.
+
+    Args:
+        factors: A `[r, K]` and the scaled B `[O, r]` of each module, by layer and module; r may differ between modules.
+
+    Returns:
+        Detached tensors "lora_A" `[R, K]` and "lora_B" `[O, R]` by name, R the largest r.
+    """
     rank = max(A.shape[0] for A, _ in factors.values())
     tensors = {}
     for (layer, module), (A, B) in factors.items():

@@ -105,7 +105,13 @@ def _int8(values: Tensor, tiled: bool) -> Int8Weight | TiledWeight:
 
 
 def embedding_weight(values: Tensor, form: str, tiled: bool = False) -> Int8Weight | DenseWeight | TiledWeight:
-    """The embedding or head: int8 by rows where the layers are int4 or int8, else dense."""
+    """The embedding or head: int8 by rows where the layers are int4 or int8, else dense.
+
+    Args:
+        values: The matrix `[V, H]`, one row a token, in fp32.
+        form: The form in which the layers are served.
+        tiled: Whether it is laid out in the tiles that the C decoder reads.
+    """
     if form in ("int4", "int8"):
         return _int8(values, tiled)
     if tiled:
