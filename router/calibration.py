@@ -15,13 +15,19 @@ CLAMP = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Scaler:
-    """Standardises features: `(x - mean) / scale`, held within ±6."""
+    """Standardises features `[..., F]`: `(x - mean) / scale`, held within ±6.
+
+    Attributes:
+        mean: Mean of each feature `[F]`.
+        scale: Standard deviation of each feature `[F]`, at least 1e-4.
+    """
 
     mean: Tensor
     scale: Tensor
 
     @classmethod
     def fit(cls, x: Tensor) -> Scaler:
+        """The scaler of raw features `[N, F]`, N at least 2."""
         return cls(x.mean(0), x.std(0).clamp_min(1e-4))
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -29,7 +35,12 @@ class Scaler:
 
 
 def minimise(loss: Callable[[], Tensor], parameters: list[Tensor]) -> float:
-    """Run L-BFGS with a strong-Wolfe line search until it stops moving; returns the final loss."""
+    """Run L-BFGS with a strong-Wolfe line search until it stops moving; returns the final loss.
+
+    Args:
+        loss: Computes the loss `[]` of the parameters, with a graph.
+        parameters: Leaves of any shapes that require gradients; changed in place.
+    """
     optimiser = torch.optim.LBFGS(
         parameters, max_iter=100, history_size=12, line_search_fn="strong_wolfe", tolerance_change=1e-7
     )
@@ -130,7 +141,13 @@ def auroc(positive: Any, negative: Any) -> float:
 
 
 def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 10) -> float:
-    """Mean gap between confidence and accuracy over equally wide bins (Naeini et al. 2015)."""
+    """Mean gap between confidence and accuracy over equally wide bins (Naeini et al. 2015).
+
+    Args:
+        confidence: `[N]`, probability of the outcome that was taken, between 0 and 1.
+        correct: bool `[N]`, whether it was the right one.
+        bins: Number of bins; empty ones count nothing.
+    """
     index = (confidence * bins).long().clamp(0, bins - 1)
     gap = 0.0
     for b in range(bins):

@@ -110,7 +110,7 @@ class Problem:
 
 
 def choice_problem(states: Sequence[LabelledState]) -> tuple[Problem, Tensor]:
-    """The states judged for the choice, and their positions among `states`.
+    """The states judged for the choice, and their positions among `states`, int64 `[N]`.
 
     Raises:
         InputError: An outcome has no states.
@@ -128,7 +128,7 @@ def choice_problem(states: Sequence[LabelledState]) -> tuple[Problem, Tensor]:
 
 
 def screen_problem(states: Sequence[LabelledState]) -> tuple[Problem, Tensor]:
-    """The states judged for the screen, and their positions among `states`.
+    """The states judged for the screen, and their positions among `states`, int64 `[N]`.
 
     Raises:
         InputError: No state is labelled unsafe, or none safe.
@@ -395,7 +395,12 @@ def share_of(base: Base, states: Sequence[LabelledState], share: float) -> list[
 
 
 def remember(problem: Problem, z: Tensor) -> ExampleMemory:
-    """Store examples evenly over sources and outcomes; texts only where their licence allows it."""
+    """Store examples evenly over sources and outcomes; texts only where their licence allows it.
+
+    Args:
+        problem: The examples, N of them.
+        z: Their standardised features `[N, F]`.
+    """
     rng = random.Random(0)
     cells: dict[str, list[int]] = {}
     for k, state in enumerate(problem.states):
