@@ -486,7 +486,29 @@ class Agent(Generic[T, D]):
         guard: Guard | None = None,
         execute_tools: bool = True,
     ) -> Job:
-        """What a run with these options is asked to do, without what a retriever finds; see `run_sync` for them."""
+        """What a run with these options is asked to do, without what a retriever finds; see `run_sync` for them.
+
+        Args:
+            prompt: What the user says.
+            output_type: An output type that replaces the agent's; None keeps it.
+            journal: Records the run. Where it has an interrupted one, the messages are that run's, and none are made
+                here.
+            passages: Passages that the caller gives. Where None, a retriever may find some later, and a forced skill
+                that answers from passages is allowed to wait for them.
+            messages: The transcript so far.
+            skill: Forces the first choice, before those of the policy; None leaves it to the policy and the router.
+            policy: A policy that replaces the agent's own; None keeps it.
+            tool_choice: A tool choice that replaces the policy's; None keeps it.
+            deps: What tools with a `Context` find in it.
+            guard: A guard that replaces the agent's own; None keeps it.
+            execute_tools: Whether calls are run here. If not, the job's tools have no functions, and it has no `python`
+                tool.
+
+        Raises:
+            InputError: For what a run cannot do with these options.
+            UnknownNameError: A skill or a tool that does not exist.
+            SchemaError: An unusable output type.
+        """
         guard = self._guarded(guard or self.guard)
         check_deps(deps, self.deps_type, self.tools)
         found = as_passages(passages or ())

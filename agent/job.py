@@ -97,7 +97,14 @@ class Journal:
         """A step's calls are about to run."""
 
     def begun(self, index: int, number: int, call: Call, tool: Tool) -> CallRecord | None:
-        """Call `number` of step `index` is about to run. Returns its record if it must not: it ran before."""
+        """Call `number` of step `index` is about to run. Returns its record if it must not: it ran before.
+
+        Args:
+            index: Index of the step in its run, from 0.
+            number: Number of the call in its step, from 0.
+            call: The call, with the arguments that it runs with.
+            tool: Its tool, which says whether a call that was interrupted may be made again.
+        """
         return None
 
     def ended(self, index: int, number: int, record: CallRecord) -> CallRecord:
@@ -116,6 +123,12 @@ NO_JOURNAL = Journal()
 
 def check_policy(policy: Policy, tools: tuple[Tool, ...], limits: Limits, runtime: Runtime) -> None:
     """Checks that every name in a policy exists, and that its tool choice can be kept.
+
+    Args:
+        policy: What is to be checked.
+        tools: All tools of the agent; the `python` tool is not among them.
+        limits: The limits of each run, of which the number of calls counts here.
+        runtime: Knows the skills, and what each of them writes.
 
     Raises:
         UnknownNameError: It names a skill or a tool that does not exist; the message names the nearest one.

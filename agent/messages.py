@@ -142,8 +142,17 @@ def request(
     An agent's own system message takes the place of the history's. An empty prompt is allowed only where the history
     ends with a tool's result, which then is what the run goes on from.
 
+    Args:
+        prompt: What the user says. May be empty only where the history ends with a tool's result and there are no
+            passages.
+        passages: Texts that stand before the prompt in the user's message.
+        history: The transcript so far; its system message stays only where `system` is empty.
+        system: Content of the agent's own system message; where empty, none is added.
+        trust_passages: Whether the passages may be followed like the user's own words, which the message's origin
+            notes.
+
     Raises:
-        InputError: for an empty prompt.
+        InputError: for an empty prompt, passages without one, or a prompt or a history of another type.
     """
     check_prompt(prompt)
     check_messages(history)

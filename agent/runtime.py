@@ -49,7 +49,17 @@ class Chooser(Protocol):
     @property
     def layers(self) -> tuple[int, ...]: ...
 
-    def features(self, kept: Mapping[int, Tensor], messages: Sequence[Message]) -> Any: ...
+    def features(self, kept: Mapping[int, Tensor], messages: Sequence[Message]) -> Any:
+        """What `screen` and `choose` read of the last message of a transcript.
+
+        Args:
+            kept: Hidden states `[T, H]` of the message, for each layer of `layers`.
+            messages: The transcript, up to and including the message.
+
+        Returns:
+            A value that the router itself understands.
+        """
+        ...
 
     def screen(self, features: Any) -> ScreenResult: ...
 

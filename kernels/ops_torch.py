@@ -12,12 +12,14 @@ from loraloop.kernels.reference import nf4_dequantize as nf4_dequantize
 def lora_linear_(
     x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, tiles: Tensor, spans: Tensor | None = None,
 ) -> None:  # fmt: skip
+    """y [N, O] += what the slots of the rows x [N, K] add, in place; see `reference.lora_rows`."""
     y.copy_(reference.lora_rows(x, y, A, B, slots, spans))
 
 
 def nf4_linear(
     x: Tensor, codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, outputs: int
 ) -> Tensor:
+    """x [N, K] times the NF4 weight [O, K], O being `outputs`: [N, O] in x's dtype; see `reference.nf4_dequantize`."""
     weight = (codes, absmax, absmax_code, absmax_scales, offset)
     return linear(x, nf4_dequantize(*weight, outputs, x.shape[1], x.dtype))
 
@@ -26,5 +28,6 @@ def nf4_lora_linear(
     x: Tensor, codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, outputs: int,
     A: Tensor, B: Tensor, slots: Tensor, tiles: Tensor, counters: Tensor, spans: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
+    """`nf4_linear`, and what the rows' slots add to it: [N, O] in x's dtype; see `reference.lora_rows`."""
     y = nf4_linear(x, codes, absmax, absmax_code, absmax_scales, offset, outputs)
     return reference.lora_rows(x, y, A, B, slots, spans)

@@ -48,7 +48,14 @@ def lora_rows(x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, spans: 
 
 
 def nf4_absmax(absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor) -> Tensor:
-    """fp32 absmax of each block of 64, from its 8-bit code: a value between -1 and 1, scaled, offset."""
+    """fp32 absmax [blocks] of each block of 64, from its 8-bit code: a value between -1 and 1, scaled, offset.
+
+    Args:
+        absmax: uint8 [blocks], the coded absmax of each block.
+        absmax_code: fp32 [256], what those codes mean.
+        absmax_scales: fp32 [ceil(blocks / 256)], the scale of 256 absmaxes.
+        offset: fp32 scalar that was taken off all absmaxes.
+    """
     scales = absmax_scales.repeat_interleave(NESTED)[: absmax.shape[0]]
     return absmax_code[absmax.long()] * scales + offset
 

@@ -15,13 +15,19 @@ CLAMP = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Scaler:
-    """Standardises features: `(x - mean) / scale`, held within ±6."""
+    """Standardises features `[..., F]`: `(x - mean) / scale`, held within ±6.
+
+    Attributes:
+        mean: Mean of each feature `[F]`.
+        scale: Standard deviation of each feature `[F]`, at least 1e-4.
+    """
 
     mean: Tensor
     scale: Tensor
 
     @classmethod
     def fit(cls, x: Tensor) -> Scaler:
+        """The scaler of raw features `[N, F]`, N at least 2."""
         return cls(x.mean(0), x.std(0).clamp_min(1e-4))
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -29,7 +35,12 @@ class Scaler:
 
 
 def minimise(loss: Callable[[], Tensor], parameters: list[Tensor]) -> float:
-    """Run L-BFGS with a strong-Wolfe line search until it stops moving; returns the final loss."""
+    """Run L-BFGS with a strong-Wolfe line search until it stops moving; returns the final loss.
+
+    Args:
+        loss: Computes the loss `[]` of the parameters, with a graph.
+        parameters: Leaves of any shapes that require gradients; changed in place.
+    """
     optimiser = torch.optim.LBFGS(
         parameters, max_iter=100, history_size=12, line_search_fn="strong_wolfe", tolerance_change=1e-7
     )
@@ -87,7 +98,17 @@ def fit_temperature(logits: Tensor, target: Tensor, weights: Tensor) -> float:
 
 
 def fit_binary(x: Tensor, positive: Tensor, weights: Tensor, l2: float) -> tuple[Tensor, Tensor]:
-    """Fit a logistic regression: features `[N, F]`, labels `[N]` (bool) → weight `[F]`, bias `[]`."""
+    """Fit a logistic regression.
+
+    Args:
+        x: Standardised features `[N, F]`.
+        positive: bool `[N]`, the label of each row.
+        weights: Weight of each row `[N]`.
+        l2: Penalty on the squared weights, for a mean loss.
+
+    Returns:
+        Weight `[F]` and bias `[]`.
+    """
     weight, bias = torch.zeros(x.shape[1], requires_grad=True), torch.zeros((), requires_grad=True)
     label, total = positive.float(), weights.sum()
 
@@ -120,7 +141,13 @@ def auroc(positive: Any, negative: Any) -> float:
 
 
 def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 10) -> float:
-    """Mean gap between confidence and accuracy over equally wide bins (Naeini et al. 2015)."""
+    """Mean gap between confidence and accuracy over equally wide bins (Naeini et al. 2015).
+
+    Args:
+        confidence: `[N]`, probability of the outcome that was taken, between 0 and 1.
+        correct: bool `[N]`, whether it was the right one.
+        bins: Number of bins; empty ones count nothing.
+    """
     index = (confidence * bins).long().clamp(0, bins - 1)
     gap = 0.0
     for b in range(bins):

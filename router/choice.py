@@ -149,7 +149,19 @@ def fit_choice(
     temperature: float = 1.0,
     threshold: float = 0.5,
 ) -> ChoiceModel:
-    """Fit the choice to raw features `[N, F]` (see `fit_softmax` for the other arguments)."""
+    """Fit the choice to raw features.
+
+    Args:
+        names: The outcomes, C of them; the first is `none`.
+        parts: What the features are made of.
+        x: Raw features `[N, F]`, which are standardised here.
+        target: int64 `[N]`, the outcome of each row as a position in `names`.
+        blocked: bool `[N, C]`, True where an outcome is impossible; never the target.
+        weights: Weight of each row `[N]`.
+        l2: Penalty on the squared weights, for a mean loss.
+        temperature: Divides the logits; fitted on held-out ones.
+        threshold: Probability below which a skill is not taken.
+    """
     scaler = Scaler.fit(x)
     z = scaler(x)
     weight, bias = fit_softmax(z, target, blocked, weights, l2)

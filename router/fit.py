@@ -110,7 +110,7 @@ class Problem:
 
 
 def choice_problem(states: Sequence[LabelledState]) -> tuple[Problem, Tensor]:
-    """The states judged for the choice, and their positions among `states`.
+    """The states judged for the choice, and their positions among `states`, int64 `[N]`.
 
     Raises:
         InputError: An outcome has no states.
@@ -128,7 +128,7 @@ def choice_problem(states: Sequence[LabelledState]) -> tuple[Problem, Tensor]:
 
 
 def screen_problem(states: Sequence[LabelledState]) -> tuple[Problem, Tensor]:
-    """The states judged for the screen, and their positions among `states`.
+    """The states judged for the screen, and their positions among `states`, int64 `[N]`.
 
     Raises:
         InputError: No state is labelled unsafe, or none safe.
@@ -191,7 +191,14 @@ def screen_logits(problem: Problem, x: Tensor, l2: float) -> Tensor:
 
 
 def macro_f1(target: Tensor, predicted: Tensor, weights: Tensor, classes: int) -> float:
-    """Mean over outcomes of the weighted F1."""
+    """Mean over outcomes of the weighted F1.
+
+    Args:
+        target: int64 `[N]`, the right outcome of each row.
+        predicted: int64 `[N]`, the outcome that was taken.
+        weights: Weight of each row `[N]`.
+        classes: Number of outcomes; those that are no row's target do not count.
+    """
     scores = []
     for c in range(classes):
         hit = float(weights[(target == c) & (predicted == c)].sum())
@@ -279,6 +286,12 @@ def fit_recipe(recipe: RouterRecipe, base: Base, cache: Path) -> Router:
 def fit_router(base: Base, states: Sequence[LabelledState], recipe: RouterRecipe, cache: Path) -> Router:
     """A router for a base, fitted on labelled states: read, fit, calibrate, set thresholds.
 
+    Args:
+        base: The base whose hidden states are read.
+        states: What the choice and the screen are fitted on; each state has a label for one of them or for both.
+        recipe: Layers and poolings of the features, penalties, and the recall that the screen has to keep.
+        cache: A folder that keeps the features of states, so that a fit that was killed goes on.
+
     Raises:
         InputError: Some outcome, or one side of the screen, has no states.
     """
@@ -357,7 +370,14 @@ def best_threshold(p: Tensor, problem: Problem, weights: Tensor) -> float:
 
 
 def recall_threshold(p: Tensor, unsafe: Tensor, weights: Tensor, recall: float) -> float:
-    """The largest threshold that keeps the weighted recall on held-out probabilities `[N]`."""
+    """The largest threshold that keeps the weighted recall on held-out probabilities.
+
+    Args:
+        p: Held-out probabilities `[N]` that a message is unsafe.
+        unsafe: bool `[N]`, True where it is; at least one is.
+        weights: Weight of each row `[N]`; only those of unsafe rows count.
+        recall: Share of their weight that has to lie at or above the threshold, between 0 and 1.
+    """
     positive, mass = p[unsafe], weights[unsafe]
     order = positive.argsort(descending=True)
     covered = mass[order].cumsum(0) / mass.sum()
@@ -375,7 +395,12 @@ def share_of(base: Base, states: Sequence[LabelledState], share: float) -> list[
 
 
 def remember(problem: Problem, z: Tensor) -> ExampleMemory:
-    """Store examples evenly over sources and outcomes; texts only where their licence allows it."""
+    """Store examples evenly over sources and outcomes; texts only where their licence allows it.
+
+    Args:
+        problem: The examples, N of them.
+        z: Their standardised features `[N, F]`.
+    """
     rng = random.Random(0)
     cells: dict[str, list[int]] = {}
     for k, state in enumerate(problem.states):

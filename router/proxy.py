@@ -104,7 +104,7 @@ class ProxyRouter:
         """Reads the last message of a transcript.
 
         Args:
-            kept: Hidden states of the serving base, which are not used.
+            kept: Hidden states `[T, H]` of the serving base by layer, which are not used.
             messages: The transcript, up to and including the message that is to be routed.
 
         Raises:

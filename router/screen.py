@@ -57,7 +57,18 @@ def fit_screen(
     offset: float = 0.0,
     threshold: float = 0.5,
 ) -> ScreenModel:
-    """Fit the screen to raw features `[N, F]` and labels `[N]` (bool)."""
+    """Fit the screen to raw features and labels.
+
+    Args:
+        parts: What the features are made of.
+        x: Raw features `[N, F]`, which are standardised here.
+        unsafe: bool `[N]`, True where the message is unsafe.
+        weights: Weight of each row `[N]`.
+        l2: Penalty on the squared weights, for a mean loss.
+        slope: Platt's factor of the logit; fitted on held-out ones.
+        offset: What Platt's scaling adds to the logit.
+        threshold: Probability from which the safety skill is asked.
+    """
     scaler = Scaler.fit(x)
     weight, bias = fit_binary(scaler(x), unsafe, weights, l2)
     return ScreenModel(

@@ -27,6 +27,10 @@ _FACTORS = ("lora_A", "lora_E", "lora_B")
 class AdaLora(PlainMethod):
     """The method.
 
+    A module with K inputs and O outputs has the parameters `lora_A` `[r, K]`, `lora_E` `[r, 1]` (the diagonal of Λ) and
+    `lora_B` `[O, r]`. Its state is a `_sensitivity` and a `_deviation` of each, in the same shape, and `lora_kept`
+    `[r, 1]`. A finished skill has `lora_A` and `lora_B` alone, with the rank that is left.
+
     Attributes:
         rank: of each module at the start.
         alpha: numerator of the scaling alpha / rank.

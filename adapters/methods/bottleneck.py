@@ -28,6 +28,8 @@ PLACEMENTS = {"houlsby": ("attention", "mlp"), "pfeiffer": ("mlp",)}
 class BottleneckAdapter(PlainMethod):
     """The method.
 
+    A module of width R has the parameters `down` `[R, H]`, `up` `[H, R]`, `down_bias` `[R]` and `up_bias` `[H]`.
+
     Attributes:
         placement: "houlsby" or "pfeiffer".
         reduction: hidden size over the module's width.

@@ -24,6 +24,9 @@ from loraloop.adapters.payload.sites import GROUPS, MODULES, Dimensions, Site, m
 class Galore(PlainMethod):
     """The method.
 
+    A module with K inputs and O outputs has the parameter `delta` `[O, K]`; a finished skill has `lora_A` `[r, K]` and
+    `lora_B` `[O, r]` instead.
+
     Attributes:
         rank: of the skill that a training ships as; not that of the optimizer's projection.
         targets: module names.
@@ -65,7 +68,15 @@ class Galore(PlainMethod):
 
 
 def retained(parameters: Mapping[str, Tensor], rank: int) -> dict[str, float]:
-    """How much of the differences' energy (squared Frobenius norm) a rank keeps: of each, and of "all" together."""
+    """How much of the differences' energy (squared Frobenius norm) a rank keeps: of each, and of "all" together.
+
+    Args:
+        parameters: Differences `[O, K]` called `layers.<i>.<module>.delta`; what has another name is passed over.
+        rank: The rank that a skill would have.
+
+    Returns:
+        Shares between 0 and 1, by `layers.<i>.<module>`, and that of "all".
+    """
     found, kept, whole = {}, 0.0, 0.0
     for (layer, module), delta in of_module(parameters, "delta").items():
         energy = torch.linalg.svdvals(delta.detach().double()).square()

@@ -24,6 +24,9 @@ from loraloop.tool_schemas.errors import InputError
 class Ia3(PlainMethod):
     """The method.
 
+    A module with K inputs and O outputs has the parameter `gain` `[O]`, or `input_gain` `[K]` if it is a feed-forward
+    one. A finished skill also has `bias` `[O]` where the layer has its own.
+
     Attributes:
         targets: module names; as in the paper, keys, values and the MLP's second product.
         feedforward: those of them whose input is scaled instead of their output; `o_proj` or `down_proj`, which share

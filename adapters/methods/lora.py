@@ -36,6 +36,10 @@ STARTS = ("kaiming", "gaussian", "pissa", "olora", "loftq")
 class Lora(PlainMethod):
     """The method: hyper-parameters in, parameters and payload out.
 
+    A module with K inputs and O outputs has the parameters `lora_A` `[r, K]` and `lora_B` `[O, r]`; with the starts
+    "pissa" and "olora" also `lora_A0` and `lora_B0` of the same shapes. r is the module's own rank; a finished skill
+    has one rank for all.
+
     Attributes:
         rank: r, the width of the update.
         alpha: numerator of the scaling.

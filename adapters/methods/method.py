@@ -15,7 +15,11 @@ from loraloop.tool_schemas.errors import InputError, unknown
 
 
 class Method(Protocol):
-    """A frozen dataclass with hyper-parameters; its fields are what a card and a recipe hold of it."""
+    """A frozen dataclass with hyper-parameters; its fields are what a card and a recipe hold of it.
+
+    Parameters and a skill's tensors are held by name. Those of a module are called `layers.<i>.<module>.<factor>`; of a
+    module with K inputs and O outputs, LoRA's are `lora_A` `[r, K]` and `lora_B` `[O, r]`.
+    """
 
     @property
     def name(self) -> str:
@@ -35,7 +39,7 @@ class Method(Protocol):
         ...
 
     def regularizer(self, parameters: Mapping[str, Tensor]) -> Tensor | None:
-        """What is added to the loss, or None."""
+        """What is added to the loss, `[]`, or None."""
         ...
 
     def after_step(self, parameters: Mapping[str, Tensor], step: int, steps: int) -> None:

@@ -23,6 +23,10 @@ from loraloop.tool_schemas.errors import InputError
 class Prefix(PlainMethod):
     """The method. A fresh one is not the base: attention already goes to its tokens.
 
+    Its parameters are `layers.<i>.prefix.keys` and `layers.<i>.prefix.values` `[P, kv_heads, head_dim]` of P virtual
+    tokens. With a perceptron of width W and S values a token in all layers they are `prefix.embedding` `[P, H]`,
+    `prefix.first` `[W, H]`, `prefix.first_bias` `[W]`, `prefix.second` `[S, W]` and `prefix.second_bias` `[S]`.
+
     Attributes:
         tokens: virtual tokens.
         text: words whose keys and values they start at, repeated as often as needed; normal (0.02) without.

@@ -17,6 +17,8 @@ from loraloop.adapters.payload.payload import Payload
 class Prompt(PlainMethod):
     """The method. A fresh one is not the base: its tokens are read like any others.
 
+    Its one parameter is `prompt` `[P, H]`, the embeddings of P virtual tokens.
+
     Attributes:
         tokens: virtual tokens.
         text: words whose embeddings they start at, repeated as often as needed; normal (0.02) without.

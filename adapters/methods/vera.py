@@ -26,6 +26,9 @@ from loraloop.adapters.payload.sites import MODULES, Dimensions, group_shape, mo
 class Vera(PlainMethod):
     """The method.
 
+    A module with K inputs and O outputs has the parameters `vera_d` `[r]` and `vera_b` `[O]`; the shared matrices are
+    `[r, K]` and `[O, r]` for it.
+
     Attributes:
         rank: of the shared matrices.
         targets: module names.

@@ -95,7 +95,17 @@ class SegmentedAttached(BankAttached):
         return y
 
     def product(self, site: Site, weight: Weight, x: Tensor, tables: Tables) -> Tensor:
-        """The base's product and what the slots add: one launch where the weight is NF4 and the rows are few."""
+        """The base's product and what the slots add: one launch where the weight is NF4 and the rows are few.
+
+        Args:
+            site: Layer and group of the product.
+            weight: The base's matrix `[O, K]`.
+            x: Inputs `[N, K]`.
+            tables: For each stack the slots of the N rows; see `SegmentedAttached.tables`.
+
+        Returns:
+            `[N, O]` in x's dtype.
+        """
         from loraloop.kernels import ops
 
         first = next((at for at, rows in enumerate(tables) if rows is not None), None)

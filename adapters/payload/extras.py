@@ -137,14 +137,23 @@ class ExtraSlots:
 
 
 def zeros_on(device: torch.device, rows: int, width: int, dtype: torch.dtype) -> Tensor:
-    """Zeros [rows, width]; on a CPU from anonymous memory, of which only touched pages become resident."""
+    """Zeros [rows, width]; on a CPU from anonymous memory, of which only touched pages become resident.
+
+    Args:
+        device: Where they are.
+        rows: First dimension, one row a slot.
+        width: Second dimension, in elements.
+        dtype: Type of the elements.
+    """
     if device.type != "cpu":
         return torch.zeros(rows, width, dtype=dtype, device=device)
     return zeros(rows, width, dtype=dtype)
 
 
 def tensors_of(extras: Payload) -> Iterator[Tensor]:
-    """All tensors of a payload but those of its pairs."""
+    """All tensors of a payload but those of its pairs: vectors `[O]` and `[K]`, prefixes `[P, kv_heads, head_dim]`,
+    bottlenecks `[R, H]` and `[H, R]` with their biases, and a prompt `[P, H]`.
+    """
     yield from chain(extras.gains.values(), extras.input_gains.values(), extras.biases.values())
     yield from chain.from_iterable(extras.prefix.values())
     for module in extras.bottlenecks.values():

@@ -50,7 +50,14 @@ def _together(found: list[Factors | None], parts: tuple[str, ...], config: Dimen
 
 
 def uniform(factors: Mapping[tuple[int, str], Factors]) -> dict[str, Tensor]:
-    """Tensors of a skill whose modules all have one rank, the largest: narrower ones are padded with zeros."""
+    """Tensors of a skill whose modules all have one rank, the largest: narrower ones are padded with zeros.
+
+    Args:
+        factors: A `[r, K]` and the scaled B `[O, r]` of each module, by layer and module; r may differ between modules.
+
+    Returns:
+        Detached tensors "lora_A" `[R, K]` and "lora_B" `[O, R]` by name, R the largest r.
+    """
     rank = max(A.shape[0] for A, _ in factors.values())
     tensors = {}
     for (layer, module), (A, B) in factors.items():
@@ -72,6 +79,13 @@ def of_module(parameters: Mapping[str, Tensor], factor: str) -> dict[tuple[int, 
 
 def matching(patterns: Mapping[str, float], layer: int, module: str, default: float) -> float:
     """A module's own value where a pattern's regular expression matches the end of its name, as PEFT reads it.
+
+    Args:
+        patterns: Values by regular expression; the first that matches counts.
+        layer: Index of the module's layer, from 0.
+        module: Its name, such as `q_proj`; what is matched is its whole name, such as
+            `model.layers.0.self_attn.q_proj`.
+        default: The value of a module that no pattern matches.
 
     Raises:
         InputError: A pattern is no regular expression, asks for too many repeats, or takes too long.

@@ -59,7 +59,7 @@ def to_peft(
 
     Args:
         card: of the skill.
-        tensors: of the skill.
+        tensors: of the skill, by name; a low-rank pair is A `[r, K]` and B `[O, r]`.
         folder: where to; replaced if it is there.
         config: dimensions of the base, which VeRA as an aLoRA, a prefix and a prompt need.
         base: the base as transformers finds it; where empty, the hub's name of a base of the catalog, else the card's.
@@ -85,7 +85,20 @@ def to_peft(
 
 
 def low_rank(card: Card, tensors: Mapping[str, Tensor], config: Dimensions | None) -> Files:
-    """A LORA configuration and its tensors."""
+    """A LORA configuration and its tensors.
+
+    Args:
+        card: The card of a skill that amounts to low-rank pairs.
+        tensors: The skill's tensors, by name; those of VeRA are vectors `[r]` and `[O]`, all others A `[r, K]` and B
+            `[O, r]`.
+        config: Dimensions of the base, which VeRA needs; None is enough for other methods.
+
+    Returns:
+        The fields, and the tensors A `[r, K]` and B `[O, r]` under the names that PEFT gives them.
+
+    Raises:
+        InputError: The dimensions are missing.
+    """
     tensors = dict(tensors)
     method, rank = method_of(card), card.rank
     if isinstance(method, Vera):
@@ -204,7 +217,18 @@ def _target_modules(tensors: Mapping[str, Tensor], factor: str) -> list[str]:
 def write(
     card: Card, folder: str | Path, fields: Mapping[str, Any], tensors: Mapping[str, Tensor], base: str = ""
 ) -> Path:
-    """Writes the two files of a PEFT folder, and a README; returns the folder."""
+    """Writes the two files of a PEFT folder, and a README; returns the folder.
+
+    Args:
+        card: The skill's card, for the README and the base's name.
+        folder: Where to; files of the same names are replaced.
+        fields: The configuration, without what is common to all types.
+        tensors: Tensors under the names and in the shapes of PEFT, such as A `[r, K]` and B `[O, r]`.
+        base: The base as transformers finds it; where empty, the hub's name of a base of the catalog, else the card's.
+
+    Raises:
+        SkillError: A tensor holds a value that is not finite.
+    """
     from safetensors.torch import save
 
     store.check_finite(tensors, f"skill {card.name!r}")

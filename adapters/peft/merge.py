@@ -56,7 +56,23 @@ def merge(base: Base, skill: Skill, folder: str | Path, dtype: str = "bf16") -> 
 def merge_payload(
     base: Base, payload: Payload, folder: str | Path, dtype: str = "bf16", where: str = "the payload"
 ) -> Path:
-    """Writes a base with a payload in it, such as that of GaLore's parameters, whose differences have full rank."""
+    """Writes a base with a payload in it, such as that of GaLore's parameters, whose differences have full rank.
+
+    Args:
+        base: The base, in the form that serves the payload.
+        payload: What a skill leaves in a slot; it has to amount to other matrices and biases. An empty one writes the
+            base.
+        folder: Where to; it must not be there yet.
+        dtype: Type of the written weights: "bf16", "fp16" or "fp32".
+        where: What the payload is called in messages.
+
+    Returns:
+        The folder.
+
+    Raises:
+        SkillError: The payload cannot be merged.
+        InputError: The folder is there already, or the dtype is unknown.
+    """
     folder = Path(folder)
     if dtype not in DTYPES:
         raise InputError(f"dtype is one of {', '.join(DTYPES)}, not {dtype!r}")

@@ -33,6 +33,13 @@ def to_plain_lora(
 ) -> list[str]:
     """Writes a skill as the plain LoRA folder that vLLM and SGLang serve.
 
+    Args:
+        skill: The skill; of a method that amounts to low-rank pairs.
+        folder: Where to; files of the same names are replaced.
+        config: Dimensions of the base, which VeRA needs; None is enough for other methods.
+        base: Name of the base as the engine finds it; where empty, the hub's name, else the card's.
+        engine: The program that will serve it, which decides what is refused and what is noted.
+
     Returns:
         What the engine does differently, and what to start it with.
 

@@ -36,7 +36,18 @@ class SkillWarning(UserWarning):
 
 
 def check_card(card: Card, shapes: Mapping[str, Shape], pairs: Mapping[tuple[int, str], PairShape], where: str) -> None:
-    """Raises SkillError where tensors and card contradict each other; asks nothing of a base."""
+    """Checks that tensors and card do not contradict each other; asks nothing of a base.
+
+    Args:
+        card: The skill's card: method, rank and targets.
+        shapes: Shape of each tensor, by its name in the file.
+        pairs: The low-rank pairs that the shapes spell, by layer and module; see `pairs_of`.
+        where: The file, for messages.
+
+    Raises:
+        SkillError: There are no tensors, the card's method is unusable, or the targets or ranks of tensors and card
+            differ.
+    """
     if not shapes:
         raise SkillError(f"{where} holds no tensors; copy or export the skill again")
     try:

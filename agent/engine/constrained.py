@@ -44,7 +44,9 @@ class Constraint(Protocol):
 
     def forced(self) -> list[int]: ...
 
-    def mask_(self, logits: Tensor) -> None: ...
+    def mask_(self, logits: Tensor) -> None:
+        """Sets the logits `[V]` of tokens that cannot follow to minus infinity, in place."""
+        ...
 
     def accept(self, tokens: Sequence[int]) -> None: ...
 
@@ -127,7 +129,7 @@ class GrammarGuide:
             self._two_way.weigh_(self.ids, logits)
 
     def take(self, token: int, logits: Tensor) -> None:
-        """Takes a token that was chosen by `logits`; where it completes a value that fails, `advance` goes back."""
+        """Takes a token that was chosen by `logits[V]`; where it completes a value that fails, `advance` goes back."""
         if self._checked is not None:
             self._choices.note(len(self.ids), token, logits)
         self._failed = self._violation_of((token,))

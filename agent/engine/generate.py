@@ -112,7 +112,7 @@ class Guide(Protocol):
         """Sets the logits [V] of tokens that must not follow to minus infinity, in place."""
 
     def take(self, token: int, logits: Tensor) -> None:
-        """Takes a token that was chosen by `logits`."""
+        """Takes a token that was chosen by `logits[V]`, which `mask_` has masked."""
 
     def end(self, reason: str, shown: int) -> str:
         """Ends the text; returns the reason for its end.

@@ -255,7 +255,7 @@ class LocalEngine:
         return TwoWayChoice(*ways, tokenizer.token_bytes, openings.threshold, written)
 
     def openers(self, characters: str) -> Tensor:
-        """Ids of the tokens whose text begins with one of these characters, after white space."""
+        """Ids of the tokens, int64 `[M]`, whose text begins with one of these characters, after white space."""
         return self.compiler.vocabulary.beginning(characters)
 
     def pin(self, trunk: Transcript) -> None:

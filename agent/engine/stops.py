@@ -26,7 +26,7 @@ class FreeText:
 
     Args:
         limit: The most tokens.
-        not_first: Ids of tokens with which the text must not begin; None: any may.
+        not_first: Ids, int64 `[M]`, of tokens with which the text must not begin; None: any may.
     """
 
     def __init__(self, limit: int, not_first: Tensor | None = None) -> None:
@@ -52,7 +52,7 @@ class FreeText:
             logits[self._not_first] = float("-inf")
 
     def take(self, token: int, logits: Tensor) -> None:
-        """Takes a token."""
+        """Takes a token; the logits `[V]` are not looked at."""
         self.ids.append(token)
         self.forced.append(False)
 

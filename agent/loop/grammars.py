@@ -97,9 +97,16 @@ class StepGrammars:
     def grammar(
         self, contract: str, form: CallForm, clock: Clock, last: bool = False, skill: str = ""
     ) -> Grammar | None:
-        """The compiled grammar of a contract; None for free text. `clock` gets the time that was spent waiting for it.
+        """The compiled grammar of a contract; None for free text.
 
         A text skill whose recipe has a schema writes under that schema, unless the run has an output type.
+
+        Args:
+            contract: What the step writes.
+            form: What it may call, and in which format.
+            clock: Gets the time of compiling, as the phase `compile`, where the grammar is not compiled yet.
+            last: Whether it is the last repair of a step; see `term`.
+            skill: The skill that writes; only that of a text skill matters.
         """
         named = skill if contract == "text" else ""
         key = contract, last, form.format, form.least, form.ask, tuple(tool.name for tool in form.tools), named
@@ -115,7 +122,15 @@ class StepGrammars:
     def remote(
         self, contract: str, form: CallForm, clock: Clock, last: bool = False, skill: str = ""
     ) -> Grammar | None:
-        """The grammar as a server of another model needs it; see `grammar`."""
+        """The grammar as a server of another model needs it; see `grammar`.
+
+        Args:
+            contract: What the step writes.
+            form: What it may call.
+            clock: Gets the time of compiling.
+            last: Whether it is the last repair of a step.
+            skill: The skill in whose place the other model writes.
+        """
         term, compiled = self._source(contract, form, last, skill), self.grammar(contract, form, clock, last, skill)
         if term is None or compiled is None or isinstance(compiled, RemoteGrammar):
             return compiled

@@ -34,6 +34,12 @@ class Opening:
 def open_trunk(runtime: Runtime, job: Job, journal: Journal, compactor: Compactor) -> Opening:
     """The trunk of a new run: what earlier runs have computed of it, and the rest appended.
 
+    Args:
+        runtime: Keeps what earlier runs have computed.
+        job: What the run is asked to do; its messages make the transcript.
+        journal: Knows the tokens of the messages that its session has stored, so that these are not made anew.
+        compactor: Shortens the messages where they leave too little room.
+
     Raises:
         ContextLengthError: The transcript and a reply do not fit the context.
     """

@@ -297,7 +297,14 @@ def interrupted_of(database: Transaction, session: str) -> Checkpoint | None:
 
 
 def begin(database: Transaction, place: Place, call: Call, now: float) -> None:
-    """Notes that a call is about to run."""
+    """Notes that a call is about to run.
+
+    Args:
+        database: The transaction that writes it.
+        place: The place of the call: its session, run, step and number.
+        call: Its name and its arguments, which are stored.
+        now: The time in seconds since the epoch.
+    """
     database.execute(
         "INSERT INTO calls (session, run, step, number, name, arguments, begun, times) VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
         (*place, call.name, dumps(call.arguments), now),
@@ -318,7 +325,15 @@ def end(database: Transaction, place: Place, record: CallRecord, now: float) -> 
 
 
 def finish(database: Transaction, key: int, run: int, result: RunResult[Any], now: float) -> None:
-    """Ends a run. Of its result, messages and steps have rows of their own."""
+    """Ends a run. Of its result, messages and steps have rows of their own.
+
+    Args:
+        database: The transaction that writes it.
+        key: Key of the session's row.
+        run: Number of the run in its session, from 0.
+        result: How the run ended.
+        now: The time in seconds since the epoch.
+    """
     database.execute(
         "UPDATE runs SET ended = ?, stop_reason = ?, result = ?, state = NULL, written = NULL "
         "WHERE session = ? AND run = ?",
@@ -327,7 +342,15 @@ def finish(database: Transaction, key: int, run: int, result: RunResult[Any], no
 
 
 def transcribe(database: Transaction, key: int, lines: Sequence[Line], same: int) -> None:
-    """Makes a session's transcript these lines, of which the first `same` are there."""
+    """Makes a session's transcript these lines, of which the first `same` are there.
+
+    Args:
+        database: The transaction that writes it.
+        key: Key of the session's row.
+        lines: The whole transcript.
+        same: Number of lines at the beginning that are stored already and stay as they are; what was stored after them
+            goes.
+    """
     database.execute("DELETE FROM messages WHERE session = ? AND place >= ?", (key, same))
     database.executemany(
         "INSERT INTO messages (session, place, body) VALUES (?, ?, ?)",
@@ -337,6 +360,12 @@ def transcribe(database: Transaction, key: int, lines: Sequence[Line], same: int
 
 def touch(database: Transaction, key: int, now: float, owner: str) -> None:
     """Notes that a session is written to by the runner that has it. First in its transaction, it keeps others waiting.
+
+    Args:
+        database: The transaction that writes it.
+        key: Key of the session's row.
+        now: The time in seconds since the epoch.
+        owner: Name of the runner that writes; the session's row has to have the same.
 
     Raises:
         SessionBusyError: Another runner has taken the session meanwhile.

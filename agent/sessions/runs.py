@@ -93,9 +93,16 @@ def after_approval(
 ) -> Journal:
     """The journal of a run that goes on, once its calls that waited are decided: in a session, a turn of its own.
 
+    Args:
+        store: The agent's sessions; None where it has none, so that a session has to be given as an object.
+        architecture: Fingerprint of the base's architecture, which says who can read the tokens.
+        session: The session in which the run waits, or its id; None for a run outside all sessions.
+        options: What the run is given again; which objects are among it is noted, since no file can hold them.
+
     Raises:
         SessionError: The session does not wait for approval.
         SessionBusyError: Another runner has it.
+        InputError: `session` is neither a session nor an id, or it is an id and there is no store.
     """
     if session is None:
         return NO_JOURNAL

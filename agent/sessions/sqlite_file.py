@@ -96,7 +96,14 @@ def is_ours(database: sqlite3.Connection, mark: int) -> bool:
 
 
 def create(database: sqlite3.Connection, schema: str, mark: int, version: int) -> None:
-    """Makes the tables and marks the file, unless another process was faster."""
+    """Makes the tables and marks the file, unless another process was faster.
+
+    Args:
+        database: A connection that is in no transaction.
+        schema: SQL statements separated by semicolons; none may hold one itself.
+        mark: Number in the file's header (`application_id`) that says the file is ours; see `is_ours`.
+        version: Version of the tables (`user_version`), above 0; a file that has one is left as it is.
+    """
     database.execute("BEGIN IMMEDIATE")
     if database.execute("PRAGMA user_version").fetchone()[0] == 0:
         for statement in schema.split(";"):

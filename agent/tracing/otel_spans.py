@@ -67,7 +67,14 @@ class Instruments:
     conversation: Callable[[RunFacts], str] | None
 
     def record(self, seconds: float, operation: str, model: str, error: str = "") -> None:
-        """Notes in the metrics how long something took, and the kind of its error."""
+        """Notes in the metrics how long something took, and the kind of its error.
+
+        Args:
+            seconds: How long it took.
+            operation: Name of the operation by the conventions: `invoke_agent`, `chat` or `execute_tool`.
+            model: Name of the base.
+            error: The kind of its error, such as `timeout`; empty where it succeeded.
+        """
         named = {"gen_ai.operation.name": operation, "gen_ai.provider.name": PROVIDER, "gen_ai.request.model": model}
         self.seconds.record(seconds, {**named, "error.type": error} if error else named)
 

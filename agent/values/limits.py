@@ -50,7 +50,14 @@ class Limits:
     priority: int = 0
 
     def left(self, index: int, calls: int, tokens: int, deadline: float | None) -> Left:
-        """The limits left in step `index`, after so many calls and tokens, until a time of `time.monotonic()`."""
+        """The limits left in step `index`, after so many calls and tokens, until a time of `time.monotonic()`.
+
+        Args:
+            index: Index of the step that runs, from 0; it does not count as left any more.
+            calls: Calls of tools that the run has begun.
+            tokens: Tokens that all steps together have generated.
+            deadline: The run's end by `time.monotonic()`, in seconds; None where it has none.
+        """
         seconds = None if deadline is None else max(deadline - monotonic(), 0.0)
         return Left(self.max_steps - index - 1, self.max_tool_calls - calls, self.run_tokens - tokens, seconds)
 

@@ -76,7 +76,14 @@ class CallForm:
 
 
 def forms_of(tools: Sequence[Tool], choice: str, least: int = 0, most: int = 8) -> tuple[CallForm, CallForm]:
-    """The form of the run's first choice under a tool choice, and the form of every later one."""
+    """The form of the run's first choice under a tool choice, and the form of every later one.
+
+    Args:
+        tools: The tools of the run.
+        choice: One of `WORDS`, or a tool's name; see `choice_of`.
+        least: Calls that a step with calls must write; the first one must write at least one where a call is required.
+        most: Calls that a step may write.
+    """
     later = CallForm(tuple(tools), least, most)
     if choice in ("auto", "none"):
         return later, later

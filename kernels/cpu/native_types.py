@@ -165,7 +165,11 @@ class CExtra(ctypes.Structure):
 
 
 def vector(values: Tensor) -> int:
-    """Address of a contiguous fp32 vector."""
+    """Address of a contiguous fp32 vector `[N]`.
+
+    Raises:
+        ValueError: It is of another type, or not contiguous.
+    """
     import torch
 
     if values.dtype is not torch.float32 or not values.is_contiguous():

@@ -19,6 +19,7 @@ _dense: dict[tuple[torch.device, torch.dtype, int], Tensor] = {}
 def lora_linear_(
     x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, tiles: Tensor, spans: Tensor | None = None,
 ) -> None:  # fmt: skip
+    """y [N, O] += what the slots of the rows x [N, K] add, in place; see `reference.lora_rows`."""
     with on_device(x):
         triton_lora.lora_linear_(x, y, A, B, slots, tiles, spans)
 
@@ -27,6 +28,7 @@ def nf4_dequantize(
     codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, rows: int, columns: int,
     dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
+    """Dense values [rows, columns] in `dtype`; see `reference.nf4_dequantize`."""
     with on_device(codes):
         return triton_nf4.dequantize((codes, absmax, absmax_code, absmax_scales, offset), rows, columns, dtype)
 
@@ -34,6 +36,7 @@ def nf4_dequantize(
 def nf4_linear(
     x: Tensor, codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, outputs: int
 ) -> Tensor:
+    """x [N, K] times the NF4 weight [O, K], O being `outputs`: [N, O] in x's dtype; see `reference.nf4_dequantize`."""
     weight = (codes, absmax, absmax_code, absmax_scales, offset)
     with on_device(x):
         return triton_nf4.linear(x, weight, outputs) if triton_nf4.fits(x) else _through_dense(x, weight, outputs)
@@ -43,6 +46,7 @@ def nf4_lora_linear(
     x: Tensor, codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, outputs: int,
     A: Tensor, B: Tensor, slots: Tensor, tiles: Tensor, counters: Tensor, spans: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
+    """`nf4_linear`, and what the rows' slots add to it: [N, O] in x's dtype; see `reference.lora_rows`."""
     weight = (codes, absmax, absmax_code, absmax_scales, offset)
     with on_device(x):
         if triton_nf4.fits(x):

@@ -57,12 +57,21 @@ def levels(device: torch.device) -> Tensor:
 
 
 def fits(x: Tensor) -> bool:
-    """Whether the fused kernel takes these inputs: few rows, of whole blocks."""
+    """Whether the fused kernel takes these inputs [N, K]: few rows, of whole blocks."""
     return 0 < x.shape[0] <= FEW and x.shape[1] % BLOCK == 0
 
 
 def dequantize(weight: Nf4, rows: int, columns: int, dtype: torch.dtype, out: Tensor | None = None) -> Tensor:
-    """Dense values [rows, columns]; `out`, if given, is a flat buffer that is used again."""
+    """Dense values [rows, columns].
+
+    Args:
+        weight: The tensors of an NF4 weight; see `reference.nf4_dequantize`.
+        rows: Outputs of the weight.
+        columns: Inputs of the weight.
+        dtype: Type of the values.
+        out: A flat buffer of this type with at least rows · columns elements, which is used again; None makes a new
+            one.
+    """
     codes, absmax, absmax_code, absmax_scales, offset = weight
     total = rows * columns
     values = torch.empty(total, dtype=dtype, device=codes.device) if out is None else out[:total]

@@ -150,8 +150,15 @@ class Capacity:
     def of_gpu(cls, base: str, config: ModelConfig, name: str, form: str | None = None) -> Capacity:
         """A base on a card of `GPUS`.
 
+        Args:
+            base: Name of the base, for the report.
+            config: Dimensions of the base.
+            name: A name of `GPUS`.
+            form: The form in which the weights are served: `nf4`, `bf16` or `fp32`; `nf4` where None.
+
         Raises:
-            UnknownNameError: There is no such card, or it serves no such form.
+            UnknownNameError: There is no such card.
+            InputError: The form runs on a CPU only.
         """
         if name not in GPUS:
             raise unknown("GPU", name, GPUS)

@@ -105,11 +105,11 @@ class Vocabulary:
 
     @cached_property
     def digits(self) -> torch.Tensor:
-        """The tokens that begin with a digit."""
+        """The tokens that begin with a digit, int64 [M]."""
         return torch.tensor([token for token in range(self.size) if self.bytes_of(token)[:1].isdigit()])
 
     def beginning(self, characters: str) -> torch.Tensor:
-        """The tokens that begin with one of these characters, white space aside."""
+        """The tokens, int64 [M], that begin with one of these characters, white space aside."""
         if characters not in self._beginning:
             wanted = tuple(characters.encode())
             texts = (self.bytes_of(token).lstrip()[:1] for token in range(self.size))

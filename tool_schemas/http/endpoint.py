@@ -148,6 +148,12 @@ class HttpOptions(TypedDict, total=False):
 def endpoint_of(parameters: dict[str, Any], method: str, url: str, options: HttpOptions) -> HttpEndpoint:
     """The endpoint that takes arguments of a schema; see `Tool.from_http`.
 
+    Args:
+        parameters: JSON Schema of the arguments; each of its properties gets a place.
+        method: Method of the request, in capitals.
+        url: An absolute URL; ``{name}`` in its path stands for an argument.
+        options: What is given besides; options that are left out have the defaults of `HttpOptions`.
+
     Raises:
         SchemaError: If an argument has no place.
         UnknownNameError: If there is no such option.

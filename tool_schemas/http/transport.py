@@ -98,6 +98,14 @@ class GuardedBackend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         """Resolves, checks, connects.
 
+        Args:
+            host: A name, which is resolved here and nowhere else, or an address.
+            port: Port of the host.
+            timeout: Seconds that the caller allows; the request's deadline shortens them. None: only the deadline
+                counts.
+            local_address: Address of this machine to connect from; None for any.
+            socket_options: Options that are set on the socket; None for none.
+
         Raises:
             ToolError: If none of the host's addresses may be connected to.
             httpcore.ConnectError: If none of those that may answers.

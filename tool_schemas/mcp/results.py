@@ -38,6 +38,16 @@ def tool_of(
 
     A server's word that a tool destroys something always counts, its word that a tool only reads if it is trusted.
 
+    Args:
+        listed: The entry: schemas, description and hints.
+        function: Sends a call to the server.
+        name: What the model calls the tool by, the prefix included.
+        on_unsupported: What to do about keywords that decoding cannot enforce; see `Tool`.
+        timeout: Seconds that one call may take.
+        source: Where the tool comes from, for the trace: ``"mcp:NAME"``.
+        trusted: Whether results may be followed like the user's own words, and the hint that a tool only reads is
+            believed.
+
     Raises:
         SchemaError: With the JSON path of what cannot be used.
     """

@@ -182,6 +182,12 @@ def _style(parameter: dict[str, Any], parts: Parts) -> tuple[str, bool | None]:
 def check_style(document: OpenApiDocument, node: Any, parts: Parts, place: Place) -> None:
     """Checks that a style says how every value that fits a schema is written.
 
+    Args:
+        document: Resolves references in the schema.
+        node: The schema of the parameter.
+        parts: Where the schema stands in the document, for messages.
+        place: The kind of parameter, its style and whether it is exploded; without a style, the kind's default counts.
+
     Raises:
         SchemaError: If OpenAPI leaves it open, as for lists in lists.
     """

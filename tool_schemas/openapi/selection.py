@@ -160,6 +160,15 @@ def select(
 ) -> tuple[list[Operation], list[Omitted]]:
     """Parts the operations in those to translate and those to leave out.
 
+    Args:
+        found: All operations of the document.
+        include: Patterns of the operations to take; None for all. See `Operation.matches`.
+        exclude: Patterns of those to leave out, even if `include` names them too.
+        deprecated: Whether operations that the document calls deprecated are taken.
+
+    Returns:
+        Those to translate, in their order, and the others with the reason.
+
     Raises:
         UnknownNameError: If a pattern means none of them.
     """

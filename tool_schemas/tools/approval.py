@@ -38,7 +38,14 @@ def check_rule(rule: object, called: str) -> None:
 
 
 def says_so(rule: ApprovalRule, called: str, arguments: dict[str, Any], context: Context[Any]) -> bool:
-    """Whether a call waits for approval. One of which the rule cannot say does."""
+    """Whether a call waits for approval. One of which the rule cannot say does.
+
+    Args:
+        rule: The tool's `requires_approval`.
+        called: Name of the tool, for the log.
+        arguments: Arguments of the call, which the rule is given.
+        context: The run's context, which a rule of two parameters is given too.
+    """
     if isinstance(rule, bool):
         return rule
     try:

@@ -129,6 +129,12 @@ def calls_term(tools: Sequence[Tool], min_calls: int = 0, max_calls: int = 8, as
 
     Keywords that decoding cannot enforce are checked if one of the tools asks for that; the others have none. The last
     ones are kept: an agent asks for the same in each of its runs.
+
+    Args:
+        tools: The tools that may be called; what is kept is known by these objects, not by what they say.
+        min_calls: Calls that the list has at least.
+        max_calls: Calls that the list has at most.
+        ask: Whether ``null`` may stand in the place of required arguments that the user has not given.
     """
 
     def made() -> tuple[JsonSchema, tuple[Tool, ...]]:

@@ -91,7 +91,14 @@ class ToolChecker:
     def refusal(
         self, body: Any, place: str, error: LoraloopError, on_unsupported: OnUnsupported = "refuse"
     ) -> ToolReport:
-        """The report of a tool that could not be made."""
+        """The report of a tool that could not be made.
+
+        Args:
+            body: The JSON form of the tool, from which name and schema are read as far as they are there.
+            place: Where it was found.
+            error: Why it could not be made.
+            on_unsupported: What was to be done about keywords that decoding cannot enforce.
+        """
         name, schema = _parts(body)
         found = survey(schema, on_unsupported) if schema is not None else Survey()
         path = getattr(error, "path", "")

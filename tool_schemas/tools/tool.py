@@ -275,7 +275,18 @@ class Tool:
         description: str | None = None,
         **options: Unpack[ToolFields],
     ) -> Tool:
-        """Makes a tool whose arguments are a pydantic model; the function gets one instance of it."""
+        """Makes a tool whose arguments are a pydantic model; the function gets one instance of it.
+
+        Args:
+            model: The arguments as a pydantic model; its docstring describes the tool.
+            function: Called with one instance of the model. None: there is no implementation here.
+            name: Name of the tool; the model's where None.
+            description: When to use it; the model's docstring where None.
+            **options: Further fields of the tool; see the attributes.
+
+        Raises:
+            SchemaError: If `model` is no pydantic model, or its schema or an option is unusable.
+        """
         from loraloop.tool_schemas.tools.function import read_model
 
         read = read_model(model, name)
@@ -383,7 +394,19 @@ class Tool:
         returns: dict[str, Any] | None = None,
         on_unsupported: OnUnsupported = "refuse",
     ) -> Tool:
-        """Makes the tool that calls an HTTP endpoint; only a method that is known to be safe has no effects."""
+        """Makes the tool that calls an HTTP endpoint; only a method that is known to be safe has no effects.
+
+        Args:
+            name: What the model calls it by.
+            description: When to use it.
+            parameters: JSON Schema of the arguments, for each of which the endpoint has a place.
+            endpoint: Sends the calls. A call may take a second longer than its timeout.
+            returns: JSON Schema of the answer, which is checked; None for no check.
+            on_unsupported: See the attribute.
+
+        Raises:
+            SchemaError: If the name or a schema is unusable.
+        """
         return cls(
             name,
             description,

@@ -26,7 +26,19 @@ class Cache(Protocol):
 
     def begin(self, count: int) -> None: ...
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor: ...
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Appends the keys and values of T new tokens to a layer, and attends to all that it holds then.
+
+        Args:
+            layer: Index of the layer, from 0.
+            q: Queries `[T, heads, D]` of the new tokens, rotated already.
+            k: Their keys `[T, kv_heads, D]`, rotated already.
+            v: Their values `[T, kv_heads, D]`.
+
+        Returns:
+            What attention gives, `[T, heads * D]`.
+        """
+        ...
 
     def commit(self) -> None: ...
 
@@ -34,7 +46,15 @@ class Cache(Protocol):
 def grouped_mask(past: int, count: int, group: int, device: torch.device, window: int | None = None) -> Tensor:
     """Which of `past + count` positions each of `count` new tokens sees, repeated for `group` query heads.
 
-    With a `window`, a token sees itself and the `window - 1` positions before it.
+    Args:
+        past: Positions before the new tokens.
+        count: New tokens.
+        group: Query heads that share a key head.
+        device: Where the mask is made.
+        window: Positions that a token sees at most: itself and the `window - 1` before it. None for all.
+
+    Returns:
+        bool `[group * count, past + count]`, True where a position is seen.
     """
     seen = torch.ones(count, past + count, dtype=torch.bool, device=device).tril_(past)
     if window is not None:

@@ -48,11 +48,11 @@ class StepStream(Protocol):
         ...
 
     def capture(self, run: Callable[[], Tensor]) -> Captured:
-        """Captures a step, given as a function that can be called any number of times."""
+        """Captures a step, given as a function that can be called any number of times and gives the states `[B, H]`."""
         ...
 
     def handed_over(self, made: Tensor) -> Tensor:
-        """A tensor that was made while running, for the caller's stream."""
+        """A tensor that was made while running, such as the states `[N, H]` of a step, for the caller's stream."""
         ...
 
 

@@ -27,7 +27,20 @@ Plan = list[tuple[Cache, int, int]]
 class Attached(Protocol):
     """Adapters attached to the base: adds their part to a fused projection's product, row by row."""
 
-    def linear(self, layer: int, group: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor: ...
+    def linear(self, layer: int, group: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor:
+        """Adds to a projection's product what each row's slot contributes; slot 0 contributes nothing.
+
+        Args:
+            layer: Index of the layer, from 0.
+            group: One of `sites.GROUPS`: the modules that are computed as one matrix.
+            x: Inputs `[N, K]` of the projection, which the base's product was made of.
+            y: The base's product `[N, O]`; it may be changed in place.
+            segments: Start, end and slot of each row's tokens among the N.
+
+        Returns:
+            `[N, O]` in y's dtype, which may be y itself.
+        """
+        ...
 
     def beyond(self, segments: Segments) -> Beyond | None: ...
 

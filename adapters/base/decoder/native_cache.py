@@ -232,6 +232,10 @@ class NativeCache:
     def restore(self, pages: Tensor, length: int) -> None:
         """Takes what `saved` gave of a cache of this length, in the place of what it holds.
 
+        Args:
+            pages: bf16 `[pages, layers, 2, kv_heads, blocks, 16 * head_dim]`, as `saved` gives them.
+            length: Positions that count in them; their number decides how many pages there have to be.
+
         Raises:
             ValueError: The pages are not of this shape.
         """

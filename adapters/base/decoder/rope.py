@@ -11,7 +11,7 @@ from loraloop.adapters.base.loading.config import ModelConfig
 
 
 def frequencies(config: ModelConfig) -> Tensor:
-    """Angular frequency of each of the `head_dim / 2` pairs, fp32, with the config's scaling applied."""
+    """Angular frequency of each pair, fp32 `[head_dim / 2]`, with the config's scaling applied."""
     half = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
     base = 1.0 / (config.rope.theta**half)
     scaling = dict(config.rope.scaling)

@@ -67,7 +67,19 @@ class Converted:
 def convert(
     source: BaseSource, name: str, form: str, folder: Path, progress: Progress | None = None, tiled: bool = False
 ) -> None:
-    """Writes the converted base to `folder`, whole or not at all; `tiled` for the C decoder."""
+    """Writes the converted base to `folder`, whole or not at all.
+
+    Args:
+        source: Where the base's parts come from.
+        name: Name of the base, which its card keeps.
+        form: The form in which the weights are served.
+        folder: The folder to make; one that another process finished first stays.
+        progress: Called after each layer; see `Progress`. None: nobody is told.
+        tiled: Whether the weights are laid out for the C decoder.
+
+    Raises:
+        BaseModelError: The folder cannot be written, or a tensor is missing or has another shape than the config says.
+    """
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=make_writable(folder.parent)))
     try:
         template = json.dumps([source.chat_template, source.bos, source.eos])

@@ -51,12 +51,19 @@ def group_parts(source: BaseSource, layer: int, group: str) -> list[SourcePart]:
 
 
 def fused(parts: Sequence[SourcePart], form: str, copies: bool = False, tiled: bool = False) -> Weight:
-    """The parts' rows one after another in `form`; with `copies`, int4 weights get their dense copy.
-
-    With `tiled`, in the tiles that the C decoder reads instead of torch's layout.
+    """The parts' rows one after another in `form`.
 
     In the int4 form each part keeps at least the precision of its file, and neighbours of one kind are one matrix: a
     Q4_K_M file's queries and keys are int4 and its values, in some layers, int8.
+
+    Args:
+        parts: What the source has of each module `[O, K]`, all with the same K.
+        form: The form in which they are served; see `FORMS`.
+        copies: Whether int4 weights get a dense copy, which serves products of many rows; tiled ones get none.
+        tiled: Whether the weights are laid out in the tiles that the C decoder reads, instead of in torch's layout.
+
+    Returns:
+        One weight `[sum of O, K]`.
     """
     if form != "int4":
         return _together(parts, form, copies, tiled)
@@ -98,7 +105,13 @@ def _int8(values: Tensor, tiled: bool) -> Int8Weight | TiledWeight:
 
 
 def embedding_weight(values: Tensor, form: str, tiled: bool = False) -> Int8Weight | DenseWeight | TiledWeight:
-    """The embedding or head: int8 by rows where the layers are int4 or int8, else dense."""
+    """The embedding or head: int8 by rows where the layers are int4 or int8, else dense.
+
+    Args:
+        values: The matrix `[V, H]`, one row a token, in fp32.
+        form: The form in which the layers are served.
+        tiled: Whether it is laid out in the tiles that the C decoder reads.
+    """
     if form in ("int4", "int8"):
         return _int8(values, tiled)
     if tiled:

@@ -66,7 +66,20 @@ class BaseSource(Protocol):
     bos: str
     eos: str
 
-    def tensor(self, name: str) -> SourcePart: ...
+    def tensor(self, name: str) -> SourcePart:
+        """Reads one tensor.
+
+        Args:
+            name: The tensor's name.
+
+        Returns:
+            The values `[O, K]` of a matrix or `[N]` of a norm or a bias, in the dtype of the file or dequantized; or a
+            matrix as its own 4-bit codes.
+
+        Raises:
+            BaseModelError: The source has no such tensor.
+        """
+        ...
 
 
 @contextmanager

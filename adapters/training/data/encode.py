@@ -71,19 +71,40 @@ class Encoded:
 
 
 def encode(base: Base, messages: Sequence[Message], completion: str, extra_prompt: str = "") -> Encoded:
-    """Renders the context as a trunk, and extra prompt and completion as the branch that a skill computes."""
+    """Renders the context as a trunk, and extra prompt and completion as the branch that a skill computes.
+
+    Args:
+        base: Gives the chat format and the tokenizer.
+        messages: The context, up to what the skill answers.
+        completion: What the skill should write.
+        extra_prompt: What stands in the branch as one more message of the user; where empty, none does.
+    """
     trunk, shared = _trunk(base, messages)
     return Encoded(trunk, (branch_of(base, completion, extra_prompt=extra_prompt),), shared)
 
 
 def encode_pair(base: Base, messages: Sequence[Message], chosen: str, rejected: str) -> Encoded:
-    """A preference pair: two branches of one trunk, the wanted one first."""
+    """A preference pair: two branches of one trunk, the wanted one first.
+
+    Args:
+        base: Gives the chat format and the tokenizer.
+        messages: The context that both completions answer.
+        chosen: The completion that should become likelier.
+        rejected: The completion that should become unlikelier.
+    """
     trunk, shared = _trunk(base, messages)
     return Encoded(trunk, (branch_of(base, chosen), branch_of(base, rejected, desirable=False)), shared)
 
 
 def branch_of(base: Base, completion: str, *, desirable: bool = True, extra_prompt: str = "") -> EncodedBranch:
-    """The branch in which a skill writes a completion; the extra prompt stands in it as a user's message."""
+    """The branch in which a skill writes a completion; the extra prompt stands in it as a user's message.
+
+    Args:
+        base: Gives the chat format and the tokenizer.
+        completion: What the skill should write; the token that closes a message follows it.
+        desirable: Whether the completion is a wanted one, for preferences.
+        extra_prompt: Content of the user's message before the invocation; where empty, there is none.
+    """
     before = base.chat.message("user", extra_prompt) if extra_prompt else []
     invocation = [*before, *base.chat.generation_prompt]
     ids = base.tokenizer.encode(completion)

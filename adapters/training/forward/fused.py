@@ -156,8 +156,17 @@ class Attend(torch.autograd.Function):
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, block: int = 64) -> Tensor:
     """Causal attention without a graph and without a trunk, in blocks of queries that skip what lies after them.
 
-    Shapes as for `Attend`, but q is `[B, kv_heads, G, L, D]`; returns the same shape in v's dtype. q and k may be fp32
-    where v is bf16: they are rounded in the product.
+    q and k may be fp32 where v is bf16: they are rounded in the product.
+
+    Args:
+        q: Queries `[B, kv_heads, G, L, D]`, G query heads to a key head.
+        k: Keys `[B, kv_heads, L, D]`.
+        v: Values `[B, kv_heads, L, D]`.
+        bias: fp32 `[B or 1, L, L]`, 0 where a position is seen, else -inf.
+        block: Queries that are computed at a time.
+
+    Returns:
+        `[B, kv_heads, G, L, D]` in v's dtype.
     """
     batch, heads, group, length, dim = q.shape
     out, k, v = v.new_empty(q.shape), k.contiguous(), v.contiguous()

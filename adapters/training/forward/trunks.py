@@ -80,6 +80,10 @@ class TrunkCache:
 
         All are written before the first is named: what a batch computed together appears together, so that a run
         killed here computes all of it again, with the same bits.
+
+        Args:
+            trunks: The tokens of each trunk, t of them, and its keys and values `[layers, 2, kv_heads, t, D]` in the
+                folder's dtype.
         """
         parts: list[tuple[Path, str]] = []
         kept = 0

@@ -33,6 +33,16 @@ def divergence(decoder: Decoder, states: Tensor, teacher: Decoder, taught: Tenso
     """Summed KL(teacher || student) over `[M, H]` states, times the temperature's square (arXiv 1503.02531).
 
     The teacher's vocabulary may be padded differently: what both have is compared.
+
+    Args:
+        decoder: The student's, for its head and the scale of its logits.
+        states: The student's final-normed states `[M, H]`; only they get a gradient.
+        teacher: The teacher's decoder, which may be the student's.
+        taught: The teacher's final-normed states `[M, H']` before the same tokens; its hidden size may be another.
+        temperature: Divides the logits of both.
+
+    Returns:
+        The sum over all M states, fp32 `[]`.
     """
     scales = (temperature * decoder.config.scales.logits, temperature * teacher.config.scales.logits)
     return temperature**2 * apply(_Divergence, states, taught, (_head(decoder), _head(teacher)), scales)

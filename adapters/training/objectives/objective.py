@@ -37,5 +37,5 @@ class Objective(Protocol):
         ...
 
     def loss(self, reader: Reader, scored: Scored) -> Tensor:
-        """The summed loss, with a graph where grad is enabled."""
+        """The summed loss `[]`, with a graph where grad is enabled."""
         ...

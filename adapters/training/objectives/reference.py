@@ -57,7 +57,14 @@ class Reference:
 
     @torch.no_grad()
     def sums(self, reader: Reader, examples: Sequence[Encoded], full: bool = False, past: Any = None) -> Tensor:
-        """Log-probability `[branches]` of each branch's completion, computed now."""
+        """Log-probability `[branches]`, fp32, of each branch's completion, computed now and without a graph.
+
+        Args:
+            reader: Reads with the base that trains.
+            examples: The batch.
+            full: Whether the skill computes whole contexts; means nothing where the reference is the bare base.
+            past: The examples' trunks (`Scored.past`) where they are computed already; None computes them.
+        """
         scored = reader.read(examples, self.payload, full=full and self.payload is not None, past=past)
         return scored.sums(log_probs(reader.decoder, scored.states, scored.targets))
 

@@ -176,7 +176,14 @@ def generator(*parts: object) -> random.Random:
 
 
 def check_files(files: Sequence[Path], held_out: Sequence[Path], how: Reading, checker: Checker) -> CheckedRecords:
-    """Checks files without a recipe, and training files against evaluation files."""
+    """Checks files without a recipe, and training files against evaluation files.
+
+    Args:
+        files: Files of records to train on.
+        held_out: Files of records to evaluate on, against which the others are compared.
+        how: The contract and the form of the records in all of them.
+        checker: Checks the training records and collects what is found; one beside it checks the others.
+    """
     other = checker.beside()
     evaluation = [record for file in held_out for record in other.check(read_file(file, how))]
     records = [record for file in files for record in checker.check(read_file(file, how))]

@@ -141,6 +141,12 @@ def known_fields(model: Any, path: Sequence[str | int]) -> list[str]:
 def checked(kind: Any, options: Mapping[str, Any], lines: Lines, path: Place) -> Any:
     """An instance of a dataclass from a recipe's values.
 
+    Args:
+        kind: The dataclass.
+        options: Values of its fields by name; fields that are left out keep their defaults.
+        lines: The lines of the recipe, for messages.
+        path: Where the options stand in the recipe.
+
     Raises:
         InputError: a key is unknown (with the nearest one) or a value is wrong; with its line.
     """

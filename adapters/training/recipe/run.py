@@ -237,7 +237,16 @@ def make_trainer(
     progress: ProgressCallback | None = None,
     workers: Workers | None = None,
 ) -> Trainer:
-    """The trainer of a prepared recipe, or one with another schedule, other validation records or other workers."""
+    """The trainer of a prepared recipe, or one with another schedule, other validation records or other workers.
+
+    Args:
+        prepared: The recipe's base, data, method and schedule.
+        folder: Folder of the run, from which it resumes and into which it writes its checkpoints.
+        config: A schedule that replaces the recipe's; None keeps it.
+        valid: Encoded records that choose the checkpoint, in the place of the recipe's; None keeps those.
+        progress: Called once after every optimizer step; None: nobody is told.
+        workers: The processes that train together; None: those that `accelerate launch` started.
+    """
     return Trainer(
         prepared.base,
         prepared.method,

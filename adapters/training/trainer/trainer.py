@@ -192,7 +192,7 @@ class Trainer:
         return best
 
     def loss(self, examples: Sequence[Encoded], grad: bool) -> Tensor:
-        """Mean loss over a batch, in the mode that validation uses; without dropout."""
+        """Mean loss `[]` over a batch, in the mode that validation uses; without dropout."""
         with torch.set_grad_enabled(grad):
             full = self.config.mode == "full"
             scored = self.reader.read(examples, self._payload(), full=full)

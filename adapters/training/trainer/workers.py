@@ -38,7 +38,7 @@ class Workers(Protocol):
         ...
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces each process's tensors by their sum over all."""
+        """Replaces each process's tensors, of any shapes that are the same in all, by their sum over all; in place."""
         ...
 
     def wait(self) -> None:

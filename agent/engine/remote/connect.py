@@ -43,6 +43,17 @@ def connected(
     """What a runtime on a server consists of: a base that counts tokens, the skills, a router, and the engine.
 
     See `Runtime.connect` for the arguments and the errors.
+
+    Args:
+        url: Address of the server's API, which ends with `/v1`.
+        base: The model's name on the server, or a name of our catalog whose tokenizer counts; None takes the first
+            model.
+        eyes: Name of a base here whose router reads the transcript, or the address of a server with `/v1/decisions`.
+        engine: What the server is, which decides how grammars are asked for.
+        skills: Names of the server's adapters by skill, or folders that are loaded into it; None looks for the usual
+            names.
+        context: Positions of a transcript; None for what the server says, else `CONTEXT`.
+        **options: Options of the connection; see `ConnectOptions`. The key is not sent to another server than this one.
     """
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base as LocalBase

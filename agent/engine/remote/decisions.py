@@ -69,7 +69,7 @@ class ServerRouter:
         """Asks about the last message of a transcript.
 
         Args:
-            kept: Hidden states of a base here, which are not used.
+            kept: Hidden states `[T, H]` of a base here by layer, which are not used.
             messages: The transcript, up to and including the message that is to be routed.
 
         Raises:

@@ -187,7 +187,14 @@ def identity(state: LabelledState) -> str:
 
 
 def timed(evaluation: RouterEvaluation, router: Router, base: Base, rounds: int = 200) -> None:
-    """Milliseconds that routing adds to a step whose prefill is done anyway: pooling, screen and choice."""
+    """Milliseconds that routing adds to a step whose prefill is done anyway: pooling, screen and choice.
+
+    Args:
+        evaluation: Gives the state that is routed, the first of its first split, and gets the times, in milliseconds.
+        router: The router.
+        base: The base that the router was fitted on; it reads the state once, which is not measured.
+        rounds: How often the state is routed.
+    """
     from loraloop.adapters.base import Row
 
     state = next(iter(evaluation.states.values()))[0]

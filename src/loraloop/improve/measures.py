@@ -70,7 +70,15 @@ def frozen_records(recipe: Mapping[str, Any], contract: str, count: int, header:
 def measure_requests(
     runtime: Runtime, requests: Sequence[RequestInWorld], done: Lines, *, documents: bool, each: Callable[[], None]
 ) -> dict[str, dict[str, Any]]:
-    """Asks requests greedily, but for those that were asked before; rows by id."""
+    """Asks requests greedily, but for those that were asked before; rows by id.
+
+    Args:
+        runtime: Base, skills and router; the skill that is measured is among them.
+        requests: Worlds and held-out requests.
+        done: Rows of the requests that were asked before; the new ones are added as they end.
+        documents: Whether the assistant has the worlds' documents.
+        each: Called after each request that was asked.
+    """
     left = [(world, request) for world, request in requests if f"{world.name}/{request.id}" not in done]
 
     def keep(run: WorldRun) -> None:
@@ -84,7 +92,18 @@ def measure_requests(
 def measure_records(
     base: Base, skill: Skill | Path, records: Sequence[Record], done: Lines, *, each: Callable[[], None]
 ) -> dict[str, bool]:
-    """Whether the skill writes the right step after each record's messages; those that were measured are not again."""
+    """Whether the skill writes the right step after each record's messages; those that were measured are not again.
+
+    Args:
+        base: The base that serves the skill.
+        skill: The skill, or its folder.
+        records: Held-out records; each has the step that is right.
+        done: Rows of the records that were measured before; the new ones are added as they end.
+        each: Called after each record that was measured.
+
+    Returns:
+        By the place of each record, whether the step was right.
+    """
     from loraloop.adapters.training.scoring.score import right
     from loraloop.evals.bench import Bench, term_of
 

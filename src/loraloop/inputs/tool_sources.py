@@ -135,6 +135,13 @@ def reports(
 ) -> Iterator[ToolReport]:
     """The report of each tool of a file, a folder, an OpenAPI document at a URL, or a Python module.
 
+    Args:
+        source: A path, a URL, or ``module:attribute``.
+        checker: Makes the reports.
+        on_unsupported: What to do about keywords that decoding cannot enforce, instead of what the tools say; None
+            keeps that.
+        policy: Where an OpenAPI document at a URL, and its tools, may connect; None for the rules that hold by default.
+
     Raises:
         LoraloopError: If it cannot be read at all.
     """
@@ -222,6 +229,14 @@ def all_reports(
     """The reports of everything, and what could not be read, each with the reason.
 
     Two tools of one source that share a name are refused.
+
+    Args:
+        sources: Paths, URLs, and modules as ``module:attribute``.
+        servers: Command lines or URLs of MCP servers.
+        checker: Makes the reports.
+        on_unsupported: What to do about keywords that decoding cannot enforce, instead of what the tools say; None
+            keeps that.
+        policy: Where OpenAPI documents at URLs, and their tools, may connect; None for the rules that hold by default.
     """
     from loraloop.tool_schemas.tools.survey import Note
 

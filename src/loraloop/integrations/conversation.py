@@ -52,7 +52,14 @@ class ConversationBuilder:
             self._spoken.append(("assistant", [dumps(plain(tuple(calls)))]))
 
     def result(self, call: Call, result: Any = None, error: str | None = None, retry: bool = False) -> None:
-        """What a call gave: a result, an error, or the wish that it be made once more."""
+        """What a call gave: a result, an error, or the wish that it be made once more.
+
+        Args:
+            call: The call as the assistant made it.
+            result: What it gave; any data that JSON can hold, or that can be made into such.
+            error: What went wrong; None where the call succeeded. A call with an error counts as unanswered.
+            retry: Whether the tool asks for the call to be made once more.
+        """
         if error is None:
             self.answered.add(call_key(call))
         self.retry |= retry
@@ -71,6 +78,12 @@ class ConversationBuilder:
 
 def tool_of(name: str, description: str, parameters: dict[str, Any], strict: bool = True) -> Tool:
     """A tool that its framework calls; the same one for the same fields, so that its grammar is compiled once.
+
+    Args:
+        name: What the model calls it by.
+        description: When to use it.
+        parameters: JSON Schema of the arguments.
+        strict: Whether the arguments are decoded under the schema, or as any JSON object and validated afterwards.
 
     Raises:
         SchemaError: The parameters cannot be enforced or checked while decoding; with the JSON path.

@@ -149,7 +149,14 @@ class LoraloopModel(Model[None]):
         model_request_parameters: ModelRequestParameters,
         run_context: RunContext[Any] | None = None,
     ) -> AsyncGenerator[StreamedResponse]:
-        """One response, piece by piece; see `Model.request_stream`. Calls come whole."""
+        """One response, piece by piece; see `Model.request_stream`. Calls come whole.
+
+        Args:
+            messages: The conversation so far.
+            model_settings: Settings of the request, which go before those of the model; None for none.
+            model_request_parameters: Tools and output of the request.
+            run_context: The run of pydantic-ai; not used.
+        """
         check_allow_model_requests()
         replying, parameters = self._replying(messages, model_settings, model_request_parameters)
         pieces = in_thread(iter(replying), replying.cancel)

@@ -53,7 +53,14 @@ def show_result(console: Console, result: RunResult) -> None:
 def show_route(
     console: Console, screen: ScreenResult, route: Route, explanation: Mapping[str, Any] | None = None
 ) -> None:
-    """The screen, the choice, and the training examples nearest to the request."""
+    """The screen, the choice, and the training examples nearest to the request.
+
+    Args:
+        console: Where it is written.
+        screen: What the screen says of the last message.
+        route: The choice, its runners-up and the masked outcomes.
+        explanation: Thresholds, distances and nearest training examples; where None or empty, they are not shown.
+    """
     mark = Text("unsafe?", style="bold red") if screen.positive else Text("passed", style="green")
     console.print(Text.assemble("screen  ", mark, f"  p = {screen.probability:.3f}, threshold {screen.threshold:.3f}"))
     abstained = "  (abstained)" if route.abstained else ""

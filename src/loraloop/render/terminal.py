@@ -15,7 +15,14 @@ from loraloop.render.steps import harmless
 def table_of(
     columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], numbers: Collection[str] = (), title: str = ""
 ) -> Table:
-    """A table; the columns that are named among `numbers` are aligned to the right."""
+    """A table; the columns named among `numbers` are aligned to the right.
+
+    Args:
+        columns: The headings, in their order.
+        rows: Cells of each row, as many as there are columns.
+        numbers: Headings of the columns that hold numbers.
+        title: Stands above the table; where empty, nothing does.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title or None, title_justify="left")
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left")

@@ -436,7 +436,7 @@ class Probe(Sampler):
         self.logits: list[float] = []
 
     def pick(self, logits: Tensor) -> int:
-        """The likeliest of the tokens."""
+        """The likeliest of the tokens by `logits[V]`."""
         self.logits = logits[self._ids].float().tolist()
         return self._ids[max(range(len(self._ids)), key=self.logits.__getitem__)]
 

@@ -280,6 +280,12 @@ def reply_request(
 ) -> ReplyRequest:
     """What the runtime is asked.
 
+    Args:
+        runtime: Says which skills there are, and which guard it can keep.
+        limits: Bounds of the tokens, the seconds and the conversation.
+        talk: The conversation, in our form.
+        options: What the client asked for besides.
+
     Raises:
         ApiError: An option cannot be kept.
         SchemaError: A tool's parameters, or the output's schema, cannot be enforced or checked.

@@ -37,17 +37,22 @@ class ScriptedRouter:
         self.screened = 0
 
     def features(self, kept: Mapping[int, Tensor], messages: Sequence[Message] = ()) -> Tensor:
-        """The last token's hidden state."""
+        """The last token's hidden state `[H]`.
+
+        Args:
+            kept: Hidden states `[T, H]` of the last message, by layer; those of layer 1 are there.
+            messages: The transcript; not used.
+        """
         return kept[1][-1]
 
     def screen(self, features: Tensor) -> ScreenResult:
-        """The script's screen result for this message."""
+        """The script's screen result for this message; its features `[H]` are not looked at."""
         self.screened += 1
         positive = self._unsafe()
         return ScreenResult(0.9 if positive else 0.1, positive, 0.5)
 
     def choose(self, features: Tensor, state: RouterState) -> Route:
-        """The script's next skill."""
+        """The script's next skill; the features `[H]` are not looked at."""
         self.states.append(state)
         skill = self._skill(state)
         others = () if skill == NONE else ((NONE, round(1 - self.probability, 6)),)

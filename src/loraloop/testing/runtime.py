@@ -164,6 +164,9 @@ class Pen(Sampler):
     def pick(self, logits: Tensor) -> int:
         """The text's next token.
 
+        Args:
+            logits: Masked logits `[V]`; -inf where a token is not allowed.
+
         Raises:
             ScriptError: If the grammar of the step does not allow it, or has written something else.
         """

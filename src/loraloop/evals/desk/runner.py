@@ -250,7 +250,17 @@ def report(
 
 
 def sample(worlds: Sequence[World], kinds: Sequence[str], limit: int | None, count: int) -> list[World]:
-    """The worlds with so many of their requests left in all, spread evenly, for measuring seconds one at a time."""
+    """The worlds with so many of their requests left in all, spread evenly, for measuring seconds one at a time.
+
+    Args:
+        worlds: All worlds.
+        kinds: Kinds of requests to choose from; all where empty.
+        limit: Requests of each world to choose from, at most; None for all.
+        count: Requests that are left, of all worlds together.
+
+    Returns:
+        Copies of the worlds of which any request is left.
+    """
     every = [(world, request) for world in worlds for request in chosen(world, kinds, limit)]
     kept = [every[k * len(every) // count] for k in range(min(count, len(every)))] if len(every) > count else every
     return [

@@ -85,7 +85,15 @@ def _example(call: Any) -> dict[str, Any]:
 
 
 def wrong_outcomes(world: World, request: DeskRequest, right: Outcome, programs: bool) -> Iterator[Outcome]:
-    """Outcomes that are wrong in one thing each."""
+    """Outcomes that are wrong in one thing each.
+
+    Args:
+        world: The desk; says which tools change something.
+        request: What is asked.
+        right: Its right outcome, which is changed.
+        programs: Whether programs are run when outcomes are judged; without that, a program that does nothing is no
+            wrong one.
+    """
     for at, turn in enumerate(request.turns):
 
         def answered(wrong: str, at: int = at, **changes: Any) -> Outcome:

@@ -86,7 +86,17 @@ class World:
     def draw_of(
         self, template: RequestTemplate, count: int, seed: int = 0, held_out: bool = False
     ) -> list[DeskRequest]:
-        """Requests drawn from one template."""
+        """Requests drawn from one template.
+
+        Args:
+            template: A request with slots, of this world.
+            count: Number of requests; fewer where the template has no more.
+            seed: Seed of the draws.
+            held_out: Whether the requests are held out: drawn from other values and other wordings.
+
+        Raises:
+            InputError: The template cannot be drawn from; with its place in the world's file.
+        """
         return draws([template], self.toolbox, count, seed=seed, held_out=held_out)
 
     def with_draws(self, count: int, seed: int = 0) -> World:
