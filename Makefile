@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 BIN    := $(VENV)/bin
 # What `make bench` measures; LLAMA_PYTHON, VLLM_PYTHON and BFCL_PYTHON are interpreters with llama-cpp-python, vLLM, bfcl-eval.
 # `make bench-NAME` writes benchmarks/results/NAME.json; names that end in _qwen are of the recommended base.
-BENCH  ?= switch episode mixed_batch grammar decode decode_qwen agents drafts_qwen first_answer_qwen capacity simulation \
+BENCH  ?= switch episode mixed_batch grammar decode decode_qwen agents agents_qwen drafts_qwen first_answer_qwen capacity simulation \
 	training training_qwen rounding rounding_qwen
 LLAMA  := $(if $(LLAMA_PYTHON),--llama-python $(LLAMA_PYTHON))
 BFCL   := --bfcl-python $(BFCL_PYTHON)
@@ -27,11 +27,12 @@ SCRIPT_serve_memory    := serve
 ARGS_activation  := $(patsubst %,$(RECIPES)/%.yaml,tools code retrieval safety) --data $(DATA)
 ARGS_activation_full := $(RECIPES)/tools.yaml --skill adapters/library/smollm2-135m/tools/full --data $(DATA)
 ARGS_agents      := $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
+ARGS_agents_qwen := --parts free,newcomer --agents 1,16
 ARGS_bfcl        := $(BFCL) --limit 40
 ARGS_bfcl_qwen   := $(BFCL) --limit 15
 ARGS_bfcl_turns_qwen := $(BFCL) --turns --limit 50
 ARGS_capacity    := $(QWEN) --limit 1
-ARGS_contradictions := $(QWEN) --limit 24
+ARGS_contradictions := $(QWEN) --limit 60
 ARGS_decode      := $(LLAMA) --limit 3
 AVX2             := --isa "-mavx2 -mfma -mf16c" $(LLAMA) --no-transformers
 ARGS_decode_avx2 := $(AVX2) --limit 3

@@ -8,7 +8,6 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
-from loraloop.adapters.base.loading.folders import cache_folder
 from loraloop.adapters.skill.blank import blank_skill, is_blank
 from loraloop.adapters.skill.contracts import openings
 from loraloop.agent.engine.local import LocalEngine
@@ -103,9 +102,12 @@ class Runtime:
         check_number("queue", queue, least=1)
         if self.context > most:
             raise InputError(f"context is {context}: {base.name} has {most} positions: give at most that many")
-        where = cache_folder() / "prefixes" if keep_prefixes is True else Path(keep_prefixes) if keep_prefixes else None
         self.engine = engine or self._local_engine(
-            context=self.context, reuse=reuse, full_reuse=full_reuse, queue=queue, prefix_folder=where
+            context=self.context,
+            reuse=reuse,
+            full_reuse=full_reuse,
+            queue=queue,
+            prefix_folder=_prefix_folder(keep_prefixes),
         )
         self._adding = Lock()
 
@@ -371,3 +373,10 @@ class Runtime:
         from loraloop.agent.skills.outlines_model import OutlinesModel
 
         return OutlinesModel(self, skill, max_tokens, on_unsupported)
+
+
+def _prefix_folder(keep: bool | str | Path) -> Path | None:
+    """Where prefixes are kept: in the cache folder, in the given folder, or nowhere."""
+    from loraloop.adapters.base.loading.folders import cache_folder
+
+    return cache_folder() / "prefixes" if keep is True else Path(keep) if keep else None

@@ -1,7 +1,7 @@
 """Many agents at once on one base: tokens a second, the wait for the first token, gaps between tokens, and memory.
 
     python benchmarks/agents.py --json benchmarks/results/agents.json
-    python benchmarks/agents.py --parts free --agents 1,8 --base qwen2.5-coder-1.5b --json …
+    python benchmarks/agents.py --base qwen2.5-coder-1.5b --parts free,newcomer --agents 1,16 --json FILE
 
 N agents (1, 4, 8, 16, 32, 64) begin together, each in a thread of its own: it reads its prompt of 64 tokens, perhaps
 after instructions of 1 500 tokens that all agents have, and writes 48 tokens under a skill. Skills are random LoRAs of
@@ -46,7 +46,7 @@ import agents_peers
 import torch
 from agents_peers import AgentTimes, figures_of
 from episode import random_skill
-from report import BenchmarkReport, finish, number, options
+from report import BenchmarkReport, command_line, finish, number, options
 
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row
@@ -340,11 +340,12 @@ class Results:
     path: Path | None
     metrics: dict[str, float] = field(default_factory=dict)
     peers: dict[str, dict[str, float]] = field(default_factory=dict)
+    command: str = ""
 
     def __post_init__(self) -> None:
         if self.path is not None and self.path.exists():
             known = json.loads(self.path.read_text(encoding="utf-8"))
-            self.metrics, self.peers = known["metrics"], known["peers"]
+            self.metrics, self.peers, self.command = known["metrics"], known["peers"], known["command"]
 
     def add(self, figures: Mapping[str, float], peer: str = "") -> None:
         """Adds figures of this base, of a peer where one is named."""
@@ -362,7 +363,7 @@ class Results:
             own = _of(base, self.metrics)
             peers = {name: _of(base, figures) for name, figures in self.peers.items()}
             ratios |= {f"{base}: {name}": ratio for name, ratio in ratios_of(own, peers).items()}
-        command = "python benchmarks/agents.py --json benchmarks/results/agents.json"
+        command = self.command or command_line()
         return BenchmarkReport("agents", self.repeats, self.metrics, self.peers, ratios, command=command)
 
 

@@ -6,7 +6,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -196,7 +196,7 @@ def data_only(step: Step) -> Step:
 
 def settings_used(job: Job, seed: int | None) -> SettingsUsed:
     """What a run was run under."""
-    sampling = {**asdict(job.sampling), "seed": seed if job.sampling.seed is None else job.sampling.seed}
+    sampling = {**plain(job.sampling), "seed": seed if job.sampling.seed is None else job.sampling.seed}
     return SettingsUsed(
         limits=dict(plain(job.limits)),
         policy=_settings(job.policy),

@@ -200,14 +200,14 @@ def python_values(reference: str, folder: str | os.PathLike[str] | None = None) 
     return list(place) if isinstance(place, list | tuple) else [place]
 
 
-def as_tool(value: Any, reference: str) -> Tool:
+def as_tool(value: Any, reference: str, on_unsupported: OnUnsupported = "refuse") -> Tool:
     """The tool that a value of a module is or can be made into."""
     if isinstance(value, Tool):
         return value
     if inspect.isclass(value) and hasattr(value, "model_json_schema"):
-        return Tool.from_model(value)
+        return Tool.from_model(value, on_unsupported=on_unsupported)
     if callable(value):
-        return Tool.from_function(value)
+        return Tool.from_function(value, on_unsupported=on_unsupported)
     raise SchemaError(
         f"{reference!r} is {value!r:.80}; give a Tool, a typed function, a pydantic model or a list of them"
     )

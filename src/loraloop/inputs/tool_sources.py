@@ -153,9 +153,10 @@ def reports(
     if is_python(source):
         for value in python_values(source, Path.cwd()):
             try:
-                yield checker.tool(as_tool(value, source), source, on_unsupported)
+                yield checker.tool(as_tool(value, source, on_unsupported or "refuse"), source, on_unsupported)
             except SchemaError as error:
-                yield checker.refusal({"name": getattr(value, "__name__", "?")}, source, error)
+                body = {"name": getattr(value, "__name__", "?")}
+                yield checker.refusal(body, source, error, on_unsupported or "refuse")
         return
     for file in tool_files(source):
         yield from _of_file(file, checker, on_unsupported)

@@ -265,11 +265,12 @@ def test_a_newcomer_waits_for_one_slice_of_a_long_prompt(
     monkeypatch.setattr("loraloop.agent.engine.scheduler.SLICE", 0.05)
     monkeypatch.setattr("loraloop.agent.engine.scheduler.AWAY", 5.0)
     bare, newcomer, read = Author(watched.fingerprints.weights), CachedSequence(scheduler), threading.Event()
+    watched.token = 0.0005  # before anything is read, so that no pace is measured that is faster
     warm = begun(scheduler, 1, 5)
     for token in range(3):
         warm.feed(bare, [5 + token], logits=True)
     scheduler.leave(warm)
-    watched.token, begins = 0.0005, len(watched.rows)
+    begins = len(watched.rows)
 
     def read_long() -> None:
         long = CachedSequence(scheduler)

@@ -100,6 +100,11 @@ def test_python_tools_and_an_mcp_server(
     code, told = checked(capsys, "cli_desk:BOTH", "cli_desk.py:f")
     assert code == 1 and [bool(each["refused"]) for each in told["tools"]] == [False, True, False]
     assert "annotate" in told["tools"][1]["refused"][0]["reason"]
+    checked_set = "def h(a: Annotated[list[str], Field(json_schema_extra={'uniqueItems': True})]): 'Picks.'\n"
+    (tmp_path / "cli_set.py").write_text(f"from typing import Annotated\nfrom pydantic import Field\n{checked_set}")
+    assert checked(capsys, "cli_set:h")[0] == 1
+    code, told = checked(capsys, "cli_set:h", "--on-unsupported", "check")
+    assert code == 0 and told["tools"][0]["checked"][0]["path"] == "$.properties.a.uniqueItems"
     code, told = checked(capsys, "--mcp", f"{sys.executable} {ROOT / 'examples' / 'mcp_server.py'}")
     assert code == 0 and {each["place"] for each in told["tools"]} == {"mcp:city-desk"}
 
