@@ -103,6 +103,8 @@ def table(name: str, wanted: str = "", brief: bool = False) -> str:
     if isinstance(machine, dict):
         usual = brief and ", ".join(str(machine.get(key)) for key in ("processor", "cores", "memory")) == MACHINE
         machine = ", ".join(str(value) for key, value in machine.items() if key in ("threads", "load") or not usual)
+        machine = re.sub(r"\(R\)| Processor", "", machine)
+        machine = re.sub(r"\b(\d+) cores, \1 threads", r"\1 cores", machine)
     version = f"loraloop {document['versions']['loraloop']}; " if "loraloop" in document.get("versions", {}) else ""
     return "\n".join(made) + f"\n\nn = {number(document.get('n'))}; {version}{machine}; `{document['command']}`\n"
 
