@@ -9,5 +9,5 @@ import lazy_loader
 from loraloop.threads import share_the_processor as _share_the_processor
 
 _share_the_processor()
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
