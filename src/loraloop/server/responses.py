@@ -328,6 +328,9 @@ async def _events(
                 item["id"] = message
                 yield event("response.output_text.done", text=text, logprobs=[], **here)
                 yield event("response.content_part.done", part=item["content"][0], **here)
+            elif item["type"] == "function_call":  # a client adds the deltas to what it began with
+                begun = {**item, "arguments": "", "status": "in_progress"}
+                yield event("response.output_item.added", output_index=index, item=begun)
             else:
                 yield event("response.output_item.added", output_index=index, item=item)
             if item["type"] == "function_call":

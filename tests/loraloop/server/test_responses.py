@@ -64,10 +64,10 @@ def test_a_stream_has_the_events_that_the_client_gathers(client: Callable[..., o
     with client(calls(weather={"city": "Oslo"})).responses.stream(
         model="tools", input="Oslo?", tools=[TOOL], store=False
     ) as stream:
-        for _ in stream:
-            pass
+        snapshots = [event.snapshot for event in stream if event.type == "response.function_call_arguments.delta"]
         (item,) = stream.get_final_response().output
     assert item.type == "function_call" and item.name == "weather"
+    assert snapshots == [item.arguments], "what is gathered is the arguments once"
 
 
 def test_structured_output_and_refusals(client: Callable[..., openai.OpenAI]) -> None:
