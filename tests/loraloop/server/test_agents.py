@@ -27,7 +27,7 @@ from loraloop.server.agents import Resources, read_agents
 from loraloop.server.runs import KEPT, HostedAgent, HostedRun, RunRegistry, owner_of
 from loraloop.server.settings import ServerLimits, ServerSettings
 from loraloop.server.state import parts_of, session_name
-from loraloop.testing import ScriptedRuntime, calls, verdict
+from loraloop.testing import ScriptedRuntime, calls, code, verdict
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SessionError
 
 
@@ -632,6 +632,26 @@ def test_a_client_of_ag_ui_reads_its_own_events(serving: Callable[..., str], htt
     assert made == [event["toolCallId"] for event in told if event["type"] == "TOOL_CALL_RESULT"] and len(made) == 2
     assert http.post(path, json=body).status_code == 400
     assert http.post(f"{path}?protocol=ag-ui", json={"input": "x"}).status_code == 400
+
+
+@pytest.mark.parametrize("written", [PAY, code("print(5)")])
+def test_a_client_of_ag_ui_finds_nothing_open_where_a_run_waits(
+    serving: Callable[..., str], http: httpx.Client, written: Any
+) -> None:
+    """Its own verification refuses a RUN_FINISHED while a step or a message has no end."""
+    runtime = ScriptedRuntime(written)
+    agent = Agent(runtime, [pay], python=True, policy=Policy(needs_approval={"python"}))
+    url = serving(runtime, agents={"bank": HostedAgent("bank", agent)})
+    body = {"threadId": "t", "runId": "r", "messages": [{"role": "user", "content": "Pay Ann 5."}]}
+    told = events(http.post(f"{url}/v1/agents/bank/runs?protocol=ag-ui", json=body))
+    assert told[-1]["type"] == "RUN_FINISHED" and told[-1]["result"]["stopReason"] == "approval"
+    for begins, ends, name in (
+        ("STEP_STARTED", "STEP_FINISHED", "stepName"),
+        ("TEXT_MESSAGE_START", "TEXT_MESSAGE_END", "messageId"),
+    ):
+        begun = [event[name] for event in told if event["type"] == begins]
+        assert begun == [event[name] for event in told if event["type"] == ends]
+        assert begun or (begins, written) == ("TEXT_MESSAGE_START", PAY)
 
 
 def test_a_hosted_agent_streams_its_answer_alone_and_its_progress_beside_it(serving: Callable[..., str]) -> None:
