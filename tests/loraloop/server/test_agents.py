@@ -286,6 +286,20 @@ def test_what_a_session_knows_to_wait_is_taken_up_after_a_kill(
     assert events(answer)[-1]["result"]["output"] == "I paid Ann."
 
 
+def test_what_is_taken_up_can_be_decided_on_the_page(
+    serving: Callable[..., str], http: httpx.Client, tmp_path: Path
+) -> None:
+    settings, (runtime, agents) = ServerSettings(folder=tmp_path), hosted(PAY)
+    path = f"{serving(runtime, settings, agents)}/v1/agents/bank/runs"
+    told = events(http.post(path, json={"input": "Pay Ann 5.", "session": "talk"}))
+    with Sessions(tmp_path / "sessions.db") as store, store.database.writing() as database:
+        database.execute("UPDATE hosted_runs SET state = 'running', server = 'gone'")
+    url = serving(runtime, settings, agents)
+    shown = http.get(f"{url}/v1/runs/{told[0]['run_id']}").json()
+    assert shown["state"] == "waiting" and waiting_call(shown["events"]) == waiting_call(told)
+    assert shown["events"][-1]["type"] == "RunFinished", "the page shows the form at the end of a run that waits"
+
+
 def test_an_approval_that_meets_a_full_disk_can_be_given_again(
     serving: Callable[..., str], http: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
