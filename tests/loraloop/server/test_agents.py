@@ -26,7 +26,7 @@ from loraloop.cli.serve import ServerParts
 from loraloop.server.agents import Resources, read_agents
 from loraloop.server.runs import KEPT, HostedAgent, HostedRun, RunRegistry, owner_of
 from loraloop.server.settings import ServerLimits, ServerSettings
-from loraloop.server.state import parts_of, session_name
+from loraloop.server.state import ServerState, parts_of, session_name
 from loraloop.testing import ScriptedRuntime, calls, code, verdict
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SessionError
 
@@ -298,6 +298,31 @@ def test_what_is_taken_up_can_be_decided_on_the_page(
     shown = http.get(f"{url}/v1/runs/{told[0]['run_id']}").json()
     assert shown["state"] == "waiting" and waiting_call(shown["events"]) == waiting_call(told)
     assert shown["events"][-1]["type"] == "RunFinished", "the page shows the form at the end of a run that waits"
+
+
+def stopping(serving: Callable[..., str], patch: pytest.MonkeyPatch, settings: ServerSettings) -> str:
+    """A server that is told to stop while a tool of its agent runs."""
+    states = list[ServerState]()
+    patch.setattr(ServerState, "recover", lambda self: states.append(self))
+
+    @tool
+    def look(word: str) -> str:
+        """Looks a word up."""
+        states[0].runs.stop()
+        return word
+
+    runtime = ScriptedRuntime(LOOK, "It is a place.")
+    return serving(runtime, settings, {"desk": HostedAgent("desk", Agent(runtime, [look]))})
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_chat_with_an_agent_is_told_that_the_server_stops(
+    serving: Callable[..., str], http: httpx.Client, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    url = stopping(serving, monkeypatch, ServerSettings())
+    asked = {"model": "desk", "messages": [{"role": "user", "content": "Look up bank."}], "stream": stream}
+    answer = http.post(f"{url}/v1/chat/completions", json=asked)
+    assert answer.status_code == (200 if stream else 503) and '"shutting_down"' in answer.text
 
 
 def test_an_approval_that_meets_a_full_disk_can_be_given_again(
