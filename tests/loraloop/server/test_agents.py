@@ -325,6 +325,27 @@ def test_a_chat_with_an_agent_is_told_that_the_server_stops(
     assert answer.status_code == (200 if stream else 503) and '"shutting_down"' in answer.text
 
 
+def test_a_run_that_goes_on_is_listed_with_what_was_asked(
+    serving: Callable[..., str], http: httpx.Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = ServerSettings(folder=tmp_path)
+    with monkeypatch.context() as patch:
+        url = stopping(serving, patch, settings)
+    told = events(http.post(f"{url}/v1/agents/desk/runs", json={"input": "Look up bank.", "session": "talk"}))
+    assert told[-1]["error"]["code"] == "shutting_down"
+
+    def look(word: str) -> str:
+        """Looks a word up."""
+        return word
+
+    runtime = ScriptedRuntime("It is a place.")
+    url = serving(runtime, settings, {"desk": HostedAgent("desk", Agent(runtime, [look]))})
+    more = events(http.post(f"{url}/v1/agents/desk/runs", json={"session": "talk", "resume": True}))
+    assert (more[0]["run_id"], more[-1]["type"]) == (told[0]["run_id"], "RunFinished")
+    (run,) = http.get(f"{url}/v1/runs").json()["runs"]
+    assert (run["state"], run["prompt"]) == ("finished", "Look up bank.")
+
+
 def test_an_approval_that_meets_a_full_disk_can_be_given_again(
     serving: Callable[..., str], http: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
