@@ -70,18 +70,24 @@ async def translated(
     The text of a step is told as it comes if it is meant for a reader: not that of calls, verdicts or citations.
     """
     here = {"threadId": asked.thread_id, "runId": asked.run_id}
-    writing = written = ""
+    doing = writing = written = ""
     talks, started = True, set[str]()
     async for event in events:
         step = f"step {event['step'] + 1}" if isinstance(event.get("step"), int) else ""
+        if event["type"] in ("StepFinished", "RunFinished"):  # the step of a run that waits has no end of its own
+            if writing:
+                yield {"type": "TEXT_MESSAGE_END", "messageId": writing}
+            if doing:
+                yield {"type": "STEP_FINISHED", "stepName": doing}
+            doing = writing = ""
         match event["type"]:
             case "RunStarted":
                 if not event["resumed"]:
                     yield {"type": "RUN_STARTED", **here}
             case "Routed":
-                written = ""
+                doing, written = f"{step}: {event['skill']}", ""
                 talks = runtime.contract(event["skill"]) in ("text", "code")
-                yield {"type": "STEP_STARTED", "stepName": f"{step}: {event['skill']}"}
+                yield {"type": "STEP_STARTED", "stepName": doing}
                 yield {"type": "CUSTOM", "name": "loraloop.routed", "value": dict(event)}
             case "TokenGenerated" if talks:
                 if not writing:
@@ -102,12 +108,6 @@ async def translated(
                 yield {"type": "TOOL_CALL_RESULT", "role": "tool", **result}
             case "ApprovalRequested":
                 yield {"type": "CUSTOM", "name": "loraloop.approval", "value": dict(event)}
-            case "StepFinished":
-                if writing:
-                    yield {"type": "TEXT_MESSAGE_END", "messageId": writing}
-                    writing = ""
-                index, skill = event["step"]["index"], event["step"]["skill"]
-                yield {"type": "STEP_FINISHED", "stepName": f"step {index + 1}: {skill}"}
             case "RunFinished":
                 output = event["result"]["output"]
                 if output and output.strip() != written.strip() and event["result"]["stop_reason"] != "approval":

@@ -246,7 +246,7 @@ def facts_of(run: RunResult[Any], forced: int) -> dict[str, Any]:
 async def hosted_reply(state: ServerState, body: ChatRequest) -> Reply:
     """Runs an agent on a conversation; its answer. Raises as `hosted_stream` and `hosted_outcome` do."""
     stream = await hosted_stream(state, body)
-    await awaited(lambda: list(stream), stream.cancel)
+    await awaited(lambda: list(going_on(state, stream)), stream.cancel)
     return hosted_outcome(state, body, stream.result)
 
 
@@ -261,14 +261,8 @@ async def hosted_replying(
         stream = await hosted_stream(state, body)
         text, ready = AnswerText(), list[str]()
 
-        def events() -> Iterator[Event]:
-            with stream:
-                for event in stream:
-                    state.runs.check_going_on()
-                    yield event
-
         async def noted() -> AsyncGenerator[dict[str, Any], None]:
-            async with aclosing(in_thread(events(), stream.cancel)) as happened:
+            async with aclosing(in_thread(going_on(state, stream), stream.cancel)) as happened:
                 async for event in happened:
                     if not (isinstance(event, RunFinished) and event.result.stop_reason == "refused"):
                         ready.append(text.piece(event))
@@ -283,6 +277,14 @@ async def hosted_replying(
                 if not event["type"].startswith(("TEXT_", "RUN_")):  # which OpenAI's chunks say themselves
                     yield event
         yield hosted_outcome(state, body, stream.result)
+
+
+def going_on(state: ServerState, stream: RunStream[Any]) -> Iterator[Event]:
+    """The events of a run, as long as the server does not stop; raises ApiError (503) then."""
+    with stream:
+        for event in stream:
+            state.runs.check_going_on()
+            yield event
 
 
 async def hosted_stream(state: ServerState, body: ChatRequest) -> RunStream[Any]:

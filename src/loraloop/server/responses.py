@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -308,6 +308,10 @@ async def _events(
         number += 1
         return {"event": kind, "data": json.dumps(document, ensure_ascii=False)}
 
+    def opened(part: dict[str, Any]) -> Iterator[dict[str, str]]:
+        yield event("response.output_item.added", output_index=0, item=_message(message, [], "in_progress"))
+        yield event("response.content_part.added", part=part, **here)
+
     yield event("response.created", response=created)
     yield event("response.in_progress", response=created)
     here: dict[str, Any] = {"output_index": 0, "item_id": message, "content_index": 0}
@@ -315,27 +319,32 @@ async def _events(
         piece = await anext(pieces)
         while isinstance(piece, str):
             if not text:
-                yield event("response.output_item.added", output_index=0, item=_message(message, [], "in_progress"))
-                yield event(
-                    "response.content_part.added", part={"type": "output_text", "text": "", "annotations": []}, **here
-                )
+                for each in opened({"type": "output_text", "text": "", "annotations": []}):
+                    yield each
             text += piece
             yield event("response.output_text.delta", delta=piece, logprobs=[], **here)
             piece = await anext(pieces)
         document = response_document(created, piece)
         for index, item in enumerate(document["output"]):
-            if text:
-                item["id"] = message
-                yield event("response.output_text.done", text=text, logprobs=[], **here)
-                yield event("response.content_part.done", part=item["content"][0], **here)
-            else:
-                yield event("response.output_item.added", output_index=index, item=item)
             if item["type"] == "function_call":
                 place = {"output_index": index, "item_id": item["id"]}
+                begun = {**item, "arguments": "", "status": "in_progress"}  # a client adds the deltas to it
+                yield event("response.output_item.added", output_index=index, item=begun)
                 yield event("response.function_call_arguments.delta", delta=item["arguments"], **place)
                 yield event(
                     "response.function_call_arguments.done", arguments=item["arguments"], name=item["name"], **place
                 )
+            else:
+                (part,), item["id"] = item["content"], message
+                refused = part["type"] == "refusal"
+                for each in () if text else opened({**part, "refusal" if refused else "text": ""}):
+                    yield each
+                if refused:
+                    yield event("response.refusal.delta", delta=part["refusal"], **here)
+                    yield event("response.refusal.done", refusal=part["refusal"], **here)
+                else:
+                    yield event("response.output_text.done", text=part["text"], logprobs=[], **here)
+                yield event("response.content_part.done", part=part, **here)
             yield event("response.output_item.done", output_index=index, item=item)
         await keep(document)
         yield event(f"response.{document['status']}", response=document)

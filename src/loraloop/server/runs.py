@@ -291,7 +291,7 @@ class RunRegistry:
                         count([event.step], last, False)
                         last = event.step.skill
                     if not run.id:
-                        run.id = event.run_id
+                        run.id, run.prompt = event.run_id, document["prompt"]  # of one that is resumed, its own
                         await asyncio.to_thread(self.add, run)
                     yield document
             result = stream.result

@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_late
 from prometheus_client import Counter as Count
 from sse_starlette import EventSourceResponse
 
+from loraloop.agent.events import ApprovalRequested, RunFinished
 from loraloop.agent.hooks import as_hooks
 from loraloop.agent.skills.threads import awaited
 from loraloop.agent.tracing.otel import OpenTelemetry
@@ -353,6 +354,8 @@ class ServerState:
             return
         if self.runs.lost(result):
             run.id, run.prompt = result.run_id, result.pending.prompt
+            asked = ApprovalRequested(run.id, result.pending.step.index, result.pending.waiting)
+            run.events += [asked.to_dict(), RunFinished(run.id, result).to_dict()]  # by which the page asks
             self.runs.waits(run, result.pending, result.to_dict())
 
 

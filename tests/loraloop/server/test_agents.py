@@ -26,8 +26,8 @@ from loraloop.cli.serve import ServerParts
 from loraloop.server.agents import Resources, read_agents
 from loraloop.server.runs import KEPT, HostedAgent, HostedRun, RunRegistry, owner_of
 from loraloop.server.settings import ServerLimits, ServerSettings
-from loraloop.server.state import parts_of, session_name
-from loraloop.testing import ScriptedRuntime, calls, verdict
+from loraloop.server.state import ServerState, parts_of, session_name
+from loraloop.testing import ScriptedRuntime, calls, code, verdict
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SessionError
 
 
@@ -284,6 +284,66 @@ def test_what_a_session_knows_to_wait_is_taken_up_after_a_kill(
     decided = {"decisions": {waiting_call(told): {"approve": True}}}
     answer = http.post(f"{url}/v1/agents/bank/runs/{run['id']}/approve", json=decided)
     assert events(answer)[-1]["result"]["output"] == "I paid Ann."
+
+
+def test_what_is_taken_up_can_be_decided_on_the_page(
+    serving: Callable[..., str], http: httpx.Client, tmp_path: Path
+) -> None:
+    settings, (runtime, agents) = ServerSettings(folder=tmp_path), hosted(PAY)
+    path = f"{serving(runtime, settings, agents)}/v1/agents/bank/runs"
+    told = events(http.post(path, json={"input": "Pay Ann 5.", "session": "talk"}))
+    with Sessions(tmp_path / "sessions.db") as store, store.database.writing() as database:
+        database.execute("UPDATE hosted_runs SET state = 'running', server = 'gone'")
+    url = serving(runtime, settings, agents)
+    shown = http.get(f"{url}/v1/runs/{told[0]['run_id']}").json()
+    assert shown["state"] == "waiting" and waiting_call(shown["events"]) == waiting_call(told)
+    assert shown["events"][-1]["type"] == "RunFinished", "the page shows the form at the end of a run that waits"
+
+
+def stopping(serving: Callable[..., str], patch: pytest.MonkeyPatch, settings: ServerSettings) -> str:
+    """A server that is told to stop while a tool of its agent runs."""
+    states = list[ServerState]()
+    patch.setattr(ServerState, "recover", lambda self: states.append(self))
+
+    @tool
+    def look(word: str) -> str:
+        """Looks a word up."""
+        states[0].runs.stop()
+        return word
+
+    runtime = ScriptedRuntime(LOOK, "It is a place.")
+    return serving(runtime, settings, {"desk": HostedAgent("desk", Agent(runtime, [look]))})
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_chat_with_an_agent_is_told_that_the_server_stops(
+    serving: Callable[..., str], http: httpx.Client, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    url = stopping(serving, monkeypatch, ServerSettings())
+    asked = {"model": "desk", "messages": [{"role": "user", "content": "Look up bank."}], "stream": stream}
+    answer = http.post(f"{url}/v1/chat/completions", json=asked)
+    assert answer.status_code == (200 if stream else 503) and '"shutting_down"' in answer.text
+
+
+def test_a_run_that_goes_on_is_listed_with_what_was_asked(
+    serving: Callable[..., str], http: httpx.Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = ServerSettings(folder=tmp_path)
+    with monkeypatch.context() as patch:
+        url = stopping(serving, patch, settings)
+    told = events(http.post(f"{url}/v1/agents/desk/runs", json={"input": "Look up bank.", "session": "talk"}))
+    assert told[-1]["error"]["code"] == "shutting_down"
+
+    def look(word: str) -> str:
+        """Looks a word up."""
+        return word
+
+    runtime = ScriptedRuntime("It is a place.")
+    url = serving(runtime, settings, {"desk": HostedAgent("desk", Agent(runtime, [look]))})
+    more = events(http.post(f"{url}/v1/agents/desk/runs", json={"session": "talk", "resume": True}))
+    assert (more[0]["run_id"], more[-1]["type"]) == (told[0]["run_id"], "RunFinished")
+    (run,) = http.get(f"{url}/v1/runs").json()["runs"]
+    assert (run["state"], run["prompt"]) == ("finished", "Look up bank.")
 
 
 def test_an_approval_that_meets_a_full_disk_can_be_given_again(
@@ -632,6 +692,26 @@ def test_a_client_of_ag_ui_reads_its_own_events(serving: Callable[..., str], htt
     assert made == [event["toolCallId"] for event in told if event["type"] == "TOOL_CALL_RESULT"] and len(made) == 2
     assert http.post(path, json=body).status_code == 400
     assert http.post(f"{path}?protocol=ag-ui", json={"input": "x"}).status_code == 400
+
+
+@pytest.mark.parametrize("written", [PAY, code("print(5)")])
+def test_a_client_of_ag_ui_finds_nothing_open_where_a_run_waits(
+    serving: Callable[..., str], http: httpx.Client, written: Any
+) -> None:
+    """Its own verification refuses a RUN_FINISHED while a step or a message has no end."""
+    runtime = ScriptedRuntime(written)
+    agent = Agent(runtime, [pay], python=True, policy=Policy(needs_approval={"python"}))
+    url = serving(runtime, agents={"bank": HostedAgent("bank", agent)})
+    body = {"threadId": "t", "runId": "r", "messages": [{"role": "user", "content": "Pay Ann 5."}]}
+    told = events(http.post(f"{url}/v1/agents/bank/runs?protocol=ag-ui", json=body))
+    assert told[-1]["type"] == "RUN_FINISHED" and told[-1]["result"]["stopReason"] == "approval"
+    for begins, ends, name in (
+        ("STEP_STARTED", "STEP_FINISHED", "stepName"),
+        ("TEXT_MESSAGE_START", "TEXT_MESSAGE_END", "messageId"),
+    ):
+        begun = [event[name] for event in told if event["type"] == begins]
+        assert begun == [event[name] for event in told if event["type"] == ends]
+        assert begun or (begins, written) == ("TEXT_MESSAGE_START", PAY)
 
 
 def test_a_hosted_agent_streams_its_answer_alone_and_its_progress_beside_it(serving: Callable[..., str]) -> None:

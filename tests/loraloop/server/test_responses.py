@@ -64,10 +64,10 @@ def test_a_stream_has_the_events_that_the_client_gathers(client: Callable[..., o
     with client(calls(weather={"city": "Oslo"})).responses.stream(
         model="tools", input="Oslo?", tools=[TOOL], store=False
     ) as stream:
-        for _ in stream:
-            pass
+        snapshots = [event.snapshot for event in stream if event.type == "response.function_call_arguments.delta"]
         (item,) = stream.get_final_response().output
     assert item.type == "function_call" and item.name == "weather"
+    assert snapshots == [item.arguments], "what is gathered is the arguments once"
 
 
 def test_structured_output_and_refusals(client: Callable[..., openai.OpenAI]) -> None:
@@ -87,6 +87,19 @@ def test_structured_output_and_refusals(client: Callable[..., openai.OpenAI]) ->
             client("{}").responses.create(model="auto", input="Hi", text={"format": kind}, store=False)  # type: ignore[call-overload]
     form = {"format": {"type": "json_object"}}
     assert client("{}").responses.create(model="auto", input="Hi", text=form, store=False).output_text == "{}"
+
+
+def test_a_refusal_is_streamed_as_one(client: Callable[..., openai.OpenAI]) -> None:
+    with client(verdict("crime")).responses.stream(model="auto", input="Do harm", store=False) as stream:
+        events: list[Any] = list(stream)
+        (item,) = stream.get_final_response().output
+    kinds = [event.type for event in events]
+    assert item.type == "message" and item.content[0].type == "refusal" and "response.output_text.done" not in kinds
+    (delta,) = (event for event in events if event.type == "response.refusal.delta")
+    (done,) = (event for event in events if event.type == "response.refusal.done")
+    assert delta.delta == done.refusal == item.content[0].refusal and done.item_id == item.id
+    (added,) = (event for event in events if event.type == "response.content_part.added")
+    assert added.part.type == "refusal" and kinds.index(added.type) < kinds.index(delta.type)
 
 
 def test_a_server_without_sessions_keeps_no_responses(client: Callable[..., openai.OpenAI]) -> None:
