@@ -163,6 +163,35 @@ def test_preferences_distillation_and_a_skill_to_begin_from(tmp_path: Path) -> N
         run_recipe(recipe(tmp_path, objective={"name": "dop"}), base=base)
 
 
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ({"name": "lora", "rank": 2, "alpha": 2}, "scales its update by 2, this recipe by 1"),
+        ({"name": "lora", "rank": 4, "alpha": 4}, "scales its update by 2, this recipe by 1"),
+        ({"name": "lora", "rank": 2, "alpha": 4, "alpha_pattern": {"q_proj": 8}}, "by 2, this recipe by 2 and 4"),
+        ({"name": "rslora", "rank": 2, "alpha": 4}, "colours was trained with lora, this recipe with rslora"),
+        ({"name": "dora", "rank": 2, "alpha": 4}, "colours was trained with lora, this recipe with dora"),
+    ],
+)
+def test_a_training_begins_from_what_the_skill_computes_or_not_at_all(
+    tmp_path: Path, method: dict[str, Any], said: str
+) -> None:
+    base, off = random_base(0), {"evaluation": {"enabled": False}, "router": {"enabled": False}}
+    run_recipe(recipe(tmp_path, **off), base=base)
+    made = {**recipe(tmp_path, **off), "start": "colours", "method": method, "output": {"folder": str(tmp_path / "b")}}
+    with pytest.raises(InputError, match=said):
+        run_recipe(made, base=base)
+    assert not (tmp_path / "b").exists()
+
+
+def test_nothing_begins_from_adalora(tmp_path: Path) -> None:
+    base, off = random_base(0), {"evaluation": {"enabled": False}, "router": {"enabled": False}}
+    made = {**recipe(tmp_path, **off), "method": {"name": "adalora"}}
+    run_recipe(made, base=base)
+    with pytest.raises(InputError, match="a skill of adalora has been folded into low-rank pairs"):
+        run_recipe({**made, "start": "colours", "output": {"folder": str(tmp_path / "b")}}, base=base)
+
+
 @pytest.mark.parametrize("key", ["examples", "not_examples"])
 def test_a_file_of_the_routers_requests_is_missed_before_anything_is_trained(tmp_path: Path, key: str) -> None:
     made = recipe(tmp_path, router={key: "requests.txt"})
