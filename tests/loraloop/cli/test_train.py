@@ -361,6 +361,16 @@ def test_a_dry_run_marks_each_branch_where_it_stands(written: Path, capsys: pyte
     assert first < shown.index("Oh<|im_end|>") < second and shown.count("⟦branch: <|im_start|>assistant\n⟧") == 2
 
 
+def test_a_dry_run_of_a_router_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted: list[Path] = []
+    monkeypatch.setattr("loraloop.training.run.run_router_recipe", lambda recipe, **more: fitted.append(recipe))
+    (tmp_path / "router.yaml").write_text("base: smollm2-135m\noutput: router\n", encoding="utf-8")
+    assert run_command(["train", str(tmp_path / "router.yaml"), "--dry-run"]) == 2
+    assert not fitted and "--dry-run is for recipes of skills" in capsys.readouterr().err
+
+
 def test_errors_of_a_recipe_are_one_line(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written.write_text(written.read_text().replace("license:", "licence:"), encoding="utf-8")
     assert run_command(["train", str(written)]) == 2
