@@ -39,6 +39,10 @@ class Dora(PlainMethod):
         """The method of the pairs alone."""
         return Lora(self.rank, self.alpha, self.targets, self.rank_pattern, self.alpha_pattern)
 
+    def scaling_of(self, layer: int, module: str) -> float:
+        """The scaling of a module's pair."""
+        return self._pairs.scaling_of(layer, module)
+
     def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:
         """LoRA's start, and the norms of W as magnitudes."""
         parameters = self._pairs.init(context, seed)

@@ -67,6 +67,22 @@ def test_calls_that_worked_become_records_that_training_reads(tmp_path: Path) ->
     assert found.records[0]["origin"]["why"] == "worked"
 
 
+@pytest.mark.parametrize("result", [{"error": "no such city"}, {"ok": False, "city": "Oslo"}])
+def test_a_call_that_reported_a_failure_did_not_work(tmp_path: Path, result: dict[str, Any]) -> None:
+    def weather(city: str) -> dict[str, Any]:
+        """The weather in a city."""
+        return result
+
+    tracer = Tracer()
+    script = ScriptedRuntime(calls(weather={"city": "Oslo"}), "It failed.")
+    Agent(script, [weather], hooks=[tracer]).run_sync("How is Oslo?")
+    trace = tracer.last.save(tmp_path / "one.json")
+    found = from_traces(tmp_path)
+    assert found.records == [] and found.left_out == {"a call that failed": 1}
+    rate(trace, "bad", '[{"name":"weather","arguments":{"city":"Bern"}}]')
+    assert [row["origin"]["why"] for row in from_traces(tmp_path).records] == ["corrected"]
+
+
 def test_what_a_fallback_wrote_trains_nobody(tmp_path: Path) -> None:
     path = ran(tmp_path, calls(weather={"city": "Oslo"}), "It is sunny.")
     trace = Trace.load(path)

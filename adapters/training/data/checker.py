@@ -14,7 +14,7 @@ from loraloop.adapters.skill.contracts import calls_of
 from loraloop.adapters.training.data.overlap import SHARE, Overlap, normal
 from loraloop.adapters.training.data.readers import Broken
 from loraloop.adapters.training.data.record import Record, RecordPlace
-from loraloop.tool_schemas.errors import LoraloopError
+from loraloop.tool_schemas.errors import InputError, LoraloopError
 
 ERRORS = (
     "broken JSON", "broken row", "overlong line", "wrong form", "wrong roles", "empty message", "empty completion",
@@ -182,12 +182,11 @@ class Checker:
         if record.contract == "code" and len(re.findall("^```", record.completion, re.MULTILINE)) > 2:
             reason = "text stands around a block of code: give the code alone, or one ```python block"
             return "invalid completion", record.place, reason
-        if (
-            self.schema is not None
-            and record.contract == "text"
-            and (mismatch := _mismatch(record.completion, self.schema))
-        ):
-            return "invalid completion", record.place, mismatch
+        try:
+            if self.schema is not None and record.contract == "text":
+                value_under(record.completion, self.schema)
+        except LoraloopError as error:
+            return "invalid completion", record.place, str(error)
         return None
 
     def _new(self, record: Record) -> bool:
@@ -231,21 +230,28 @@ class Checker:
             self.findings.append(finding)
 
 
-def _mismatch(text: str, schema: dict[str, Any]) -> str:
-    """The reason why a text is not JSON under a schema; empty if it is."""
+def value_under(text: str, schema: dict[str, Any]) -> Any:
+    """The JSON value of a completion under a schema; a text that fits as it is, such as a label, is a string.
+
+    Raises:
+        InputError: It is no JSON, or does not match the schema.
+    """
     import json
 
     from loraloop.tool_schemas.schema.validation import check_value
 
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        return f"the completion is no JSON: {error}"
-    try:
-        check_value(value, schema)
+        check_value(value := json.loads(text), schema)
+        return value
     except LoraloopError as error:
-        return f"the completion does not match the schema: {error}"
-    return ""
+        why = f"the completion does not match the schema: {error}"
+    except (ValueError, RecursionError) as error:
+        why = f"the completion is no JSON: {error}"
+    try:
+        check_value(text, schema)
+    except LoraloopError:
+        raise InputError(why) from None
+    return text
 
 
 def _frozen(tools: Sequence[dict[str, Any]]) -> str:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.skill.card import DataSource
-from loraloop.adapters.training.data.checker import CheckedRecords, Checker
+from loraloop.adapters.training.data.checker import CheckedRecords, Checker, value_under
 from loraloop.adapters.training.data.example import Part
 from loraloop.adapters.training.data.frozen import PUBLIC, frozen_rows
 from loraloop.adapters.training.data.readers import Reading, read_file, records_of
@@ -238,8 +238,16 @@ def _frozen(recipe: Recipe, source: Source, how: Reading, sample: int | None) ->
 
 
 def _compact(record: Record, schema: dict[str, Any]) -> Record:
-    """The completion as decoding under the schema writes it: compact, keys in the schema's order."""
-    return replace(record, completion=dumps(ordered(json.loads(record.completion), schema)))
+    """The completions as decoding under the schema writes them: compact, keys in the schema's order."""
+
+    def written(text: str) -> str:
+        return dumps(ordered(value_under(text, schema), schema))
+
+    rejected = record.rejected
+    if rejected is not None:
+        with suppress(InputError):  # what breaks the schema is rejected as it is
+            rejected = written(rejected)
+    return replace(record, completion=written(record.completion), rejected=rejected)
 
 
 def _refuse(recipe: Recipe, checker: Checker) -> None:

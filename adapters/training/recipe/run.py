@@ -17,7 +17,10 @@ from loraloop.adapters.atomic_write import write_text
 from loraloop.adapters.base import Base
 from loraloop.adapters.methods import METHODS, card_fields, make_method
 from loraloop.adapters.methods.context import BaseContext
+from loraloop.adapters.methods.dora import Dora
+from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.methods.method import Method
+from loraloop.adapters.payload.pairs import of_module
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.skill.card import Card, Fingerprints
 from loraloop.adapters.skill.codes import decode, encode
@@ -35,6 +38,9 @@ from loraloop.adapters.training.trainer.train_config import GROUPS, TrainConfig,
 from loraloop.adapters.training.trainer.trainer import Trainer
 from loraloop.adapters.training.trainer.workers import Workers, current
 from loraloop.tool_schemas.errors import InputError, LoraloopError, file_errors
+
+FOLDED = ("adalora", "galore")
+"""Methods whose skills are stored as the low-rank pairs that they amount to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +121,7 @@ def prepare(recipe: Recipe, base: Base, sample: int | None = None) -> Prepared:
     """
     method, objective, kind = _method(recipe), make_objective(recipe, base), recipe.content.objective.name
     context = _context(method, base, recipe.content.base.name)
-    begun = recipe.content.start
-    start = find_skill(begun, recipe.folder, base.name).tensors if begun else None
+    start = _start(recipe, base, method)
 
     def count(record: Record) -> int:
         return encoded(base, record).length
@@ -260,6 +265,36 @@ def make_trainer(
         workers=workers,
         context=prepared.context,
     )
+
+
+def _start(recipe: Recipe, base: Base, method: Method) -> Mapping[str, Tensor] | None:
+    """The tensors of the skill that training begins from; None where it begins from nothing.
+
+    Raises:
+        InputError: The recipe's method would make another update of them.
+    """
+    name, at = recipe.content.start, recipe.at("start")
+    if not name:
+        return None
+    skill = find_skill(name, recipe.folder, base.name)
+    theirs = skill.method
+    if theirs.name != method.name:
+        raise InputError(
+            f"{at}: {name} was trained with {theirs.name}, this recipe with {method.name}: give its method"
+        )
+    if method.name in FOLDED:
+        raise InputError(f"{at}: a skill of {method.name} has been folded into low-rank pairs: begin from another one")
+    before, now = (_scalings(each, skill.tensors) for each in (theirs, method))
+    if before != now:
+        raise InputError(f"{at}: {name} scales its update by {before}, this recipe by {now}: give another method.alpha")
+    return skill.tensors
+
+
+def _scalings(method: Method, tensors: Mapping[str, Tensor]) -> str:
+    """The scalings of a skill's low-rank pairs; empty for a method that does not scale."""
+    if not isinstance(method, Lora | Dora):
+        return ""
+    return " and ".join(sorted({f"{method.scaling_of(*place):g}" for place in of_module(tensors, "lora_A")}))
 
 
 def _context(method: Method, base: Base, name: str) -> BaseContext | None:

@@ -357,6 +357,8 @@ class Trainer:
 def _begin_from(start: Mapping[str, Tensor], made: dict[str, Tensor]) -> None:
     """Copies a skill's tensors into fresh ones of at least their size; the rest keeps its start, so B's is 0."""
     for name, tensor in start.items():
+        if name not in made and name.endswith((".gain", ".bias")):
+            continue  # it follows from the others: DoRA's gains, (IA)³'s biases
         fits = name in made and tensor.ndim == made[name].ndim
         if not fits or any(old > new for old, new in zip(tensor.shape, made[name].shape, strict=True)):
             raise InputError(f"cannot begin from {name}{list(tensor.shape)}: give a skill of this method and base")

@@ -12,6 +12,7 @@ import typer
 
 from loraloop.cli.options import AsJson
 from loraloop.render.console import console, print_json
+from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +49,8 @@ def train(
     from loraloop.training.run import is_router_recipe, run_recipe, run_router_recipe
 
     if is_router_recipe(recipe):
+        if dry_run:
+            raise InputError(f"--dry-run is for recipes of skills, and {recipe} has none: add skill, or leave it out")
         console().print(f"router: {run_router_recipe(recipe, data=data or '', output=out or '', observer=watch)}")
         return
     if dry_run:

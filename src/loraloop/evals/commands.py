@@ -102,17 +102,23 @@ def tune(
     base: BaseName = BASE,
     skill: SkillFolder = None,
     limit: Annotated[int, typer.Option(min=20, help="Validation records, at most.")] = 1200,
-    refused: Annotated[float, typer.Option(help="Share of good texts that may be refused (safety, verdict).")] = 0.02,
+    refused: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of good texts that may be refused (safety, verdict).")
+    ] = 0.02,
     write: Annotated[bool, typer.Option("--write", help="Store the threshold on the skill's card.")] = False,
 ) -> None:
     """Choose from which probability a skill abstains, or refuses, on validation records; give no evaluation file."""
     from rich.table import Table
 
+    from loraloop.evals.records import VALIDATION
     from loraloop.evals.skills import skill_of
     from loraloop.evals.tune import at_most, most_worth, store, weigh
     from loraloop.render.progress import counting
     from loraloop.render.report import command_line
+    from loraloop.tool_schemas.errors import unknown
 
+    if name not in VALIDATION:
+        raise unknown("skill with a threshold", name, VALIDATION)
     loaded = open_base(base)
     header = loaded.prompting.tools_header
     records = _validation(name, data, limit, header)
@@ -150,7 +156,9 @@ def tune_screen(
     skill: SkillFolder = None,
     router: RouterFolder = None,
     limit: Annotated[int, typer.Option(min=20, help="Validation records, at most.")] = 1200,
-    judged: Annotated[float, typer.Option(help="Share of the unsafe texts that has to be judged.")] = 0.97,
+    judged: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the unsafe texts that has to be judged.")
+    ] = 0.97,
     write: Annotated[bool, typer.Option("--write", help="Store the threshold in the router's folder.")] = False,
 ) -> None:
     """Choose from which probability the router's screen asks for a verdict, on validation records."""

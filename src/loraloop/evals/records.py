@@ -96,7 +96,7 @@ def examples(
     """Examples of a skill, each with an id of its own; see `limited`.
 
     Args:
-        skill: One of the four.
+        skill: `tools`, `code`, `retrieval`, `safety` or `verdict`.
         files: What is asked.
         limit: Most records.
         seed: Any but 0 takes others.
@@ -182,7 +182,8 @@ def _example(skill: str, row: Mapping[str, Any], place: RecordPlace, header: str
     if skill == "retrieval" and row.get("title") and isinstance(row["passages"][0], dict):
         first, *others = row["passages"]  # a record's title is that of its first passage
         row = {**row, "passages": [{**first, "title": first.get("title") or row["title"]}, *others]}
-    record = next(records_of(row, Reading(CONTRACTS[skill], turns="last", header=header), place))
+    contract = JUDGES.get(skill) or CONTRACTS[skill]
+    record = next(records_of(row, Reading(contract, turns="last", header=header), place))
     name = re.sub(r"\W+", "_", place.file.removesuffix(".jsonl").removesuffix(".eval")) or "record"
     kind = str(row.get("kind") or "record")
     if skill == "tools":
@@ -191,7 +192,8 @@ def _example(skill: str, row: Mapping[str, Any], place: RecordPlace, header: str
     if row.get("category") in CATEGORIES:
         gold["category"] = row["category"]
     identity = str(row.get("id", place.line)).removeprefix(f"{name}-")
-    return replace(record.inlined(), id=f"{name}-{identity}", kind=kind, gold=gold)
+    shown = record if skill in JUDGES else record.inlined()
+    return replace(shown, id=f"{name}-{identity}", kind=kind, gold=gold)
 
 
 def _check_accepts(accepts: Any) -> None:

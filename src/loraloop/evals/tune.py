@@ -96,9 +96,7 @@ def weigh(
                 worth = score(example.contract, [example], [written.text])[WORTH[name]]
             found.append(WeighedRecord(first, written.weighed, worth))
         step()
-    if len({case.first for case in found}) < 2:
-        raise InputError("the validation records are all of one kind: give more of them, with --limit or another file")
-    return found
+    return _of_both_kinds(found)
 
 
 def screened(
@@ -118,7 +116,13 @@ def screened(
         screen = judge.screen(judge.read(example.messages))
         found.append(WeighedRecord(bool(example.gold["unsafe"]), screen.probability))
         step()
-    return found
+    return _of_both_kinds(found)
+
+
+def _of_both_kinds(cases: list[WeighedRecord]) -> list[WeighedRecord]:
+    if len({case.first for case in cases}) < 2:
+        raise InputError("the validation records are all of one kind: give more of them, with --limit or another file")
+    return cases
 
 
 def most_worth(cases: Sequence[WeighedRecord]) -> TunedThreshold:

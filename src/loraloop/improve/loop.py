@@ -104,7 +104,10 @@ class _Improvement:
             journal.write()
         for done in journal.rounds:
             if done["kept"]:
-                self._use(self._round(done["round"]) / "skill")
+                self._use(skill := self._round(done["round"]) / "skill")
+                if self.order.register and not done.get("registered"):
+                    self._register(skill, done)
+                    journal.write()
         while (seconds := self._next()) is not None:
             self._one_round(len(journal.rounds) + 1, seconds)
             self._report().write()
@@ -293,7 +296,7 @@ class _Improvement:
         if not quietly:
             self.folder, self.card = folder, bank.card(name)
 
-    def _register(self, skill: Path, found: Mapping[str, Any]) -> None:
+    def _register(self, skill: Path, found: dict[str, Any]) -> None:
         from loraloop.adapters.skill import registry
 
         change = found["held_out"]
@@ -304,6 +307,7 @@ class _Improvement:
             "held_out": f"{change['before']:.1%} -> {change['after']:.1%} (n = {change['n']})",
         }
         registry.register(skill, self.order.skill, origin)
+        found["registered"] = True
 
     def _round(self, number: int) -> Path:
         folder = self.order.out / "rounds" / str(number)
@@ -327,15 +331,15 @@ class _Improvement:
         from loraloop.agent.tracing.provenance import versions
         from loraloop.render.report import PACKAGES, command_line, machine
 
-        registered = self.order.register and any(done["kept"] for done in self.journal.rounds)
+        kept: dict[str, Any] = next((done for done in reversed(self.journal.rounds) if done["kept"]), {})
         return ImproveReport(
             skill=self.order.skill,
             base=f"{self.base.name} ({self.base.form})",
             folder=self.order.out,
             began=self.journal.facts["began"],
             rounds=self.journal.rounds,
-            kept=next((f"rounds/{done['round']}/skill" for done in reversed(self.journal.rounds) if done["kept"]), ""),
-            registered=registered,
+            kept=f"rounds/{kept['round']}/skill" if kept else "",
+            registered=kept.get("registered", False),
             facts={
                 "command": command_line(),
                 "order": self.journal.order,

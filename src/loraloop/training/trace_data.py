@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from loraloop.agent.tracing.redact import over_texts
+from loraloop.agent.values.receipts import status_of
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps
 
@@ -263,7 +264,7 @@ class _Writer:
             self.found.left_out["calls that still wait for approval"] += 1
         elif any(call.approval == "denied" for call in step.calls):
             self.found.left_out["a denied call"] += 1
-        elif any(call.error is not None or call.retry for call in step.calls):
+        elif any(status_of(call) in ("failed", "unknown") or call.retry for call in step.calls):
             self.found.left_out["a call that failed"] += 1
         elif step.decided_by == "repair" or follows == "repair":
             self.found.left_out["a step that needed repair"] += 1

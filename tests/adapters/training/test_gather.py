@@ -60,6 +60,27 @@ def test_data_of_which_nothing_is_left_says_why(tmp_path: Path) -> None:
         gathered(source)
 
 
+@pytest.mark.parametrize("name", ["labels.jsonl", "labels.csv"])
+def test_a_label_is_a_string_under_a_schema_of_strings(tmp_path: Path, name: str) -> None:
+    labels = ("warm", "7", "cold")
+    if name.endswith(".csv"):
+        lines = ["text,label", *(f"Colour {k},{labels[k % 3]}" for k in range(30))]
+    else:
+        lines = [json.dumps({"text": f"Colour {k}", "label": labels[k % 3]}) for k in range(30)]
+    (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
+    pairs = [json.dumps({"prompt": f"Paint {k}", "chosen": "warm", "rejected": "cold"}) for k in range(30)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(pairs), encoding="utf-8")
+    skill = {"name": "x", "description": "y", "schema": {"enum": [*labels]}}
+    for file, wanted in ((name, {'"warm"', '"7"', '"cold"'}), ("pairs.jsonl", {'"warm"'})):
+        data = {"sources": [{"file": str(tmp_path / file), "license": "MIT"}]}
+        found = gather(read_recipe({"skill": skill, "data": data}))
+        assert {record.completion for record in found.train} == wanted
+        assert {record.rejected for record in found.train} == ({'"cold"'} if file == "pairs.jsonl" else {None})
+    (tmp_path / name).write_text("\n".join(lines).replace("warm", "worm"), encoding="utf-8")
+    with pytest.raises(InputError, match="no JSON"):
+        gather(read_recipe({"skill": skill, "data": {"sources": [{"file": str(tmp_path / name), "license": "MIT"}]}}))
+
+
 def test_no_dialogue_is_parted(tmp_path: Path) -> None:
     found = gathered(rows(tmp_path, "a.jsonl", 200), evaluation={"share": 0.2, "limit": 1000})
     places = [{record.place.line for record in part} for part in (found.train, found.valid, found.held_out)]

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from loraloop.adapters.base import BranchCache, Message, Row, random_base
+from loraloop.adapters.methods import make_method
 from loraloop.adapters.methods.context import ConfigContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.payload.payload import PayloadAttached
@@ -114,6 +115,18 @@ def test_a_run_can_begin_from_a_skill_of_smaller_rank(tmp_path: Path) -> None:
     assert wide.validate() == pytest.approx(small.validate(), abs=1e-5)
     with pytest.raises(InputError, match="cannot begin"):
         Trainer(random_base(0), Lora(2, 4), examples(8), examples(8), config, tmp_path / "narrow", found)
+
+
+@pytest.mark.parametrize("name", ["dora", "ia3"])
+def test_a_run_can_begin_from_a_skill_that_stores_what_follows_from_other_tensors(tmp_path: Path, name: str) -> None:
+    base = random_base(0, qkv_bias=True, architecture="qwen2")
+    method = make_method(name, {"rank": 2, "alpha": 4} if name == "dora" else {})
+    settings = TrainConfig(steps=3, batch=4, learning_rate=1e-2, validate_every=3)
+    small = Trainer(base, method, examples(8), examples(8, seed=1), settings, tmp_path / "small")
+    found, config = small.run(), TrainConfig(steps=1)
+    assert any(tensor_name.endswith((".gain", ".bias")) for tensor_name in found)
+    again = Trainer(base, method, examples(8), examples(8, seed=1), config, tmp_path / "again", found)
+    assert again.validate() == pytest.approx(small.validate(), abs=1e-5)
 
 
 def test_a_killed_run_resumes_exactly(tmp_path: Path) -> None:

@@ -163,6 +163,35 @@ def test_preferences_distillation_and_a_skill_to_begin_from(tmp_path: Path) -> N
         run_recipe(recipe(tmp_path, objective={"name": "dop"}), base=base)
 
 
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ({"name": "lora", "rank": 2, "alpha": 2}, "scales its update by 2, this recipe by 1"),
+        ({"name": "lora", "rank": 4, "alpha": 4}, "scales its update by 2, this recipe by 1"),
+        ({"name": "lora", "rank": 2, "alpha": 4, "alpha_pattern": {"q_proj": 8}}, "by 2, this recipe by 2 and 4"),
+        ({"name": "rslora", "rank": 2, "alpha": 4}, "colours was trained with lora, this recipe with rslora"),
+        ({"name": "dora", "rank": 2, "alpha": 4}, "colours was trained with lora, this recipe with dora"),
+    ],
+)
+def test_a_training_begins_from_what_the_skill_computes_or_not_at_all(
+    tmp_path: Path, method: dict[str, Any], said: str
+) -> None:
+    base, off = random_base(0), {"evaluation": {"enabled": False}, "router": {"enabled": False}}
+    run_recipe(recipe(tmp_path, **off), base=base)
+    made = {**recipe(tmp_path, **off), "start": "colours", "method": method, "output": {"folder": str(tmp_path / "b")}}
+    with pytest.raises(InputError, match=said):
+        run_recipe(made, base=base)
+    assert not (tmp_path / "b").exists()
+
+
+def test_nothing_begins_from_adalora(tmp_path: Path) -> None:
+    base, off = random_base(0), {"evaluation": {"enabled": False}, "router": {"enabled": False}}
+    made = {**recipe(tmp_path, **off), "method": {"name": "adalora"}}
+    run_recipe(made, base=base)
+    with pytest.raises(InputError, match="a skill of adalora has been folded into low-rank pairs"):
+        run_recipe({**made, "start": "colours", "output": {"folder": str(tmp_path / "b")}}, base=base)
+
+
 @pytest.mark.parametrize("key", ["examples", "not_examples"])
 def test_a_file_of_the_routers_requests_is_missed_before_anything_is_trained(tmp_path: Path, key: str) -> None:
     made = recipe(tmp_path, router={key: "requests.txt"})
@@ -330,6 +359,16 @@ def test_a_dry_run_marks_each_branch_where_it_stands(written: Path, capsys: pyte
     shown = capsys.readouterr().out
     first, second = shown.index("A│<|im_end|>⟦end⟧"), shown.index("B│<|im_end|>⟦end⟧")
     assert first < shown.index("Oh<|im_end|>") < second and shown.count("⟦branch: <|im_start|>assistant\n⟧") == 2
+
+
+def test_a_dry_run_of_a_router_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted: list[Path] = []
+    monkeypatch.setattr("loraloop.training.run.run_router_recipe", lambda recipe, **more: fitted.append(recipe))
+    (tmp_path / "router.yaml").write_text("base: smollm2-135m\noutput: router\n", encoding="utf-8")
+    assert run_command(["train", str(tmp_path / "router.yaml"), "--dry-run"]) == 2
+    assert not fitted and "--dry-run is for recipes of skills" in capsys.readouterr().err
 
 
 def test_errors_of_a_recipe_are_one_line(written: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from loraloop.adapters.skill.registry import library
 from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.training.data.record import Record
 from loraloop.agent import Runtime
+from loraloop.cli.main import run_command
 from loraloop.evals.records import examples, validation_examples
 from loraloop.evals.tune import WeighedRecord, at_most, keeping, most_worth, screened, store, store_screen, weigh
 from loraloop.router.card import WEIGHTS
@@ -109,6 +110,42 @@ def test_a_safety_skill_is_tuned_on_requests_of_desks_too() -> None:
     asked = [record for record in found if record.place.file == "worlds_safe"]
     assert len(asked) > 80 and all(len(record.messages) == 2 for record in asked)
     assert {record.completion for record in asked} == {'{"verdict":"safe"}'}
+
+
+def test_records_of_ones_own_choose_the_threshold_of_a_verdict(tmp_path: Path) -> None:
+    file, asked = tmp_path / "verdicts.jsonl", [{"role": "user", "content": "Book it."}]
+    rows = [
+        {"messages": asked, "extra_prompt": f"Answer: {answer}", "completion": completion}
+        for answer, completion in (("Booked.", "agrees"), ("Not booked.", "contradicts"))
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = examples("verdict", [file])
+    assert [record.gold["contradicts"] for record in found] == [False, True]
+    assert [record.extra_prompt for record in found] == ["Answer: Booked.", "Answer: Not booked."]
+    assert [record.messages[-1].content for record in found] == ["Book it."] * 2, "the answer stands in the branch"
+
+
+def test_a_screen_is_not_chosen_on_records_of_one_kind(base: Base, tmp_path: Path) -> None:
+    safe = [record for record in validation_examples("safety", 20) if not record.gold["unsafe"]]
+    with pytest.raises(InputError, match="all of one kind"):
+        screened(Runtime.load(base, skills=["safety"]), safe[:2])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tune", "verdicts"], "did you mean 'verdict'"),
+        (["tune", "safety", "--refused", "2"], "'--refused'"),
+        (["tune-screen", "--judged", "97"], "'--judged'"),
+    ],
+)
+def test_what_no_threshold_can_mean_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    rows = [{"text": "What is the time?", "label": "safe"}, {"text": "How do I kill my wife?", "label": "violence"}]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert run_command(["eval", *words, "--data", str(tmp_path / "own.jsonl")]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_the_skill_is_asked_for_its_probabilities(base: Base, tmp_path: Path) -> None:

@@ -175,6 +175,37 @@ def test_a_round_goes_on_from_the_skill_that_was_kept_where_it_began_from_nothin
     assert "start" not in asked[0] and asked[1]["start"] == str(own._round(1) / "skill")
 
 
+def test_a_skill_that_was_kept_is_registered_when_the_command_asks_for_it_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = Base.load("smollm2-135m")
+    monkeypatch.setattr(loop, "_start_folder", lambda order: None)
+    monkeypatch.setattr(loop, "verdict", lambda held_out, others: (True, "kept for the test"))
+
+    def improvement(register: bool) -> Any:
+        own = loop._Improvement(order(tmp_path / "out", register=register), None, bare_runtime(base), Watch(quiet=True))
+        monkeypatch.setattr(own, "_collected", lambda number: (tmp_path / "records.jsonl", {"right": 1}, {}))
+        monkeypatch.setattr(own, "_measured", lambda *given: Measured({"a": True}, {}, {}))
+        monkeypatch.setattr(own, "_trained", trained)
+        monkeypatch.setattr(own, "_next", lambda: None if own.journal.rounds else 10.0)
+        return own
+
+    def trained(number: int, *given: Any) -> dict[str, Any]:
+        Skill.load(library()["tools"]).save(tmp_path / "out" / "rounds" / "1" / "skill")
+        return {"steps": 1, "examples": 1, "seconds": 1.0, "validation_loss": 1.0}
+
+    (tmp_path / "records.jsonl").write_text("{}\n")
+    first = improvement(register=False)
+    first.journal.facts["began"] = Measured({"a": False}, {}, {}).to_dict()
+    assert not first.run().registered and not registered()
+    assert improvement(register=True).run().registered and "tools" in registered()
+    (version,) = history.versions("tools")
+    assert version.origin["round"] == 1
+    history.remove("tools")
+    improvement(register=True).run()
+    assert not registered(), "it is registered once: what became of it since is the user's"
+
+
 def test_what_cannot_be_learnt_from_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--worlds FOLDER, or --traces FOLDER"):
         order(tmp_path / "out", traces=tmp_path)
