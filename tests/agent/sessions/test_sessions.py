@@ -17,7 +17,7 @@ import pytest
 
 from loraloop import Agent, Approve, Context, Limits, Policy
 from loraloop.adapters.base import Message
-from loraloop.agent.events import RunFinished, StepFinished, ToolCallStarted
+from loraloop.agent.events import RunFinished, RunStarted, StepFinished, ToolCallFinished, ToolCallStarted
 from loraloop.agent.sessions.sessions import Session, Sessions
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas import Tool
@@ -421,6 +421,26 @@ def test_a_run_that_was_approved_is_resumed_like_any_other(store: Sessions) -> N
     assert [turn.stop_reason for turn in session.turns] == ["approval", "answer"]
     (call,) = session.turns[1].calls
     assert call.record is not None and call.record.approval == "edited" and session.messages == result.messages
+
+
+@pytest.mark.parametrize("kind", [RunStarted, ToolCallStarted, ToolCallFinished])
+def test_approved_calls_are_made_where_the_run_is_interrupted_before_their_end(
+    store: Sessions, kind: type[Any]
+) -> None:
+    asked: dict[str, Any] = {"policy": Policy(needs_approval=frozenset({"add"}))}
+    session = store.session("s")
+    waits = agent_of(ADD, **asked).run_sync("Add 1 and 2.", session=session)
+    assert waits.pending is not None
+    agent = agent_of("3.", **asked)
+    stream = agent.resume_stream(waits.pending, {waits.pending.waiting[0].id: Approve()}, session=session)
+    next(event for event in stream if isinstance(event, kind))
+    stream.close()
+    assert session.state == "interrupted"
+    result = session.resume(agent, **asked)
+    assert [message.role for message in result.messages] == ["system", "user", "assistant", "tool", "assistant"]
+    assert session.messages == result.messages and result.output == "3."
+    ((call,),) = [step.calls for step in result.steps if step.calls]
+    assert (call.result, call.approval) == (3, "approved")
 
 
 def test_what_a_store_cannot_do_is_told(store: Sessions) -> None:
