@@ -443,6 +443,29 @@ def test_approved_calls_are_made_where_the_run_is_interrupted_before_their_end(
     assert (call.result, call.approval) == (3, "approved")
 
 
+def test_a_decision_about_calls_that_do_not_wait_any_more_changes_nothing(store: Sessions) -> None:
+    done: list[int] = []
+
+    def pay(euros: int) -> str:
+        """Pays."""
+        done.append(euros)
+        return "paid"
+
+    policy = Policy(needs_approval=frozenset({"pay"}))
+    agent = agent_of(calls(pay={"euros": 1}), calls(pay={"euros": 2}), "Paid.", tools=(pay,), policy=policy)
+    session = store.session("s")
+    first = agent.run_sync("Pay 1 and 2.", session=session).pending
+    assert first is not None
+    second = agent.resume_sync(first, {"call_0_0": Approve()}, session=session)
+    assert second.stop_reason == "approval" and done == [1]
+    with pytest.raises(SessionError, match="'s' waits with other calls than these"):
+        agent.resume_sync(first, {"call_0_0": Approve()}, session=session)
+    assert done == [1] and session.messages == second.messages and session.result is not None
+    last = session.result.pending
+    assert last is not None and agent.resume_sync(last, {"call_1_0": Approve()}, session=session).output == "Paid."
+    assert done == [1, 2]
+
+
 def test_what_a_store_cannot_do_is_told(store: Sessions) -> None:
     with pytest.raises(InputError, match=r"older_than is 30: give a timedelta, such as timedelta\(days=30\)"):
         store.prune(30)  # type: ignore[arg-type]
