@@ -87,10 +87,13 @@ def serve(
     from loraloop.server.settings import ServerLimits, ServerSettings, need_extra
 
     need_extra()
+    keys = frozenset(word.strip() for word in _secret(key_env).split(",") if word.strip())
+    if key_env and not keys:
+        raise InputError(f"the variable {key_env} holds commas and no key: put the keys there")
     settings = ServerSettings(
         host,
         port,
-        keys=frozenset(word.strip() for word in _secret(key_env).split(",") if word.strip()),
+        keys=keys,
         admin_key=_secret(admin_key_env),
         hosts=tuple(allow_host or ()),
         origins=tuple(allow_origin or ()),
