@@ -367,3 +367,8 @@ def test_messages_take_a_form_that_every_template_takes(messages: list[tuple[str
 def test_a_key_is_sent(peer: Any, connect: Callable[..., Runtime]) -> None:
     Agent(connect(key="s3cret")).run_sync("Hi.", skill="none")
     assert peer.keys == ["Bearer s3cret"] * 2
+
+
+def test_the_line_end_of_a_file_is_no_part_of_a_key(peer: Any, connect: Callable[..., Runtime]) -> None:
+    Agent(connect(key="s3cret\n")).run_sync("Hi.", skill="none")
+    assert peer.keys == ["Bearer s3cret"] * 2

@@ -38,6 +38,11 @@ def test_a_variable_that_holds_no_key_does_not_open_a_server(
     assert (code, out) == (2, "") and "KEYS holds commas and no key" in err
 
 
+def test_the_key_of_a_server_that_writes_the_steps_is_missed_at_once(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, err = run("run", "Hi.", "--connect", "http://127.0.0.1:9/v1", "--connect-key-env", "NO_SUCH_VARIABLE")
+    assert (code, out) == (2, "") and "NO_SUCH_VARIABLE is empty" in err
+
+
 def test_blanks_around_keys_are_no_part_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client cannot send them: the blanks at the end of a header are none of its value."""
     monkeypatch.setenv("KEYS", "key-of-ann, key-of-bob,\n")
