@@ -542,14 +542,14 @@ class Agent(Generic[T, D]):
         guard: Guard | None = None,
         session: Session | str | None = None,
     ) -> Run:
-        options = {"policy": policy, "deps": deps, "guard": guard, "output_type": output_type}
-        journal = after_approval(self.sessions, self._architecture, session, options)
-        guard = self._guarded(guard or self.guard)
-        check_deps(deps, self.deps_type, self.tools)
         if not isinstance(pending, Checkpoint) or pending.written is None:
             raise InputError(
                 f"{type(pending).__name__} is not a pending run: pass RunResult.pending or PendingRun.from_json(…)"
             )
+        options = {"policy": policy, "deps": deps, "guard": guard, "output_type": output_type}
+        journal = after_approval(self.sessions, self._architecture, session, pending, options)
+        guard = self._guarded(guard or self.guard)
+        check_deps(deps, self.deps_type, self.tools)
         if self._architecture != pending.asked.architecture:
             raise InputError(
                 f"run {pending.run_id} was paused on another base (its architecture, tokenizer or chat template "

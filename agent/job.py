@@ -91,7 +91,10 @@ class Journal:
         return None
 
     def opened(self, now: Checkpoint) -> None:
-        """The run is opened, and has done nothing yet. Not called for a run that goes on after an interruption."""
+        """The run is opened, and has done nothing yet, or waited for approval of the calls that it is about to run.
+
+        Not called for a run that goes on after an interruption.
+        """
 
     def written(self, now: Checkpoint) -> None:
         """A step's calls are about to run."""

@@ -651,7 +651,7 @@ class Run:
         if opening.compaction is not None:
             self.state.compactions.append(opening.compaction)
         if self._journal.interrupted is None:
-            self._journal.opened(self.checkpoint())
+            self._journal.opened(self.checkpoint(None if known is None else known.written))
         yield RunStarted(
             self.id,
             self._job.prompt,

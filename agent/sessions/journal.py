@@ -126,6 +126,9 @@ class SessionJournal(Journal):
         moment = time()
         asked = replace(self.asked, prompt=now.asked.prompt, passages=now.asked.passages)
         title = storable(self._title or " ".join(now.asked.prompt.split())[:80])
+        written, lines = None, list(now.lines)
+        if now.written is not None:  # approved calls, which a run that is resumed from here still has to make
+            written = dumps((now.written, lines.pop()))
         with self._store.writing() as database:
             database.execute(
                 "INSERT INTO sessions (id, title, created, updated, version) VALUES (?, ?, ?, ?, 0) "
@@ -137,12 +140,12 @@ class SessionJournal(Journal):
             touch(database, self._key, moment, self._owner)
             (self._run,) = database.execute("SELECT count(*) FROM runs WHERE session = ?", (self._key,)).fetchone()
             database.execute(
-                "INSERT INTO runs (session, run, run_id, started, asked, state) VALUES (?, ?, ?, ?, ?, ?)",
-                (self._key, self._run, now.run_id, moment, dumps(asked), dumps(now.state)),
+                "INSERT INTO runs (session, run, run_id, started, asked, state, written) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (self._key, self._run, now.run_id, moment, dumps(asked), dumps(now.state), written),
             )
             for step in now.steps:  # of a run that waited for approval
                 self._keep(database, step)
-            self._transcribe(database, list(now.lines))
+            self._transcribe(database, lines)
         self._taken = True
 
     def written(self, now: Checkpoint) -> None:

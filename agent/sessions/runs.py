@@ -13,6 +13,7 @@ from loraloop.tool_schemas.errors import InputError, SessionError
 
 if TYPE_CHECKING:
     from loraloop.agent.sessions.sessions import Session, Sessions
+    from loraloop.agent.values.checkpoint import Checkpoint
 
 _OBJECTS = ("policy", "deps", "output_type", "guard", "execute_tools")  # what a run is given that is no data
 
@@ -89,7 +90,11 @@ def _plain(value: Any) -> Any:
 
 
 def after_approval(
-    store: Sessions | None, architecture: str, session: Session | str | None, options: dict[str, Any]
+    store: Sessions | None,
+    architecture: str,
+    session: Session | str | None,
+    pending: Checkpoint,
+    options: dict[str, Any],
 ) -> Journal:
     """The journal of a run that goes on, once its calls that waited are decided: in a session, a turn of its own.
 
@@ -97,16 +102,23 @@ def after_approval(
         store: The agent's sessions; None where it has none, so that a session has to be given as an object.
         architecture: Fingerprint of the base's architecture, which says who can read the tokens.
         session: The session in which the run waits, or its id; None for a run outside all sessions.
+        pending: The run that waits.
         options: What the run is given again; which objects are among it is noted, since no file can hold them.
 
     Raises:
-        SessionError: The session does not wait for approval.
+        SessionError: The session does not wait for approval, or waits with other calls than the run.
         SessionBusyError: Another runner has it.
         InputError: `session` is neither a session nor an id, or it is an id and there is no store.
     """
     if session is None:
         return NO_JOURNAL
-    journal = _found(store, session).journal("", approval=True)
+    found = _found(store, session)
+    journal, last = found.journal("", approval=True), found.result
+    if last is None or last.pending is None or last.pending.mark != pending.mark:
+        raise SessionError(
+            f"session {found.id!r} waits with other calls than these, which were decided before or are of another "
+            "session: decide about those of session.result.pending"
+        )
     objects = tuple(name for name in _OBJECTS if options.get(name) is not None)
     journal.asked = RunRequest("", objects=objects, architecture=architecture)
     return journal

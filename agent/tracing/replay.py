@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -11,19 +10,18 @@ from loraloop.agent.agent import Agent
 from loraloop.agent.dates.resolve import stated_today
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.hooks import as_hooks
-from loraloop.agent.job import Job
+from loraloop.agent.job import NO_JOURNAL, Job, Journal
 from loraloop.agent.loop.run import Run
 from loraloop.agent.messages import as_tools, without_system
 from loraloop.agent.tools.python_tool import python_tool
 from loraloop.agent.tracing.diff import Differences, diff
 from loraloop.agent.tracing.replay_settings import approving, guard_of, made, output_of, policy_of
 from loraloop.agent.tracing.tracer import Tracer, is_function
-from loraloop.agent.values.calls import PYTHON, call_key
+from loraloop.agent.values.calls import PYTHON, CallRecord, call_key
 from loraloop.agent.values.limits import Limits
-from loraloop.tool_schemas.errors import InputError, ToolError, ToolRetry, unknown
+from loraloop.tool_schemas.errors import InputError, ToolError, unknown
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import Call
-from loraloop.tool_schemas.tools.context import Binding
 from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
@@ -78,16 +76,12 @@ def replay(
     if live:
         _check_live(trace, offered)
     tracer = Tracer(keep=1)
-    job = replace(
-        job,
-        tools=offered if live else tuple(map(recorded.tool, offered)),
-        python=job.python if live or job.python is None else recorded.tool(job.python),
-    )
+    job = replace(job, tools=offered)
     runtime = on.runtime if isinstance(on, Agent) else on
     for choice in job.policy.skills:
         runtime.check(choice)
     try:
-        Run(runtime, job, hooks=as_hooks([tracer])).finish()
+        Run(runtime, job, journal=NO_JOURNAL if live else recorded, hooks=as_hooks([tracer])).finish()
     except Exception:
         if not trace.error:
             raise
@@ -104,35 +98,24 @@ def _check_live(trace: Trace, tools: Sequence[Tool]) -> None:
             raise unknown("tool that can run", call.name, able)
 
 
-class _Recorded:
-    """The recorded results of a trace's calls, for tools that return them again."""
+class _Recorded(Journal):
+    """The records of a trace's calls, which stand in for these calls."""
 
     def __init__(self, trace: Trace) -> None:
-        self._lock = threading.Lock()
-        self._left: dict[str, list[Any]] = {}
+        self._left: dict[str, list[CallRecord]] = {}
         self.missing: list[Call] = []
         for step in trace.steps:
             for record in step.calls:
                 if not record.repeated:
                     self._left.setdefault(call_key(Call(record.name, record.arguments)), []).append(record)
 
-    def tool(self, tool: Tool) -> Tool:
-        """The tool, giving what was recorded; one that nobody can run stays so."""
-        if not tool.executable:
-            return tool
-
-        def again(**arguments: Any) -> Any:
-            with self._lock:
-                found = self._left.get(call_key(Call(tool.name, arguments)))
-                if not found:
-                    self.missing.append(Call(tool.name, arguments))
-                    raise ToolError(f"this call is not in the trace: {tool.name}({dumps(arguments)})")
-                record = found.pop(0)
-            if record.error is not None:
-                raise (ToolRetry if record.retry else ToolError)(record.error)
-            return record.result
-
-        return replace(tool, function=again, binding=Binding())
+    def begun(self, index: int, number: int, call: Call, tool: Tool) -> CallRecord:
+        found = self._left.get(call_key(call))
+        if found:
+            return replace(found.pop(0), left_out=0)
+        self.missing.append(call)
+        error = f"this call is not in the trace: {call.name}({dumps(call.arguments)})"
+        return CallRecord(call.name, call.arguments, error=error, source=tool.source)
 
 
 def _of_trace(trace: Trace, deps: Any) -> Job:

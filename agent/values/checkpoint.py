@@ -325,8 +325,8 @@ class Checkpoint:
             return "$.state.guard does not say which messages were looked at"
         if self.written and self.written.contract == "calls":
             made = [{"name": call.name, "arguments": call.arguments} for call in self.calls]
-            read = loads_or(self.lines[-1][0].content)
-            if dumps(read) != dumps(made):  # a model may write 12.50, which is read as 12.5
+            read = loads_or(self.lines[-1][0].content)  # a model may write 12.50, which is read as 12.5
+            if json.dumps(read, sort_keys=True) != json.dumps(made, sort_keys=True):
                 return "$.written.calls are not the calls of the transcript"
         return ""
 

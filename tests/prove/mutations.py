@@ -306,7 +306,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     "agent/values/test_signing.py::test_what_was_changed_is_refused_and_nothing_runs": [
         (f"{AGENT}/values/signing.py", "if not hmac.compare_digest(", "if not (lambda *_: True)("),
         (f"{AGENT}/values/checkpoint.py", "if not 1 <= guard.seen <= last or any(", "if False and any("),
-        (f"{AGENT}/values/checkpoint.py", "if dumps(read) != dumps(made):", "if False:"),
+        (f"{AGENT}/values/checkpoint.py", "if json.dumps(read, sort_keys=True) != json.dumps(made, sort_keys=True):", "if False:"),
     ],
     "agent/values/test_signing.py::test_a_run_whose_text_was_signed_with_a_given_key_is_not_resumed_elsewhere_after_it_was_in_memory": [
         (f"{AGENT}/values/signing.py", "if signed or _written.is_set():", "if signed:"),

@@ -43,7 +43,7 @@ class RemoteServer:
 
     Args:
         url: Where its `/v1` is.
-        key: Sent as a bearer token, if it is not empty.
+        key: Sent as a bearer token, without blanks and line ends around it, if it is not empty.
         concurrency: Requests in flight at most; further ones wait for their turn.
         connect: Seconds until a connection is made.
         read: Seconds between two pieces of an answer.
@@ -65,7 +65,7 @@ class RemoteServer:
         self.url = url.rstrip("/")
         self.requests = 0
         self._retries = retries or Retries()
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {"Authorization": f"Bearer {key}"} if (key := key.strip()) else {}
         timeout = httpx.Timeout(read, connect=connect)
         self._options: dict[str, Any] = {"headers": headers, "timeout": timeout, "trust_env": False}
         self._concurrency = concurrency

@@ -79,7 +79,6 @@ class BaseOptions:
                     "--connect leaves the model to a server: leave out --bare, --own-calls, --quantize and --skills"
                 )
             named = None if self.base == BaseOptions.__dataclass_fields__["base"].default else self.base
-            key = os.environ.get(self.connect_key_env, "") if self.connect_key_env else ""
             folders = {name: Path(folder) for name, _, folder in (each.partition("=") for each in self.adapter or ())}
             return Runtime.connect(
                 self.connect,
@@ -87,7 +86,7 @@ class BaseOptions:
                 eyes=self.eyes,
                 engine=self.engine,  # type: ignore[arg-type]
                 skills=folders or None,
-                key=key,
+                key=secret(self.connect_key_env),
             )
         return open_runtime(
             self.base,
@@ -106,6 +105,18 @@ class BaseOptions:
         if self.bare or self.connect:
             return []
         return built_skills(self.skills_folder)[0] if self.skills_folder else [*fitting_skills(runtime.base).values()]
+
+
+def secret(variable: str) -> str:
+    """What a variable holds, without blanks around it, which no client can send; empty where none is named.
+
+    Raises:
+        InputError: It is empty.
+    """
+    value = os.environ.get(variable, "").strip() if variable else ""
+    if variable and not value:
+        raise InputError(f"the variable {variable} is empty: put the key there")
+    return value
 
 
 AllowLocal = Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from contextlib import ExitStack
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loraloop.cli.options import AgentOptions, BaseOptions, Instructions, Python, ToolSources, command
+from loraloop.cli.options import AgentOptions, BaseOptions, Instructions, Python, ToolSources, command, secret
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,11 +86,14 @@ def serve(
     from loraloop.server.settings import ServerLimits, ServerSettings, need_extra
 
     need_extra()
+    keys = frozenset(word.strip() for word in secret(key_env).split(",") if word.strip())
+    if key_env and not keys:
+        raise InputError(f"the variable {key_env} holds commas and no key: put the keys there")
     settings = ServerSettings(
         host,
         port,
-        keys=frozenset(word.strip() for word in _secret(key_env).split(",") if word.strip()),
-        admin_key=_secret(admin_key_env),
+        keys=keys,
+        admin_key=secret(admin_key_env),
         hosts=tuple(allow_host or ()),
         origins=tuple(allow_origin or ()),
         limits=ServerLimits(**asdict(bounds)),
@@ -176,18 +178,6 @@ def _listening(url: str) -> None:
     sys.stderr.write(f"listening on {url}\n")
 
 
-def _secret(variable: str) -> str:
-    """What a variable holds, without blanks around it, which no client can send.
-
-    Raises:
-        InputError: It is empty.
-    """
-    value = os.environ.get(variable, "").strip() if variable else ""
-    if variable and not value:
-        raise InputError(f"the variable {variable} is empty: put the key there")
-    return value
-
-
 @serve_app.command()
 @command
 def mcp(
@@ -224,7 +214,7 @@ def mcp(
 
     if not run and (tools.tools or tools.mcp or python or instructions):
         raise InputError("--tools, --mcp, --python and --instructions configure an agent: add --run to offer one")
-    token = _secret(token_env)
+    token = secret(token_env)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
 
     def make() -> lowlevel.Server:

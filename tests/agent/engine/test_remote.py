@@ -17,13 +17,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loraloop import Agent, Limits, Policy, Runtime, Sessions, Tracer
+from loraloop import Agent, Approve, Limits, PendingRun, Policy, Runtime, Sessions, Tracer
 from loraloop.adapters.base import Message
 from loraloop.agent.engine.remote.connect import CONTEXT
 from loraloop.agent.engine.remote.engine import laid_out
 from loraloop.agent.engine.remote.grammar import RemoteGrammar
 from loraloop.agent.engine.remote.server import RemoteServer
 from loraloop.agent.events import TokenGenerated
+from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import (
     BaseModelError,
     ContextLengthError,
@@ -113,6 +114,15 @@ def test_a_call_in_the_place_of_an_answer_is_invalid(peer: Any, connect: Callabl
     peer.answers += ["[]", *[CALLED] * 4]
     result = Agent(connect(), [double]).run_sync("Hi.", skill="tools")
     assert result.stop_reason == "invalid" and result.messages[-1].role == "user" and not peer.answers
+
+
+def test_a_call_that_waits_may_have_been_written_in_another_order(connect: Callable[..., Runtime]) -> None:
+    tool = Tool.from_function(double, requires_approval=True)
+    agent = Agent(connect('[{"arguments": {"n": 2}, "name": "double"}]', "It is 4."), [tool])
+    waits = agent.run_sync("Double 2.", skill="tools").pending
+    assert waits is not None
+    pending = PendingRun.from_json(waits.to_json())
+    assert agent.resume_sync(pending, {"call_0_0": Approve()}).steps[0].calls[0].result == 4
 
 
 def test_a_skill_of_the_server_is_named_in_the_request(peer: Any, connect: Callable[..., Runtime]) -> None:
@@ -356,4 +366,9 @@ def test_messages_take_a_form_that_every_template_takes(messages: list[tuple[str
 
 def test_a_key_is_sent(peer: Any, connect: Callable[..., Runtime]) -> None:
     Agent(connect(key="s3cret")).run_sync("Hi.", skill="none")
+    assert peer.keys == ["Bearer s3cret"] * 2
+
+
+def test_the_line_end_of_a_file_is_no_part_of_a_key(peer: Any, connect: Callable[..., Runtime]) -> None:
+    Agent(connect(key="s3cret\n")).run_sync("Hi.", skill="none")
     assert peer.keys == ["Bearer s3cret"] * 2

@@ -17,7 +17,7 @@ import pytest
 
 from loraloop import Agent, Approve, Context, Limits, Policy
 from loraloop.adapters.base import Message
-from loraloop.agent.events import RunFinished, StepFinished, ToolCallStarted
+from loraloop.agent.events import RunFinished, RunStarted, StepFinished, ToolCallFinished, ToolCallStarted
 from loraloop.agent.sessions.sessions import Session, Sessions
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas import Tool
@@ -421,6 +421,49 @@ def test_a_run_that_was_approved_is_resumed_like_any_other(store: Sessions) -> N
     assert [turn.stop_reason for turn in session.turns] == ["approval", "answer"]
     (call,) = session.turns[1].calls
     assert call.record is not None and call.record.approval == "edited" and session.messages == result.messages
+
+
+@pytest.mark.parametrize("kind", [RunStarted, ToolCallStarted, ToolCallFinished])
+def test_approved_calls_are_made_where_the_run_is_interrupted_before_their_end(
+    store: Sessions, kind: type[Any]
+) -> None:
+    asked: dict[str, Any] = {"policy": Policy(needs_approval=frozenset({"add"}))}
+    session = store.session("s")
+    waits = agent_of(ADD, **asked).run_sync("Add 1 and 2.", session=session)
+    assert waits.pending is not None
+    agent = agent_of("3.", **asked)
+    stream = agent.resume_stream(waits.pending, {waits.pending.waiting[0].id: Approve()}, session=session)
+    next(event for event in stream if isinstance(event, kind))
+    stream.close()
+    assert session.state == "interrupted"
+    result = session.resume(agent, **asked)
+    assert [message.role for message in result.messages] == ["system", "user", "assistant", "tool", "assistant"]
+    assert session.messages == result.messages and result.output == "3."
+    ((call,),) = [step.calls for step in result.steps if step.calls]
+    assert (call.result, call.approval) == (3, "approved")
+
+
+def test_a_decision_about_calls_that_do_not_wait_any_more_changes_nothing(store: Sessions) -> None:
+    done: list[int] = []
+
+    def pay(euros: int) -> str:
+        """Pays."""
+        done.append(euros)
+        return "paid"
+
+    policy = Policy(needs_approval=frozenset({"pay"}))
+    agent = agent_of(calls(pay={"euros": 1}), calls(pay={"euros": 2}), "Paid.", tools=(pay,), policy=policy)
+    session = store.session("s")
+    first = agent.run_sync("Pay 1 and 2.", session=session).pending
+    assert first is not None
+    second = agent.resume_sync(first, {"call_0_0": Approve()}, session=session)
+    assert second.stop_reason == "approval" and done == [1]
+    with pytest.raises(SessionError, match="'s' waits with other calls than these"):
+        agent.resume_sync(first, {"call_0_0": Approve()}, session=session)
+    assert done == [1] and session.messages == second.messages and session.result is not None
+    last = session.result.pending
+    assert last is not None and agent.resume_sync(last, {"call_1_0": Approve()}, session=session).output == "Paid."
+    assert done == [1, 2]
 
 
 def test_what_a_store_cannot_do_is_told(store: Sessions) -> None:

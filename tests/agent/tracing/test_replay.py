@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -113,6 +114,21 @@ def test_errors_retries_and_repeats_come_again() -> None:
     assert [call.retry for step in trace.steps for call in step.calls][:2] == [True, False]
     found = replay(trace, agent.runtime)
     assert not found and not found.notes and len(tries) == 3
+
+
+def test_a_call_that_was_late_is_late_again() -> None:
+    over = threading.Event()
+
+    def slow() -> str:
+        """Takes its time."""
+        over.wait(60)
+        return "done"
+
+    trace, agent = traced((calls(slow={}), "I do not know."), [Tool.from_function(slow, timeout=0.05)])
+    over.set()
+    found = replay(trace, agent.runtime)
+    assert not found and found.trace is not None and found.trace.end is not None and trace.end is not None
+    assert found.trace.end.receipts == trace.end.receipts and trace.end.receipts[0].status == "unknown"
 
 
 def test_programs_are_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,20 @@ def test_a_port_that_no_machine_has_is_refused_at_once(run: Callable[..., tuple[
     assert (code, out) == (2, "") and "less than or equal to 65535" in err
 
 
+def test_a_variable_that_holds_no_key_does_not_open_a_server(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `KEYS=$ANN,$BOB` makes it where both are empty."""
+    monkeypatch.setenv("KEYS", " ,")
+    code, out, err = run("serve", "--key-env", "KEYS", "--connect", "http://127.0.0.1:9/v1")
+    assert (code, out) == (2, "") and "KEYS holds commas and no key" in err
+
+
+def test_the_key_of_a_server_that_writes_the_steps_is_missed_at_once(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, err = run("run", "Hi.", "--connect", "http://127.0.0.1:9/v1", "--connect-key-env", "NO_SUCH_VARIABLE")
+    assert (code, out) == (2, "") and "NO_SUCH_VARIABLE is empty" in err
+
+
 def test_blanks_around_keys_are_no_part_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client cannot send them: the blanks at the end of a header are none of its value."""
     monkeypatch.setenv("KEYS", "key-of-ann, key-of-bob,\n")
