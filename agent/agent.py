@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import partial
+from functools import cached_property, partial
 from os import PathLike
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, get_origin, overload
@@ -528,7 +528,7 @@ class Agent(Generic[T, D]):
         job = self._job(prompt=prompt, policy=policy, output_type=output_type, **asked)
         if execute_tools:
             return job
-        return replace(job, python=None, tools=tuple(replace(each, function=None) for each in self.tools))
+        return replace(job, python=None, tools=self._handed_back)
 
     def _resume(
         self,
@@ -589,6 +589,11 @@ class Agent(Generic[T, D]):
     def best(self) -> int:
         """Most passages that a request gets from the retriever, which is `limits.passages`."""
         return self.limits.passages
+
+    @cached_property
+    def _handed_back(self) -> tuple[Tool, ...]:
+        """The tools without their functions: always the same objects, by which their grammars are kept."""
+        return tuple(each if each.function is None else replace(each, function=None) for each in self.tools)
 
     @property
     def _architecture(self) -> str:

@@ -47,7 +47,8 @@ class Sampling:
             raise InputError(f"top_p is {self.top_p}: use a value above 0 and up to 1")
         if not 0 <= self.min_p < 1:
             raise InputError(f"min_p is {self.min_p}: use a value from 0 to below 1")
-        if isinstance(self.stop, str) or not all(isinstance(each, str) and each for each in self.stop):
+        listed = isinstance(self.stop, Sequence) and not isinstance(self.stop, str)
+        if not listed or not all(isinstance(each, str) and each for each in self.stop):
             raise InputError(f"stop is {self.stop!r}: give a list of texts, none of them empty")
         object.__setattr__(self, "stop", tuple(self.stop))
 

@@ -51,6 +51,7 @@ WEATHER = Tool("get_weather", "Current weather.", {"type": "object", "properties
         (lambda: Sampling(seed="a"), "seed is 'a'"),  # type: ignore[arg-type]
         (lambda: Sampling(stop="END"), "stop is 'END': give a list of texts"),
         (lambda: Sampling(stop=["END", ""]), "none of them empty"),
+        (lambda: Sampling(stop=None), "stop is None"),  # type: ignore[arg-type]
         (lambda: Sampling(stop=[3]), r"stop is \[3\]"),  # type: ignore[list-item]
         (lambda: Sandbox(memory_mb="64"), "must be numbers"),  # type: ignore[arg-type]
         (lambda: ScriptedRuntime().pin("Be brief."), "messages is 'Be brief.': give a list"),  # type: ignore[arg-type]

@@ -55,8 +55,7 @@ def test_calls_that_worked_become_records_that_training_reads(tmp_path: Path) ->
     ran(tmp_path, calls(weather={"city": "Nowhere"}), "There is no such city.", prompt="How is Nowhere?")
     found = from_traces(tmp_path)
     assert len(found.records) == 1 and not found.pairs and found.left_out["a call that failed"] == 1
-    out = tmp_path / "out" / "runs.jsonl"
-    out.parent.mkdir()
+    out = tmp_path / "out" / "new" / "runs.jsonl"
     assert found.write(out) == (out,)
     (record,) = checked(out)
     assert record.completion == '[{"name":"weather","arguments":{"city":"Oslo"}}]'

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from loraloop.tool_schemas.errors import InputError, SchemaError
 from loraloop.tool_schemas.grammar.grammar import Choice, JsonSchema, Lark, Regex, Term
-from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.jsontext import dumps, loads_or
 from loraloop.tool_schemas.schema.validation import check_value
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ class RemoteGrammar:
             if isinstance(term.schema, dict):
                 check_value(value, term.schema)
             return dumps(value)
-        if isinstance(term, Choice) and text.startswith('"') and text[1:-1] in term.options:
-            text = text[1:-1]
+        if isinstance(term, Choice) and (read := loads_or(text)) in term.options:
+            text = str(read)
         if isinstance(term, Lark) and term.python:  # a model that nothing holds to a block talks around it, or has none
             block = _BLOCK.search(text)
             text = f"```python\n{block[1] if block else text.strip()}\n```"

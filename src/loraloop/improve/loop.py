@@ -393,7 +393,8 @@ def _traces(order: ImproveOrder, header: str) -> tuple[list[dict[str, Any]], lis
     found = from_traces(order.traces).records
     sides: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
     for row in found:
-        sides[in_part(f"held out {row['messages'][0]['content']}", 25)].append(row)
+        asked = next(each["content"] for each in row["messages"] if each["role"] == "user")  # not the note on its dates
+        sides[in_part(f"held out {asked}", 25)].append(row)
     learnt, held = sides
     if not learnt or not held:
         raise InputError(

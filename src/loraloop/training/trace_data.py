@@ -77,6 +77,7 @@ class Harvest:
         written = []
         for path, rows in ((out, self.records), (out.with_suffix(".pairs.jsonl"), self.pairs)):
             if rows:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 write_text(path, "".join(dumps(row) + "\n" for row in rows))
                 written.append(path)
         return tuple(written)

@@ -336,6 +336,7 @@ def test_each_kind_of_server_is_asked_in_its_way(term: Any, kind: Any, fields: d
         (Regex("[0-9]+"), "42", "42"),
         (Regex("[0-9]+"), "forty", None),
         (Choice(("yes", "no")), '"no"', "no"),
+        (Choice(('say "no"', "ja")), r'"say \"no\""', 'say "no"'),
         (Choice(("yes", "no")), "maybe", None),
         (FENCED, "Here:\n```python\nx = 1\n```\nDone.", "```python\nx = 1\n```"),
         (FENCED, "x = 1", "```python\nx = 1\n```"),

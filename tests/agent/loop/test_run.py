@@ -489,6 +489,8 @@ def test_calls_are_not_run_where_the_caller_says_so(name: str) -> None:
     else:
         result = agent.run_sync("Charge 3.", execute_tools=False)
     assert (result.stop_reason, result.calls, ran) == ("tool_call", (Call("charge", {"amount": 3}),), [])
+    again, once = (agent.job("Charge 3.", execute_tools=False).tools for _ in range(2))
+    assert all(one is other for one, other in zip(again, once, strict=True)), "by which grammars are kept"
     answer = Message("tool", '{"name":"charge","result":"charged 3"}')
     told = agent.run_sync(messages=[*result.messages, answer], execute_tools=False)
     assert (told.output, ran) == ("It is charged.", [])

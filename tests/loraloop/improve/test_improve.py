@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,22 @@ def test_real_runs_take_the_place_of_worlds(tmp_path: Path) -> None:
     assert (
         done["records"]["worked"] > 8 and done["held_out"]["name"] == "held-out records" and not report.began["kinds"]
     )
+
+
+def test_real_runs_are_parted_by_what_was_asked_also_where_a_date_note_stands_before_it(tmp_path: Path) -> None:
+    def book(day: str) -> str:
+        """Books a day."""
+        return f"booked {day}"
+
+    for number in range(12):
+        tracer = Tracer()
+        script = ScriptedRuntime(calls(book={"day": "2026-03-19"}), "It is booked.")
+        made = Agent(script, [book], hooks=[tracer], clock=lambda: date(2026, 3, 18))
+        made.run_sync(f"Book tomorrow for person {number}.")
+        tracer.last.save(tmp_path / "traces" / f"{number:02d}.json")
+    learnt, held = loop._traces(order(tmp_path / "out", worlds=None, traces=tmp_path / "traces"), "")
+    assert learnt and held and len(learnt) + len(held) <= 12
+    assert all("Dates:" in str(row["messages"]) for row in learnt), "the notes are there"
 
 
 def test_a_skill_that_no_recipe_names_is_replayed_and_measured_by_its_contract(tmp_path: Path) -> None:
