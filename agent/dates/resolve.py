@@ -23,7 +23,7 @@ from dateutil.relativedelta import weekday as weekday_rule
 
 from loraloop.agent.messages import DATES
 
-from .words import ALSO, CURRENT, EITHER_SIDE, ENGLISH, FROM, GERMAN, LANGUAGES, TO, Language
+from .words import ALSO, CURRENT, DUTCH, EITHER_SIDE, ENGLISH, FROM, GERMAN, LANGUAGES, TO, Language
 
 Date = datetime.date
 _SENTENCE = 300  # characters beside a date that may belong to its sentence
@@ -346,6 +346,9 @@ def _beside(match: _Match, today: Date, text: str, number: int | None) -> tuple[
             return _month(today.year - (first.month > today.month), first.month)
         return _month(today.year + 1, first.month) if kind != "last" and first.month <= today.month else None
     unit = _unit(match)
+    if unit == "weekend" and kind == "coming":  # this week's, but *le week-end prochain* may be either
+        count = int(today.weekday() > 4)
+        unit = unit if match.language in (ENGLISH, GERMAN, DUTCH) else None
     months = "|".join(_any_case(_split(entry)[1]) for entry in match.language.months)
     inside = re.match(rf"\s(?:(?:of|before|im|des|di|de|van|in the)\b|in (?:{months})\b)", text[match.after :], re.I)
     return None if unit is None or inside else _period(today, unit, count)

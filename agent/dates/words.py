@@ -236,6 +236,7 @@ FRENCH = Language(
         ("in month", "en {month_any}"),
         ("date", "{d}(?:er)? {month}(?: {year})?"),
         ("date", "{d}(?:er)? (?:au|-|–) {d2} {month}(?: {year})?"),
+        ("nth weekday", "(?:le )?(?:{nth}|dernier) {weekday}"),
         ("none", "(?:chaque|tous les|un|le) {weekday}"),
         ("none", "(?:à|après) demain"),
         ("none", "{weekday} (?:en|dans) (?:huit|quinze)(?: jours)?"),
@@ -243,6 +244,7 @@ FRENCH = Language(
     past=r"depuis|étai(?:t|ent)|avait|(?:ai|as|a|avons|avez|ont)\s\w+(?:é|u|is|it)e?s?",
     rates="combien|par",
     moves="déplace[rz]?|décale[rz]?|change[rz]?|reporte[rz]?",
+    ordinals=("premier|1er", "deuxième|second|2e", "troisième|3e", "quatrième|4e"),
 )
 
 SPANISH = Language(
@@ -276,19 +278,21 @@ SPANISH = Language(
         ("this", "(?:este|esta) {x}"),
         ("coming", "(?:el |la )?próxim[oa] {x}"),
         ("coming", "(?:el |la )?{x} (?:próxim[oa]|que viene)"),
-        ("last", "(?:el |la )?(?:pasad[oa]|últim[oa]) {x}"),
+        ("last", r"(?:el |la )?(?:pasad[oa]|últim[oa]) {x}(?!\sdel?\b)"),
         ("last", "(?:el |la )?{x} pasad[oa]"),
         ("last of month", "(?:a )?(?:fin|finales) de mes"),
         ("month", "{month_alone} (?:de )?{year}"),
         ("in month", "en {month_any}"),
         ("date", "{d} de {month}(?: (?:de |del )?{year})?"),
         ("date", "{d} (?:al|a|-|–) {d2} de {month}(?: (?:de |del )?{year})?"),
+        ("nth weekday", r"(?:el )?(?:{nth}|último(?=\s\S+\sdel?\b)) {weekday}"),
         ("none", "(?:cada|todos los|los|un) {weekday}"),
         ("none", "(?:la|cada|buena|por la|de la) mañana"),
     ),
     past=r"(?:he|ha|hemos|han)\s\w+(?:ado|ido)|fue|fueron|era|estaba|hizo|había",
     rates="cuánt[oa]s?|por",
     moves="mueve|mover|cambia|cambiar|aplaza|aplazar",
+    ordinals=("primer|1er", "segundo", "tercer", "cuarto"),
 )
 
 ITALIAN = Language(
@@ -317,18 +321,20 @@ ITALIAN = Language(
         ("this", "quest[oa] {x}"),
         ("coming", "(?:il |la |l['’])?prossim[oa] {x}"),
         ("coming", "(?:il |la |l['’])?{x} prossim[oa]"),
-        ("last", "(?:lo |la |l['’])?(?:scors[oa]|ultim[oa]) {x}"),
+        ("last", r"(?:lo |la |l['’])?(?:scors[oa]|ultim[oa]) {x}(?!\sd(?:i|el)\b)"),
         ("last", "(?:il |lo |la |l['’])?{x} scors[oa]"),
         ("last of month", "(?:a )?fine mese"),
         ("month", "{month_alone} {year}"),
         ("in month", "(?:in|a) {month_any}"),
         ("date", "{d}[°º]? {month}(?: {year})?"),
         ("date", "{d} (?:al|-|–) {d2} {month}(?: {year})?"),
+        ("nth weekday", r"(?:il |la |l['’])?(?:{nth}|ultim[oa](?=\s\S+\sd(?:i|el)\b)) {weekday}"),
         ("none", "(?:ogni|tutti i|tutte le|il|la|un|una) {weekday}"),
     ),
     past=r"era|erano|stat[oaie]|aveva|(?:ho|hai|ha|abbiamo)\s\w+(?:ato|uto|ito)",
     rates="quant[oiae]|al",
     moves="sposta|spostare|cambia|cambiare",
+    ordinals=("prim[oa]", "second[oa]", "terz[oa]", "quart[oa]"),
 )
 
 DUTCH = Language(
@@ -367,13 +373,15 @@ DUTCH = Language(
         ("month", "{month_alone} {year}"),
         ("in month", r"in {month_any}(?!\s(?:[A-Z][a-z]|\d|of\b))"),
         ("date", "{d} {month}(?: {year})?"),
-        ("date", "{d} (?:tot|t/m|-|–) {d2} {month}(?: {year})?"),
+        ("date", "{d} (?:tot|tot en met|t/m|-|–) {d2} {month}(?: {year})?"),
+        ("nth weekday", "(?:de )?(?:{nth}|laatste) {weekday}"),
         ("none", "(?:elke|iedere|een) {weekday}"),
         ("none", "(?:goede|de|elke) morgen"),
     ),
     past=r"sinds|was|waren|had|hadden|heb(?:t|ben)?\b[^.!?]*\bge\w+",
     rates="hoe (?:veel|vaak)|hoeveel|per",
     moves="verplaats\\w*|verzet\\w*",
+    ordinals=("eerste|1e", "tweede|2e", "derde|3e", "vierde|4e"),
 )
 
 LANGUAGES = (ENGLISH, GERMAN, FRENCH, SPANISH, ITALIAN, DUTCH)
@@ -384,7 +392,7 @@ CURRENT = (
     r"(?:['’]s date)?(?:[\s:=(,–-]|\b(?:and|time|is|ist|est|es|è|het|now|currently|le|der|den|el|il|la)\b)*$"
 )
 FROM = r"(?:from|between|von|vom|du|de|del|desde el|desde|da|dal|van)\s+(?:the\s+)?"
-TO = r"(?:to|till|until|through|and|bis(?:\s+zum)?|au|à|al|a|hasta\s+el|hasta|fino\s+a|tot|t/m)"
+TO = r"(?:to|till|until|through|and|bis(?:\s+zum)?|au|à|al|a|hasta\s+el|hasta|fino\s+a|tot(?:\s+en\s+met)?|t/m)"
 ALSO = rf"\s*(?:[,/&–-]|\b(?:or|und|oder|et|ou|y|o|e|en|of|{TO})\b)\s*(?:(?:the|on|le|el)\s)?"
 EITHER_SIDE = r"\s*,?\s*(?:(?:of|on|the|am|der|de|la|du|del|della|van|op|el)\s+)*"
 """What stands before the current date, and the words that join: before a span, inside a span, between weekdays that
