@@ -271,6 +271,12 @@ def _has(words: str, match: _Match, text: str) -> bool:
     return re.search(rf"\b(?:{words})\b", sentence, re.IGNORECASE) is not None
 
 
+def _months_named(language: Language) -> str:
+    """Words beside which a day without a month may be one of another month."""
+    months = "|".join(_split(entry)[1] for entry in language.months)
+    return rf"(?!may\s(?:i|we)\b)(?:{months}|{language.units['month'].replace(';', '|')})"
+
+
 def _is_name(match: _Match, text: str) -> bool:
     """Whether capitals say that a day is part of a name: `the Sunday Times`, `play Yesterday`."""
     if match.language is GERMAN:
@@ -307,6 +313,8 @@ def _meaning(match: _Match, today: Date, text: str) -> tuple[Date, Date] | None:
         numeral = re.match(_NUMERAL, text[match.after : match.after + 40], re.IGNORECASE)
         unclear = past or numeral or _is_name(match, text)
         day = None if unclear or number is None else _on(today + _DAY, number)
+    elif kind == "nth" and _has(_months_named(match.language), match, text):
+        day = None  # `next month on the 25th`
     elif kind in ("date", "nth"):
         return _written(match, today, past)
     elif kind == "month" and match.group("year") and month:
