@@ -127,7 +127,7 @@ ENGLISH = Language(
         ("none", "usa today"),
     ),
     past=r"did|didn['’]t|was(?!\s(?:wondering|hoping|thinking))|wasn['’]t|were|had|been|since|came|went|arrived|happened|sold"
-    r"|(?<!be\s)(?:ordered|bought|paid|sent)",
+    r"|(?<!be\s)(?:ordered|bought|paid|sent|placed|received|returned)",
     rates="how (?:many|much|often)|per|each|average",
     moves="move|moved|change|changed|reschedule|switch|shift|postpone|push",
     ordinals=("first|1st", "second|2nd", "third|3rd", "fourth|4th"),
@@ -184,7 +184,10 @@ GERMAN = Language(
         ("none", "(?:übernächste|vorletzte)[nmrs]? {weekday}"),
         ("none", "{weekday} in {n} tagen"),
     ),
-    past=r"seit|war|waren|hatte|hatten|wurde|wurden|hab(?:e|en|t)?\b[^.!?]*\bge\w+(?:t|en)",
+    past=r"seit|war|waren|hatte|hatten|wurde|wurden"
+    r"|(?-i:[Hh]ab(?:e|en|t)?\b[^.!?]*\b(?:(?:ab|an|auf|aus|ein|mit|zurück)?ge\w+(?:t|en)"
+    r"|(?:be|er|ent|ver)\w{3,}t|bekommen|erhalten|verloren|vergessen))"
+    r"|(?:bin|ist|sind)\b[^.!?]*\b\w*ge(?:kommen|gangen|fahren|reist)",
     rates="wie (?:viele?|oft)|pro|je",
     moves="verschiebe|verschieben|verleg\\w*|änder\\w*",
     ordinals=("erste", "zweite", "dritte", "vierte"),
@@ -241,7 +244,8 @@ FRENCH = Language(
         ("none", "(?:à|après) demain"),
         ("none", "{weekday} (?:en|dans) (?:huit|quinze)(?: jours)?"),
     ),
-    past=r"depuis|étai(?:t|ent)|avait|(?:ai|as|a|avons|avez|ont)\s\w+(?:é|u|is|it)e?s?",
+    past=r"depuis|étai(?:t|ent)|avait|(?:ai|as|a|avons|avez|ont)\s\w+(?:é|u|is|it)e?s?"
+    r"|(?:suis|est|sommes|êtes|sont)\s(?:pas\s)?(?:arrivé|venu|allé|parti|passé)e?s?",
     rates="combien|par",
     moves="déplace[rz]?|décale[rz]?|change[rz]?|reporte[rz]?",
     ordinals=("premier|1er", "deuxième|second|2e", "troisième|3e", "quatrième|4e"),
@@ -289,7 +293,8 @@ SPANISH = Language(
         ("none", "(?:cada|todos los|los|un) {weekday}"),
         ("none", "(?:la|cada|buena|por la|de la) mañana"),
     ),
-    past=r"(?:he|ha|hemos|han)\s\w+(?:ado|ido)|fue|fueron|era|estaba|hizo|había",
+    past=r"(?:he|ha|hemos|han)\s\w+(?:ado|ido)|fue|fueron|era|estaba|hizo|había"
+    r"|pedí|pidió|compré|compró|pagué|recibí|envié|envió|devolví|llegó|llegaron|vino|ocurrió",
     rates="cuánt[oa]s?|por",
     moves="mueve|mover|cambia|cambiar|aplaza|aplazar",
     ordinals=("primer|1er", "segundo", "tercer", "cuarto"),
@@ -331,7 +336,9 @@ ITALIAN = Language(
         ("nth weekday", r"(?:il |la |l['’])?(?:{nth}|ultim[oa](?=\s\S+\sd(?:i|el)\b)) {weekday}"),
         ("none", "(?:ogni|tutti i|tutte le|il|la|un|una) {weekday}"),
     ),
-    past=r"era|erano|stat[oaie]|aveva|(?:ho|hai|ha|abbiamo)\s\w+(?:ato|uto|ito)",
+    past=r"era|erano|stat[oaie]|aveva"
+    r"|(?:ho|hai|ha|abbiamo|hanno)\s(?:\w+(?:ato|uto|ito)|preso|fatto|messo|speso|chiesto|perso)"
+    r"|(?:sono|sei|è|siamo)\s(?:arrivat|venut|andat|partit|tornat)[oaie]",
     rates="quant[oiae]|al",
     moves="sposta|spostare|cambia|cambiare",
     ordinals=("prim[oa]", "second[oa]", "terz[oa]", "quart[oa]"),
@@ -378,7 +385,9 @@ DUTCH = Language(
         ("none", "(?:elke|iedere|een) {weekday}"),
         ("none", "(?:goede|de|elke) morgen"),
     ),
-    past=r"sinds|was|waren|had|hadden|heb(?:t|ben)?\b[^.!?]*\bge\w+",
+    past=r"sinds|was|waren|had|hadden"
+    r"|heb(?:t|ben)?\b[^.!?]*\b(?:(?:op|af|aan|in|terug)?ge\w+|(?:be|ver)\w{3,}[dt]|ontvangen)"
+    r"|(?:ben|is|zijn)\b[^.!?]*\b\w*ge(?:komen|gaan|bracht|leverd)",
     rates="hoe (?:veel|vaak)|hoeveel|per",
     moves="verplaats\\w*|verzet\\w*",
     ordinals=("eerste|1e", "tweede|2e", "derde|3e", "vierde|4e"),
