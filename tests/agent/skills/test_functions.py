@@ -155,6 +155,19 @@ def test_a_stop_ends_the_text_of_a_skill() -> None:
     assert (said.text, said.complete) == ("One. ", True)
 
 
+def test_an_option_that_does_not_exist_is_refused() -> None:
+    skills = ScriptedRuntime(code("x = 1")).skills
+    for call in (
+        lambda: skills.code("x", max_token=8),  # type: ignore[call-arg]
+        lambda: skills.code.batch(["x"], max_token=8),
+        lambda: skills.code.from_json({"request": "x"}, max_token=8),  # type: ignore[call-arg]
+    ):
+        with pytest.raises(
+            UnknownNameError, match="no option of a skill is called 'max_token'; did you mean 'max_tokens'"
+        ):
+            call()
+
+
 def test_progress_is_told() -> None:
     told: list[int] = []
     ScriptedRuntime(text("Hello there.")).skills.none("x", progress=told.append)
