@@ -281,7 +281,8 @@ class Agent(Generic[T, D]):
             on_unfinished: What becomes of calls that were interrupted; see `Session.resume`.
             execute_tools: Whether calls are run here. If not, the first step with calls ends the run: they are its
                 result's `calls`, the `stop_reason` is `tool_call`, and whoever runs them gives their results as
-                `messages` of the role `tool`. Programs of the code skill are not run either.
+                `messages` of the role `tool`, each best as the JSON text ``{"name": …, "result": …}``, or with
+                ``"error"`` in place of the result. Programs of the code skill are not run either.
 
         Raises:
             InputError: an empty prompt, a forced skill without what it works on, a tool choice that cannot be kept,

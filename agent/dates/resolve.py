@@ -23,7 +23,7 @@ from dateutil.relativedelta import weekday as weekday_rule
 
 from loraloop.agent.messages import DATES
 
-from .words import ALSO, CURRENT, EITHER_SIDE, ENGLISH, FROM, GERMAN, LANGUAGES, TO, Language
+from .words import ALSO, CURRENT, DUTCH, EITHER_SIDE, ENGLISH, FROM, GERMAN, LANGUAGES, TO, Language
 
 Date = datetime.date
 _SENTENCE = 300  # characters beside a date that may belong to its sentence
@@ -271,6 +271,12 @@ def _has(words: str, match: _Match, text: str) -> bool:
     return re.search(rf"\b(?:{words})\b", sentence, re.IGNORECASE) is not None
 
 
+def _months_named(language: Language) -> str:
+    """Words beside which a day without a month may be one of another month."""
+    months = "|".join(_split(entry)[1] for entry in language.months)
+    return rf"(?!may\s(?:i|we)\b)(?:{months}|{language.units['month'].replace(';', '|')})"
+
+
 def _is_name(match: _Match, text: str) -> bool:
     """Whether capitals say that a day is part of a name: `the Sunday Times`, `play Yesterday`."""
     if match.language is GERMAN:
@@ -307,6 +313,8 @@ def _meaning(match: _Match, today: Date, text: str) -> tuple[Date, Date] | None:
         numeral = re.match(_NUMERAL, text[match.after : match.after + 40], re.IGNORECASE)
         unclear = past or numeral or _is_name(match, text)
         day = None if unclear or number is None else _on(today + _DAY, number)
+    elif kind == "nth" and _has(_months_named(match.language), match, text):
+        day = None  # `next month on the 25th`
     elif kind in ("date", "nth"):
         return _written(match, today, past)
     elif kind == "month" and match.group("year") and month:
@@ -346,6 +354,9 @@ def _beside(match: _Match, today: Date, text: str, number: int | None) -> tuple[
             return _month(today.year - (first.month > today.month), first.month)
         return _month(today.year + 1, first.month) if kind != "last" and first.month <= today.month else None
     unit = _unit(match)
+    if unit == "weekend" and kind == "coming":  # this week's, but *le week-end prochain* may be either
+        count = int(today.weekday() > 4)
+        unit = unit if match.language in (ENGLISH, GERMAN, DUTCH) else None
     months = "|".join(_any_case(_split(entry)[1]) for entry in match.language.months)
     inside = re.match(rf"\s(?:(?:of|before|im|des|di|de|van|in the)\b|in (?:{months})\b)", text[match.after :], re.I)
     return None if unit is None or inside else _period(today, unit, count)

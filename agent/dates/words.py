@@ -127,7 +127,7 @@ ENGLISH = Language(
         ("none", "usa today"),
     ),
     past=r"did|didn['’]t|was(?!\s(?:wondering|hoping|thinking))|wasn['’]t|were|had|been|since|came|went|arrived|happened|sold"
-    r"|(?<!be\s)(?:ordered|bought|paid|sent)",
+    r"|(?<!be\s)(?:ordered|bought|paid|sent|placed|received|returned)",
     rates="how (?:many|much|often)|per|each|average",
     moves="move|moved|change|changed|reschedule|switch|shift|postpone|push",
     ordinals=("first|1st", "second|2nd", "third|3rd", "fourth|4th"),
@@ -184,7 +184,10 @@ GERMAN = Language(
         ("none", "(?:übernächste|vorletzte)[nmrs]? {weekday}"),
         ("none", "{weekday} in {n} tagen"),
     ),
-    past=r"seit|war|waren|hatte|hatten|wurde|wurden|hab(?:e|en|t)?\b[^.!?]*\bge\w+(?:t|en)",
+    past=r"seit|war|waren|hatte|hatten|wurde|wurden"
+    r"|(?-i:[Hh]ab(?:e|en|t)?\b[^.!?]*\b(?:(?:ab|an|auf|aus|ein|mit|zurück)?ge\w+(?:t|en)"
+    r"|(?:be|er|ent|ver)\w{3,}t|bekommen|erhalten|verloren|vergessen))"
+    r"|(?:bin|ist|sind)\b[^.!?]*\b\w*ge(?:kommen|gangen|fahren|reist)",
     rates="wie (?:viele?|oft)|pro|je",
     moves="verschiebe|verschieben|verleg\\w*|änder\\w*",
     ordinals=("erste", "zweite", "dritte", "vierte"),
@@ -236,13 +239,16 @@ FRENCH = Language(
         ("in month", "en {month_any}"),
         ("date", "{d}(?:er)? {month}(?: {year})?"),
         ("date", "{d}(?:er)? (?:au|-|–) {d2} {month}(?: {year})?"),
+        ("nth weekday", "(?:le )?(?:{nth}|dernier) {weekday}"),
         ("none", "(?:chaque|tous les|un|le) {weekday}"),
         ("none", "(?:à|après) demain"),
         ("none", "{weekday} (?:en|dans) (?:huit|quinze)(?: jours)?"),
     ),
-    past=r"depuis|étai(?:t|ent)|avait|(?:ai|as|a|avons|avez|ont)\s\w+(?:é|u|is|it)e?s?",
+    past=r"depuis|étai(?:t|ent)|avait|(?:ai|as|a|avons|avez|ont)\s\w+(?:é|u|is|it)e?s?"
+    r"|(?:suis|est|sommes|êtes|sont)\s(?:pas\s)?(?:arrivé|venu|allé|parti|passé)e?s?",
     rates="combien|par",
     moves="déplace[rz]?|décale[rz]?|change[rz]?|reporte[rz]?",
+    ordinals=("premier|1er", "deuxième|second|2e", "troisième|3e", "quatrième|4e"),
 )
 
 SPANISH = Language(
@@ -276,19 +282,22 @@ SPANISH = Language(
         ("this", "(?:este|esta) {x}"),
         ("coming", "(?:el |la )?próxim[oa] {x}"),
         ("coming", "(?:el |la )?{x} (?:próxim[oa]|que viene)"),
-        ("last", "(?:el |la )?(?:pasad[oa]|últim[oa]) {x}"),
+        ("last", r"(?:el |la )?(?:pasad[oa]|últim[oa]) {x}(?!\sdel?\b)"),
         ("last", "(?:el |la )?{x} pasad[oa]"),
         ("last of month", "(?:a )?(?:fin|finales) de mes"),
         ("month", "{month_alone} (?:de )?{year}"),
         ("in month", "en {month_any}"),
         ("date", "{d} de {month}(?: (?:de |del )?{year})?"),
         ("date", "{d} (?:al|a|-|–) {d2} de {month}(?: (?:de |del )?{year})?"),
+        ("nth weekday", r"(?:el )?(?:{nth}|último(?=\s\S+\sdel?\b)) {weekday}"),
         ("none", "(?:cada|todos los|los|un) {weekday}"),
         ("none", "(?:la|cada|buena|por la|de la) mañana"),
     ),
-    past=r"(?:he|ha|hemos|han)\s\w+(?:ado|ido)|fue|fueron|era|estaba|hizo|había",
+    past=r"(?:he|ha|hemos|han)\s\w+(?:ado|ido)|fue|fueron|era|estaba|hizo|había"
+    r"|pedí|pidió|compré|compró|pagué|recibí|envié|envió|devolví|llegó|llegaron|vino|ocurrió",
     rates="cuánt[oa]s?|por",
     moves="mueve|mover|cambia|cambiar|aplaza|aplazar",
+    ordinals=("primer|1er", "segundo", "tercer", "cuarto"),
 )
 
 ITALIAN = Language(
@@ -317,18 +326,22 @@ ITALIAN = Language(
         ("this", "quest[oa] {x}"),
         ("coming", "(?:il |la |l['’])?prossim[oa] {x}"),
         ("coming", "(?:il |la |l['’])?{x} prossim[oa]"),
-        ("last", "(?:lo |la |l['’])?(?:scors[oa]|ultim[oa]) {x}"),
+        ("last", r"(?:lo |la |l['’])?(?:scors[oa]|ultim[oa]) {x}(?!\sd(?:i|el)\b)"),
         ("last", "(?:il |lo |la |l['’])?{x} scors[oa]"),
         ("last of month", "(?:a )?fine mese"),
         ("month", "{month_alone} {year}"),
         ("in month", "(?:in|a) {month_any}"),
         ("date", "{d}[°º]? {month}(?: {year})?"),
         ("date", "{d} (?:al|-|–) {d2} {month}(?: {year})?"),
+        ("nth weekday", r"(?:il |la |l['’])?(?:{nth}|ultim[oa](?=\s\S+\sd(?:i|el)\b)) {weekday}"),
         ("none", "(?:ogni|tutti i|tutte le|il|la|un|una) {weekday}"),
     ),
-    past=r"era|erano|stat[oaie]|aveva|(?:ho|hai|ha|abbiamo)\s\w+(?:ato|uto|ito)",
+    past=r"era|erano|stat[oaie]|aveva"
+    r"|(?:ho|hai|ha|abbiamo|hanno)\s(?:\w+(?:ato|uto|ito)|preso|fatto|messo|speso|chiesto|perso)"
+    r"|(?:sono|sei|è|siamo)\s(?:arrivat|venut|andat|partit|tornat)[oaie]",
     rates="quant[oiae]|al",
     moves="sposta|spostare|cambia|cambiare",
+    ordinals=("prim[oa]", "second[oa]", "terz[oa]", "quart[oa]"),
 )
 
 DUTCH = Language(
@@ -367,13 +380,17 @@ DUTCH = Language(
         ("month", "{month_alone} {year}"),
         ("in month", r"in {month_any}(?!\s(?:[A-Z][a-z]|\d|of\b))"),
         ("date", "{d} {month}(?: {year})?"),
-        ("date", "{d} (?:tot|t/m|-|–) {d2} {month}(?: {year})?"),
+        ("date", "{d} (?:tot|tot en met|t/m|-|–) {d2} {month}(?: {year})?"),
+        ("nth weekday", "(?:de )?(?:{nth}|laatste) {weekday}"),
         ("none", "(?:elke|iedere|een) {weekday}"),
         ("none", "(?:goede|de|elke) morgen"),
     ),
-    past=r"sinds|was|waren|had|hadden|heb(?:t|ben)?\b[^.!?]*\bge\w+",
+    past=r"sinds|was|waren|had|hadden"
+    r"|heb(?:t|ben)?\b[^.!?]*\b(?:(?:op|af|aan|in|terug)?ge\w+|(?:be|ver)\w{3,}[dt]|ontvangen)"
+    r"|(?:ben|is|zijn)\b[^.!?]*\b\w*ge(?:komen|gaan|bracht|leverd)",
     rates="hoe (?:veel|vaak)|hoeveel|per",
     moves="verplaats\\w*|verzet\\w*",
+    ordinals=("eerste|1e", "tweede|2e", "derde|3e", "vierde|4e"),
 )
 
 LANGUAGES = (ENGLISH, GERMAN, FRENCH, SPANISH, ITALIAN, DUTCH)
@@ -384,7 +401,7 @@ CURRENT = (
     r"(?:['’]s date)?(?:[\s:=(,–-]|\b(?:and|time|is|ist|est|es|è|het|now|currently|le|der|den|el|il|la)\b)*$"
 )
 FROM = r"(?:from|between|von|vom|du|de|del|desde el|desde|da|dal|van)\s+(?:the\s+)?"
-TO = r"(?:to|till|until|through|and|bis(?:\s+zum)?|au|à|al|a|hasta\s+el|hasta|fino\s+a|tot|t/m)"
+TO = r"(?:to|till|until|through|and|bis(?:\s+zum)?|au|à|al|a|hasta\s+el|hasta|fino\s+a|tot(?:\s+en\s+met)?|t/m)"
 ALSO = rf"\s*(?:[,/&–-]|\b(?:or|und|oder|et|ou|y|o|e|en|of|{TO})\b)\s*(?:(?:the|on|le|el)\s)?"
 EITHER_SIDE = r"\s*,?\s*(?:(?:of|on|the|am|der|de|la|du|del|della|van|op|el)\s+)*"
 """What stands before the current date, and the words that join: before a span, inside a span, between weekdays that

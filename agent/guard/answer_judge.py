@@ -62,16 +62,16 @@ def records_in(messages: Sequence[Message]) -> list[CallRecord]:
             waiting = [(call["name"], call["arguments"]) for call in calls_of(message.content) or ()]
         elif message.role == "tool":
             result = _result_of(message.content)
-            at = next((at for at, (name, _) in enumerate(waiting) if name == result.get("name")), None)
-            arguments = {} if at is None else waiting.pop(at)[1]
+            at = next((at for at, (name, _) in enumerate(waiting) if result.get("name", name) == name), None)
+            name, arguments = (str(result.get("name", "")), {}) if at is None else waiting.pop(at)
             error = None if result.get("error") is None else str(result["error"])
             denied = "denied" if error is not None and error.startswith(Deny().error) else ""
-            found.append(
-                CallRecord(str(result.get("name", "")), arguments, result.get("result"), error, approval=denied)
-            )
+            found.append(CallRecord(name, arguments, result.get("result"), error, approval=denied))
     return found[-MOST:]
 
 
 def _result_of(content: str) -> dict[str, object]:
-    result = loads_or(content)
-    return result if isinstance(result, dict) else {"name": "", "result": content}
+    """What a message says of a call. One that is not in our form is the result itself, whose call is the next one."""
+    result = loads_or(content, content)
+    ours = isinstance(result, dict) and "name" in result and not result.keys().isdisjoint(("result", "error", "retry"))
+    return result if ours else {"result": result}

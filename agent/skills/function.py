@@ -20,7 +20,7 @@ from loraloop.agent.skills.schemas import PARAMETERS, RETURNS
 from loraloop.agent.skills.threads import OnError, awaited, run_all
 from loraloop.agent.values.limits import check_list, check_number, check_probability
 from loraloop.router.decision import NONE
-from loraloop.tool_schemas.errors import InputError, LimitError
+from loraloop.tool_schemas.errors import InputError, LimitError, unknown
 from loraloop.tool_schemas.grammar.grammar import Term
 from loraloop.tool_schemas.tools.tool import Tool
 
@@ -160,6 +160,8 @@ class SkillFunction(Generic[R]):
     def _run(self, asked: SkillCall[R], how: StepOptions) -> R:
         if not isinstance(asked.prompt, str):
             raise InputError(f"{type(asked.prompt).__name__} is not text: give the skill {self.name!r} a str")
+        for name in how.keys() - StepOptions.__annotations__.keys():
+            raise unknown("option of a skill", name, StepOptions.__annotations__)
         timeout, threshold = how.get("timeout"), how.get("threshold")
         if timeout is not None:
             check_number("timeout", timeout, above=0, unit=" seconds", why=", or None for no bound")
@@ -167,15 +169,16 @@ class SkillFunction(Generic[R]):
         deadline = None if timeout is None else monotonic() + timeout
         runtime = self._runtime
         openings = runtime.openings(self.name, self.contract, threshold)
-        form = runtime.call_form(self.name)
+        form, sampling = runtime.call_form(self.name), how.get("sampling") or Sampling()
         writing = StepRequest(
             choice=self.name,
             grammar=None if asked.term is None else runtime.grammar(asked.term),
             extra_prompt=[[Message("user", form)]] if form else (),
             max_tokens=how.get("max_tokens", 512),
-            sampler=Sampler(how.get("sampling") or Sampling()),
+            sampler=Sampler(sampling),
             deadline=deadline,
             cancelled=how.get("cancelled"),
+            stops=sampling.stop,
             openings=openings,
             call_format=runtime.call_format(self.name),
         )

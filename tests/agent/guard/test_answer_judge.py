@@ -127,6 +127,14 @@ def test_records_are_read_back_from_a_transcript() -> None:
     assert [record.name for record in records_in(strange)] == ["", ""]
 
 
+@pytest.mark.parametrize("content", ['{"celsius": 18}', "18 degrees", "[18]"])
+def test_a_result_that_the_caller_wrote_in_a_form_of_its_own_belongs_to_its_call(content: str) -> None:
+    made = Message("assistant", '[{"name":"get_weather","arguments":{"city":"Oslo"}}]')
+    (receipt,) = receipts_of(records_in([made, Message("tool", content)]))
+    assert receipt.status == "done" and "18" in receipt.text
+    assert receipt.text.startswith("Done: get weather (city: Oslo). Result: ")
+
+
 def test_a_verdict_is_read_back() -> None:
     assert [contradicts_of(agreement_text(each)) for each in (True, False)] == [True, False]
     with pytest.raises(SchemaError, match="agrees or contradicts"):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 from jsonschema import Draft202012Validator
 
-from loraloop import Agent, Guard, Runtime
+from loraloop import Agent, Guard, Runtime, Sampling
 from loraloop.adapters.base import Base, Message
 from loraloop.adapters.skill.blank import blank_skill
 from loraloop.adapters.skill.contracts import Passage
@@ -148,6 +148,24 @@ def test_limits_are_errors_and_text_that_was_cut_says_so() -> None:
     assert (cut.text, cut.complete) == ("A long", False)
     with pytest.raises(LimitError, match="more than 8 tokens"):
         skills.none("x", list[str], max_tokens=8)
+
+
+def test_a_stop_ends_the_text_of_a_skill() -> None:
+    said = ScriptedRuntime(text("One. END Two.", enforced=False)).skills.none("x", sampling=Sampling(stop=["END"]))
+    assert (said.text, said.complete) == ("One. ", True)
+
+
+def test_an_option_that_does_not_exist_is_refused() -> None:
+    skills = ScriptedRuntime(code("x = 1")).skills
+    for call in (
+        lambda: skills.code("x", max_token=8),  # type: ignore[call-arg]
+        lambda: skills.code.batch(["x"], max_token=8),
+        lambda: skills.code.from_json({"request": "x"}, max_token=8),  # type: ignore[call-arg]
+    ):
+        with pytest.raises(
+            UnknownNameError, match="no option of a skill is called 'max_token'; did you mean 'max_tokens'"
+        ):
+            call()
 
 
 def test_progress_is_told() -> None:
