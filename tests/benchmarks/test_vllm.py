@@ -150,8 +150,8 @@ def test_the_same_requests_here_and_there(
     chosen. `parity.py` measures how many are the same.
     """
     engines = parity.Parity(base, server.model, server.url, exported)
-    found = [engines.compare(world, chosen(world, limit=1)[0]) for world in load_worlds(SHIPPED)]
-    assert len(found) == 6 and all(each.valid for each in found), found
+    found = [engines.compare(world, each) for world in load_worlds(SHIPPED) for each in chosen(world, limit=7)]
+    assert len(found) == 42 and all(each.valid for each in found), found
     assert all(each.routed or each.reason in ("thresholds", "the whole context") for each in found), found
-    assert sum(each.routed for each in found) >= 5, found
+    assert sum(each.routed for each in found) >= 40, found
     assert any(each.skill == "tools" and not each.reason for each in found), found
