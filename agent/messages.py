@@ -14,6 +14,7 @@ from loraloop.agent.values.limits import check_list, check_messages
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools.render import HEADER, render_tools
 from loraloop.tool_schemas.tools.tool import Tool, check_names
+from loraloop.tool_schemas.tools.tool_lists import ToolEntry
 
 log = logging.getLogger("loraloop.agent")
 _undescribed: set[str] = set()  # tools that were warned of
@@ -38,7 +39,7 @@ def as_tools(sources: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]) -
         if isinstance(each, Tool):
             tools.append(each)
         elif isinstance(each, Mapping):
-            tools.append(Tool.from_schema(dict(each)))
+            tools.append(ToolEntry("", dict(each), "inputSchema" in each).tool())
         elif callable(each):
             tools.append(Tool.from_function(each))
         else:

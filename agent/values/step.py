@@ -34,7 +34,7 @@ not write the call or the answer that was required, repairs included; `repetitio
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, tuples, sets and other objects as what JSON can hold."""
+    """Dataclasses, tuples, sets and other objects as what JSON can hold: NaN is null, half a surrogate pair U+FFFD."""
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, dict):
@@ -43,7 +43,9 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, set | frozenset):
         return sorted(map(plain, value), key=dumps)  # by their text: not all values can be compared
-    return value if value is None or type(value) in (str, int, float, bool) else json.loads(dumps(value))
+    if value is None or type(value) in (int, bool) or (type(value) is str and value.isascii()):
+        return value
+    return json.loads(dumps(value))
 
 
 @dataclass(frozen=True, slots=True)

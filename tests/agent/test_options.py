@@ -17,7 +17,7 @@ from loraloop.adapters.base import random_base
 from loraloop.agent import Agent, Gate, Guard, Limits, Policy, Runtime, Sampling, Sandbox, Thresholds
 from loraloop.agent.agent import Options, ResumeOptions, Settings
 from loraloop.testing import ScriptedRouter, ScriptedRuntime
-from loraloop.tool_schemas.errors import InputError, UnknownNameError
+from loraloop.tool_schemas.errors import InputError, SchemaError, UnknownNameError
 from loraloop.tool_schemas.tools.tool import Tool
 
 WEATHER = Tool("get_weather", "Current weather.", {"type": "object", "properties": {}})
@@ -181,3 +181,20 @@ def test_help_lists_each_option(function: Callable[..., Any], kind: Any) -> None
     assert set(kind.__annotations__) < set(listed) and "output_type" in listed
     assert not any(each.kind is each.VAR_KEYWORD for each in listed.values())
     assert all(f"{name}:" in pydoc.render_doc(function, renderer=pydoc.plaintext) for name in kind.__annotations__)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"name": "look", "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}},
+        {"type": "function", "function": {"name": "look", "parameters": {"properties": {"n": {"type": "integer"}}}}},
+        {"type": "function", "name": "look", "parameters": {"properties": {"n": {"type": "integer"}}}},
+        {"name": "look", "title": "Look", "inputSchema": {"properties": {"n": {"type": "integer"}}}, "annotations": {}},
+        {"name": "look", "input_schema": {"properties": {"n": {"type": "integer"}}}, "cache_control": {}},
+    ],
+)
+def test_a_tool_may_have_the_form_of_any_of_the_known_apis(form: dict[str, Any]) -> None:
+    (tool,) = Agent(ScriptedRuntime(), [form]).tools
+    assert tool.name == "look" and tool.parameters["properties"] == {"n": {"type": "integer"}}
+    with pytest.raises(SchemaError, match="runs at the maker of a model"):
+        Agent(ScriptedRuntime(), [{"type": "web_search"}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
@@ -191,7 +192,7 @@ class Replying:
         self._prompt = last.content if last.role == "user" else ""
         self._history: Sequence[Message] = before if last.role == "user" else request.messages
         self._policy = self._adjusted(request.policy)
-        self._agent = self._agent_of(request.tools, self._policy)
+        self._agent = self._agent_of(request.tools, self._policy, request.timeout)
         self._stream = self._stream_of(self._agent)
         self._cancelled = False
 
@@ -206,7 +207,7 @@ class Replying:
         self._stream.cancel()
 
     def __iter__(self) -> Iterator[str | Reply]:
-        tools, policy, request = self.request.tools, self._policy, self.request
+        tools, policy, request, began = self.request.tools, self._policy, self.request, monotonic()
         while True:
             reply = yield from self._once()
             fresh = tuple(c for c in reply.calls if policy.repeat_calls or call_key(c) not in request.answered)
@@ -221,14 +222,15 @@ class Replying:
             else:
                 yield reply  # it is just this call that is wanted
                 return
-            self._stream = self._stream_of(self._agent_of(tools, policy))
+            left = None if request.timeout is None else max(1e-3, began + request.timeout - monotonic())
+            self._stream = self._stream_of(self._agent_of(tools, policy, left))
 
-    def _agent_of(self, tools: tuple[Tool, ...], policy: Policy) -> Agent[Any, Any]:
+    def _agent_of(self, tools: tuple[Tool, ...], policy: Policy, seconds: float | None) -> Agent[Any, Any]:
         request = self.request
         limits = Limits(
             step_tokens=request.max_tokens,
             run_tokens=4 * request.max_tokens,  # a step whose branch is dropped costs tokens too
-            deadline=request.timeout,
+            deadline=seconds,
             keep_free=0,  # what of a conversation may go is for the framework to say
         )
         return Agent[Any, Any](

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loraloop import Guard, Policy
+from loraloop import Guard, Limits, Policy
 from loraloop.adapters.base import Message
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.values.calls import call_key
@@ -126,6 +126,21 @@ def test_a_cancelled_one_ends() -> None:
 def test_one_that_takes_too_long_is_an_error() -> None:
     with pytest.raises(LimitError, match="longer than 1e-06 s"):
         list(Replying(ScriptedRuntime("Hello."), ReplyRequest(ASKED, timeout=1e-6)))
+
+
+def test_a_second_run_has_what_is_left_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, deadlines = iter((0.0, 25.0)), list[float | None]()
+
+    class Seen(Limits):
+        def __init__(self, **fields: Any) -> None:
+            deadlines.append(fields["deadline"])
+            super().__init__(**fields)
+
+    monkeypatch.setattr("loraloop.integrations.reply.monotonic", lambda: next(clock))
+    monkeypatch.setattr("loraloop.integrations.reply.Limits", Seen)
+    runtime = ScriptedRuntime(calls(double={"n": 2}), "It is 4.")
+    _, reply = replied(runtime, tools=(DOUBLE,), answered={call_key(MADE)}, timeout=60.0)
+    assert reply.text == "It is 4." and deadlines == [60.0, 35.0]
 
 
 def test_what_cannot_be_asked_says_so() -> None:

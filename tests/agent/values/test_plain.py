@@ -1,0 +1,23 @@
+"""Values as what JSON can hold."""
+
+from __future__ import annotations
+
+import json
+from math import inf, nan
+
+from loraloop.agent.events import ToolCallFinished
+from loraloop.agent.values.calls import CallRecord
+from loraloop.agent.values.step import plain
+
+
+def test_what_json_has_no_word_for_is_not_in_a_plain_value() -> None:
+    value = {"a": nan, "b": [inf, 1.5, -0.0], "c": "half \ud800", "d": "ganz: ä", 3: None, "e": {"f": {True}}}
+    made = {"a": None, "b": [None, 1.5, -0.0], "c": "half \ufffd", "d": "ganz: ä", "3": None, "e": {"f": [True]}}
+    assert plain(value) == made
+    assert json.dumps(plain(value), allow_nan=False, ensure_ascii=False).encode()
+
+
+def test_an_event_of_any_result_can_be_sent() -> None:
+    event = ToolCallFinished("run", 0, CallRecord("look", {}, {"mean": nan, "name": "\udc80"}))
+    sent = json.dumps(event.to_dict(), allow_nan=False, ensure_ascii=False).encode()
+    assert json.loads(sent)["call"]["result"] == {"mean": None, "name": "\ufffd"}
