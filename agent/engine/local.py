@@ -82,7 +82,7 @@ class LocalStep:
             budget=Budget(min(tokens, self.room), request.deadline, request.cancelled),
             stop_ids=base.end_ids if request.call_format is None else base.stop_ids,  # calls may hold special tokens
             constraint=None if request.grammar is None else request.grammar.start(),
-            stops=request.stops,
+            stops=request.sampler.sampling.stop,
             not_first=self._engine.openers(request.not_first) if request.not_first else None,
             other_invocation=plain,
             two_way=self._two_way(),

@@ -50,10 +50,9 @@ class StepRequest:
         extra_prompt: Messages that only this step sees, in alternatives: the first that fits is used, and none of them
             where none fits.
         max_tokens: Tokens that the step may generate; less where the context has no room for them.
-        sampler: Draws the tokens.
+        sampler: Draws the tokens; its sampling says which strings end free text.
         deadline: When the step must end, as a time of `time.monotonic()`; None for no bound.
         cancelled: Function that is asked before every token; true ends the step.
-        stops: Strings that end free text.
         openings: Openings of the text that are weighed; None for none.
         call_format: The base's own format of calls, if `grammar` is of that; the output has the runtime's form.
         not_first: Free text does not begin with one of these characters.
@@ -69,7 +68,6 @@ class StepRequest:
     sampler: Sampler = field(default_factory=lambda: Sampler(Sampling()))
     deadline: float | None = None
     cancelled: Callable[[], bool] | None = None
-    stops: Sequence[str] = ()
     openings: Openings | None = None
     call_format: CallFormat | None = None
     not_first: str = ""

@@ -104,7 +104,6 @@ class Writer:
             sampler=self.sampler,
             deadline=step.deadline,
             cancelled=self._cancelled,
-            stops=job.sampling.stop,
             openings=runtime.openings(step.decision.skill, contract, step.threshold),
             call_format=step.form.format if contract == "calls" else None,
             not_first=prompting.call_openers if to_user and job.tools else "",

@@ -169,16 +169,15 @@ class SkillFunction(Generic[R]):
         deadline = None if timeout is None else monotonic() + timeout
         runtime = self._runtime
         openings = runtime.openings(self.name, self.contract, threshold)
-        form, sampling = runtime.call_form(self.name), how.get("sampling") or Sampling()
+        form = runtime.call_form(self.name)
         writing = StepRequest(
             choice=self.name,
             grammar=None if asked.term is None else runtime.grammar(asked.term),
             extra_prompt=[[Message("user", form)]] if form else (),
             max_tokens=how.get("max_tokens", 512),
-            sampler=Sampler(sampling),
+            sampler=Sampler(how.get("sampling") or Sampling()),
             deadline=deadline,
             cancelled=how.get("cancelled"),
-            stops=sampling.stop,
             openings=openings,
             call_format=runtime.call_format(self.name),
         )

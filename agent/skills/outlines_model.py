@@ -140,7 +140,6 @@ class OutlinesModel(VLLMOffline):
             grammar=None if term is None else self.runtime.grammar(term),
             max_tokens=options.tokens,
             sampler=sampler,
-            stops=options.sampling.stop,
         )
         for piece in write_step(self.runtime, messages, request):
             if isinstance(piece, Delta) and piece.text:

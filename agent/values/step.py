@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields, is_dataclass
+from math import isfinite
 from typing import Any, Literal
 
 from loraloop.adapters.base.messages import Message
@@ -43,7 +44,8 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, set | frozenset):
         return sorted(map(plain, value), key=dumps)  # by their text: not all values can be compared
-    if value is None or type(value) in (int, bool) or (type(value) is str and value.isascii()):
+    kind = type(value)
+    if value is None or kind in (int, bool) or (kind is str and value.isascii()) or (kind is float and isfinite(value)):
         return value
     return json.loads(dumps(value))
 

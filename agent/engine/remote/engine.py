@@ -138,7 +138,7 @@ class RemoteStep:
             **({"top_p": how.top_p} if how.top_p < 1 else {}),
             **({"min_p": how.min_p} if how.min_p else {}),
             **({"seed": how.seed} if how.seed is not None else {}),
-            **({"stop": list(request.stops)} if request.stops and request.grammar is None else {}),
+            **({"stop": list(how.stop)} if how.stop and request.grammar is None else {}),
         }
         if adapter := engine.adapters.get(request.choice):
             body["lora_path" if engine.kind == "sglang" else "model"] = adapter
