@@ -17,6 +17,7 @@ from loraloop.agent.values.limits import Limits
 from loraloop.agent.values.output_type import FREE, OutputType
 from loraloop.agent.values.policy import Policy
 from loraloop.agent.values.result import RunResult
+from loraloop.agent.values.step import Step
 from loraloop.tool_schemas.errors import ContextLengthError, InputError, TimeLimitError
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool
@@ -24,7 +25,6 @@ from loraloop.tool_schemas.tools.tool import Tool
 if TYPE_CHECKING:
     from loraloop.agent.engine.remote.fallback import Fallback
     from loraloop.agent.hooks import Hook
-    from loraloop.agent.loop.iterate import RunStream
     from loraloop.agent.runtime import Runtime
 
 MAX_TOKENS = 512
@@ -78,7 +78,7 @@ class Reply:
         text: The text; empty where there are calls, where calls were cut or are not valid, and for a refusal where a
             form or a call was asked for.
         calls: Calls that the framework has to run, each valid under its tool's schema.
-        run: The run, with every step.
+        run: The run, with every step; those of runs before it, whose calls were answered, go first.
         read: Tokens of the transcript.
         reused: Tokens of the transcript that were read from a cache.
     """
@@ -191,10 +191,8 @@ class Replying:
         *before, last = request.messages
         self._prompt = last.content if last.role == "user" else ""
         self._history: Sequence[Message] = before if last.role == "user" else request.messages
-        self._policy = self._adjusted(request.policy)
-        self._agent = self._agent_of(request.tools, self._policy, request.timeout)
-        self._stream = self._stream_of(self._agent)
         self._cancelled = False
+        self._begin(request.tools, self._adjusted(request.policy), request.timeout)
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -207,9 +205,12 @@ class Replying:
         self._stream.cancel()
 
     def __iter__(self) -> Iterator[str | Reply]:
-        tools, policy, request, began = self.request.tools, self._policy, self.request, monotonic()
+        request, began, steps, ms = self.request, monotonic(), tuple[Step, ...](), 0.0
         while True:
             reply = yield from self._once()
+            steps, ms = (*steps, *reply.run.steps), ms + reply.run.ms
+            reply = replace(reply, run=replace(reply.run, steps=steps, ms=ms))
+            policy, tools = self._agent.policy, self._agent.tools
             fresh = tuple(c for c in reply.calls if policy.repeat_calls or call_key(c) not in request.answered)
             others = tuple(tool for tool in tools if all(tool.name != call.name for call in reply.calls))
             if fresh or not reply.calls:
@@ -223,9 +224,10 @@ class Replying:
                 yield reply  # it is just this call that is wanted
                 return
             left = None if request.timeout is None else max(1e-3, began + request.timeout - monotonic())
-            self._stream = self._stream_of(self._agent_of(tools, policy, left))
+            self._begin(tools, policy, left)
 
-    def _agent_of(self, tools: tuple[Tool, ...], policy: Policy, seconds: float | None) -> Agent[Any, Any]:
+    def _begin(self, tools: tuple[Tool, ...], policy: Policy, seconds: float | None) -> None:
+        """Makes the next run."""
         request = self.request
         limits = Limits(
             step_tokens=request.max_tokens,
@@ -233,7 +235,7 @@ class Replying:
             deadline=seconds,
             keep_free=0,  # what of a conversation may go is for the framework to say
         )
-        return Agent[Any, Any](
+        self._agent = Agent[Any, Any](
             self._runtime,
             tools,
             request.system,
@@ -245,9 +247,7 @@ class Replying:
             fallback=request.fallback,
             hooks=self._hooks,
         )
-
-    def _stream_of(self, agent: Agent[Any, Any]) -> RunStream[Any]:
-        return agent.stream(self._prompt, messages=self._history, execute_tools=False)
+        self._stream = self._agent.stream(self._prompt, messages=self._history, execute_tools=False)
 
     def _once(self) -> Generator[str, None, Reply]:
         """One run; gives out its text, and returns what came of it."""

@@ -69,6 +69,9 @@ def test_a_call_that_was_answered_is_not_made_again() -> None:
     answered = {call_key(MADE)}
     _, reply = replied(ScriptedRuntime(calls(double={"n": 2}), "It is 4."), tools=(DOUBLE,), answered=answered)
     assert (reply.text, reply.calls) == ("It is 4.", ())
+    # What the call took is told too.
+    _, alone = replied(ScriptedRuntime(calls(double={"n": 2})), tools=(DOUBLE,))
+    assert [step.outcome for step in reply.run.steps] == ["tool_call", "text"] and reply.written > alone.written > 0
     # Where a call is required, another tool is called.
     required = Policy(tool_choice="required")
     runtime = ScriptedRuntime(calls(double={"n": 2}), calls(halve={"n": 4}))
