@@ -224,7 +224,7 @@ class Peer:
 
             def piece(self, text: str, reason: str | None = None) -> None:
                 choice = {"delta": {"content": text}, "finish_reason": reason}
-                self.wfile.write(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
+                self.wfile.write(f"data: {json.dumps({'choices': [choice]}, ensure_ascii=False)}\n\n".encode())
                 self.wfile.flush()
 
             def end(self) -> None:

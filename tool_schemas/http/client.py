@@ -166,7 +166,7 @@ class HttpClient:
                     return answer
                 if request.method not in sending.retries.methods:
                     return answer
-                asked = _retry_after(answer.headers.get("retry-after", ""))
+                asked = retry_after(answer.headers.get("retry-after", ""))
                 problem = ""
             except _Failed as error:
                 problem = hide.text(str(error))
@@ -316,7 +316,7 @@ def _target(url: httpx.URL, query: Sequence[tuple[str, str]]) -> bytes:
     return url.raw_path + joint + "&".join(f"{encode(name)}={encode(value)}" for name, value in query).encode()
 
 
-def _retry_after(text: str) -> float | None:
+def retry_after(text: str) -> float | None:
     """Seconds that a ``Retry-After`` asks for (RFC 9110, 10.2.3): a number or a date."""
     if re.fullmatch(r"\d{1,9}", text.strip()):
         return float(text)

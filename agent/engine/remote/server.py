@@ -14,7 +14,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.errors import BaseModelError, ContextLengthError, InputError
-from loraloop.tool_schemas.http.client import Retries
+from loraloop.tool_schemas.http.client import Retries, retry_after
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -191,7 +191,7 @@ class RemoteServer:
                     text = (await answer.aread()).decode(errors="replace")
                     if answer.status_code not in self._retries.statuses or tried >= self._retries.count:
                         raise self._refused(answer.status_code, text)
-                    wait = _retry_after(answer.headers.get("retry-after", ""))
+                    wait = retry_after(answer.headers.get("retry-after", ""))
                     if wait is not None and wait > self._retries.longest:
                         raise self._refused(answer.status_code, f"it asks to wait {wait:g} s; {text}")
             except httpx.TransportError:
@@ -233,13 +233,23 @@ async def _events(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     """
     import httpx
 
-    async for line in answer.aiter_lines():
+    async for line in _lines(answer):
         data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
         if data == "[DONE]":
             return
         if data:
             yield _chunk_of(data)
     raise httpx.RemoteProtocolError("the stream ended before its end")
+
+
+async def _lines(answer: httpx.Response) -> AsyncIterator[str]:
+    """The lines of an answer. Those of httpx end at U+2028 and U+0085 too, which stand in JSON as they are."""
+    rest = b""
+    async for piece in answer.aiter_bytes():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line.decode(errors="replace")
+    yield rest.decode(errors="replace")
 
 
 def _chunk_of(data: str) -> dict[str, Any]:
@@ -262,7 +272,3 @@ def _chunk_of(data: str) -> dict[str, Any]:
         raise BaseModelError(f"the server broke off: {str(chunk['error'])[:500]}")
     made: dict[str, Any] = chunk
     return made
-
-
-def _retry_after(text: str) -> float | None:
-    return float(text) if text.strip().isdigit() else None

@@ -146,6 +146,27 @@ def test_what_passes_is_sent_again(peer: Any, connect: Callable[..., Runtime]) -
     assert len(peer.bodies) == 6
 
 
+@pytest.mark.parametrize("after", ["Fri, 31 Dec 2100 23:59:59 GMT", "\xb2"])
+def test_a_wait_is_a_number_or_a_date(connect: Callable[..., Runtime], after: str) -> None:
+    def busy(handler: Any) -> None:
+        handler.send_response(429)
+        handler.send_header("Retry-After", after)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    agent = Agent(connect(busy))
+    if after == "\xb2":
+        assert agent.run_sync("Hi.", skill="none").output == "Fine."
+    else:
+        with pytest.raises(BaseModelError, match="it asks to wait"):
+            agent.run_sync("Hi.", skill="none")
+
+
+def test_a_line_separator_is_a_part_of_the_text(connect: Callable[..., Runtime]) -> None:
+    text = "one\u2028two\x85three"
+    assert Agent(connect(text)).run_sync("Hi.", skill="none").output == text
+
+
 def test_what_broke_off_is_not_sent_again(peer: Any, connect: Callable[..., Runtime]) -> None:
     def breaks(handler: Any) -> None:
         handler.begin()
