@@ -52,7 +52,10 @@ class OutputPart(TextPart):
 
 
 class InputItem(Strict):
-    """An item of the conversation: a message, a call, or a call's output."""
+    """An item of the conversation: a message, a call, or a call's output.
+
+    What a client dumps of an answer has the last fields too, with nothing in them.
+    """
 
     type: Literal["message", "function_call", "function_call_output"] = "message"
     id: str | None = None
@@ -64,6 +67,9 @@ class InputItem(Strict):
     name: str | None = None
     arguments: str | None = None
     output: str | Items[TextPart] | None = None
+    namespace: None = None
+    caller: None = None
+    async_: None = None
 
 
 class ResponseTool(FunctionDefinition):

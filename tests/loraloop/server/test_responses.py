@@ -42,7 +42,7 @@ def test_text_calls_and_their_results(client: Callable[..., openai.OpenAI]) -> N
     )
     talk: list[Any] = [
         {"role": "user", "content": "How is Oslo?"},
-        call.model_dump(exclude_none=True),
+        call.model_dump(),
         {"type": "function_call_output", "call_id": call.call_id, "output": '{"sky": "sunny"}'},
     ]
     second = asking.responses.create(model="auto", input=talk, tools=[TOOL], store=False)
