@@ -226,6 +226,7 @@ class RunRegistry:
     def drop(self, run: HostedRun) -> None:
         """Ends a run that was taken; none of its calls runs."""
         run.pending, run.state = None, "finished"
+        run.result = {**(run.result or {}), "stop_reason": "stopped", "pending": None}
         self._save(run)
 
     def cancel(self, run: HostedRun) -> None:

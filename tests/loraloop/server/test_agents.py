@@ -450,7 +450,9 @@ def test_runs_that_wait_are_bounded_and_can_be_ended(
     first, _ = (events(http.post(path, json=asked))[0]["run_id"] for _ in range(2))
     refused = http.post(path, json=asked)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_waiting")
-    assert http.post(f"{path}/{first}/cancel").json()["state"] == "finished"
+    ended = http.post(f"{path}/{first}/cancel").json()
+    assert (ended["state"], ended["stop_reason"]) == ("finished", "stopped")
+    assert http.get(f"{url}/v1/runs/{first}").json()["result"]["pending"] is None
     assert http.post(f"{path}/{first}/approve", json={"decisions": {}}).status_code == 409
     assert events(http.post(path, json=asked))[-1]["result"]["stop_reason"] == "approval"
 
