@@ -17,7 +17,6 @@ from loraloop.agent.values.limits import Limits
 from loraloop.agent.values.output_type import FREE, OutputType
 from loraloop.agent.values.policy import Policy
 from loraloop.agent.values.result import RunResult
-from loraloop.agent.values.step import Step
 from loraloop.tool_schemas.errors import ContextLengthError, InputError, TimeLimitError
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.tool import Tool
@@ -205,11 +204,14 @@ class Replying:
         self._stream.cancel()
 
     def __iter__(self) -> Iterator[str | Reply]:
-        request, began, steps, ms = self.request, monotonic(), tuple[Step, ...](), 0.0
+        request, began = self.request, monotonic()
+        earlier: Reply | None = None
         while True:
             reply = yield from self._once()
-            steps, ms = (*steps, *reply.run.steps), ms + reply.run.ms
-            reply = replace(reply, run=replace(reply.run, steps=steps, ms=ms))
+            if earlier is not None:  # what it took counts, and what it read was in no cache
+                steps, ms = (*earlier.run.steps, *reply.run.steps), earlier.run.ms + reply.run.ms
+                reused = min(earlier.reused, reply.reused)
+                reply = replace(reply, run=replace(reply.run, steps=steps, ms=ms), reused=reused)
             policy, tools = self._agent.policy, self._agent.tools
             fresh = tuple(c for c in reply.calls if policy.repeat_calls or call_key(c) not in request.answered)
             others = tuple(tool for tool in tools if all(tool.name != call.name for call in reply.calls))
@@ -224,6 +226,7 @@ class Replying:
                 yield reply  # it is just this call that is wanted
                 return
             left = None if request.timeout is None else max(1e-3, began + request.timeout - monotonic())
+            earlier = reply
             self._begin(tools, policy, left)
 
     def _begin(self, tools: tuple[Tool, ...], policy: Policy, seconds: float | None) -> None:

@@ -72,6 +72,7 @@ def test_a_call_that_was_answered_is_not_made_again() -> None:
     # What the call took is told too.
     _, alone = replied(ScriptedRuntime(calls(double={"n": 2})), tools=(DOUBLE,))
     assert [step.outcome for step in reply.run.steps] == ["tool_call", "text"] and reply.written > alone.written > 0
+    assert reply.reused == alone.reused == 0, "what it has read itself was in no cache"
     # Where a call is required, another tool is called.
     required = Policy(tool_choice="required")
     runtime = ScriptedRuntime(calls(double={"n": 2}), calls(halve={"n": 4}))
