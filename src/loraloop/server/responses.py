@@ -259,11 +259,12 @@ def response_document(begun: dict[str, Any], reply: Reply) -> dict[str, Any]:
     """The document of a reply, from the one that it began with."""
     run = reply.run
     cut = run.stop_reason not in ("answer", "code", "tool_call", "refused")
+    status = "incomplete" if cut else "completed"
     return {
         **begun,
-        "status": "incomplete" if cut else "completed",
+        "status": status,
         "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-        "output": output_items(reply),
+        "output": output_items(reply, status),
         "usage": {
             "input_tokens": reply.read,
             "input_tokens_details": {"cached_tokens": reply.reused, "cache_write_tokens": 0},
@@ -275,8 +276,8 @@ def response_document(begun: dict[str, Any], reply: Reply) -> dict[str, Any]:
     }
 
 
-def output_items(reply: Reply) -> list[dict[str, Any]]:
-    """The items of a reply: calls, or a message with text or a refusal."""
+def output_items(reply: Reply, status: str) -> list[dict[str, Any]]:
+    """The items of a reply with this status: calls, or a message with text or a refusal."""
     if reply.calls:
         return [
             {
@@ -285,7 +286,7 @@ def output_items(reply: Reply) -> list[dict[str, Any]]:
                 "call_id": call["id"],
                 "name": call["function"]["name"],
                 "arguments": call["function"]["arguments"],
-                "status": "completed",
+                "status": status,
             }
             for call in tool_calls(reply)
         ]
@@ -293,7 +294,7 @@ def output_items(reply: Reply) -> list[dict[str, Any]]:
         part: dict[str, Any] = {"type": "refusal", "refusal": reply.run.output}
     else:
         part = {"type": "output_text", "text": reply.text, "annotations": [], "logprobs": []}
-    return [_message(f"msg_{uuid.uuid4().hex}", [part], "completed")]
+    return [_message(f"msg_{uuid.uuid4().hex}", [part], status)]
 
 
 def _message(identity: str, content: list[dict[str, Any]], status: str) -> dict[str, Any]:

@@ -70,6 +70,12 @@ def test_a_stream_has_the_events_that_the_client_gathers(client: Callable[..., o
     assert snapshots == [item.arguments], "what is gathered is the arguments once"
 
 
+def test_a_text_that_was_cut_is_incomplete_as_its_response_is(client: Callable[..., openai.OpenAI]) -> None:
+    found = client("It is sunny there.").responses.create(model="auto", input="Hi", max_output_tokens=3)
+    assert found.incomplete_details is not None and found.incomplete_details.reason == "max_output_tokens"
+    assert found.status == found.output[0].status == "incomplete"  # type: ignore[union-attr]
+
+
 def test_structured_output_and_refusals(client: Callable[..., openai.OpenAI]) -> None:
     schema = {
         "type": "object",
