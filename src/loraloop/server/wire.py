@@ -344,5 +344,5 @@ def policy_of(runtime: Runtime, model: str) -> Policy:
     if model in runtime.skills:
         return Policy(skills=(model,))
     known = ", ".join((AUTO, BASE, *runtime.skills))
-    message = f"there is no model {model!r}; there are {known}, and the agents that /v1/models lists"
+    message = f"there is no model {model!r} here; there are {known}, and at /v1/chat/completions the hosted agents"
     raise ApiError(404, message, "model_not_found", "model")

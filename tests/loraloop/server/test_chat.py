@@ -137,7 +137,7 @@ def test_a_part_with_an_earlier_refusal_is_read(serving: Callable[..., str]) -> 
     [
         ({"logit_bias": {"1": 2}}, 400, "unknown parameter 'logit_bias'"),
         ({"n": 2}, 400, "n:"),
-        ({"model": "gpt-6"}, 404, "there is no model 'gpt-6'"),
+        ({"model": "gpt-6"}, 404, "there is no model 'gpt-6' here; there are auto, base"),
         ({"stop": ["a"] * 5}, 400, "one to four"),
         ({"tool_choice": "required"}, 400, "tool_choice needs tools"),
         ({"max_completion_tokens": 100_000}, 400, "at most 4096 tokens"),
