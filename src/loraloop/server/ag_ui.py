@@ -118,7 +118,8 @@ async def translated(
                 ended = event["result"]
                 result = {"stopReason": ended["stop_reason"], "run": event["run_id"], "receipts": ended["receipts"]}
                 result["gates"] = [gate for gate in ended["gates"] if not GateRecord(**gate).passed]
-                yield {"type": "RUN_FINISHED", **here, "result": result}
+                cut = {"outcome": {"type": "cancelled"}} if ended["stop_reason"] == "cancelled" else {}
+                yield {"type": "RUN_FINISHED", **here, "result": result, **cut}
             case "RunFailed":
                 yield {"type": "RUN_ERROR", "message": event["error"]["message"], "code": event["error"]["code"]}
 

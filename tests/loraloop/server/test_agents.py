@@ -716,6 +716,19 @@ def test_a_client_of_ag_ui_finds_nothing_open_where_a_run_waits(
         assert begun or (begins, written) == ("TEXT_MESSAGE_START", PAY)
 
 
+def test_a_client_of_ag_ui_reads_that_a_run_was_cancelled(serving: Callable[..., str], http: httpx.Client) -> None:
+    def look(word: str) -> str:
+        """Looks a word up, and has the run cancelled meanwhile."""
+        (run,) = http.get(f"{url}/v1/runs").json()["runs"]
+        return http.post(f"{url}/v1/agents/bank/runs/{run['id']}/cancel").text
+
+    runtime = ScriptedRuntime(LOOK)
+    url = serving(runtime, agents={"bank": HostedAgent("bank", Agent(runtime, [look]))})
+    body = {"threadId": "t", "runId": "r", "messages": [{"role": "user", "content": "Look."}]}
+    told = httpx.post(f"{url}/v1/agents/bank/runs?protocol=ag-ui", json=body, timeout=60)
+    assert events(told)[-1]["outcome"] == {"type": "cancelled"}, "without an outcome it would be a success"
+
+
 def test_a_hosted_agent_streams_its_answer_alone_and_its_progress_beside_it(serving: Callable[..., str]) -> None:
     from openai import APIError, OpenAI
 
