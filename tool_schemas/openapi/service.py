@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 from urllib.parse import urljoin
 
-from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
+from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError, unknown
 from loraloop.tool_schemas.http.auth import Auth
 from loraloop.tool_schemas.http.body import is_json
 from loraloop.tool_schemas.http.client import HttpClient, Sending
@@ -95,7 +95,7 @@ def load_openapi(
 
     Raises:
         SchemaError: If the document is unusable, or operations cannot be translated: it names each, with its JSON path.
-        UnknownNameError: If a pattern or a security scheme means nothing in this document.
+        UnknownNameError: If a pattern, a security scheme or a server variable means nothing in this document.
         InputError: If options contradict each other.
         ToolError: If a document cannot be fetched.
     """
@@ -105,7 +105,9 @@ def load_openapi(
         raise InputError(f"on_refused is {on_refused!r}; use 'raise' or 'skip'")
     document = load_document(source, client.policy if client is not None else policy)
     security = Security(document, auth)
-    kept, omitted = select(operations(document), include, exclude, deprecated)
+    found = operations(document)
+    kept, omitted = select(found, include, exclude, deprecated)
+    _check_variables(document, found, server_variables or {})
     rules, place = policy or NetworkPolicy(), base_url or document.location
     if client is None and place:
         rules = rules.allowing(place)
@@ -195,9 +197,10 @@ def _refusal(operation: Operation, error: Exception) -> Omitted:
 def _tool(plan: _Plan, client: HttpClient, sending: Sending, on_unsupported: OnUnsupported) -> Tool:
     check_reachable(client.policy, plan.url)
     operation, taken = plan.operation, plan.taken
+    base, mark, query = plan.url.partition("?")
     template = Template(
         operation.method,
-        plan.url.rstrip("/") + operation.path,
+        base.rstrip("/") + operation.path + mark + query,
         taken.places,
         (("Accept", _accepts(operation)),),
         body=taken.body,
@@ -222,6 +225,19 @@ def _description(operation: Operation) -> str:
     )
     joined = joined or f"{operation.method} {operation.path}"
     return joined if len(joined) <= _DESCRIBED else joined[: _DESCRIBED - 1].rsplit(" ", 1)[0] + "…"
+
+
+def _check_variables(document: OpenApiDocument, found: list[Operation], given: Mapping[str, str]) -> None:
+    """Raises UnknownNameError if a variable is none of any server's."""
+    known = set[str]()
+    for holder in (document.root, *(each.item for each in found), *(each.node for each in found)):
+        servers = holder.get("servers")
+        for server in servers if isinstance(servers, list) else ():
+            variables = server.get("variables") if isinstance(server, dict) else None
+            known.update(variables if isinstance(variables, dict) else ())
+    for name in given:
+        if name not in known:
+            raise unknown("server variable", name, known)
 
 
 def _server(document: OpenApiDocument, operation: Operation, variables: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from loraloop.tool_schemas import Bearer, HttpClient, NetworkPolicy, Sending, Tool, load_openapi, tools_from_openapi
-from loraloop.tool_schemas.errors import InputError, SchemaError, ToolError
+from loraloop.tool_schemas.errors import InputError, SchemaError, ToolError, UnknownNameError
 
 STRING = {"type": "string"}
 PETS: dict[str, Any] = {
@@ -322,6 +322,8 @@ def test_servers(service: Any) -> None:
     assert url(servers=servers) == "https://eu.api.test/v2/x"
     assert url(servers=servers, options={"server_variables": {"region": "us"}}) == "https://us.api.test/v2/x"
     assert url(servers=servers, options={"base_url": "https://mine.test/a"}) == "https://mine.test/a/x"
+    asked = url(servers=servers, options={"base_url": "https://mine.test/a?version=2"})
+    assert asked == "https://mine.test/a/x?version=2"
     own = {
         "/x": {
             "get": {"operationId": "op", "servers": [{"url": "https://own.test"}]},
@@ -334,10 +336,11 @@ def test_servers(service: Any) -> None:
         ({}, "base_url"),
         ({"servers": [{"url": "https://{x}.test"}]}, "no default"),
         ({"servers": servers, "options": {"server_variables": {"region": "mars"}}}, "cannot be 'mars'"),
+        ({"servers": servers, "options": {"server_variables": {"regio": "us"}}}, "did you mean 'region'"),
         ({"servers": [{"url": "http://169.254.169.254/"}]}, "link-local"),
         ({"servers": [{"url": "https://u:p@a.test/"}]}, "user name or password"),
     ):
-        with pytest.raises((SchemaError, InputError), match=word):
+        with pytest.raises((SchemaError, InputError, UnknownNameError), match=word):
             url(**document)
 
 
