@@ -59,17 +59,17 @@ class RemoteStep:
         self.request, self.output = request, StepOutput()
         self.room = trunk.context - len(trunk.ids) - len(chat.generation_prompt) - len(chat.closing)
         self._engine, self._trunk, self._chat = engine, trunk, chat
-        self._extra, self._first = tuple[Message, ...](), 0.0
+        self._extra, self._first, self._tokens = tuple[Message, ...](), 0.0, Tokens()
 
     def write(self) -> Iterator[Delta]:
         """Writes the text. Text under a grammar is given out when it is whole and has been checked."""
         request, encode, start = self.request, self._engine.base.tokenizer.encode, perf_counter()
         body = self._body()
-        text, reason, usage = yield from self._read(body)
+        text, reason = yield from self._read(body)
         words = [Message("user", request.plain_words)] if request.plain_words else []
         if words and self._calls(text) and not self._gone():  # as the base here is told where it would begin so
             body["messages"] = self._messages(words)
-            text, reason, usage = yield from self._read(body)
+            text, reason = yield from self._read(body)
         reason = self._gone() or ("tokens" if reason == "length" else "stop")
         problem = ""
         if self._calls(text) and reason in ("stop", "tokens"):
@@ -82,14 +82,11 @@ class RemoteStep:
             except SchemaError as error:
                 reason, problem = "unenforced", str(error)
         request.clock.add("decode", perf_counter() - start)
-        ids, prompt = encode(text), int(usage.get("prompt_tokens") or 0)
-        cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
-        tokens = Tokens(prefilled=prompt - cached, reused=cached, generated=len(ids))
-        self.output = StepOutput(ids, text, reason, problem=problem, first=self._first, tokens=tokens)
-        self._engine.written += len(ids)
+        self.output = StepOutput(encode(text), text, reason, problem=problem, first=self._first, tokens=self._tokens)
+        self._engine.written += self._tokens.generated
 
-    def _read(self, body: dict[str, Any]) -> Generator[Delta, None, tuple[str, str, dict[str, Any]]]:
-        """Gives out free text that does not begin like a call. Returns all text, why it ended, and what it took."""
+    def _read(self, body: dict[str, Any]) -> Generator[Delta, None, tuple[str, str]]:
+        """Gives out free text that does not begin like a call; counts tokens. Returns all text, and why it ended."""
         text, shown, reason, usage = "", 0, "", dict[str, Any]()
         for chunk in self._engine.stream(body, self._gone):
             usage = chunk.get("usage") or usage
@@ -103,7 +100,14 @@ class RemoteStep:
                     shown = len(text)
         if reason in CUT_OFF and not self._gone():
             raise BaseModelError(f"the server at {self._engine.server.url} broke off: it says {reason!r}")
-        return text, reason, usage
+        prompt, before = int(usage.get("prompt_tokens") or 0), self._tokens
+        cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+        self._tokens = Tokens(
+            prefilled=before.prefilled + prompt - cached,
+            reused=before.reused + cached,
+            generated=before.generated + len(self._engine.base.tokenizer.encode(text)),
+        )
+        return text, reason
 
     def _calls(self, text: str) -> bool:
         """Whether free text begins as it must not."""

@@ -100,6 +100,8 @@ def test_an_answer_that_begins_like_a_call_is_asked_for_in_plain_words(
     stream = Agent(runtime, [double]).stream("Hi.", skill="tools")
     pieces = [e.text for e in stream if isinstance(e, TokenGenerated) and e.answer]
     assert "".join(pieces) == stream.result.output == "It is 4." and len(peer.bodies) == 3
+    tokens = stream.result.steps[-1].tokens
+    assert (tokens.prefilled, tokens.reused) == (20, 60) and tokens.generated > 10, "what was asked for twice counts"
     plain = runtime.base.prompting.plain_words
     assert peer.bodies[2]["messages"][-1]["content"].endswith(plain) and plain not in str(peer.bodies[1])
     assert plain not in str(stream.result.messages)
