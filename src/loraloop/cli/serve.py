@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loraloop.cli.options import AgentOptions, BaseOptions, Instructions, Python, ToolSources, command, secret
+from loraloop.cli.options import (
+    AgentOptions,
+    BaseOptions,
+    Instructions,
+    Python,
+    ToolSources,
+    command,
+    policy_of,
+    secret,
+)
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -146,7 +155,9 @@ class ServerParts:
         options = replace(self.agent, deadline=self.agent.deadline or seconds)
         own = options.agent(runtime, offered, index, hooks=[OpenTelemetry(agent="assistant")])
         hosted = {"assistant": HostedAgent("assistant", own, "The agent of the command line")}
-        hosted |= read_agents(self.agents, runtime, resources, seconds) if self.agents is not None else {}
+        if self.agents is not None:
+            local = policy_of(self.tools.allow_local)
+            hosted |= read_agents(self.agents, runtime, resources, seconds, local)
         watch = SkillWatch(runtime, lambda: self.base.folders(runtime))
         watch.start()
         stack.callback(watch.stop)

@@ -140,7 +140,7 @@ def read_passages(file: Path | None) -> list[Passage]:
     listed = []
     for index, entry in enumerate(entries):
         try:
-            listed.append(Passage(**{key: str(value) for key, value in dict(entry).items()}))
+            listed.append(Passage(**{key: str(value) for key, value in dict(entry).items() if value is not None}))
         except (TypeError, ValueError) as error:
             raise InputError(f"{file}, passage {index}: {error}; {wanted}") from error
     return listed

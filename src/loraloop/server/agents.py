@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
     from loraloop.agent.sessions.sessions import Session
     from loraloop.server.state import RequestTurn, ServerState
+    from loraloop.tool_schemas.http.policy import NetworkPolicy
 
 routes = APIRouter(route_class=BodyRoute)
 T = TypeVar("T")
@@ -76,7 +77,11 @@ class Resources(ExitStack):
 
 
 def read_agents(
-    file: Path, runtime: Runtime, resources: Resources, deadline: float | None = None
+    file: Path,
+    runtime: Runtime,
+    resources: Resources,
+    deadline: float | None = None,
+    policy: NetworkPolicy | None = None,
 ) -> dict[str, HostedAgent]:
     """The agents of a YAML file: `agents:` with a mapping of names.
 
@@ -85,6 +90,7 @@ def read_agents(
         runtime: Base, skills and router.
         resources: What the agents hold while the server runs.
         deadline: Seconds of a run where the file says nothing; None for no bound.
+        policy: Where the tools of OpenAPI documents may connect; None for the rules that hold by default.
 
     Raises:
         InputError: It is wrong; the message names the place and its line.
@@ -111,11 +117,20 @@ def read_agents(
         except ValidationError as error:
             raise InputError(explain(error, AgentSpec, lines, ("agents", name))) from None
         spec.limits = spec.limits.model_copy(update={"deadline": spec.limits.deadline or deadline})
-        found[name] = HostedAgent(name, agent_of(name, spec, runtime, file.parent, resources), spec.description)
+        agent = agent_of(name, spec, runtime, file.parent, resources, policy=policy)
+        found[name] = HostedAgent(name, agent, spec.description)
     return found
 
 
-def agent_of(name: str, spec: AgentSpec, runtime: Runtime, folder: Path, resources: Resources) -> Agent[Any, Any]:
+def agent_of(
+    name: str,
+    spec: AgentSpec,
+    runtime: Runtime,
+    folder: Path,
+    resources: Resources,
+    *,
+    policy: NetworkPolicy | None = None,
+) -> Agent[Any, Any]:
     """The agent that a specification describes; its paths are relative to `folder`."""
     from loraloop.agent import Agent, Fallback, Limits, Policy
     from loraloop.agent.tracing.otel import OpenTelemetry
@@ -129,7 +144,7 @@ def agent_of(name: str, spec: AgentSpec, runtime: Runtime, folder: Path, resourc
 
     return Agent(
         runtime,
-        tools_of([place(source) for source in spec.tools], spec.mcp, resources, folder=folder),
+        tools_of([place(source) for source in spec.tools], spec.mcp, resources, policy, folder),
         spec.instructions,
         python=spec.python,
         limits=Limits(**spec.limits.model_dump()),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from loraloop.cli.main import run_command
+from loraloop.inputs.loading import read_passages
 
 WEATHER = Path(__file__).resolve().parents[3] / "examples" / "tools" / "weather.json"
 QUESTION = "What is the weather in Paris in celsius?"
@@ -72,6 +73,8 @@ def test_bad_input_is_one_line_that_says_what_to_do(run, tmp_path):
     assert "JSON list" in refused(run("run", "x", "--passages", str(broken)))
     broken.write_text('[{"id": "p1"}]')
     assert "passage 0" in refused(run("run", "x", "--passages", str(broken)))
+    broken.write_text('[{"id": "p1", "text": "It rains.", "title": null}]')
+    assert [passage.title for passage in read_passages(broken)] == [""]
     assert "max_steps" in refused(run("run", "x", "--max-steps", "0"))
     assert "error" in refused(run("run", "x", "--base", str(tmp_path / "no-model")))
     assert "skills build" in refused(run("run", "x", "--skills", str(tmp_path / "no-skills")))

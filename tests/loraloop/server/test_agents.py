@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from loraloop.server.runs import KEPT, HostedAgent, HostedRun, RunRegistry, owne
 from loraloop.server.settings import ServerLimits, ServerSettings
 from loraloop.server.state import ServerState, parts_of, session_name
 from loraloop.testing import ScriptedRuntime, calls, code, verdict
-from loraloop.tool_schemas.errors import InputError, LoraloopError, SessionError
+from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError, SessionError
 
 
 @tool(requires_approval=True)
@@ -585,6 +586,30 @@ def test_a_run_without_a_deadline_of_its_own_has_the_servers(
         asked = {"model": "slow", "messages": [{"role": "user", "content": "Wait."}]}
         answer = http.post(f"{serving(runtime, settings, state.agents)}/v1/chat/completions", json=asked)
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
+
+
+def test_agents_of_the_file_reach_the_services_of_this_machine_that_the_command_line_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "Local", "version": "1"},
+        "servers": [{"url": "http://127.0.0.1:9/"}],
+        "paths": {"/x": {"get": {"operationId": "look", "description": "Looks."}}},
+    }
+    (tmp_path / "api.json").write_text(json.dumps(document))
+    file = tmp_path / "agents.yaml"
+    file.write_text("agents: {desk: {tools: [api.json]}}")
+    monkeypatch.setattr(BaseOptions, "open", lambda self: ScriptedRuntime())
+
+    def tools(sources: ToolSources) -> list[str]:
+        with ExitStack() as stack:
+            state = ServerParts(ServerSettings(), AgentOptions(), sources, BaseOptions(bare=True), file).open(stack)
+            return [tool.name for tool in state.agents["desk"].agent.tools]
+
+    with pytest.raises(SchemaError, match="--allow-local"):
+        tools(ToolSources())
+    assert tools(ToolSources(allow_local=["127.0.0.1:9"])) == ["look"]
 
 
 def test_an_mcp_server_of_the_file_is_started_in_the_folder_of_the_file(tmp_path: Path) -> None:
