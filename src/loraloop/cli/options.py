@@ -69,8 +69,12 @@ class BaseOptions:
         Raises:
             InputError: An option is of a base in this process, and a server is given; or one has no meaning.
         """
-        if self.adapter and not (self.connect and all("=" in each for each in self.adapter)):
-            raise InputError("give --adapter as SKILL=FOLDER, and only with --connect")
+        if not all("=" in each for each in self.adapter or ()):
+            raise InputError("give --adapter as SKILL=FOLDER")
+        for name in () if self.connect else ("adapter", "engine", "eyes", "connect_key_env"):
+            if getattr(self, name) and getattr(self, name) != BaseOptions.__dataclass_fields__[name].default:
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(f"{option} is of a server that writes the steps: give its address too (--connect)")
         if self.connect:
             from loraloop.agent import Runtime
 

@@ -269,7 +269,7 @@ def test_adapters_are_loaded_into_the_server_that_writes_the_steps(run, adapter_
     (tmp_path / "adapter_config.json").write_text("{}")
     there = ["--connect", adapter_server.url, "--engine", "vllm"]
     assert "SKILL=FOLDER" in refused(run("run", "x", *there, "--adapter", str(tmp_path)))
-    assert "only with --connect" in refused(run("run", "x", "--adapter", f"tools={tmp_path}"))
+    assert "(--connect)" in refused(run("run", "x", "--adapter", f"tools={tmp_path}"))
     assert "no skill is called 'tool'" in refused(run("run", "x", *there, "--adapter", f"tool={tmp_path}"))
     code, out, _ = run("run", "Hi.", *there, "--adapter", f"tools={tmp_path}", "--skill", "none")
     assert code == 0 and "Fine." in out and adapter_server.adapters == {tmp_path.name: str(tmp_path)}

@@ -43,6 +43,16 @@ def test_the_key_of_a_server_that_writes_the_steps_is_missed_at_once(run: Callab
     assert (code, out) == (2, "") and "NO_SUCH_VARIABLE is empty" in err
 
 
+@pytest.mark.parametrize(
+    "option", [["--engine", "vllm"], ["--eyes", "http://x/v1"], ["--connect-key-env", "X"], ["--adapter", "tools=t"]]
+)
+def test_what_is_of_a_server_that_writes_the_steps_needs_its_address(
+    run: Callable[..., tuple[int, str, str]], option: list[str]
+) -> None:
+    code, out, err = run("run", "Hi.", *option)
+    assert (code, out) == (2, "") and f"{option[0]} is of a server" in err and "(--connect)" in err
+
+
 def test_blanks_around_keys_are_no_part_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client cannot send them: the blanks at the end of a header are none of its value."""
     monkeypatch.setenv("KEYS", "key-of-ann, key-of-bob,\n")
