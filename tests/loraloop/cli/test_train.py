@@ -171,6 +171,9 @@ def test_preferences_distillation_and_a_skill_to_begin_from(tmp_path: Path) -> N
         ({"name": "lora", "rank": 2, "alpha": 4, "alpha_pattern": {"q_proj": 8}}, "by 2, this recipe by 2 and 4"),
         ({"name": "rslora", "rank": 2, "alpha": 4}, "colours was trained with lora, this recipe with rslora"),
         ({"name": "dora", "rank": 2, "alpha": 4}, "colours was trained with lora, this recipe with dora"),
+        ({"name": "lora", "rank": 2, "alpha": 4, "start": "pissa"}, "leave out method.start"),
+        ({"name": "lora", "rank": 4, "alpha": 8, "start": "olora"}, "leave out method.start"),
+        ({"name": "lora", "rank": 2, "alpha": 4, "start": "loftq"}, "leave out method.start"),
     ],
 )
 def test_a_training_begins_from_what_the_skill_computes_or_not_at_all(
@@ -182,6 +185,20 @@ def test_a_training_begins_from_what_the_skill_computes_or_not_at_all(
     with pytest.raises(InputError, match=said):
         run_recipe(made, base=base)
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"rank": 8}, {"targets": ["q_proj"]}, {"d_initial": 0.2}])
+def test_vera_begins_from_vectors_on_the_same_random_matrices(tmp_path: Path, other: dict[str, Any]) -> None:
+    base, off = random_base(0), {"evaluation": {"enabled": False}, "router": {"enabled": False}}
+    method = {"name": "vera", "rank": 4, "targets": ["q_proj", "v_proj"]}
+    run_recipe({**recipe(tmp_path, **off), "method": method}, base=base)
+    made = {**recipe(tmp_path, **off), "start": "colours", "method": {**method, **other}}
+    made["output"] = {"folder": str(tmp_path / "b"), "register": False}
+    if "d_initial" in other:
+        run_recipe(made, base=base)
+        return
+    with pytest.raises(InputError, match="colours has other random matrices: give its rank, seed and targets"):
+        run_recipe(made, base=base)
 
 
 def test_nothing_begins_from_adalora(tmp_path: Path) -> None:
