@@ -64,7 +64,7 @@ class Bench:
         self.name, rank, loaded = NONE, 16, None
         if skill is not None:
             loaded = skill if isinstance(skill, Skill) else Skill.load(skill)
-            rank = max(rank, loaded.card.rank)
+            rank = max(rank, loaded.card.width)
         bank = Bank(base, slots=1, rank=rank)
         if loaded is not None:
             self.name = bank.add(loaded)
