@@ -194,6 +194,7 @@ class _Improvement:
 
     def _trained(self, number: int, records: Path, count: int, seconds: float) -> dict[str, Any]:
         """Trains the round's skill, which then lies in `skill`; what its training reported."""
+        from loraloop.training.build import as_served
         from loraloop.training.run import run_recipe
 
         folder = self._round(number)
@@ -212,8 +213,7 @@ class _Improvement:
             longest=min(LONGEST, self.base.config.max_positions),
             seed=self.order.seed * 1000 + number,
         )
-        if not self.base.native:
-            document["schedule"]["trunks"] = "trained"
+        as_served(document["schedule"], self.base)
         self.watch.say(f"round {number}: training on {count} records of its own, for {clock(seconds)}")
         report = run_recipe(document, base=self.base, observer=self.watch)
         made = Skill.load(report.skill)
