@@ -321,6 +321,12 @@ def test_validation_time_is_not_taken_off_the_steps(tmp_path: Path, monkeypatch:
     assert found.step_seconds > 1e-4 and found.validation_seconds >= 0.1 and found.seconds > 0.2
 
 
+def test_a_method_with_a_schedule_of_its_own_is_estimated(tmp_path: Path) -> None:
+    method = {"name": "adalora", "rank": 4, "target_rank": 2, "t_init": 5, "t_final": 10}
+    made = recipe(tmp_path, schedule={"steps": 40}) | {"method": method}
+    assert estimate(prepare(read_recipe(made), random_base(0))).steps == 40
+
+
 class Second(Alone):
     """The second of two processes."""
 
