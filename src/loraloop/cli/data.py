@@ -62,14 +62,15 @@ def check(
     from loraloop.adapters.training.data.readers import Reading
     from loraloop.adapters.training.recipe.gather import check_files
 
-    checker = Checker(longest)
+    checker, how = Checker(longest), Reading(contract, form)
     if base:
         from loraloop.adapters.training.recipe.objective import encoded
         from loraloop.inputs.loading import open_base
 
         loaded = open_base(base, quiet=as_json)
         checker.count = lambda record: encoded(loaded, record).length
-    found = check_files(files, held_out or [], Reading(contract, form), checker)
+        how = Reading(contract, form, header=loaded.prompting.tools_header)
+    found = check_files(files, held_out or [], how, checker)
     if as_json:
         print_json(_checked(found))
     else:

@@ -134,6 +134,20 @@ def test_a_skill_is_judged_on_what_it_reads_in_use(tmp_path: Path, save_llama: A
     assert wanted.tokens == alone.tokens and unwanted.tokens[: unwanted.start] == alone.tokens[: alone.start]
 
 
+def test_tokens_are_counted_with_tools_as_the_base_lists_them(
+    tmp_path: Path, save_llama: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_llama(tmp_path / "tiny", hidden_size=64, intermediate_size=96)
+    base, file = Base.load(str(tmp_path / "tiny")), tmp_path / "asked.jsonl"
+    file.write_text(json.dumps({"request": "Do it.", "tools": [TOOL], "calls": json.loads(CALL)}), encoding="utf-8")
+    (record,) = read_file(file, Reading("calls", header=base.prompting.tools_header))
+    assert isinstance(record, Record)
+    for longest, count in ((length := encoded(base, record).length, 1), (length - 1, 0)):
+        options = ["--contract", "calls", "--base", str(tmp_path / "tiny"), "--longest", str(longest)]
+        assert run_command(["data", "check", str(file), *options]) == 0
+        assert f"{count} examples to train on" in capsys.readouterr().out
+
+
 def test_a_teacher_is_needed_and_only_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "out.jsonl")
     assert run_command(["data", "teacher", str(prompts(tmp_path)), "--out", out]) == 2
