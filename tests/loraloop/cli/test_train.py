@@ -394,6 +394,18 @@ def test_a_dry_run_of_a_router_is_refused(
     assert not fitted and "--dry-run is for recipes of skills" in capsys.readouterr().err
 
 
+def test_where_a_router_was_written_is_said_as_it_is_and_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "a [long] name that does not fit into one line of a terminal" / "router"
+    monkeypatch.setattr("loraloop.training.run.run_router_recipe", lambda recipe, **more: place)
+    (tmp_path / "router.yaml").write_text("base: smollm2-135m\noutput: router\n", encoding="utf-8")
+    assert run_command(["train", str(tmp_path / "router.yaml")]) == 0
+    assert capsys.readouterr().out == f"router: {place}\n"
+    assert run_command(["train", str(tmp_path / "router.yaml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"router": str(place)}
+
+
 def test_errors_of_a_recipe_are_one_line(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written.write_text(written.read_text().replace("license:", "licence:"), encoding="utf-8")
     assert run_command(["train", str(written)]) == 2
