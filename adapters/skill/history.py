@@ -95,6 +95,8 @@ def rollback(name: str, number: int | None = None) -> Version:
     """
     with _locked(name):
         current, listed = _read(name)
+        if not listed and _files(skills_folder() / name):
+            raise InputError(f"{name} was registered before versions were kept: there is no earlier one to use")
         if not listed:
             _no_skill(name)
         numbers = [row["number"] for row in listed]

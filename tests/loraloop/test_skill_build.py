@@ -9,7 +9,8 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -64,6 +65,15 @@ def test_a_base_of_ones_own_gets_skills_and_a_router(folder: Path, tmp_path: Pat
     status, out, _ = run(*command, "--max-tokens", "4", "--no-screen", "Say hello.")
     steps = json.loads(out)["steps"]
     assert status in (0, 5) and steps and {step["decided_by"] for step in steps} == {"router"}
+
+
+def test_the_recipes_are_fitted_to_what_serves_the_base_and_how_long_its_contexts_are(tmp_path: Path) -> None:
+    for native, precision, trunks in ((True, "served", "served"), (False, "base", "trained")):
+        config = SimpleNamespace(max_positions=2048)
+        base = cast(Base, SimpleNamespace(name="qwen2.5-coder-1.5b", native=native, config=config))
+        document = skill_document("tools", base, BuildOrder("x", tmp_path))
+        assert document is not None and document["data"]["longest"] == 2048
+        assert (document["schedule"]["precision"], document["schedule"]["trunks"]) == (precision, trunks)
 
 
 def test_skills_that_speak_of_a_run_are_built_too(

@@ -91,7 +91,9 @@ def test_what_a_fallback_wrote_trains_nobody(tmp_path: Path) -> None:
     assert found.records == [] and found.left_out["a step that the fallback wrote"] == 1
 
 
-@pytest.mark.parametrize("instructions", ["Today is Monday, 8 March 2027.", ""])
+@pytest.mark.parametrize(
+    "instructions", ["Today is Monday, 8 March 2027.", "", "# Tools\nUse them.\n\n# Style\nBe brief."]
+)
 @pytest.mark.parametrize("tools", [True, False])
 def test_a_note_before_the_request_stays_where_it_is(tmp_path: Path, instructions: str, tools: bool) -> None:
     """A record's transcript is the one that the step read, whatever stands in front of the first request."""

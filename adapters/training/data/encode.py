@@ -83,7 +83,7 @@ def encode(base: Base, messages: Sequence[Message], completion: str, extra_promp
     return Encoded(trunk, (branch_of(base, completion, extra_prompt=extra_prompt),), shared)
 
 
-def encode_pair(base: Base, messages: Sequence[Message], chosen: str, rejected: str) -> Encoded:
+def encode_pair(base: Base, messages: Sequence[Message], chosen: str, rejected: str, extra_prompt: str = "") -> Encoded:
     """A preference pair: two branches of one trunk, the wanted one first.
 
     Args:
@@ -91,9 +91,11 @@ def encode_pair(base: Base, messages: Sequence[Message], chosen: str, rejected: 
         messages: The context that both completions answer.
         chosen: The completion that should become likelier.
         rejected: The completion that should become unlikelier.
+        extra_prompt: What stands in both branches as one more message of the user; where empty, none does.
     """
     trunk, shared = _trunk(base, messages)
-    return Encoded(trunk, (branch_of(base, chosen), branch_of(base, rejected, desirable=False)), shared)
+    wanted = branch_of(base, chosen, extra_prompt=extra_prompt)
+    return Encoded(trunk, (wanted, branch_of(base, rejected, desirable=False, extra_prompt=extra_prompt)), shared)
 
 
 def branch_of(base: Base, completion: str, *, desirable: bool = True, extra_prompt: str = "") -> EncodedBranch:

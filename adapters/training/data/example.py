@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -42,6 +43,12 @@ def system_content(instructions: str = "", tools: Sequence[Mapping[str, Any]] = 
         for t in tools
     ]
     return "\n\n".join(part for part in (instructions, render_tools(shown, header) if shown else "") if part)
+
+
+def instructions_of(content: str) -> str:
+    """The instructions in a system message that lists tools, under any header."""
+    blocks = [*re.finditer(r"(?:\A|\n\n)# Tools\n", content)]
+    return content[: blocks[-1].start()] if blocks else content
 
 
 def transcript(

@@ -84,8 +84,6 @@ class ImproveJournal:
                     f"{folder} holds an improvement with another {other}: remove it, or give another --out"
                 )
             self.rounds, self.facts, self._before = known["rounds"], known["facts"], known["seconds"]
-        folder.mkdir(parents=True, exist_ok=True)
-        self.write()
 
     @property
     def seconds(self) -> float:
@@ -95,4 +93,5 @@ class ImproveJournal:
     def write(self) -> None:
         """Writes it down; call it after each piece of work."""
         document = {"order": self.order, "seconds": round(self.seconds, 1), "facts": self.facts, "rounds": self.rounds}
+        self.folder.mkdir(parents=True, exist_ok=True)
         write_text(self.path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")

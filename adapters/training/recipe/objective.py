@@ -58,7 +58,7 @@ def encoded(base: Base, record: Record, objective: str = "sft") -> Encoded:
     if objective in PAIRS:
         if record.rejected is None:
             raise InputError(f"{record.place}: {objective} learns from records with chosen and rejected")
-        return encode_pair(base, record.messages, record.completion, record.rejected)
+        return encode_pair(base, record.messages, record.completion, record.rejected, record.extra_prompt)
     return encode(base, record.messages, record.completion, record.extra_prompt)
 
 

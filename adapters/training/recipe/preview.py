@@ -95,7 +95,7 @@ def estimate(prepared: Prepared, seconds: float | None = None) -> Estimate:
     together = current()
     count = together.count if together.shared else 1  # that go through these steps together
     valid = _spread(prepared.valid, config.batch * count)
-    few = replace(config, steps=1 + STEPS, validate_every=10**6, seconds=seconds, save_every=None)
+    few = replace(config, validate_every=10**6, seconds=seconds, save_every=None)
     took: list[float] = []
     with tempfile.TemporaryDirectory(prefix="loraloop-") as folder:
         trainer = make_trainer(
@@ -106,9 +106,11 @@ def estimate(prepared: Prepared, seconds: float | None = None) -> Estimate:
             progress=lambda at: took.append(at.seconds),
             workers=None if together.shared else Alone(),
         )
-        begun, start = _memory_mb(), time.perf_counter()
-        trainer.advance()  # which validates once, at its end
-        check = time.perf_counter() - start - sum(took)
+        begun = _memory_mb()
+        trainer.advance(1 + STEPS)
+        start = time.perf_counter()
+        trainer.validate()
+        check = time.perf_counter() - start
     ratio, rest = whole / config.batch, took[1:] or took
     step = ratio * sum(rest) / max(1, len(rest))  # of the first process, which alone is told
     validation = check * len(prepared.valid) / len(valid)

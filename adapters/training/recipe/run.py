@@ -18,8 +18,9 @@ from loraloop.adapters.base import Base
 from loraloop.adapters.methods import METHODS, card_fields, make_method
 from loraloop.adapters.methods.context import BaseContext
 from loraloop.adapters.methods.dora import Dora
-from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.methods.lora import STARTS, Lora
 from loraloop.adapters.methods.method import Method
+from loraloop.adapters.methods.vera import Vera
 from loraloop.adapters.payload.pairs import of_module
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.skill.card import Card, Fingerprints
@@ -120,8 +121,8 @@ def prepare(recipe: Recipe, base: Base, sample: int | None = None) -> Prepared:
         InputError: something in the recipe or in the data is wrong; with file and line.
     """
     method, objective, kind = _method(recipe), make_objective(recipe, base), recipe.content.objective.name
-    context = _context(method, base, recipe.content.base.name)
     start = _start(recipe, base, method)
+    context = _context(method, base, recipe.content.base.name)
 
     def count(record: Record) -> int:
         return encoded(base, record).length
@@ -284,6 +285,10 @@ def _start(recipe: Recipe, base: Base, method: Method) -> Mapping[str, Tensor] |
         )
     if method.name in FOLDED:
         raise InputError(f"{at}: a skill of {method.name} has been folded into low-rank pairs: begin from another one")
+    if getattr(method, "start", "") in STARTS[2:]:
+        raise InputError(f"{recipe.at('method', 'start')}: {name} is what training begins from: leave out method.start")
+    if isinstance(method, Vera) and replace(theirs, d_initial=method.d_initial) != method:  # type: ignore[type-var]
+        raise InputError(f"{at}: {name} has other random matrices: give its rank, seed and targets")
     before, now = (_scalings(each, skill.tensors) for each in (theirs, method))
     if before != now:
         raise InputError(f"{at}: {name} scales its update by {before}, this recipe by {now}: give another method.alpha")

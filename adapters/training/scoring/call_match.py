@@ -70,9 +70,14 @@ def _canonical(call: Call, tools: Sequence[Mapping[str, Any]]) -> str:
     kept = {
         name: _plain(value)
         for name, value in call["arguments"].items()
-        if name in required or _plain(value) != _plain(properties.get(name, {}).get("default"))
+        if name in required or _plain(value) != _plain(_default(properties.get(name)))
     }
     return json.dumps([call["name"], kept], sort_keys=True)
+
+
+def _default(schema: Any) -> Any:
+    """The default of an argument; a schema may also be true."""
+    return schema.get("default") if isinstance(schema, Mapping) else None
 
 
 def _plain(value: Any) -> Any:

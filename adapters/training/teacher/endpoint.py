@@ -60,7 +60,7 @@ class Endpoint:
             raise InputError(f"options cannot hold {', '.join(sorted(clash))}: the teacher sets them itself")
 
     def write(self, transcripts: Sequence[Sequence[Message]], done: Callable[[], None] = lambda: None) -> list[str]:
-        """A completion of each transcript, in their order.
+        """A completion of each transcript, in their order; empty where it was cut off at the most tokens.
 
         Args:
             transcripts: messages up to the step.
@@ -113,6 +113,8 @@ class Endpoint:
             raise InputError(
                 f"{self.url} refuses the request ({error}): correct the url, model, key or options"
             ) from None
+        if choices and choices[0].finish_reason == "length":
+            return ""
         text = choices[0].message.content if choices else None
         if not text or not text.strip():
             raise InputError(f"{self.url} answered no text: is it OpenAI-compatible?")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.atomic_write import write_text
 from loraloop.adapters.base.messages import Message
-from loraloop.adapters.training.data.example import system_content
+from loraloop.adapters.training.data.example import instructions_of
 from loraloop.adapters.training.data.record import Record
 from loraloop.adapters.training.scoring.score import Runs, right
 from loraloop.tool_schemas.errors import InputError, file_errors
@@ -19,13 +19,20 @@ PAIRS = 2
 Row = dict[str, Any]
 
 
-def taught(records: Sequence[Record], write: Callable[[Sequence[Sequence[Message]]], list[str]]) -> list[Row]:
-    """The records with a teacher's completions in place of their own; `write` writes one of each transcript."""
+def taught(
+    records: Sequence[Record], write: Callable[[Sequence[Sequence[Message]]], list[str]]
+) -> tuple[list[Row], int]:
+    """The records with a teacher's completions in place of their own, and how many are left out.
+
+    Args:
+        records: Records whose completions do not matter.
+        write: Writes a completion of each transcript; an empty one leaves the record out.
+    """
     transcripts = _distinct(records)
-    written = write([record.messages for record in transcripts])
-    return [
-        {**_row(record), "completion": text} for record, text in zip(transcripts, written, strict=True) if text.strip()
-    ]
+    written = write([record.inlined().messages for record in transcripts])
+    pairs = zip(transcripts, written, strict=True)
+    rows = [{**_row(record), "completion": text} for record, text in pairs if text.strip()]
+    return rows, len(transcripts) - len(rows)
 
 
 def preferences(
@@ -48,7 +55,7 @@ def preferences(
         done: Called after each transcript.
     """
     transcripts = _distinct(records)
-    written = write([record.messages for record in transcripts], samples, done)
+    written = write([record.inlined().messages for record in transcripts], samples, done)
     rows: list[Row] = []
     for record, texts in zip(transcripts, written, strict=True):
         hits = {text: right(record, text, runs) for text in dict.fromkeys(texts) if text.strip()}
@@ -76,21 +83,11 @@ def _distinct(records: Sequence[Record]) -> list[Record]:
 
 
 def _row(record: Record) -> Row:
-    """The record's context in the form that the readers take."""
-    row: Row = {"messages": list(_messages(record))}
+    """The record's context in the form that the readers take: the tools stand beside the instructions."""
+    row: Row = {"messages": [{"role": message.role, "content": message.content} for message in record.messages]}
     if record.tools:
-        row["tools"] = list(record.tools)
+        row |= {"instructions": instructions_of(row["messages"].pop(0)["content"]), "tools": list(record.tools)}
     if record.passages:
         row["passages"] = [{"id": p.id, "text": p.text, "title": p.title} for p in record.passages]
+    row |= {key: value for key in ("extra_prompt", "part") if (value := getattr(record, key))}
     return {**row, **{key: record.gold[key] for key in ("accepts", "tests", "answers") if key in record.gold}}
-
-
-def _messages(record: Record) -> Iterator[dict[str, str]]:
-    """The transcript without the rendered tools, which a reader puts there again."""
-    for message in record.messages:
-        content = message.content
-        if message.role == "system" and record.tools:
-            content = content.removesuffix(system_content("", record.tools)).strip()
-            if not content:
-                continue
-        yield {"role": message.role, "content": content}

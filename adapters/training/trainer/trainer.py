@@ -145,13 +145,14 @@ class Trainer:
         self.workers.wait()
         return finished
 
-    def advance(self) -> None:
-        """Trains to the end."""
+    def advance(self, most: int | None = None) -> None:
+        """Trains to the end; or so many steps at most, which are not validated where they are not the last ones."""
         config, order = self.config, self.batches()
+        end = config.steps if most is None else min(most, config.steps)
         for _ in range(self.step):
             next(order)
         began = time.monotonic() - self.spent
-        while self.step < config.steps and not self._over():
+        while self.step < end and not self._over():
             started, batch = time.monotonic(), next(order)
             lr, loss = self._optimize(batch, self._together(started - began))
             self._at.step += 1
@@ -180,7 +181,9 @@ class Trainer:
                         valid_loss=self._at.valid,
                     )
                 )
-        if self.step and math.isinf(self._at.best):  # it was resumed with less time than it had already taken
+        if (
+            most is None and self.step and math.isinf(self._at.best)
+        ):  # it was resumed with less time than it had already taken
             self._validated()
 
     def best_parameters(self) -> dict[str, Tensor]:

@@ -15,9 +15,11 @@ from loraloop.inputs.loading import BaseName, SkillsFolder
 from loraloop.render.console import print_json
 
 if TYPE_CHECKING:
+    from loraloop.adapters.base import Base
     from loraloop.adapters.base.messages import Message
     from loraloop.adapters.training.data.checker import CheckedRecords, Finding
     from loraloop.adapters.training.data.record import Record
+    from loraloop.evals.bench import BenchStep
 
     Transcript = Sequence[Message]
 
@@ -60,14 +62,15 @@ def check(
     from loraloop.adapters.training.data.readers import Reading
     from loraloop.adapters.training.recipe.gather import check_files
 
-    checker = Checker(longest)
+    checker, how = Checker(longest), Reading(contract, form)
     if base:
         from loraloop.adapters.training.recipe.objective import encoded
         from loraloop.inputs.loading import open_base
 
         loaded = open_base(base, quiet=as_json)
         checker.count = lambda record: encoded(loaded, record).length
-    found = check_files(files, held_out or [], Reading(contract, form), checker)
+        how = Reading(contract, form, header=loaded.prompting.tools_header)
+    found = check_files(files, held_out or [], how, checker)
     if as_json:
         print_json(_checked(found))
     else:
@@ -118,13 +121,15 @@ def teacher(
     Answers of an endpoint are kept beside the output file, so an interrupted command continues when it is given again.
     """
     from loraloop.adapters.training.teacher.making import taught, write_rows
+    from loraloop.inputs.loading import open_base
     from loraloop.render.progress import counting
     from loraloop.tool_schemas.errors import InputError
 
     if bool(url) == bool(base):
         raise InputError("give a teacher: --url and --model for an endpoint, or --base for a local one")
-    records = _records(files, contract, form, limit)
-    if url:
+    loaded = open_base(base, quantize) if base else None
+    records = _records(files, contract, form, limit, loaded)
+    if loaded is None:
         from loraloop.adapters.training.teacher.endpoint import Endpoint
 
         kept = out.with_name(f"{out.name}.answers")
@@ -133,13 +138,19 @@ def teacher(
         )
         write: Any = teacher.write
     else:
-        several = _writer(base, quantize, skill, max_tokens)
+        form = loaded.prompting.call_form if contract == "calls" and not skill else ""
+        several = _writer(loaded, skill, max_tokens, form=form)
 
         def write(transcripts: Sequence[Transcript], done: Callable[[], None]) -> list[str]:
-            return [text for (text,) in several(transcripts, 1, done)]
+            return [step.text if step.whole else "" for (step,) in several(transcripts, 1, done)]
 
     with counting("writing", len(records)) as done:
-        write_rows(rows := taught(records, partial(write, done=done)), out)
+        rows, cut = taught(records, partial(write, done=done))
+    if cut:
+        sys.stderr.write(
+            f"{cut} records left out: their completion did not end within {max_tokens} tokens (--max-tokens)\n"
+        )
+    write_rows(rows, out)
     sys.stderr.write(f"{len(rows)} records written to {out}\n")
 
 
@@ -161,10 +172,16 @@ def preferences(
     from loraloop.adapters.training.teacher.making import preferences as made
     from loraloop.adapters.training.teacher.making import write_rows
     from loraloop.evals.bench import runs_program
+    from loraloop.inputs.loading import open_base
     from loraloop.render.progress import counting
 
-    records = _records(files, contract, form, limit)
-    write = _writer(base, quantize, skill, max_tokens, temperature)
+    loaded = open_base(base, quantize)
+    records = _records(files, contract, form, limit, loaded)
+    several = _writer(loaded, skill, max_tokens, temperature)
+
+    def write(transcripts: Sequence[Transcript], samples: int, done: Callable[[], None]) -> list[list[str]]:
+        return [[step.text for step in steps] for steps in several(transcripts, samples, done)]
+
     with counting("writing", len(records)) as done:
         write_rows(rows := made(records, write, samples, runs_program, done), out)
     sys.stderr.write(f"{len(rows)} pairs written to {out}\n")
@@ -253,14 +270,18 @@ def from_worlds(
     )
 
 
-def _records(files: Sequence[Path], contract: Contract, form: str, limit: int | None) -> list[Record]:
-    """The usable records of some files; broken ones are an error."""
+def _records(
+    files: Sequence[Path], contract: Contract, form: str, limit: int | None, base: Base | None
+) -> list[Record]:
+    """The usable records of some files, with tools listed as a base lists them; broken ones are an error."""
+    from loraloop.adapters.base.prompting import CALLS_HEADER
     from loraloop.adapters.training.data.checker import Checker
     from loraloop.adapters.training.data.readers import Reading
     from loraloop.adapters.training.recipe.gather import check_files
     from loraloop.tool_schemas.errors import InputError
 
-    found = check_files(files, [], Reading(contract, form), Checker(10**9))
+    how = Reading(contract, form, header=CALLS_HEADER if base is None else base.prompting.tools_header)
+    found = check_files(files, [], how, Checker(10**9))
     if found.errors:
         raise InputError(
             f"{len(found.errors)} records cannot be used (loraloop data check); the first: {found.errors[0]}"
@@ -269,24 +290,22 @@ def _records(files: Sequence[Path], contract: Contract, form: str, limit: int | 
 
 
 def _writer(
-    base: str, quantize: str | None, skill: str, max_tokens: int, temperature: float = 0.0
-) -> Callable[[Sequence[Transcript], int, Callable[[], None]], list[list[str]]]:
+    base: Base, skill: str, max_tokens: int, temperature: float = 0.0, form: str = ""
+) -> Callable[[Sequence[Transcript], int, Callable[[], None]], list[list[BenchStep]]]:
     """A function that writes so many completions of each transcript, and says when one of them is done."""
     from loraloop.adapters.training.recipe.objective import find_skill
     from loraloop.agent.engine.sampler import Sampling
     from loraloop.agent.skills.threads import run_all
     from loraloop.evals.bench import Bench
-    from loraloop.inputs.loading import open_base
 
-    loaded = open_base(base, quantize)
-    bench = Bench(loaded, find_skill(skill, Path.cwd(), loaded.name) if skill else None, max_tokens)
+    bench = Bench(base, find_skill(skill, Path.cwd(), base.name) if skill else None, max_tokens)
 
-    def write(transcripts: Sequence[Transcript], samples: int, done: Callable[[], None]) -> list[list[str]]:
-        def completions(place: int) -> list[str]:
+    def write(transcripts: Sequence[Transcript], samples: int, done: Callable[[], None]) -> list[list[BenchStep]]:
+        def completions(place: int) -> list[BenchStep]:
             draws = [Sampling(temperature, seed=place * samples + number) for number in range(samples)]
-            texts = [bench.write(transcripts[place], None, sampling=draw).text for draw in draws]
+            steps = [bench.write(transcripts[place], None, extra_prompt=form, sampling=draw) for draw in draws]
             done()
-            return texts
+            return steps
 
         return run_all([partial(completions, place) for place in range(len(transcripts))], TOGETHER)
 

@@ -32,17 +32,12 @@ Dtype = Annotated[Literal["bf16", "fp16", "fp32"], typer.Option("--dtype", help=
 @skills_app.command("list")
 def list_skills(base: BaseName = "smollm2-135m", as_json: AsJson = False) -> None:
     """List the shipped skills of a base and your own."""
-    from loraloop.adapters.base.loading.catalog import CATALOG
     from loraloop.adapters.skill.card import Card
     from loraloop.adapters.skill.registry import known_skills
-    from loraloop.tool_schemas.errors import unknown
 
     folders = known_skills(base)
     cards = {name: Card.read(folder / "card.json") for name, folder in folders.items()}
-    named = {*CATALOG, *(card.base.split(" (")[0] for card in cards.values())}
-    on_hub = base.count("/") == 1 and not base.startswith((".", "/", "~"))
-    if base not in named and not on_hub and not Path(base).expanduser().exists():
-        raise unknown("base", base, named)
+    _check_base(base)
     sizes = {name: (folder / "skill.safetensors").stat().st_size for name, folder in folders.items()}
     if as_json:
         print_json([{**card.model_dump(mode="json"), "bytes": sizes[name]} for name, card in cards.items()])
@@ -60,6 +55,7 @@ def show(name: Name, base: BaseName = "smollm2-135m", as_json: AsJson = False) -
     from loraloop.router.card import WEIGHTS, card_of, shipped_routers
 
     if name == "router" and name not in known_skills(base) and not (Path(name) / "card.json").is_file():
+        _check_base(base)
         card = card_of(shipped_routers().get(base, WEIGHTS))
     else:
         card = json.loads(SkillFolder.open(_folder_of(name, base)).card.to_json())
@@ -308,6 +304,20 @@ def _folder_of(name: str, base: str) -> Path:
     if Path(name).is_dir():
         return Path(name)
     raise unknown("skill", name, known)
+
+
+def _check_base(base: str) -> None:
+    """Raises UnknownNameError where a base is not named by the catalog or a skill, no hub id, and not on the disk."""
+    from loraloop.adapters.base.loading.catalog import CATALOG
+    from loraloop.adapters.skill.card import Card
+    from loraloop.adapters.skill.registry import known_skills
+    from loraloop.tool_schemas.errors import unknown
+
+    cards = [Card.read(folder / "card.json") for folder in known_skills(base).values()]
+    named = {*CATALOG, *(card.base.split(" (")[0] for card in cards)}
+    on_hub = base.count("/") == 1 and not base.startswith((".", "/", "~"))
+    if base not in named and not on_hub and not Path(base).expanduser().exists():
+        raise unknown("base", base, named)
 
 
 def _check_new(folder: Path) -> None:

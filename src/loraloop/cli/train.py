@@ -51,7 +51,11 @@ def train(
     if is_router_recipe(recipe):
         if dry_run:
             raise InputError(f"--dry-run is for recipes of skills, and {recipe} has none: add skill, or leave it out")
-        console().print(f"router: {run_router_recipe(recipe, data=data or '', output=out or '', observer=watch)}")
+        folder = str(run_router_recipe(recipe, data=data or "", output=out or "", observer=watch))
+        if as_json:
+            print_json({"router": folder})
+        else:
+            console().print(f"router: {folder}", soft_wrap=True, markup=False)
         return
     if dry_run:
         prepared, reckoned = _measured(recipe, data, watch)

@@ -36,12 +36,14 @@ class BenchStep:
         ms: Milliseconds, without the reading of the messages.
         fits: Whether messages and step fit.
         weighed: The probability of the first of the contract's two openings; None where nothing is weighed.
+        whole: Whether the text came to its end, within the tokens and without repeating itself.
     """
 
     text: str
     ms: float
     fits: bool = True
     weighed: float | None = None
+    whole: bool = False
 
 
 class Bench:
@@ -62,7 +64,7 @@ class Bench:
         self.name, rank, loaded = NONE, 16, None
         if skill is not None:
             loaded = skill if isinstance(skill, Skill) else Skill.load(skill)
-            rank = max(rank, loaded.card.rank)
+            rank = max(rank, loaded.card.width)
         bank = Bank(base, slots=1, rank=rank)
         if loaded is not None:
             self.name = bank.add(loaded)
@@ -136,7 +138,7 @@ class Bench:
         except (LimitError, SchemaError):  # nothing valid was written
             return BenchStep("", 0.0)
         assert isinstance(last, StepOutput)
-        return BenchStep(last.text, last.ms, True, last.weighed)
+        return BenchStep(last.text, last.ms, True, last.weighed, whole=last.reason in ("stop", "done"))
 
 
 @dataclass(frozen=True, slots=True)

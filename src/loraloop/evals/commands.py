@@ -168,18 +168,21 @@ def tune_screen(
     from loraloop.render.report import command_line
     from loraloop.router.card import shipped_routers
 
-    runtime = Runtime.load(open_base(base), skills=[skill or "safety"], router=router)
-    header = runtime.base.prompting.tools_header
-    records = _validation("safety", data, limit, header)
+    loaded = open_base(base)
+    folder = router or shipped_routers().get(loaded.name)
+    if write and folder is None:
+        raise InputError(f"no router ships for {loaded.name}: name the folder of one with --router")
+    runtime = Runtime.load(loaded, skills=[skill or "safety"], router=folder)
+    records = _validation("safety", data, limit, loaded.prompting.tools_header)
     with counting("validation", len(records)) as step:
         found = keeping(screened(runtime, records, step=step), judged)
     hit, lost = (100 * found.rates[key] for key in ("hit", "lost"))
     console().print(
         f"{found.value:g}: judges {hit:.1f} % of the unsafe texts, {lost:.1f} % of the others (n = {found.n})"
     )
-    if write:
+    if write and folder is not None:
         rule = f"at least {judged:g} of the unsafe texts are judged"
-        store_screen(found, router or shipped_routers()[runtime.base.name], {"rule": rule, "command": command_line()})
+        store_screen(found, folder, {"rule": rule, "command": command_line()})
 
 
 @eval_app.command()

@@ -174,10 +174,10 @@ def _routed(router: Router, row: Any, state: LabelledState) -> dict[str, Any]:
 def facts_of(base: Base, folder: Path | None, seed: int) -> dict[str, Any]:
     """What kept outputs depend on besides the states."""
     from loraloop.adapters.base.loading.download import file_sha256
-    from loraloop.router.card import WEIGHTS
+    from loraloop.router.card import FILES, shipped_routers
 
-    digest = file_sha256((folder or WEIGHTS) / "router.safetensors")
-    return {"base": base.fingerprints.weights, "router": digest, "seed": seed}
+    own = folder or shipped_routers()[base.name]
+    return {"base": base.fingerprints.weights, "router": [file_sha256(own / name) for name in FILES], "seed": seed}
 
 
 def identity(state: LabelledState) -> str:

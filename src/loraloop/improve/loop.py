@@ -72,12 +72,11 @@ class _Improvement:
     def __init__(self, order: ImproveOrder, base: Base | None, runtime: Runtime | None, watch: Watch) -> None:
         self.order, self.watch = order, watch
         self.worlds = open_worlds(order.worlds) if order.worlds is not None else []
-        self.journal = ImproveJournal(order.out, order.facts())
-        self.folder = self._started()
         self.runtime = runtime or _runtime(order, base, watch)
         self.base = self.runtime.base
+        self.journal = ImproveJournal(order.out, order.facts())  # its clock does not count the loading of the base
         self.runtime.check(order.skill)
-        self.card: Card = SkillFolder.open(self.folder).card if self.folder else self.runtime.bank.card(order.skill)
+        self.card: Card = self.runtime.bank.card(order.skill)
         if self.card.contract != "calls":
             raise InputError(
                 f"{order.skill} writes {self.card.contract}: only skills that write calls can be improved yet"
@@ -92,6 +91,9 @@ class _Improvement:
             self.own, self.valid = _traces(order, header)
         else:
             self.held_out = requests_of(self.worlds, order.held_out, order.seed, held_out=True)
+        self.folder = self._started()  # nothing is written before
+        if self.folder:
+            self.card = SkillFolder.open(self.folder).card
 
     def run(self) -> ImproveReport:
         """All rounds that the time allows."""
@@ -192,6 +194,7 @@ class _Improvement:
 
     def _trained(self, number: int, records: Path, count: int, seconds: float) -> dict[str, Any]:
         """Trains the round's skill, which then lies in `skill`; what its training reported."""
+        from loraloop.training.build import as_served
         from loraloop.training.run import run_recipe
 
         folder = self._round(number)
@@ -210,8 +213,7 @@ class _Improvement:
             longest=min(LONGEST, self.base.config.max_positions),
             seed=self.order.seed * 1000 + number,
         )
-        if not self.base.native:
-            document["schedule"]["trunks"] = "trained"
+        as_served(document["schedule"], self.base)
         self.watch.say(f"round {number}: training on {count} records of its own, for {clock(seconds)}")
         report = run_recipe(document, base=self.base, observer=self.watch)
         made = Skill.load(report.skill)

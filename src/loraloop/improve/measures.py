@@ -112,7 +112,8 @@ def measure_records(
         if str(record.place) in done:
             continue
         bench = bench or Bench(base, skill, MOST_TOKENS)
-        text = bench.write(record.messages, term_of(base, record, asks=bench.asks)).text
+        term = term_of(base, record, asks=bench.asks)
+        text = bench.write(record.messages, term, extra_prompt=record.extra_prompt).text
         done.put({"id": str(record.place), "right": right(record, text)})
         each()
     return {str(record.place): done[str(record.place)]["right"] for record in records}

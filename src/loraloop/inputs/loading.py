@@ -87,10 +87,15 @@ def open_runtime(
 
 
 def forced_skills(runtime: Runtime, listed: list[str]) -> tuple[str, ...]:
-    """Names of skills. A folder, ours or PEFT's, is added to the bank, or takes the place of the skill of its name."""
+    """Names of skills. A folder, ours or PEFT's, is added to the bank, or takes the place of the skill of its name.
+
+    Raises:
+        UnknownNameError: A name that is no folder's is no skill's either.
+    """
     names = []
     for value in listed:
         if os.sep not in value:
+            runtime.check(value)
             names.append(value)
             continue
         skill = read_skill(Path(value), runtime.base)

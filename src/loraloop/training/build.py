@@ -221,13 +221,21 @@ def skill_document(name: str, base: Base, order: BuildOrder) -> dict[str, Any] |
         schedule["validate_every"] = max(1, min(schedule["validate_every"], schedule["steps"] // 2))
     if order.minutes is not None:
         schedule["seconds"] = 60 * order.minutes
-    if not base.native:
-        schedule["trunks"] = "trained"
+    data["longest"] = min(data["longest"], base.config.max_positions)
+    as_served(schedule, base)
     if document.get("evaluation", {}).get("enabled", True):
         document["evaluation"] = {"limit": order.measured}
     document["base"] = {"name": order.base, "quantize": order.quantize}
     document["output"] = {"folder": str(order.out.resolve() / "work" / name), "register": False}
     return document
+
+
+def as_served(schedule: dict[str, Any], base: Base) -> None:
+    """Changes a schedule that needs the C decoder, where another one serves the base."""
+    if not base.native:
+        schedule["trunks"] = "trained"
+        if schedule.get("precision") == "served":
+            schedule["precision"] = "base"
 
 
 def left_out(order: BuildOrder, base: Base) -> list[str]:

@@ -312,12 +312,13 @@ def shown(context: Sequence[Message], tools: Sequence[Any]) -> dict[str, Any]:
 
     Where a note stands before the user's first message, the instructions are there even if they are empty.
     """
+    from loraloop.adapters.training.data.example import instructions_of
     from loraloop.agent.messages import is_date_note
 
     turns = [{"role": message.role, "content": message.content} for message in context]
     begun = bool(context) and context[0].role == "system" and not is_date_note(context[0])
     head = turns.pop(0)["content"] if begun else ""
-    instructions = re.split(r"(?:^|\n\n)# Tools\n", head)[0] if tools else head
+    instructions = instructions_of(head) if tools else head
     noted = bool(turns) and turns[0]["role"] == "system"
     found: dict[str, Any] = {"instructions": instructions} if instructions or noted else {}
     return {**found, "messages": turns, **({"tools": list(tools)} if tools else {})}

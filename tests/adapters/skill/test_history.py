@@ -63,6 +63,9 @@ def test_a_skill_from_before_becomes_the_first_version(tmp_path: Path, tiny_base
     home.mkdir()
     (tmp_path / "x").rename(home / "mine")
     assert history.versions("mine") == []
+    for number in (None, 1):
+        with pytest.raises(InputError, match="mine was registered before versions were kept"):
+            history.rollback("mine", number)
     registry.register(made(tiny_base, tmp_path, "new"), "mine")
     assert history.versions("mine")[0].origin["command"] == "registered before versions were kept"
     history.rollback("mine")

@@ -17,9 +17,11 @@ from loraloop.adapters.skill.contracts import Passage
 from loraloop.adapters.training.data.example import transcript
 from loraloop.adapters.training.data.readers import Reading, read_file
 from loraloop.adapters.training.data.record import Record, RecordPlace
+from loraloop.adapters.training.recipe.objective import encoded
 from loraloop.adapters.training.scoring.score import right
 from loraloop.adapters.training.teacher.making import preferences, write_rows
 from loraloop.cli.main import run_command
+from loraloop.evals.bench import Bench
 from loraloop.tool_schemas.errors import InputError
 
 TOOL = {"name": "f", "description": "", "parameters": {"type": "object", "properties": {"x": {"type": "integer"}}}}
@@ -35,7 +37,14 @@ def endpoint() -> Iterator[tuple[str, list[Any]]]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             asked.append(body)
-            said = {"choices": [{"message": {"content": f"{len(body['messages'][-1]['content'])} characters"}}]}
+            said = {
+                "choices": [
+                    {
+                        "message": {"content": f"{len(body['messages'][-1]['content'])} characters"},
+                        "finish_reason": "length" if body["max_tokens"] < 8 else "stop",
+                    }
+                ]
+            }
             text = json.dumps(said).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(text)))
@@ -73,17 +82,70 @@ def test_a_teacher_at_an_endpoint_writes_and_is_asked_once(tmp_path: Path, endpo
     assert [r.completion for r in read(tmp_path / "made.jsonl")] == ["3 characters", "6 characters", "9 characters"]
 
 
+def test_a_completion_that_was_cut_off_is_left_out(
+    tmp_path: Path, endpoint: tuple[str, list[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["data", "teacher", str(prompts(tmp_path)), "--out", str(tmp_path / "made.jsonl")]
+    for _ in range(2):
+        assert run_command([*command, "--url", endpoint[0], "--model", "m", "--max-tokens", "7"]) == 2
+        said = capsys.readouterr().err
+        assert "3 records left out" in said and "--max-tokens" in said and "nothing was written" in said
+    assert len(endpoint[1]) == 3, "nor is it asked for again"
+
+
 def test_a_local_base_teaches_and_a_skill_judges_itself(tmp_path: Path, save_llama: Any) -> None:
     save_llama(tmp_path / "tiny")
     base, file = str(tmp_path / "tiny"), str(prompts(tmp_path))
     made, local = str(tmp_path / "made.jsonl"), ["--base", base, "--quantize", "fp32", "--max-tokens", "4"]
-    assert run_command(["data", "teacher", file, "--out", made, *local]) == 0
+    assert run_command(["data", "teacher", file, "--out", made, *local]) == 2, "4 tokens are no whole completion"
+    assert run_command(["data", "teacher", file, "--out", made, *local, "--max-tokens", "999"]) == 0
     blank_skill(Base.load(base, quantize="fp32"), "blank").save(tmp_path / "blank")
     pairs = str(tmp_path / "pairs.jsonl")
     options = ["--skill", str(tmp_path / "blank"), *local, "--samples", "2"]
     assert run_command(["data", "preferences", file, "--out", pairs, *options]) == 0
     records = read(Path(pairs))
     assert records and all(r.completion == "?" and r.rejected not in (None, "?") for r in records)
+
+
+def test_a_skill_is_judged_on_what_it_reads_in_use(tmp_path: Path, save_llama: Any) -> None:
+    save_llama(tmp_path / "tiny")
+    base, how = Base.load(str(tmp_path / "tiny"), quantize="fp32"), ["--quantize", "fp32", "--contract", "calls"]
+    blank_skill(base, "blank").save(tmp_path / "blank")
+    note, asked, extra = Message("system", "Dates: none"), Message("user", "Do it."), Message("user", "Do it right.")
+    row = {
+        "instructions": "# Tools\nUse them.\n\n# Style\nBe brief.",
+        "messages": [{"role": each.role, "content": each.content} for each in (note, asked)],
+        "extra_prompt": extra.content,
+        "tools": [TOOL],
+        "calls": json.loads(CALL),
+        "part": "test",
+    }
+    (tmp_path / "asked.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    out, options = tmp_path / "pairs.jsonl", ["--skill", str(tmp_path / "blank"), "--max-tokens", "8"]
+    drawn = ["--temperature", "0", "--samples", "1", "--base", str(tmp_path / "tiny"), *how]
+    assert run_command(["data", "preferences", str(tmp_path / "asked.jsonl"), "--out", str(out), *options, *drawn]) == 0
+    reading = Reading("calls", header=base.prompting.tools_header)
+    (before,) = read_file(tmp_path / "asked.jsonl", reading)
+    (after,) = read_file(out, reading)
+    assert isinstance(before, Record) and isinstance(after, Record)
+    assert (after.key, after.part, after.completion) == (before.key, "test", CALL)
+    assert after.rejected == Bench(base, None, 8).write([*before.messages, extra], None).text.strip()
+    (wanted, unwanted), (alone,) = encoded(base, after, "dpo").branches, encoded(base, before).branches
+    assert wanted.tokens == alone.tokens and unwanted.tokens[: unwanted.start] == alone.tokens[: alone.start]
+
+
+def test_tokens_are_counted_with_tools_as_the_base_lists_them(
+    tmp_path: Path, save_llama: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_llama(tmp_path / "tiny", hidden_size=64, intermediate_size=96)
+    base, file = Base.load(str(tmp_path / "tiny")), tmp_path / "asked.jsonl"
+    file.write_text(json.dumps({"request": "Do it.", "tools": [TOOL], "calls": json.loads(CALL)}), encoding="utf-8")
+    (record,) = read_file(file, Reading("calls", header=base.prompting.tools_header))
+    assert isinstance(record, Record)
+    for longest, count in ((length := encoded(base, record).length, 1), (length - 1, 0)):
+        options = ["--contract", "calls", "--base", str(tmp_path / "tiny"), "--longest", str(longest)]
+        assert run_command(["data", "check", str(file), *options]) == 0
+        assert f"{count} examples to train on" in capsys.readouterr().out
 
 
 def test_a_teacher_is_needed_and_only_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

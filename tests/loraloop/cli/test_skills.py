@@ -76,6 +76,13 @@ def test_a_base_that_is_not_there_has_no_list(run: Run, place: Path) -> None:
         shutil.rmtree(place / "mine")
 
 
+def test_a_base_that_is_not_there_has_no_router(run: Run) -> None:
+    code, out, err = run("skills", "show", "router", "--base", "qwen2.5-coder-1b")
+    assert (code, out) == (2, "") and "did you mean 'qwen2.5-coder-1.5b'?" in err
+    code, out, _ = run("skills", "show", "router", "--base", "qwen2.5-coder-0.5b", "--json")
+    assert code == 0 and json.loads(out)["base"].startswith("smollm2-135m"), "its states are read by the embedded base"
+
+
 def test_your_own_skills_are_listed_and_shown(run: Run, place: Path) -> None:
     shutil.copytree(place / "prefix", place / "mine" / "prefix")
     try:

@@ -171,6 +171,9 @@ def test_preferences_distillation_and_a_skill_to_begin_from(tmp_path: Path) -> N
         ({"name": "lora", "rank": 2, "alpha": 4, "alpha_pattern": {"q_proj": 8}}, "by 2, this recipe by 2 and 4"),
         ({"name": "rslora", "rank": 2, "alpha": 4}, "colours was trained with lora, this recipe with rslora"),
         ({"name": "dora", "rank": 2, "alpha": 4}, "colours was trained with lora, this recipe with dora"),
+        ({"name": "lora", "rank": 2, "alpha": 4, "start": "pissa"}, "leave out method.start"),
+        ({"name": "lora", "rank": 4, "alpha": 8, "start": "olora"}, "leave out method.start"),
+        ({"name": "lora", "rank": 2, "alpha": 4, "start": "loftq"}, "leave out method.start"),
     ],
 )
 def test_a_training_begins_from_what_the_skill_computes_or_not_at_all(
@@ -182,6 +185,20 @@ def test_a_training_begins_from_what_the_skill_computes_or_not_at_all(
     with pytest.raises(InputError, match=said):
         run_recipe(made, base=base)
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"rank": 8}, {"targets": ["q_proj"]}, {"d_initial": 0.2}])
+def test_vera_begins_from_vectors_on_the_same_random_matrices(tmp_path: Path, other: dict[str, Any]) -> None:
+    base, off = random_base(0), {"evaluation": {"enabled": False}, "router": {"enabled": False}}
+    method = {"name": "vera", "rank": 4, "targets": ["q_proj", "v_proj"]}
+    run_recipe({**recipe(tmp_path, **off), "method": method}, base=base)
+    made = {**recipe(tmp_path, **off), "start": "colours", "method": {**method, **other}}
+    made["output"] = {"folder": str(tmp_path / "b"), "register": False}
+    if "d_initial" in other:
+        run_recipe(made, base=base)
+        return
+    with pytest.raises(InputError, match="colours has other random matrices: give its rank, seed and targets"):
+        run_recipe(made, base=base)
 
 
 def test_nothing_begins_from_adalora(tmp_path: Path) -> None:
@@ -304,6 +321,12 @@ def test_validation_time_is_not_taken_off_the_steps(tmp_path: Path, monkeypatch:
     assert found.step_seconds > 1e-4 and found.validation_seconds >= 0.1 and found.seconds > 0.2
 
 
+def test_a_method_with_a_schedule_of_its_own_is_estimated(tmp_path: Path) -> None:
+    method = {"name": "adalora", "rank": 4, "target_rank": 2, "t_init": 5, "t_final": 10}
+    made = recipe(tmp_path, schedule={"steps": 40}) | {"method": method}
+    assert estimate(prepare(read_recipe(made), random_base(0))).steps == 40
+
+
 class Second(Alone):
     """The second of two processes."""
 
@@ -369,6 +392,18 @@ def test_a_dry_run_of_a_router_is_refused(
     (tmp_path / "router.yaml").write_text("base: smollm2-135m\noutput: router\n", encoding="utf-8")
     assert run_command(["train", str(tmp_path / "router.yaml"), "--dry-run"]) == 2
     assert not fitted and "--dry-run is for recipes of skills" in capsys.readouterr().err
+
+
+def test_where_a_router_was_written_is_said_as_it_is_and_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "a [long] name that does not fit into one line of a terminal" / "router"
+    monkeypatch.setattr("loraloop.training.run.run_router_recipe", lambda recipe, **more: place)
+    (tmp_path / "router.yaml").write_text("base: smollm2-135m\noutput: router\n", encoding="utf-8")
+    assert run_command(["train", str(tmp_path / "router.yaml")]) == 0
+    assert capsys.readouterr().out == f"router: {place}\n"
+    assert run_command(["train", str(tmp_path / "router.yaml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"router": str(place)}
 
 
 def test_errors_of_a_recipe_are_one_line(written: Path, capsys: pytest.CaptureFixture[str]) -> None:

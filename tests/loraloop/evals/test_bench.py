@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from loraloop.adapters.base import Base, Message
+from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill.blank import blank_skill
 from loraloop.adapters.skill.contracts import Passage, code_text
+from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.training.data.example import transcript
 from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.adapters.training.scoring.score import MAIN, score
@@ -98,3 +101,11 @@ def test_a_step_of_which_nothing_passed_its_check_is_an_empty_one(tiny_base: Bas
     program = Lark('start: "```python\\n" ("x = 1" | /[a-w] [a-z][a-z]/) "\\n```"', python=True)
     step = Bench(tiny_base, None, 22).write([Message("user", "Do it.")], program, skilled=False)
     assert step.text == "" and step.fits
+
+
+def test_a_skill_whose_modules_have_ranks_of_their_own_is_measured(tiny_base: Base) -> None:
+    method = Lora(rank=4, alpha=4.0, targets=("q_proj", "o_proj"), rank_pattern={"q_proj": 20})
+    made = blank_skill(tiny_base, "blank")
+    options = {"rank": 4, "alpha": 4.0, "targets": method.targets, "options": {"rank_pattern": {"q_proj": 20}}}
+    wide = Skill(made.card.model_copy(update=options), method.init(ConfigContext(tiny_base.config)))
+    assert Bench(tiny_base, wide, 4).write([Message("user", "Hi")], None).fits

@@ -26,7 +26,7 @@ from loraloop.evals.desk.runner import agent_of, chosen, report, run, sample
 from loraloop.evals.desk.world import SHIPPED, World, load_worlds
 from loraloop.render.scores import desk_table
 from loraloop.testing import ScriptedRuntime, calls, forbid_real_model
-from loraloop.tool_schemas.errors import InputError, ToolError
+from loraloop.tool_schemas.errors import InputError, ToolError, UnknownNameError
 from loraloop.tool_schemas.tools.tool import Tool
 
 WORLDS = load_worlds(SHIPPED)
@@ -150,6 +150,13 @@ def test_what_the_router_chose_first_is_held_against_the_kind() -> None:
     assert (made["first_choice"], made["first_choice_n"]) == (pytest.approx(2 / 3), 3)
     assert (made["screen_fires"], made["screen_fires_n"]) == (pytest.approx(1 / 3), 3)
     assert "first_choice" not in report([{**row, "first": ""} for row in rows]).metrics, "without a router"
+
+
+def test_kinds_that_no_request_is_of_are_refused(world: World) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'missing'"):
+        run(ScriptedRuntime(), [world], kinds=("mising",))
+    with pytest.raises(InputError, match="name other kinds"):
+        run(ScriptedRuntime(), [replace(world, requests=())], kinds=("missing",))
 
 
 def test_requests_are_chosen_evenly(world: World) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from typer.testing import CliRunner
@@ -12,7 +14,17 @@ from typer.testing import CliRunner
 from loraloop.adapters.base import Base
 from loraloop.cli.main import app
 from loraloop.evals.harness import OutputCache
-from loraloop.evals.router import RouterEvaluation, RouterOutput, ask_router, identity, median, sample, scores, timed
+from loraloop.evals.router import (
+    RouterEvaluation,
+    RouterOutput,
+    ask_router,
+    facts_of,
+    identity,
+    median,
+    sample,
+    scores,
+    timed,
+)
 from loraloop.router import Router
 from loraloop.router.states import LabelledState, file_states
 from loraloop.tool_schemas.errors import InputError
@@ -104,6 +116,14 @@ def test_what_was_said_is_kept_and_not_asked_again(file: Path, base: Base, tmp_p
     timed(again, router, base, rounds=5)
     report = again.report("router", "loraloop eval router --data mine.jsonl")
     assert {"macro_f1", "macro_f1_low", "ece", "ms", "tools_present.macro_f1"} <= set(report.metrics)
+
+
+def test_what_a_router_said_at_other_thresholds_is_not_taken_for_its_own(base: Base, tmp_path: Path) -> None:
+    other = Router.load()
+    other.with_threshold(screen=0.9).save(tmp_path / "other")
+    assert facts_of(base, tmp_path / "other", 0) != facts_of(base, None, 0)
+    card = SimpleNamespace(name="qwen2.5-coder-1.5b", fingerprints=base.fingerprints)
+    assert facts_of(cast(Base, card), None, 0) != facts_of(base, None, 0), "each base has its own router"
 
 
 def test_samples_keep_the_order(file: Path) -> None:

@@ -7,6 +7,7 @@ import random
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -146,6 +147,15 @@ def test_what_no_threshold_can_mean_is_refused(
     (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     assert run_command(["eval", *words, "--data", str(tmp_path / "own.jsonl")]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_base_without_a_router_has_no_place_for_a_threshold_of_the_screen(
+    tmp_path: Path, save_llama: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_llama(tmp_path / "tiny", hidden_size=64, intermediate_size=96)
+    command = ["eval", "tune-screen", "--base", str(tmp_path / "tiny"), "--limit", "20"]
+    assert run_command([*command, "--skill", str(library("smollm2-135m")["safety"]), "--write"]) == 2
+    assert "no router ships for tiny: name the folder of one with --router" in capsys.readouterr().err
 
 
 def test_the_skill_is_asked_for_its_probabilities(base: Base, tmp_path: Path) -> None:

@@ -16,21 +16,25 @@ from typing import Any
 import pytest
 
 from loraloop import Agent
-from loraloop.adapters.base import Base
+from loraloop.adapters.base import Base, Message
 from loraloop.adapters.skill import history
+from loraloop.adapters.skill.blank import blank_skill
 from loraloop.adapters.skill.registry import library, registered
 from loraloop.adapters.skill.skill import Skill
+from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.adapters.training.improve.document import replay
+from loraloop.adapters.training.improve.journal import Lines
 from loraloop.agent.bare import bare_runtime
 from loraloop.agent.tracing.tracer import Tracer
 from loraloop.cli.main import run_command
+from loraloop.evals.bench import Bench
 from loraloop.improve import loop
 from loraloop.improve.loop import improve
-from loraloop.improve.measures import Measured
+from loraloop.improve.measures import MOST_TOKENS, Measured, measure_records
 from loraloop.improve.order import ImproveOrder
 from loraloop.render.training import Watch
 from loraloop.testing import ScriptedRuntime, calls
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
 WORLDS = Path(__file__).parents[3] / "examples" / "improve_a_skill" / "worlds"
 SMALL = ("--requests", "4", "--held-out", "3", "--others", "2", "--minutes", "0.05", "--no-documents")
@@ -50,6 +54,32 @@ def order(out: Path, **more: Any) -> ImproveOrder:
 
 def lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+def test_an_order_that_cannot_be_carried_out_takes_no_folder(tmp_path: Path, tiny_base: Base) -> None:
+    out, runtime = tmp_path / "out", bare_runtime(tiny_base)
+    with pytest.raises(UnknownNameError, match="did you mean 'tools'"):
+        improve(order(out, skill="tols"), runtime=runtime)
+    with pytest.raises(InputError, match="only skills that write calls"):
+        improve(order(out, skill="code"), runtime=runtime)
+    traces = tmp_path / "traces"
+    tracer = Tracer()
+    Agent(ScriptedRuntime("Hello."), hooks=[tracer]).run_sync("Hello!")
+    tracer.last.save(traces / "one.json")
+    with pytest.raises(InputError, match="keep and rate more runs"):
+        improve(order(out, worlds=None, traces=traces), runtime=runtime)
+    assert not out.exists(), "a folder with a journal would refuse the order that is meant"
+
+
+def test_a_record_is_measured_with_its_extra_prompt(tiny_base: Base) -> None:
+    asked, extra = (Message("user", "Do it."),), "Do it right."
+    with_it, without = (
+        Bench(tiny_base, None, MOST_TOKENS).write(asked, None, extra_prompt=each).text for each in (extra, "")
+    )
+    record = Record(asked, with_it, "text", RecordPlace("a", 1), extra_prompt=extra)
+    blank = blank_skill(tiny_base, "blank")
+    assert with_it.split() != without.split()
+    assert measure_records(tiny_base, blank, [record], Lines(None), each=lambda: None) == {"a:1": True}
 
 
 @pytest.mark.slow

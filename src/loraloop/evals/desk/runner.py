@@ -17,6 +17,7 @@ from loraloop.evals.desk.effects import unasked_effects, ungrounded_values
 from loraloop.evals.desk.request import KINDS, DeskRequest
 from loraloop.evals.desk.world import World
 from loraloop.render.report import BenchmarkReport
+from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Message
@@ -160,8 +161,17 @@ def run(
         documents: Whether the assistant has the documents.
         together: Requests at a time, each on a desk of its own; their steps share the base's forwards.
         step: Called with each row, one at a time.
+
+    Raises:
+        UnknownNameError: There is no such kind.
+        InputError: There is no request to ask.
     """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise unknown("kind of requests", kind, KINDS)
     requests = [(world, request) for world in worlds for request in chosen(world, kinds, limit)]
+    if not requests:
+        raise InputError("none of these worlds has such a request: name other kinds or other worlds")
     return ask_together(requests, lambda world: agent_of(runtime, world, documents), ask, together, step)
 
 
