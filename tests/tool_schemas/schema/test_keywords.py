@@ -83,9 +83,12 @@ def test_deep_nesting_is_an_error_and_no_crash() -> None:
         (r"^\d+$", r"^\d+$"),
         (r"\W", r"[\x00-/:-@\[-\^`{-\x7f]"),
         (r"[\D_]", r"[\x00-/:-\x7f_]"),
-        (r"[^\w-]", r"[^\w-\x{80}-\x{10ffff}]"),
+        (r"[^\w-]", r"[^\w\-\x{80}-\x{10ffff}]"),
         (r"[^a]", r"[^a]"),
         (r"[]a]\\W", r"[\]a]\\W"),
+        ("[a-z&&b~~c]", r"[a-z\&\&b\~\~c]"),
+        ("[+--a-]", r"[+-\-a\-]"),
+        ("[^-a-z-9]", r"[^\-a-z\-9]"),
     ],
 )
 def test_patterns_mean_the_same_to_engine_and_validator(pattern: str, expected: str) -> None:
