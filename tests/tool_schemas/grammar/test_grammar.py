@@ -234,6 +234,15 @@ def test_discriminated_unions(compiler: GrammarCompiler, tokenizer: Tokenizer) -
     assert not takes(compiler, tokenizer, Owner, '{"pet":{"name":"Rex"}}')
     assert not takes(compiler, tokenizer, Owner, '{"pet":{"kind":"cat","name":"Rex"}}')
 
+    class Bird(BaseModel):
+        kind: Literal["bird"] = "bird"
+        voice: Annotated[Cat | Dog, Field(discriminator="kind")]
+
+    class Zoo(BaseModel):
+        beast: Annotated[Annotated[Cat | Dog, Field(discriminator="kind")] | Bird, Field(discriminator="kind")]
+
+    assert takes(compiler, tokenizer, Zoo, '{"beast":{"kind":"bird","voice":{"kind":"dog","name":"Rex"}}}')
+
 
 def test_compiled_grammars_are_kept(compiler: GrammarCompiler) -> None:
     assert compiler.compile({"type": "null"}) is compiler.compile({"type": "null"})

@@ -8,6 +8,7 @@ from loraloop.tool_schemas.grammar.prepare import prepared
 from loraloop.tool_schemas.schema.formats import portable
 
 NODE = {"type": "object", "properties": {"n": {"$ref": "#/$defs/Node"}}, "required": ["n"]}
+TAGGED = {"type": "object", "properties": {"k": {"const": "same"}}, "required": ["k"]}
 REFUSED = [
     ({"uniqueItems": True}, "uniqueItems"),
     ({"contains": {"type": "string"}}, "contains"),
@@ -28,6 +29,7 @@ REFUSED = [
     ({"enum": ["a\x01"]}, "enum"),
     ({"type": "object", "minProperties": 2}, "minProperties"),
     ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "oneOf"),
+    ({"discriminator": {"propertyName": "k"}, "oneOf": [TAGGED, TAGGED]}, "oneOf"),
     ({"$ref": "https://example.com/schema.json"}, "$ref"),
     ({"$id": "https://example.com/", "$ref": "elsewhere.json"}, "$ref"),
 ]
