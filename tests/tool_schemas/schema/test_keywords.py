@@ -57,6 +57,13 @@ def test_what_constrains_nothing_is_left_alone(schema: dict[str, Any]) -> None:
     Tool("f", "", {"type": "object", "properties": {"a": schema}})
 
 
+def test_what_the_engine_does_not_take_is_refused_with_advice() -> None:
+    with pytest.raises(SchemaError, match="on_unsupported='check'"):
+        prepared({"type": "string", "pattern": r"^(a)\1$"})
+    with pytest.raises(SchemaError, match="correct the schema"):
+        prepared({"type": "array", "minItems": 3, "maxItems": 2})
+
+
 def test_a_schema_without_end_is_refused() -> None:
     with pytest.raises(SchemaError, match="without end"):
         prepared({"$ref": "#/$defs/Node", "$defs": {"Node": NODE}})
