@@ -21,9 +21,12 @@ PATTERNS = {
     "time": f"^{_TIME}$",
     "date-time": f"^{_DATE}T{_TIME}$",
     "json-pointer": f"^{_POINTER}$",
-    "relative-json-pointer": f"^(?:0|[1-9][0-9]*)(?:#|{_POINTER})$",
+    "relative-json-pointer": f"^(?:0|[1-9]+0?)(?:#|{_POINTER})$",
 }
-"""Formats that are decoded by a pattern of ours: real calendar days, no leap seconds (RFC 3339); RFC 6901."""
+"""Formats that are decoded by a pattern of ours: real calendar days, no leap seconds (RFC 3339); RFC 6901.
+
+jsonschema takes no number of a relative pointer in which a digit follows a 0.
+"""
 
 SHORT = frozenset(PATTERNS[form] for form in ("date", "time", "date-time"))
 """Those patterns whose texts cannot run on."""
