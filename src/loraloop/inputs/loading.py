@@ -114,7 +114,7 @@ def read_documents(places: list[Path] | None) -> PassageIndex | None:
     for file, reason in index.add(places).skipped:
         sys.stderr.write(f"warning: skipped {file}: {reason}\n")
     if not len(index):
-        raise InputError(f"{', '.join(map(str, places))}: no text to answer from; .txt, .md and .html files are read")
+        raise InputError(f"{', '.join(map(str, places))}: no text to answer from; .txt, .md, .rst and .html files are read")
     return index
 
 
@@ -140,7 +140,7 @@ def read_passages(file: Path | None) -> list[Passage]:
     listed = []
     for index, entry in enumerate(entries):
         try:
-            listed.append(Passage(**{key: str(value) for key, value in dict(entry).items()}))
+            listed.append(Passage(**{key: str(value) for key, value in dict(entry).items() if value is not None}))
         except (TypeError, ValueError) as error:
             raise InputError(f"{file}, passage {index}: {error}; {wanted}") from error
     return listed

@@ -72,6 +72,8 @@ def test_bad_input_is_one_line_that_says_what_to_do(run, tmp_path):
     assert "JSON list" in refused(run("run", "x", "--passages", str(broken)))
     broken.write_text('[{"id": "p1"}]')
     assert "passage 0" in refused(run("run", "x", "--passages", str(broken)))
+    broken.write_text('[{"id": "p1", "text": null}]')
+    assert "'text'" in refused(run("run", "x", "--passages", str(broken)))
     assert "max_steps" in refused(run("run", "x", "--max-steps", "0"))
     assert "error" in refused(run("run", "x", "--base", str(tmp_path / "no-model")))
     assert "skills build" in refused(run("run", "x", "--skills", str(tmp_path / "no-skills")))
