@@ -71,6 +71,9 @@ class BaseOptions:
         """
         if self.adapter and not (self.connect and all("=" in each for each in self.adapter)):
             raise InputError("give --adapter as SKILL=FOLDER, and only with --connect")
+        usual = BaseOptions()
+        if not self.connect and (self.engine, self.eyes, self.connect_key_env) != (usual.engine, usual.eyes, ""):
+            raise InputError("--engine, --eyes and --connect-key-env are of a server: give its address (--connect)")
         if self.connect:
             from loraloop.agent import Runtime
 
@@ -78,7 +81,7 @@ class BaseOptions:
                 raise InputError(
                     "--connect leaves the model to a server: leave out --bare, --own-calls, --quantize and --skills"
                 )
-            named = None if self.base == BaseOptions.__dataclass_fields__["base"].default else self.base
+            named = None if self.base == usual.base else self.base
             folders = {name: Path(folder) for name, _, folder in (each.partition("=") for each in self.adapter or ())}
             return Runtime.connect(
                 self.connect,

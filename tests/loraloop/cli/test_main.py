@@ -261,6 +261,8 @@ def test_a_server_that_writes_the_steps_is_named_alone(run):
     for option in ("--bare", "--own-calls"):
         assert "leave out --bare" in refused(run("run", "x", "--connect", "http://127.0.0.1:9/v1", option))
     assert "does not answer" in refused(run("run", "x", "--connect", "http://127.0.0.1:9/v1"))
+    for alone in (("--engine", "vllm"), ("--eyes", "http://127.0.0.1:9"), ("--connect-key-env", "KEY")):
+        assert "give its address (--connect)" in refused(run("run", "x", *alone))
     assert "did you mean 'vllm'" in refused(run("run", "x", "--connect", "http://127.0.0.1:9/v1", "--engine", "vlm"))
 
 
