@@ -57,7 +57,8 @@ def replay(
         tools: Tools that replace those of the trace or the agent. Where there is no function, the recorded result is
             given.
         live: Whether tools run. If not, each call gives what it gave: an error again as an error, and a call that the
-            trace has not, or not once more, an error that says so.
+            trace has not, or not once more, an error that says so. A call that waits runs only if exactly this call
+            was approved in the trace, or the policy of the agent approves it; else the run ends there.
         deps: For live tools with a `Context`.
 
     Raises:
@@ -71,7 +72,7 @@ def replay(
         raise InputError("the trace begins where a paused run was resumed: replay the trace of an unbroken run")
     recorded = _Recorded(trace)
     job = _of_agent(trace, on, deps) if isinstance(on, Agent) else _of_trace(trace, deps)
-    job = replace(job, policy=approving(trace, job.policy))
+    job = replace(job, policy=approving(trace, job.policy, live))
     offered = job.tools if tools is None else as_tools(tools)
     if live:
         _check_live(trace, offered)
@@ -85,8 +86,8 @@ def replay(
     except Exception:
         if not trace.error:
             raise
-    new = tracer.last
-    found = diff(trace, _as_decided(trace, new))
+    new = _as_decided(trace, tracer.last)
+    found = diff(trace, new)
     notes = (*found.notes, *_notes(trace, recorded))
     return Replayed(setup=found.setup, behaviour=found.behaviour, notes=notes, trace=new)
 

@@ -50,20 +50,31 @@ def policy_of(trace: Trace) -> Policy:
     return replace(again, decide=decide if decided else None)
 
 
-def approving(trace: Trace, policy: Policy) -> Policy:
-    """The policy, which says of each call what was said of it."""
+def approving(trace: Trace, policy: Policy, live: bool) -> Policy:
+    """The policy, which says of each call what was said of it.
+
+    Where tools run, that is what was said of exactly this call; any other waits as the policy has it.
+    """
     records = [record for step in trace.steps for record in step.calls]
-    if trace.end is not None and trace.end.stop_reason == "approval":  # the calls of the last step wait again
-        waited: frozenset[str] = frozenset({ALL})
-        decisions: dict[str, Approval | None] = {record.id: _approval(record) for record in records}
-    else:
-        waited = frozenset(record.name for record in records if record.approval)
-        decisions = {record.id: _approval(record) for record in records if record.name in waited}
+    waited = frozenset(record.name for record in records if record.approval)
+    if paused := trace.end is not None and trace.end.stop_reason == "approval":
+        waited = frozenset({ALL})  # the calls of the last step wait again
+    said = {record.id: record for record in records if live or waited & {ALL, record.name}}
 
-    def approve(call: PendingCall, context: Context[Any]) -> Approval | None:
-        return decisions.get(call.id, Approve() if ALL not in waited else None)
+    def approve(call: PendingCall, context: Context[Any]) -> Any:
+        record = said.get(call.id)
+        if record and (not live or (record.approval and _written(record) == (call.name, call.arguments))):
+            return _approval(record)
+        if live:
+            return None if policy.approve is None else policy.approve(call, context)
+        return None if paused else Approve()
 
-    return replace(policy, needs_approval=waited, approve=approve)
+    return replace(policy, needs_approval=policy.needs_approval if live else waited, approve=approve)
+
+
+def _written(record: CallRecord) -> tuple[str, dict[str, Any]]:
+    """The call as the model wrote it."""
+    return record.name, record.arguments if record.wanted is None else record.wanted
 
 
 def _approval(record: CallRecord) -> Approval:

@@ -12,7 +12,7 @@ from loraloop.tool_schemas.grammar.effort import check_going_on
 from loraloop.tool_schemas.grammar.grammar import Choice, Lark, Regex
 from loraloop.tool_schemas.grammar.splitting import Splitter
 from loraloop.tool_schemas.schema.dialect import Bounds, Dialect
-from loraloop.tool_schemas.schema.findings import OnUnsupported, PreparedSchema, SchemaFinding, relaxed, sifted
+from loraloop.tool_schemas.schema.findings import WAYS, OnUnsupported, PreparedSchema, SchemaFinding, relaxed, sifted
 from loraloop.tool_schemas.schema.keywords import ENFORCED
 from loraloop.tool_schemas.schema.places import Parts, json_path, place_of, subschemas
 from loraloop.tool_schemas.schema.validation import check_schema
@@ -82,11 +82,11 @@ class _Trials:
                 if keyword in place and self._left > 0:
                     rest = {key: value for key, value in place.items() if key != keyword}
                     if not self.problem(root, rest):
-                        return SchemaFinding(parts, keyword, f"cannot be decoded: {why}")
+                        return SchemaFinding(parts, keyword, f"cannot be decoded: {why}; {WAYS}")
             keyword = next((each for each in _SUSPECTS if each in place), "")
             if keyword:
-                return SchemaFinding(parts, keyword, f"cannot be decoded: {why}")
-        raise SchemaError(f"cannot be decoded: {why}", json_path(parts))
+                return SchemaFinding(parts, keyword, f"cannot be decoded: {why}; {WAYS}")
+        raise SchemaError(f"cannot be decoded: {why}; correct the schema", json_path(parts))
 
     def _smallest(self, root: dict[str, Any]) -> tuple[Parts, dict[str, Any], str]:
         parts: Parts = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from loraloop.tool_schemas.schema.findings import tag
+from loraloop.tool_schemas.schema.findings import tag, tagged
 from loraloop.tool_schemas.schema.formats import ENGINE, PATTERNS, RANGES, SHORT, portable
 from loraloop.tool_schemas.schema.keywords import ENFORCED
 from loraloop.tool_schemas.schema.places import followed, resolve
@@ -87,7 +87,7 @@ class Dialect:
             elif key == "anyOf":
                 out[key] = [self._schema(self._ordered(inner, says), alone) for inner in value]
             elif key == "oneOf":  # its branches exclude each other, or are checked
-                branches = [self._tagged(inner, tag(schema)) for inner in value]
+                branches = [tagged(self.root, inner, tag(schema)) for inner in value]
                 branches = [self._schema(self._ordered(inner, says), alone) for inner in branches]
                 if "anyOf" in says:
                     extra.append({"anyOf": branches})
@@ -112,13 +112,6 @@ class Dialect:
         if whole and not applied and self.bounds and not ("const" in out or "enum" in out):
             self._bound(out)
         return out
-
-    def _tagged(self, branch: Any, name: str | None) -> Any:
-        """A branch of a union with the property that tells it apart required; as it is if there is none."""
-        target = followed(self.root, branch)
-        if name is None or not isinstance(target, dict) or name not in target.get("properties", {}):
-            return branch
-        return {**target, "required": list(dict.fromkeys((*target.get("required", ()), name)))}
 
     def _ordered(self, branch: Any, says: dict[str, Any]) -> Any:
         """The branch with the properties named beside the union, in their order; else its own would come first."""

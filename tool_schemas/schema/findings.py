@@ -261,9 +261,10 @@ def _formats(place: dict[str, Any], parts: Parts) -> Iterator[SchemaFinding]:
 
 
 def _one_of(root: dict[str, Any], place: dict[str, Any], parts: Parts) -> Iterator[SchemaFinding]:
-    members = place.get("oneOf")
-    if not isinstance(members, list) or tag(place):
-        return
+    name = tag(place)
+    members = [tagged(root, each, name) for each in place.get("oneOf", ())]
+    if name is not None:  # a union inside it is taken at its word
+        members = [each for each in members if not {"anyOf", "oneOf"} & set(followed(root, each) or ())]
     if not all(disjoint(root, first, second) for first, second in combinations(members, 2)):
         reason = (
             "its branches could both fit one value, which decoding cannot rule out; use 'anyOf', or give "
@@ -291,6 +292,14 @@ def tag(place: dict[str, Any]) -> str | None:
     discriminator = place.get("discriminator")
     name = discriminator.get("propertyName") if isinstance(discriminator, dict) else None
     return name if isinstance(name, str) else None
+
+
+def tagged(root: dict[str, Any], branch: Any, name: str | None) -> Any:
+    """A branch of a union with the property that tells it apart required; as it is if there is none."""
+    target = followed(root, branch)
+    if name is None or not isinstance(target, dict) or name not in target.get("properties", {}):
+        return branch
+    return {**target, "required": list(dict.fromkeys((*target.get("required", ()), name)))}
 
 
 def disjoint(root: dict[str, Any], first: Any, second: Any) -> bool:

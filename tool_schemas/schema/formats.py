@@ -21,9 +21,12 @@ PATTERNS = {
     "time": f"^{_TIME}$",
     "date-time": f"^{_DATE}T{_TIME}$",
     "json-pointer": f"^{_POINTER}$",
-    "relative-json-pointer": f"^(?:0|[1-9][0-9]*)(?:#|{_POINTER})$",
+    "relative-json-pointer": f"^(?:0|[1-9]+0?)(?:#|{_POINTER})$",
 }
-"""Formats that are decoded by a pattern of ours: real calendar days, no leap seconds (RFC 3339); RFC 6901."""
+"""Formats that are decoded by a pattern of ours: real calendar days, no leap seconds (RFC 3339); RFC 6901.
+
+jsonschema takes no number of a relative pointer in which a digit follows a 0.
+"""
 
 SHORT = frozenset(PATTERNS[form] for form in ("date", "time", "date-time"))
 """Those patterns whose texts cannot run on."""
@@ -60,7 +63,7 @@ def portable(pattern: str) -> str:
 
     The engine reads ``\w`` and ``\d`` as ASCII, as ECMA-262 does; Python's `re`, which validates, knows Unicode
     letters and digits as well. Their complements therefore differ: here they become ASCII without the class,
-    which is inside both.
+    which is inside both. In classes the engine knows ``&&``, ``--`` and ``~~``, which elsewhere stand for themselves.
 
     Args:
         pattern: A regular expression in the common part of ECMA-262 and Python.
@@ -70,11 +73,13 @@ def portable(pattern: str) -> str:
     """
     out: list[str] = []
     place, inside, negated, shorthand = 0, False, False, False
+    before = ""  # in a class, what of a range stands before: nothing, a character, or that and a hyphen
     while place < len(pattern):
         character = pattern[place]
         if character == "\\" and place + 1 < len(pattern):
             letter = pattern[place + 1]
             place += 2
+            before = "" if before == "a-" else "a"
             if letter in _CLASSES and not (inside and negated):
                 out.append(_CLASSES[letter] if inside else f"[{_CLASSES[letter]}]")
                 continue
@@ -82,20 +87,24 @@ def portable(pattern: str) -> str:
             out.append("\\" + letter)
             continue
         if character == "[" and not inside:
-            inside, shorthand = True, False
+            inside, shorthand, before = True, False, ""
             negated = pattern.startswith("^", place + 1)
             out.append("[^" if negated else "[")
             place += 2 if negated else 1
             if pattern.startswith("]", place):  # a bracket in first place stands for itself
                 out.append("\\]")
                 place += 1
+                before = "a"
             continue
         if character == "]" and inside:
             if negated and shorthand:
                 out.append(r"\x{80}-\x{10ffff}")
             inside = False
-        elif character == "[" and inside:
-            character = "\\["
+        elif inside and character == "-" and before == "a" and not pattern.startswith("]", place + 1):
+            before = "a-"
+        elif inside:
+            character = "\\" + character if character in "[&~-" else character
+            before = "" if before == "a-" else "a"
         out.append(character)
         place += 1
     return "".join(out)

@@ -125,7 +125,7 @@ class Tool:
             raise SchemaError(f"tool {self.name!r}: the parameters must be a JSON Schema object")
         if self.parameters.get("type", "object") != "object":
             raise SchemaError(f"tool {self.name!r}: arguments are an object; set the type to 'object'", "$.type")
-        for option in ("strict", "trusted", "sequential"):
+        for option in ("strict", "trusted", "sequential", "idempotent"):
             if not isinstance(getattr(self, option), bool):
                 raise SchemaError(f"tool {self.name!r}: {option} is {getattr(self, option)!r}; use true or false")
         if not isinstance(self.effects, bool | None):
@@ -324,7 +324,7 @@ class Tool:
             del body["type"], body["function"]
         for key in body:
             if key not in (*_FIELDS, *PARAMETERS, *_RETURNS):
-                raise unknown("field of a tool", key, ("name", "description", "parameters", "result"))
+                raise unknown("field of a tool", key, _FIELDS)
         if not isinstance(body.get("name"), str):
             raise SchemaError("a tool needs a 'name' (text)", "$.name")
         if not isinstance(body.get("description") or "", str):
@@ -343,7 +343,7 @@ class Tool:
             on_unsupported=on_unsupported,
             returns=next((body[key] for key in _RETURNS if body.get(key) is not None), None),
             effects=body.get("effects"),
-            trusted=body.get("trusted", False),
+            trusted=body.get("trusted") or False,
             requires_approval=body.get("requires_approval"),
             sequential=body.get("sequential") or False,
         )

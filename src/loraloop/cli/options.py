@@ -71,10 +71,11 @@ class BaseOptions:
         """
         if not all("=" in each for each in self.adapter or ()):
             raise InputError("give --adapter as SKILL=FOLDER")
+        usual = BaseOptions()
         for name in () if self.connect else ("adapter", "engine", "eyes", "connect_key_env"):
-            if getattr(self, name) and getattr(self, name) != BaseOptions.__dataclass_fields__[name].default:
+            if getattr(self, name) != getattr(usual, name):
                 option = f"--{name.replace('_', '-')}"
-                raise InputError(f"{option} is of a server that writes the steps: give its address too (--connect)")
+                raise InputError(f"{option} is of a server that writes the steps: give its address (--connect)")
         if self.connect:
             from loraloop.agent import Runtime
 
@@ -82,7 +83,7 @@ class BaseOptions:
                 raise InputError(
                     "--connect leaves the model to a server: leave out --bare, --own-calls, --quantize and --skills"
                 )
-            named = None if self.base == BaseOptions.__dataclass_fields__["base"].default else self.base
+            named = None if self.base == usual.base else self.base
             folders = {name: Path(folder) for name, _, folder in (each.partition("=") for each in self.adapter or ())}
             return Runtime.connect(
                 self.connect,

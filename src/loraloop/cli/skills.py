@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from loraloop.cli.options import AsJson, Quantize
+from loraloop.cli.options import AsJson, Quantize, secret
 from loraloop.inputs.loading import BaseName
 from loraloop.render.console import console, print_json
 
@@ -203,7 +202,7 @@ def push(
             folders[place] = write(read_skill(folder, loaded), engine, out, loaded.config, _hub_id(base)).path
         elif refused := lint_peft(folder, engine)[0]:
             raise SkillError(f"{folder} cannot be served by {NAMES[engine]}: {'; '.join(refused)}")
-    server = RemoteServer(url, os.environ.get(key_env, "") if key_env else "")
+    server = RemoteServer(url, secret(key_env))
     fresh = load_adapters(server, engine, {folder.name: folder for folder in folders})
     if as_json:
         print_json([{"name": each.name, "path": str(each), "loaded": each.name in fresh} for each in folders])

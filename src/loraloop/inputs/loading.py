@@ -119,7 +119,9 @@ def read_documents(places: list[Path] | None) -> PassageIndex | None:
     for file, reason in index.add(places).skipped:
         sys.stderr.write(f"warning: skipped {file}: {reason}\n")
     if not len(index):
-        raise InputError(f"{', '.join(map(str, places))}: no text to answer from; .txt, .md and .html files are read")
+        raise InputError(
+            f"{', '.join(map(str, places))}: no text to answer from; .txt, .md, .rst and .html files are read"
+        )
     return index
 
 

@@ -48,7 +48,11 @@ def test_a_run_of_the_same_is_the_same_and_runs_no_tool() -> None:
     trace, agent = traced(instructions="Be brief.", policy=Policy(max_calls=1), limits=Limits(max_steps=4))
     found = replay(trace, agent.runtime)
     assert not found and not found.notes and ran == []
-    assert found.trace is not None and found.trace.steps[0].calls[0].result == "sunny in Oslo"
+    assert (
+        found.trace is not None
+        and not diff(trace, found.trace)
+        and found.trace.steps[0].calls[0].result == "sunny in Oslo"
+    )
     agent.runtime.say(*OSLO)
     assert not replay(trace, agent) and ran == []
 
@@ -237,6 +241,26 @@ def test_what_was_said_of_calls_is_said_again(said: Approve | Deny | None) -> No
     assert trace.end is not None and (trace.end.stop_reason == "approval") == (said is None)
     again = replay(trace, ScriptedRuntime(*OSLO))
     assert not again and any("allow" in note for note in again.notes), again
+
+
+def test_where_tools_run_only_what_was_approved_runs_again() -> None:
+    guarded = Tool.from_function(weather, requires_approval=True)
+    policy = Policy(approve=lambda call, context: Approve())
+    trace, agent = traced(tools=[guarded], policy=policy)
+    found = replay(trace, agent.runtime, tools=[guarded], live=True)
+    assert not found.behaviour and ran == ["Oslo"]
+
+    rome = (calls(weather={"city": "Rome"}), "It is sunny.")
+    runtime = ScriptedRuntime(*rome)
+    found = replay(trace, runtime, tools=[guarded], live=True)
+    assert found.trace is not None and found.trace.end is not None
+    assert found.trace.end.stop_reason == "approval" and ran == ["Oslo"]
+    assert replay(trace, Agent(ScriptedRuntime(*rome), [guarded], policy=policy), live=True) and ran == ["Oslo", "Rome"]
+    asks = Agent(ScriptedRuntime(*OSLO), [weather], policy=Policy(needs_approval="weather"))
+    plain, _ = traced()
+    found = replay(plain, asks, live=True)
+    assert found.trace is not None and found.trace.end is not None
+    assert found.trace.end.stop_reason == "approval" and ran == []
 
 
 def test_a_run_that_went_on_has_no_beginning_to_run_again() -> None:

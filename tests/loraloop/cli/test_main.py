@@ -75,6 +75,8 @@ def test_bad_input_is_one_line_that_says_what_to_do(run, tmp_path):
     assert "passage 0" in refused(run("run", "x", "--passages", str(broken)))
     broken.write_text('[{"id": "p1", "text": "It rains.", "title": null}]')
     assert [passage.title for passage in read_passages(broken)] == [""]
+    broken.write_text('[{"id": "p1", "text": null}]')
+    assert "'text'" in refused(run("run", "x", "--passages", str(broken)))
     assert "max_steps" in refused(run("run", "x", "--max-steps", "0"))
     assert "error" in refused(run("run", "x", "--base", str(tmp_path / "no-model")))
     assert "skills build" in refused(run("run", "x", "--skills", str(tmp_path / "no-skills")))
@@ -262,6 +264,8 @@ def test_a_server_that_writes_the_steps_is_named_alone(run):
     for option in ("--bare", "--own-calls"):
         assert "leave out --bare" in refused(run("run", "x", "--connect", "http://127.0.0.1:9/v1", option))
     assert "does not answer" in refused(run("run", "x", "--connect", "http://127.0.0.1:9/v1"))
+    for alone in (("--engine", "vllm"), ("--eyes", "http://127.0.0.1:9"), ("--connect-key-env", "KEY")):
+        assert "give its address (--connect)" in refused(run("run", "x", *alone))
     assert "did you mean 'vllm'" in refused(run("run", "x", "--connect", "http://127.0.0.1:9/v1", "--engine", "vlm"))
 
 

@@ -221,6 +221,8 @@ def test_push_loads_skills_into_a_running_server(
     alora = exported(run, place, tmp_path, "branch")
     code, _, err = run("skills", "push", adapter_server.url, "--engine", engine, alora["path"])
     assert code == 2 and "alora_invocation_tokens" in err and not adapter_server.adapters
+    code, _, err = run("skills", "push", adapter_server.url, "--key-env", "LORALOOP_NO_KEY", str(folder))
+    assert code == 2 and "LORALOOP_NO_KEY is empty" in err
 
 
 def test_versions_are_listed_rolled_back_and_removed(run: Run, place: Path) -> None:

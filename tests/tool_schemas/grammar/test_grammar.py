@@ -234,12 +234,23 @@ def test_discriminated_unions(compiler: GrammarCompiler, tokenizer: Tokenizer) -
     assert not takes(compiler, tokenizer, Owner, '{"pet":{"name":"Rex"}}')
     assert not takes(compiler, tokenizer, Owner, '{"pet":{"kind":"cat","name":"Rex"}}')
 
+    class Bird(BaseModel):
+        kind: Literal["bird"] = "bird"
+        voice: Annotated[Cat | Dog, Field(discriminator="kind")]
+
+    class Zoo(BaseModel):
+        beast: Annotated[Annotated[Cat | Dog, Field(discriminator="kind")] | Bird, Field(discriminator="kind")]
+
+    assert takes(compiler, tokenizer, Zoo, '{"beast":{"kind":"bird","voice":{"kind":"dog","name":"Rex"}}}')
+
 
 def test_compiled_grammars_are_kept(compiler: GrammarCompiler) -> None:
     assert compiler.compile({"type": "null"}) is compiler.compile({"type": "null"})
 
 
-@pytest.mark.parametrize("form", ["date", "time", "date-time", "email", "ipv4", "ipv6", "uuid", "duration", "uri"])
+@pytest.mark.parametrize(
+    "form", ["date", "time", "date-time", "email", "ipv4", "ipv6", "uuid", "duration", "uri", "relative-json-pointer"]
+)
 def test_formats(compiler: GrammarCompiler, tokenizer: Tokenizer, form: str) -> None:
     good = {
         "date": ["2024-02-29", "0001-01-31", "2000-02-29"],
@@ -251,6 +262,7 @@ def test_formats(compiler: GrammarCompiler, tokenizer: Tokenizer, form: str) -> 
         "uuid": ["123e4567-e89b-12d3-a456-426614174000"],
         "duration": ["P1DT12H"],
         "uri": ["https://example.com/a?b=c#d"],
+        "relative-json-pointer": ["0#", "10/a"],
     }
     bad = {
         "date": ["2023-02-29", "1900-02-29", "0000-01-01", "2024-04-31", "2024-13-01", "24-01-01"],
@@ -262,6 +274,7 @@ def test_formats(compiler: GrammarCompiler, tokenizer: Tokenizer, form: str) -> 
         "uuid": ["123e4567e89b12d3a456426614174000"],
         "duration": ["P", "1D"],
         "uri": ["no scheme"],
+        "relative-json-pointer": ["/a", "01", "102/a"],
     }
     schema = {"type": "string", "format": form}
     validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)

@@ -8,6 +8,7 @@ from loraloop.tool_schemas.grammar.prepare import prepared
 from loraloop.tool_schemas.schema.formats import portable
 
 NODE = {"type": "object", "properties": {"n": {"$ref": "#/$defs/Node"}}, "required": ["n"]}
+TAGGED = {"type": "object", "properties": {"k": {"const": "same"}}, "required": ["k"]}
 REFUSED = [
     ({"uniqueItems": True}, "uniqueItems"),
     ({"contains": {"type": "string"}}, "contains"),
@@ -28,6 +29,7 @@ REFUSED = [
     ({"enum": ["a\x01"]}, "enum"),
     ({"type": "object", "minProperties": 2}, "minProperties"),
     ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "oneOf"),
+    ({"discriminator": {"propertyName": "k"}, "oneOf": [TAGGED, TAGGED]}, "oneOf"),
     ({"$ref": "https://example.com/schema.json"}, "$ref"),
     ({"$id": "https://example.com/", "$ref": "elsewhere.json"}, "$ref"),
 ]
@@ -53,6 +55,13 @@ def test_what_decoding_cannot_enforce_is_refused_by_its_path(schema: dict[str, A
 )
 def test_what_constrains_nothing_is_left_alone(schema: dict[str, Any]) -> None:
     Tool("f", "", {"type": "object", "properties": {"a": schema}})
+
+
+def test_what_the_engine_does_not_take_is_refused_with_advice() -> None:
+    with pytest.raises(SchemaError, match="on_unsupported='check'"):
+        prepared({"type": "string", "pattern": r"^(a)\1$"})
+    with pytest.raises(SchemaError, match="correct the schema"):
+        prepared({"type": "array", "minItems": 3, "maxItems": 2})
 
 
 def test_a_schema_without_end_is_refused() -> None:
@@ -83,9 +92,12 @@ def test_deep_nesting_is_an_error_and_no_crash() -> None:
         (r"^\d+$", r"^\d+$"),
         (r"\W", r"[\x00-/:-@\[-\^`{-\x7f]"),
         (r"[\D_]", r"[\x00-/:-\x7f_]"),
-        (r"[^\w-]", r"[^\w-\x{80}-\x{10ffff}]"),
+        (r"[^\w-]", r"[^\w\-\x{80}-\x{10ffff}]"),
         (r"[^a]", r"[^a]"),
         (r"[]a]\\W", r"[\]a]\\W"),
+        ("[a-z&&b~~c]", r"[a-z\&\&b\~\~c]"),
+        ("[+--a-]", r"[+-\-a\-]"),
+        ("[^-a-z-9]", r"[^\-a-z\-9]"),
     ],
 )
 def test_patterns_mean_the_same_to_engine_and_validator(pattern: str, expected: str) -> None:

@@ -141,6 +141,7 @@ def test_a_folder(tmp_path: Path) -> None:
         ("[" * 100_000, "not valid JSON"),
         ("3", "holds no tools"),
         ('{"tools": {}}', r"\$\.tools: .*must be a list"),
+        ('{"name": "a", "requires_aproval": true}', "did you mean 'requires_approval'"),
         ('[{"name": "a"}, {"nam": "b"}]', "tool 1: no field of a tool is called 'nam'; did you mean 'name'"),
         ('[{"type": "web_search_20250305", "name": "web_search"}]', "runs at the maker of a model"),
         ('{"name": "a", "parameters": {"type": "object", "properties": {"x": {"type": "strin"}}}}', r"properties\.x"),

@@ -50,13 +50,15 @@ def test_promises_in_json() -> None:
     returns = {"type": "object", "properties": {"n": {"type": "integer"}}}
     for key in ("returns", "outputSchema", "output_schema"):
         assert Tool.from_schema({"name": "a", key: returns}).returns == returns
-    assert Tool.from_schema({"name": "a", "outputSchema": None}).returns is None
+    nothing = Tool.from_schema({"name": "a", "outputSchema": None, "trusted": None, "effects": None})
+    assert nothing == Tool.from_schema({"name": "a"})
 
 
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
         ({"strict": "no"}, "strict is 'no'"),
+        ({"idempotent": "no"}, "idempotent is 'no'"),
         ({"on_unsupported": "ignore"}, "use 'refuse' or 'check'"),
         ({"timeout": 0}, "above 0"),
         ({"returns": [1]}, "'returns' must be a JSON Schema object"),
