@@ -198,12 +198,12 @@ class Gates:
 
     def _screen(self, trunk: Transcript, at: int) -> ScreenResult:
         """The screen's result for a message."""
-        message, router = trunk.messages[at].message, self._runtime.router
+        message, runtime = trunk.messages[at].message, self._runtime
         before, judged = [span.message for span in trunk.messages[:at]], _own_words(message)
         kept = {}
-        if router.layers:
+        if runtime.router.layers:
             kept = trunk.features(at) if judged is message else self._trunk_up_to(trunk, at).features()
-        return router.screen(router.features(kept, [*before, judged]))
+        return runtime.router.screen(runtime.read(kept, [*before, judged], trunk.request_context))
 
     def _trunk_up_to(self, trunk: Transcript, at: int) -> Transcript:
         """The trunk up to a message; of this message it holds only what somebody wrote."""

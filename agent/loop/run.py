@@ -359,7 +359,7 @@ class Run:
         else:
             with clock.phase("route"):
                 before = [span.message for span in messages]
-                features = self._runtime.router.features(self._trunk.features(), before)
+                features = self._runtime.read(self._trunk.features(), before, self._trunk.request_context)
                 view = StepView(
                     features,
                     before,
