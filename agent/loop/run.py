@@ -74,6 +74,7 @@ from loraloop.agent.values.checkpoint import (
 )
 from loraloop.agent.values.receipts import receipts_of
 from loraloop.agent.values.result import RunResult
+from loraloop.agent.values.signing import use_once
 from loraloop.agent.values.step import CONTRADICTION, AnswerFlaw, Decision, Outcome, Step, StopReason, Weighed
 from loraloop.agent.values.tool_choice import choice_of
 from loraloop.router.decision import NONE
@@ -177,6 +178,7 @@ class Run:
 
         Raises:
             ContextLengthError: The request does not fit the context.
+            InputError: It was read from a text and was resumed before.
             LimitError: The first step's shortest output does not fit its token limit.
             HookError: A hook that may end the run failed.
         """
@@ -651,6 +653,8 @@ class Run:
         if opening.compaction is not None:
             self.state.compactions.append(opening.compaction)
         if self._journal.interrupted is None:
+            if known is not None:  # its session is this run's now
+                use_once(known.mark, signed=bool(known.signature))
             self._journal.opened(self.checkpoint(None if known is None else known.written))
         yield RunStarted(
             self.id,

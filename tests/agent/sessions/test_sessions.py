@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from loraloop import Agent, Approve, Context, Limits, Policy
+from loraloop import Agent, Approve, Context, Limits, PendingRun, Policy
 from loraloop.adapters.base import Message
 from loraloop.agent.events import RunFinished, RunStarted, StepFinished, ToolCallFinished, ToolCallStarted
 from loraloop.agent.sessions.sessions import Session, Sessions
@@ -405,6 +405,21 @@ def test_calls_that_wait_for_approval_are_decided_in_the_session(store: Sessions
     session.give_up()
     with pytest.raises(SessionError, match="is idle: no call waits for approval"):
         agent.resume_sync(kept.pending, decisions, session=session)
+
+
+def test_a_signed_run_that_another_runner_shut_out_can_still_be_resumed(store: Sessions) -> None:
+    asked: dict[str, Any] = {"policy": Policy(needs_approval=frozenset({"add"}))}
+    session = store.session("s")
+    waits = agent_of(ADD, **asked).run_sync("Add 1 and 2.", session=session)
+    assert waits.pending is not None
+    text, decisions = waits.pending.to_json(), {waits.pending.waiting[0].id: Approve()}
+    stream = agent_of("3.", **asked).resume_stream(PendingRun.from_json(text), decisions, session=session)
+    other = store.database.lease(session.id)
+    with pytest.raises(SessionBusyError):
+        stream.finish()
+    other.release()
+    again = agent_of("3.", **asked).resume_sync(PendingRun.from_json(text), decisions, session=session)
+    assert again.output == "3." and len(session.turns) == 2
 
 
 def test_a_run_that_was_approved_is_resumed_like_any_other(store: Sessions) -> None:
