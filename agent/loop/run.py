@@ -374,13 +374,13 @@ class Run:
 
     def _wait_for_caller(self, plan: StepPlan, clock: Clock) -> Generator[Event, None, bool]:
         """Waits until the caller of `Agent.iter` has looked at the step; returns whether the step runs."""
-        judging = plan.judging
-        self.pending = Pending(self._runtime, self._grammars, self._trunk, plan)
+        judging, last, job = plan.judging, len(self._trunk.messages) - 1, self._job
+        self.pending = Pending(self._runtime, self._grammars, self._trunk, plan, job.today if job.dates else None)
         yield Planned(self.id, plan.index, plan.decision.skill, plan.decision.by, plan.decision.route.routed)
         if self.pending.stopped:
             self.state.stop = "stopped"
         elif self.pending.edited:
-            self._gates.last_message_edited(len(self._trunk.messages) - 1)
+            self._gates.last_message_edited(min(last, len(self._trunk.messages) - 1))  # a note may come or go
         elif judging and not plan.judging:
             self._gates.overruled(plan.index)
             yield from self._limit_tools(plan, clock)
