@@ -414,7 +414,7 @@ class Run:
         )
 
     def _judge(self, plan: StepPlan, contract: str, out: StepOutput, limit: StopReason | None) -> Outcome:
-        policy = self._job.policy
+        policy, output = self._job.policy, self._job.output
         facts = Facts(
             tools=plan.form.tools,
             answered=self._executor.answered,
@@ -426,11 +426,11 @@ class Run:
             least=plan.form.least,
             required=plan.form.required,
             repairs=self._repairs(plan, contract, out.text),
-            read=self._job.output.read,
+            read=output.read if limit is None or output.term is None else None,  # a piece of a form is no value
             flaw=(out.problem or UNMET) if out.reason == UNENFORCED else "",
             ungrounded=self._values.refused,
             rewritten=self.state.next.repair is not None and self.state.next.repair.about == "values",
-            asks=not plan.form.least and self._job.output.term is None,
+            asks=not plan.form.least and output.term is None,
         )
         return self._check_answer(plan, contract, outcome_of(contract, out.text, facts))
 
