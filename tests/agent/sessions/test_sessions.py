@@ -108,7 +108,12 @@ def test_a_run_whose_calls_are_the_callers_does_not_run_them_when_it_goes_on(sto
     leave(agent, session, execute_tools=False)
     with pytest.raises(SessionError, match="started with execute_tools=…: pass the same again"):
         agent.run_sync(session=session)
+    with pytest.raises(SessionError, match="pass the same again"):
+        agent.run_sync(session=session, execute_tools=True)
     assert agent.run_sync(session=session, execute_tools=False).output == "Which?"
+    agent, session = agent_of(ADD, "3."), store.session("t")
+    leave(agent, session, execute_tools=True)  # which needs not be said
+    assert agent.run_sync(session=session).output == "3."
 
 
 def test_any_text_is_kept(store: Sessions) -> None:
