@@ -141,9 +141,10 @@ class Gates:
         self._state.waiting = [replace(each, at=each.at - removed) for each in self._state.waiting]
 
     def last_message_edited(self, last: int) -> None:
-        """Notes that the last message was edited: it is screened again."""
+        """Notes that the last message was edited: it is screened again, and what the request needs is asked again."""
         self._state.seen = min(self._state.seen, last)
         self._state.waiting = [each for each in self._state.waiting if each.at < last]
+        self._state.planned = None
 
     def judge_output(
         self, index: int, skill: str, outcome: Outcome, out: StepOutput, clock: Clock
