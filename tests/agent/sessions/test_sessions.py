@@ -412,6 +412,25 @@ def test_calls_that_wait_for_approval_are_decided_in_the_session(store: Sessions
         agent.resume_sync(kept.pending, decisions, session=session)
 
 
+def test_an_interrupted_session_whose_resume_was_refused_is_still_the_callers(store: Sessions) -> None:
+    for name in ("a", "b"):
+        leave(agent_of(ADD, "3."), store.session(name), deps={"x": 1})
+    for session in store.interrupted():
+        with pytest.raises(SessionError, match="started with deps=…"):
+            session.resume(agent_of("3."))
+        if session.id == "a":
+            session.give_up()
+        else:
+            assert session.resume(agent_of("3."), deps={"x": 1}).output == "3."
+    assert [info.state for info in store.list()] == ["idle"] * 2
+    leave(agent_of(ADD, "3."), store["a"])
+    (late,) = store.interrupted()  # it was let go when the next was asked for
+    other = store.database.lease("a")
+    with pytest.raises(SessionBusyError):
+        late.resume(agent_of("3."))
+    other.release()
+
+
 def test_a_signed_run_that_another_runner_shut_out_can_still_be_resumed(store: Sessions) -> None:
     asked: dict[str, Any] = {"policy": Policy(needs_approval=frozenset({"add"}))}
     session = store.session("s")
