@@ -162,8 +162,9 @@ def test_names_or_a_function_say_what_a_step_may_call() -> None:
         Agent(ScriptedRuntime(), TOOLS, guard=guard(allow=["lok"]))
     with pytest.raises(UnknownNameError, match="did you mean 'look'"):
         Agent(ScriptedRuntime("x"), TOOLS, guard=guard(allow=lambda told: ["lok"])).run_sync("Go.")
-    with pytest.raises(InputError, match="give names of tools"):
-        Agent(ScriptedRuntime("x"), TOOLS, guard=guard(allow=lambda told: "look")).run_sync("Go.")
+    for wrong in ("look", 5, [5]):
+        with pytest.raises(InputError, match="give names of tools"):
+            Agent(ScriptedRuntime("x"), TOOLS, guard=guard(allow=lambda told, wrong=wrong: wrong)).run_sync("Go.")
 
 
 def test_code_is_not_run_where_python_is_not_allowed() -> None:
