@@ -38,7 +38,6 @@ from loraloop.agent.values.limits import Limits, check_kind, check_list
 from loraloop.agent.values.output_type import OutputType
 from loraloop.agent.values.policy import Policy
 from loraloop.agent.values.result import RunResult, T
-from loraloop.agent.values.signing import use_once
 from loraloop.agent.values.tool_choice import check_names_free
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.grammar.grammar import Choice, Lark, Regex
@@ -565,7 +564,6 @@ class Agent(Generic[T, D]):
         )  # fmt: skip
         calls = apply_decisions(pending.calls, decisions, job.callable)
         known = replace(pending, written=replace(pending.written, calls=calls))
-        use_once(pending.mark, signed=bool(pending.signature))
         return Run(self.runtime, job, checkpoint=known, journal=journal, hooks=self.hooks, loop=loop)
 
     def _job(self, *, output_type: Any, **asked: Any) -> Job:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base, Message
     from loraloop.agent.engine.cache.prefix_cache import Memory
+    from loraloop.agent.engine.cache.sequence import RequestContext
     from loraloop.agent.engine.remote.grammar import Kind
     from loraloop.agent.engine.transcript import Transcript
     from loraloop.agent.skills.outlines_model import OutlinesModel
@@ -274,6 +275,14 @@ class Runtime:
         """The probability from which a skill's verdict is unsafe, or its step calls nothing; None: what is likelier."""
         threshold = self.bank.card(skill).threshold if skill in self.bank else None
         return None if threshold is None else threshold.value
+
+    def read(self, kept: Mapping[int, Tensor], messages: Sequence[Message], request_context: RequestContext) -> Any:
+        """The router's features of a transcript's last message; a server is waited for while the run goes on."""
+        from loraloop.agent.engine.remote.decisions import ServerRouter
+
+        if isinstance(self.router, ServerRouter):
+            return self.router.features(kept, messages, request_context)
+        return self.router.features(kept, messages)
 
     def openings(self, skill: str, contract: str, threshold: float | None) -> Openings | None:
         """What a step weighs under its contract: unsafe or safe, no call or a call, no answer or one; None for nothing.

@@ -57,6 +57,9 @@ class Passage:
     source: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("id", "text", "title", "source"):
+            if not isinstance(value := getattr(self, name), str):
+                raise ValueError(f"the {name} of a passage is {value!r}, and no text")
         if not self.id or re.search(r"[\[\]\n]", self.id):
             raise ValueError(f"passage id {self.id!r} must be non-empty, without brackets or line breaks")
 

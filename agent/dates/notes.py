@@ -49,11 +49,19 @@ def with_date_notes(messages: Sequence[Message], today: date | None) -> tuple[Me
         if message.origin is None and is_date_note(message):
             message = replace(message, origin=Origin("runtime"))
         new = message.role == "user" and (message.origin is None or place == len(messages) - 1)
-        if today is not None and new and not (noted and is_date_note(noted[-1])):
-            note = date_note(resolve_dates(words_of(message), today, _dates_before(noted)))
-            noted += [Message("system", note, Origin("runtime"))] if note else []
-        noted.append(message)
+        if new and not (noted and is_date_note(noted[-1])):
+            noted += with_date_note(message, today, noted)
+        else:
+            noted.append(message)
     return tuple(noted)
+
+
+def with_date_note(message: Message, today: date | None, before: Sequence[Message]) -> tuple[Message, ...]:
+    """A message that comes after others; with a note before it if it is the user's and has calendar words."""
+    if today is None or message.role != "user":
+        return (message,)
+    note = date_note(resolve_dates(words_of(message), today, _dates_before(before)))
+    return (Message("system", note, Origin("runtime")), message) if note else (message,)
 
 
 def _dates_before(messages: Sequence[Message]) -> tuple[date, ...]:

@@ -26,6 +26,7 @@ from loraloop.agent.grounding.evidence import (
     days_in,
     folded,
     readings,
+    rounded,
     written_days,
     written_times,
 )
@@ -166,15 +167,15 @@ def _number_stands(value: Decimal, place: Evidence, columns: Sequence[Sequence[D
     if value in (0, 1) or place.has_number(value) or any(abs(each - value) <= half for each in known):
         return True
     plain = [each for each in place.plain if each < 10**15]
-    if any(value in (each * factor, round(each / factor, places)) for each in plain for factor in FACTORS):
+    if any(value in (each * factor, rounded(each / factor, places)) for each in plain for factor in FACTORS):
         return True
     if len(plain) ** 2 <= MOST_PAIRS and any(
-        value in (one + two, abs(one - two), round(one * two, places)) for one in plain for two in plain
+        value in (one + two, abs(one - two), rounded(one * two, places)) for one in plain for two in plain
     ):
         return True
     for column in columns:
         whole = sum(column, Decimal(0))
-        if value in (round(whole, places), round(whole / len(column), places)):
+        if value in (rounded(whole, places), rounded(whole / len(column), places)):
             return True
     if _apart(place) & {value, value * 60}:
         return True

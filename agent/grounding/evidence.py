@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from calendar import monthrange
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
-from decimal import Decimal
+from datetime import date
+from decimal import Decimal, InvalidOperation
 from difflib import SequenceMatcher
 
 LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pt", "da")
@@ -103,7 +104,17 @@ def readings(token: str) -> set[Decimal]:
         found.add(Decimal("".join(digits[:-1]) + "." + digits[-1]))
     if marks == [","] or (len(marks) > 1 and len(set(marks)) == 1):  # *5,7* and *1.2.3* may be several numbers
         found.update(map(Decimal, digits))
+    if not found:  # *52.52,13.40*
+        found.update(value for part in token.split(",") for value in readings(part))
     return found
+
+
+def rounded(number: Decimal, places: int) -> Decimal:
+    """A number rounded to so many places; as it is, where that takes more digits than are computed with."""
+    try:
+        return round(number, places)
+    except InvalidOperation:
+        return number
 
 
 def month_of(word: str) -> int | None:
@@ -153,7 +164,8 @@ def days_in(text: str) -> Iterator[Day]:
 def written_days(text: str) -> Iterator[tuple[int, int, list[Day]]]:
     """Where a text names a day in full or by the name of its month, with each reading of it."""
     for found in re.finditer(rf"{_LOOSE_ISO.pattern}|{_FULL_DAY}", text):
-        yield *found.span(), list(days_in(found[0]))
+        if days := list(days_in(found[0])):
+            yield *found.span(), days
     for pattern, month_at in ((_DAY_MONTH, 2), (_MONTH_DAY, 1)):
         for found in pattern.finditer(text):
             month = month_of(found[month_at])
@@ -341,8 +353,7 @@ class Evidence:
         """
         if any(day.fits(when) for day in self.days) or any(first <= when <= last for first, last in self._ranges):
             return True
-        tomorrow = when + timedelta(days=1)
-        if when.day == 1 or tomorrow.day == 1:
+        if when.day in (1, monthrange(when.year, when.month)[1]):
             if any(month == when.month and year in (None, when.year) for month, year in self._months):
                 return True
             if (when.month, when.day) in ((1, 1), (12, 31)) and when.year in self._years:

@@ -34,7 +34,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.grounding.evidence import Day, Evidence, folded, readings
+from loraloop.agent.grounding.evidence import Day, Evidence, folded, readings, rounded
 from loraloop.agent.grounding.value_kinds import (
     IDENTIFIERS,
     NUMERALS,
@@ -355,8 +355,11 @@ def _stands_as_such(kind: Kind, value: Any, place: Evidence, tool: Tool) -> bool
     if kind == "number":
         return all(place.has_number(each) for each in _numbers_of(value))
     if kind == "url":
-        host = urlsplit(value if "//" in value else f"//{value}").hostname or value
-        return place.has_code(host.removeprefix("www."))
+        try:
+            host = urlsplit(value if "//" in value else f"//{value}").hostname
+        except ValueError:  # `http://[a`
+            host = None
+        return place.has_code((host or value).removeprefix("www."))
     if kind == "name":
         return _name_stands(value, place, tool)
     return all(
@@ -471,7 +474,7 @@ def _numbers_of(value: Any) -> list[Decimal]:
 def _rounded(value: Decimal, like: Decimal) -> Decimal:
     """A number rounded to as many places as another one has."""
     exponent = like.as_tuple().exponent
-    return round(value, -exponent if isinstance(exponent, int) and -6 <= exponent < 0 else 0)
+    return rounded(value, -exponent if isinstance(exponent, int) and -6 <= exponent < 0 else 0)
 
 
 def _lengths(value: Any) -> set[int]:

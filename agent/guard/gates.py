@@ -141,9 +141,10 @@ class Gates:
         self._state.waiting = [replace(each, at=each.at - removed) for each in self._state.waiting]
 
     def last_message_edited(self, last: int) -> None:
-        """Notes that the last message was edited: it is screened again."""
+        """Notes that the last message was edited: it is screened again, and what the request needs is asked again."""
         self._state.seen = min(self._state.seen, last)
         self._state.waiting = [each for each in self._state.waiting if each.at < last]
+        self._state.planned = None
 
     def judge_output(
         self, index: int, skill: str, outcome: Outcome, out: StepOutput, clock: Clock
@@ -198,12 +199,12 @@ class Gates:
 
     def _screen(self, trunk: Transcript, at: int) -> ScreenResult:
         """The screen's result for a message."""
-        message, router = trunk.messages[at].message, self._runtime.router
+        message, runtime = trunk.messages[at].message, self._runtime
         before, judged = [span.message for span in trunk.messages[:at]], _own_words(message)
         kept = {}
-        if router.layers:
+        if runtime.router.layers:
             kept = trunk.features(at) if judged is message else self._trunk_up_to(trunk, at).features()
-        return router.screen(router.features(kept, [*before, judged]))
+        return runtime.router.screen(runtime.read(kept, [*before, judged], trunk.request_context))
 
     def _trunk_up_to(self, trunk: Transcript, at: int) -> Transcript:
         """The trunk up to a message; of this message it holds only what somebody wrote."""

@@ -119,8 +119,8 @@ class Guard:
         check_probability("planned_from", self.planned_from)
         if isinstance(self.allow, str):
             raise InputError(f"allow is {self.allow!r}: give a list of names, or a function")
-        if not self.refusal.strip():
-            raise InputError("refusal is empty: give the text that a refused user sees")
+        if not isinstance(self.refusal, str) or not self.refusal.strip():
+            raise InputError(f"refusal is {self.refusal!r}: give the text that a refused user sees")
 
     def gate(self, place: Place) -> Gate | None:
         """The gate at a place."""

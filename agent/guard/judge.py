@@ -71,8 +71,8 @@ class Judge:
 
     def screen(self, trunk: Transcript) -> ScreenResult:
         """The router's screen's result."""
-        router = self._runtime.router
-        return router.screen(router.features(trunk.features(), [span.message for span in trunk.messages]))
+        runtime, messages = self._runtime, [span.message for span in trunk.messages]
+        return runtime.router.screen(runtime.read(trunk.features(), messages, trunk.request_context))
 
     def judge(self, trunk: Transcript) -> Judgement:
         """The skill's verdict, whatever the screen says; the trunk is left as it was."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import date
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
+from loraloop.agent.dates.notes import with_date_note
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.route import forced_decision
+from loraloop.agent.messages import is_date_note
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.values.step import Decision
 from loraloop.agent.values.tool_choice import CallForm
@@ -54,15 +57,19 @@ class Pending:
         grammars: What its steps may write.
         trunk: The transcript.
         plan: What is decided, and changed here.
+        today: The current date, for the date note of an edited message; None for no notes.
     """
 
-    def __init__(self, runtime: Runtime, grammars: StepGrammars, trunk: Transcript, plan: StepPlan) -> None:
+    def __init__(
+        self, runtime: Runtime, grammars: StepGrammars, trunk: Transcript, plan: StepPlan, today: date | None
+    ) -> None:
         self.edited = False
         self.stopped = False
         self._plan = plan
         self._runtime = runtime
         self._grammars = grammars
         self._trunk = trunk
+        self._today = today
 
     @property
     def index(self) -> int:
@@ -139,8 +146,9 @@ class Pending:
     def edit(self, content: str) -> None:
         """Puts another content in the place of the last message, which is a tool's result or the user's.
 
-        The message is screened and the step is decided again; what changed is read again, and `prefilled` counts it.
-        The content that it has changes nothing, so that a loop over the steps may edit each message.
+        The message gets its own date note, is screened, and the step is decided again; what changed is read again, and
+        `prefilled` counts it. The content that it has changes nothing, so that a loop over the steps may edit each
+        message.
 
         Raises:
             InputError: The last message is the assistant's.
@@ -153,10 +161,18 @@ class Pending:
             raise InputError(f"the last message is the {role}'s: only what came from outside can be edited")
         if content == last.message.content:
             return
-        ids = self._runtime.base.chat.message(role, content)
-        trunk.room(len(ids) - (last.end - last.start), "the transcript with the edited message")
-        trunk.cut(last.start)
-        trunk.append(Message(role, content, _without_passages(last.message.origin)), ids)
+        edited, chat = Message(role, content, _without_passages(last.message.origin)), self._runtime.base.chat
+        before = [span.message for span in trunk.messages[:-1]]
+        if role == "user" and before and is_date_note(before[-1]):
+            before.pop()
+        made = with_date_note(edited, self._today, before)
+        start = trunk.messages[len(before)].start
+        lines = [(each, chat.message(each.role, each.content, not before)) for each in made]
+        size = sum(len(ids) for _, ids in lines)
+        trunk.room(size - (last.end - start), "the transcript with the edited message")
+        trunk.cut(start)
+        for message, ids in lines:
+            trunk.append(message, ids)
         self.edited = True
 
     def stop(self) -> None:

@@ -74,6 +74,7 @@ from loraloop.agent.values.checkpoint import (
 )
 from loraloop.agent.values.receipts import receipts_of
 from loraloop.agent.values.result import RunResult
+from loraloop.agent.values.signing import use_once
 from loraloop.agent.values.step import CONTRADICTION, AnswerFlaw, Decision, Outcome, Step, StopReason, Weighed
 from loraloop.agent.values.tool_choice import choice_of
 from loraloop.router.decision import NONE
@@ -177,6 +178,7 @@ class Run:
 
         Raises:
             ContextLengthError: The request does not fit the context.
+            InputError: It was read from a text and was resumed before.
             LimitError: The first step's shortest output does not fit its token limit.
             HookError: A hook that may end the run failed.
         """
@@ -359,7 +361,7 @@ class Run:
         else:
             with clock.phase("route"):
                 before = [span.message for span in messages]
-                features = self._runtime.router.features(self._trunk.features(), before)
+                features = self._runtime.read(self._trunk.features(), before, self._trunk.request_context)
                 view = StepView(
                     features,
                     before,
@@ -372,13 +374,13 @@ class Run:
 
     def _wait_for_caller(self, plan: StepPlan, clock: Clock) -> Generator[Event, None, bool]:
         """Waits until the caller of `Agent.iter` has looked at the step; returns whether the step runs."""
-        judging = plan.judging
-        self.pending = Pending(self._runtime, self._grammars, self._trunk, plan)
+        judging, last, job = plan.judging, len(self._trunk.messages) - 1, self._job
+        self.pending = Pending(self._runtime, self._grammars, self._trunk, plan, job.today if job.dates else None)
         yield Planned(self.id, plan.index, plan.decision.skill, plan.decision.by, plan.decision.route.routed)
         if self.pending.stopped:
             self.state.stop = "stopped"
         elif self.pending.edited:
-            self._gates.last_message_edited(len(self._trunk.messages) - 1)
+            self._gates.last_message_edited(min(last, len(self._trunk.messages) - 1))  # a note may come or go
         elif judging and not plan.judging:
             self._gates.overruled(plan.index)
             yield from self._limit_tools(plan, clock)
@@ -412,7 +414,7 @@ class Run:
         )
 
     def _judge(self, plan: StepPlan, contract: str, out: StepOutput, limit: StopReason | None) -> Outcome:
-        policy = self._job.policy
+        policy, output = self._job.policy, self._job.output
         facts = Facts(
             tools=plan.form.tools,
             answered=self._executor.answered,
@@ -424,11 +426,11 @@ class Run:
             least=plan.form.least,
             required=plan.form.required,
             repairs=self._repairs(plan, contract, out.text),
-            read=self._job.output.read,
+            read=output.read if limit is None or output.term is None else None,  # a piece of a form is no value
             flaw=(out.problem or UNMET) if out.reason == UNENFORCED else "",
             ungrounded=self._values.refused,
             rewritten=self.state.next.repair is not None and self.state.next.repair.about == "values",
-            asks=not plan.form.least and self._job.output.term is None,
+            asks=not plan.form.least and output.term is None,
         )
         return self._check_answer(plan, contract, outcome_of(contract, out.text, facts))
 
@@ -651,6 +653,8 @@ class Run:
         if opening.compaction is not None:
             self.state.compactions.append(opening.compaction)
         if self._journal.interrupted is None:
+            if known is not None:  # its session is this run's now
+                use_once(known.mark, signed=bool(known.signature))
             self._journal.opened(self.checkpoint(None if known is None else known.written))
         yield RunStarted(
             self.id,

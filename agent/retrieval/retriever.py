@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from loraloop.adapters.skill.contracts import Passage, user_content
 from loraloop.agent.messages import as_passages, user_message
+from loraloop.agent.values.limits import check_list
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def find_passages(runtime: Runtime, retriever: Retriever, question: str, k: int)
     if iscoroutine(found):
         found.close()
         raise InputError(f"retrieve of {retriever!r} is async: await it yourself, and give the run passages=…")
+    check_list(f"what {retriever!r} retrieved", found)
     passages = as_passages(list(found)[:k])
     most = runtime.context // SHARE
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Lock
@@ -60,7 +60,7 @@ class SessionJournal(Journal):
         on_unfinished: What becomes of calls that were interrupted; None runs those of idempotent tools again and
             reports others.
         architecture: Fingerprint of the base whose tokens `lines` has.
-        lease: The session's, if the caller has it already.
+        lease: Takes the right to run the session.
 
     Attributes:
         asked: What the run is asked, prompt and passages left out.
@@ -76,7 +76,7 @@ class SessionJournal(Journal):
         interrupted: Checkpoint | None,
         on_unfinished: OnUnfinished | None,
         architecture: str,
-        lease: Lease | None = None,
+        lease: Callable[[], Lease],
     ) -> None:
         self.interrupted = interrupted
         self.asked = RunRequest("")
@@ -108,7 +108,7 @@ class SessionJournal(Journal):
         Raises:
             SessionBusyError: Another runner has it, or had it since it was read.
         """
-        lease, self._lease = self._lease or self._store.lease(self._session), None
+        lease = self._lease()
         self._owner = lease.owner
         try:
             self._check()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from loraloop.agent.sessions.sessions import Session, Sessions
     from loraloop.agent.values.checkpoint import Checkpoint
 
-_OBJECTS = ("policy", "deps", "output_type", "guard", "execute_tools")  # what a run is given that is no data
+_OBJECTS = ("policy", "deps", "output_type", "guard")  # what a run is given that is no data
 
 
 def as_sessions(sessions: Sessions | str | PathLike[str] | None) -> Sessions | None:
@@ -51,7 +51,7 @@ def in_session(
     check_prompt(prompt)
     session = _found(store, session)
     journal = session.journal(prompt, on_unfinished)
-    objects = tuple(name for name in _OBJECTS if options.get(name) is not None)
+    objects = _objects(options)
     if journal.interrupted is not None:
         return (
             journal,
@@ -83,6 +83,12 @@ def _filled(asked: RunRequest, architecture: str, objects: tuple[str, ...], opti
         raise InputError(f"a resumed run keeps the options that it began with: leave out {', '.join(wrong)}")
     kept = {"passages": asked.passages, "skill": asked.skill, "tool_choice": asked.tool_choice}
     return {**options, **kept}
+
+
+def _objects(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the options of a run that it needs again when it is resumed."""
+    given = tuple(name for name in _OBJECTS if options.get(name) is not None)
+    return given if options.get("execute_tools", True) else (*given, "execute_tools")
 
 
 def _plain(value: Any) -> Any:
@@ -119,7 +125,7 @@ def after_approval(
             f"session {found.id!r} waits with other calls than these, which were decided before or are of another "
             "session: decide about those of session.result.pending"
         )
-    objects = tuple(name for name in _OBJECTS if options.get(name) is not None)
+    objects = _objects(options)
     journal.asked = RunRequest("", objects=objects, architecture=architecture)
     return journal
 

@@ -142,9 +142,11 @@ class Sessions:
         while found := self.database.take_interrupted(seen):
             name, lease = found
             seen.add(name)
+            session = Session(self, name, lease=lease)
             try:
-                yield Session(self, name, lease=lease)
+                yield session
             finally:
+                session._lease = None
                 lease.release()
 
     def prune(self, older_than: timedelta) -> tuple[str, ...]:
@@ -347,7 +349,6 @@ class Session:
                 f"session {self.id!r} was interrupted during calls that may have run: {listed}. Find out, then resume "
                 "it with on_unfinished='run_again' or 'report'"
             )
-        lease, self._lease = self._lease, None
         return SessionJournal(
             store=self.store.database,
             session=self.id,
@@ -357,12 +358,17 @@ class Session:
             interrupted=interrupted,
             on_unfinished=on_unfinished,
             architecture=architecture,
-            lease=lease,
+            lease=self._take_lease,
         )
+
+    def _take_lease(self) -> Lease:
+        """The right to run the session, which is this object's once."""
+        lease, self._lease = self._lease or self.store.database.lease(self.id), None
+        return lease
 
     @contextmanager
     def _alone(self) -> Iterator[str]:
-        lease, self._lease = self._lease or self.store.database.lease(self.id), None
+        lease = self._take_lease()
         try:
             yield lease.owner
         finally:

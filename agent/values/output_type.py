@@ -164,3 +164,7 @@ def _parsed(adapter: pydantic.TypeAdapter[Any], text: str) -> Any:
     except pydantic.ValidationError as error:
         place, wrong = first_problem(error)
         raise SchemaError(wrong, place) from error
+    except Exception as error:
+        raised = f"{type(error).__name__}: {error}"
+        how = "have it raise ValueError where a value is wrong"
+        raise SchemaError(f"a validator of the output type failed with {raised}: {how}", "$") from error

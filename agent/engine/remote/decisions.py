@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from loraloop.agent.engine.cache.sequence import Interrupted, RequestContext
 from loraloop.router.decision import NONE, Route, RouterState, ScreenResult, route_of
 from loraloop.router.proxy import reworded
 from loraloop.tool_schemas.errors import BaseModelError
@@ -65,14 +66,18 @@ class ServerRouter:
     def __init__(self, server: RemoteServer, model: str, wording: Mapping[str, str] | None = None) -> None:
         self._server, self._model, self._wording = server, model, wording or {}
 
-    def features(self, kept: Mapping[int, Tensor], messages: Sequence[Message]) -> ServerDecision:
+    def features(
+        self, kept: Mapping[int, Tensor], messages: Sequence[Message], request_context: RequestContext | None = None
+    ) -> ServerDecision:
         """Asks about the last message of a transcript.
 
         Args:
             kept: Hidden states `[T, H]` of a base here by layer, which are not used.
             messages: The transcript, up to and including the message that is to be routed.
+            request_context: How long the run waits for the answer; None for as long as the connection does.
 
         Raises:
+            Interrupted: The run's time is up, or it was cancelled.
             BaseModelError: The server does not answer, or decides nothing.
             ContextLengthError: The transcript is too long for the server.
             InputError: The server refuses the key.
@@ -86,7 +91,10 @@ class ServerRouter:
         if routes:
             told = [{"role": each.role, "content": reworded(each.content, self._wording)} for each in messages]
         body = {"model": self._model, "input": told, "questions": questions}
-        text = self._server.post("decisions", body, repeat=True)
+        gone = (request_context or RequestContext()).gone
+        text = self._server.ask("decisions", body, gone)
+        if reason := gone():
+            raise Interrupted(reason)
         try:
             return _decision(json.loads(text)["answers"])
         except (ValueError, KeyError, TypeError) as error:

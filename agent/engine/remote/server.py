@@ -10,8 +10,7 @@ import re
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
-from time import sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from loraloop.tool_schemas.errors import BaseModelError, ContextLengthError, InputError
 from loraloop.tool_schemas.http.client import Retries, retry_after
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     import httpx
+
+T = TypeVar("T")
 
 TICK = 0.05
 """Seconds between two looks at whether a run was cancelled, while the server is silent."""
@@ -90,24 +91,9 @@ class RemoteServer:
         except ValueError as error:
             raise BaseModelError(f"{answer.url} is no JSON: give the address of an OpenAI-compatible server") from error
 
-    def post(self, path: str, body: dict[str, Any], repeat: bool = False) -> str:
-        """What the server answers, which need be no JSON; for paths and errors see `get`.
-
-        Args:
-            path: Where it is sent to.
-            body: What is sent.
-            repeat: Whether it has no effect, and is sent again where its failure may pass.
-        """
-        tried, most = 0, self._retries.count if repeat else 0
-        while True:
-            try:
-                return self._request("POST", path, json=body).text
-            except BaseModelError as error:
-                final = isinstance(error, RefusedError) and error.status not in self._retries.statuses
-                if tried >= most or final:
-                    raise
-            sleep(self._retries.wait(tried, None))
-            tried += 1
+    def post(self, path: str, body: dict[str, Any]) -> None:
+        """Has the server do something; for paths and errors see `get`."""
+        self._request("POST", path, json=body)
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         import httpx
@@ -129,8 +115,16 @@ class RemoteServer:
             ContextLengthError: The messages are too long for the server.
             InputError: The server refuses the key.
         """
-        pieces: queue.Queue[dict[str, Any] | BaseException | None] = queue.Queue()
-        task = self._submit(body, pieces)
+        return self._pieces(self._answer("chat/completions", body, _events), gone)
+
+    def ask(self, path: str, body: dict[str, Any], gone: Callable[[], object]) -> str:
+        """What the server answers to a request without effects; empty where `gone` says so. For errors see `stream`."""
+        return "".join(self._pieces(self._answer(path, body, _whole), gone))
+
+    def _pieces(self, answer: AsyncIterator[T], gone: Callable[[], object]) -> Iterator[T]:
+        """The pieces of an answer, which is closed where `gone` says so, or the iterator is closed."""
+        pieces: queue.Queue[T | BaseException | None] = queue.Queue()
+        task = self._submit(answer, pieces)
         try:
             while not gone():
                 try:
@@ -145,7 +139,7 @@ class RemoteServer:
         finally:
             task.cancel()
 
-    def _submit(self, body: dict[str, Any], pieces: queue.Queue[Any]) -> Future[None]:
+    def _submit(self, answer: AsyncIterator[Any], pieces: queue.Queue[Any]) -> Future[None]:
         """Begins a request in the thread that holds the connections, until nobody has this server any more."""
         import httpx
 
@@ -165,16 +159,18 @@ class RemoteServer:
         async def read() -> None:
             try:
                 async with self._turns:
-                    async for chunk in self._chunks(body):
-                        pieces.put(chunk)
+                    async for piece in answer:
+                        pieces.put(piece)
                 pieces.put(None)
             except Exception as error:
                 pieces.put(self._unreachable(error) if isinstance(error, httpx.HTTPError) else error)
 
         return asyncio.run_coroutine_threadsafe(read(), self._loop)
 
-    async def _chunks(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """The chunks; the request is sent again while nothing came of it and its failure may pass."""
+    async def _answer(
+        self, path: str, body: dict[str, Any], read: Callable[[httpx.Response], AsyncIterator[T]]
+    ) -> AsyncIterator[T]:
+        """An answer in pieces; the request is sent again while nothing came of it and its failure may pass."""
         import httpx
 
         assert self._client is not None
@@ -182,11 +178,11 @@ class RemoteServer:
         while True:
             wait: float | None = None
             try:
-                async with self._client.stream("POST", f"{self.url}/chat/completions", json=body) as answer:
+                async with self._client.stream("POST", f"{self.url}/{path}", json=body) as answer:
                     if answer.status_code == 200:
-                        async for chunk in _events(answer):
+                        async for piece in read(answer):
                             begun = True
-                            yield chunk
+                            yield piece
                         return
                     text = (await answer.aread()).decode(errors="replace")
                     if answer.status_code not in self._retries.statuses or tried >= self._retries.count:
@@ -223,6 +219,12 @@ def _hold_connections(loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient
     loop.run_forever()
     loop.run_until_complete(client.aclose())
     loop.close()
+
+
+async def _whole(answer: httpx.Response) -> AsyncIterator[str]:
+    """The text of an answer, in one piece."""
+    await answer.aread()
+    yield answer.text
 
 
 async def _events(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:

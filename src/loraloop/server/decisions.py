@@ -464,7 +464,7 @@ def by_router(runtime: Runtime, trunk: Transcript, question: Question) -> dict[s
     """
     router = runtime.router
     trunk.flush()
-    features = router.features(trunk.features(), [span.message for span in trunk.messages])
+    features = runtime.read(trunk.features(), [span.message for span in trunk.messages], trunk.request_context)
     if isinstance(question, PredicateQuestion):
         screened = router.screen(features)
         return {**answer(question, [screened.probability]), "threshold": screened.threshold}

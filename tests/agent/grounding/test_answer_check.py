@@ -63,6 +63,8 @@ def test_answers_that_the_records_bear_out(answer: str) -> None:
         ({"at": "2026-03-19T14:30"}, "Den 19.3 kl. 2.30."),
         ({"from": "2026-03-19T09:30", "to": "11:00"}, "Am 19.03. von 9.30-11.00 Uhr, or 9.30–11.00."),
         ({"from": "2026-03-19", "to": "2026-03-21"}, "Vom 19.-21.3. oder 19.03.-21.03."),
+        ({"order": "1234-56-78"}, "Your order is 1234-56-78."),
+        ({"lat": 52.52, "lon": 13.4}, "It is at 52.52,13.40."),
         ({"ok": True}, "Use A4 paper and H2O, for COVID-19 too, by IPv6 in Q3 on a B2B MP3."),
     ],
 )
@@ -93,10 +95,22 @@ def test_a_value_in_another_usual_form_is_borne_out(result: Any, answer: str) ->
         ("Your number is w9.", "w9"),
         ("Your number is X-9.", "X-9"),
         ("Your order is Q123.", "Q123"),
+        ("It is free until 9999-12-31.", "9999-12-31"),
+        ("It is on 2026-02-30.", "2026-02-30"),
+        ("It costs 3.14159265358979323846264338327950288.", "3.14159265358979323846264338327950288"),
     ],
 )
 def test_values_that_stand_in_no_record(answer: str, wrong: str) -> None:
     assert [flaw.text for flaw in value_flaws(answer, [FOUND], ASKED)] == [wrong]
+
+
+def test_a_day_that_no_calendar_has_is_checked_where_no_call_was_made() -> None:
+    assert [each.text for each in value_flaws("It came on 2026-02-30.", [], ASKED, since=2026)] == ["2026-02-30"]
+
+
+def test_numbers_of_many_digits_are_checked() -> None:
+    record = CallRecord("look", {}, {"from": 123456789012345, "to": 987654321098765})
+    assert [each.text for each in value_flaws("It is 0.25.", [record], [])] == ["0.25"]
 
 
 @settings(deadline=None)

@@ -38,6 +38,7 @@ def missing(
     [
         ("A-12", "cancel a12 please"),
         ("A-12", "cancel A 12, please"),
+        ("52.52,13.40", "at 52,52 north and 13.4 east"),
         ("LP-6225", "the one with the number 6225"),
         ("N-17", "North hall, pump 17: 2.1 bar"),
         ("N-07", "pump #7 in the north"),
@@ -153,6 +154,9 @@ def test_values_that_stand_in_another_format(value: Any, said: str) -> None:
         ("five", "some of them"),
         (5.5, "five of them"),
         ("https://example.org", "the page of the example"),
+        ("https://[x", "the page"),
+        ("9999-12-31", "some day"),
+        ("52.52,13.40", "in Berlin"),
     ],
 )
 def test_values_from_nowhere(value: Any, said: str) -> None:

@@ -241,7 +241,8 @@ def test_an_edited_result_is_screened_again() -> None:
         (lambda: Guard(output=Gate(then="withhold")), "works for tools only"),
         (lambda: Guard(after_untrusted="plan"), "did you mean 'planned'"),
         (lambda: Guard(allow="look"), "give a list of names"),
-        (lambda: Guard(refusal=" "), "refusal is empty"),
+        (lambda: Guard(refusal=" "), "refusal is ' '"),
+        (lambda: Guard(refusal=5), "refusal is 5: give the text"),
         (lambda: Guard(planned_from=-1), "planned_from is -1"),
     ],
 )

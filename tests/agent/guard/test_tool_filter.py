@@ -118,6 +118,16 @@ def test_the_plan_reads_no_passage_and_no_answer() -> None:
     ] * 2
 
 
+def test_an_edited_request_is_planned_for_anew() -> None:
+    runtime = ScriptedRuntime("yes", "no", "no", "no", "Done.")
+    given = [Message("user", "Go."), Message("assistant", "[]"), Message("tool", '{"name":"look","result":"a"}')]
+    agent = Agent(runtime, [look, send, erase], guard=guard(after_untrusted="planned"))
+    with agent.iter("Send it to the moon.", messages=given) as steps:
+        for pending in steps:
+            pending.edit("What is a?")
+    assert steps.result.planned == () and open_tools(steps.result) == [("look",)]
+
+
 def test_a_tool_that_the_caller_named_is_planned() -> None:
     runtime = ScriptedRuntime("no", "no", SENT, "Done.")
     agent = Agent(runtime, [look, send, erase], guard=guard(after_untrusted="planned"))
@@ -152,8 +162,9 @@ def test_names_or_a_function_say_what_a_step_may_call() -> None:
         Agent(ScriptedRuntime(), TOOLS, guard=guard(allow=["lok"]))
     with pytest.raises(UnknownNameError, match="did you mean 'look'"):
         Agent(ScriptedRuntime("x"), TOOLS, guard=guard(allow=lambda told: ["lok"])).run_sync("Go.")
-    with pytest.raises(InputError, match="give names of tools"):
-        Agent(ScriptedRuntime("x"), TOOLS, guard=guard(allow=lambda told: "look")).run_sync("Go.")
+    for wrong in ("look", 5, [5]):
+        with pytest.raises(InputError, match="give names of tools"):
+            Agent(ScriptedRuntime("x"), TOOLS, guard=guard(allow=lambda told, wrong=wrong: wrong)).run_sync("Go.")
 
 
 def test_code_is_not_run_where_python_is_not_allowed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import date
 from typing import Literal
 
 import pytest
@@ -93,6 +94,21 @@ def test_the_last_message_can_be_edited(make_runtime: MakeRuntime) -> None:
     result = steps.result
     plain = Agent(make_runtime(), limits=SHORT).run_sync("stay here", skill="prose")
     assert edited == 1 and result.messages == plain.messages and len(result.steps) == 1
+    assert runtime.router.screened == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("go tomorrow", "go on Friday"), ("go on Friday", "stay"), ("stay", "go tomorrow")]
+)
+def test_an_edited_message_has_its_own_date_note(make_runtime: MakeRuntime, before: str, after: str) -> None:
+    def of(runtime: Runtime) -> Agent[None, object]:
+        return Agent(runtime, instructions="Be brief.", limits=SHORT, clock=lambda: date(2026, 3, 18))
+
+    runtime = make_runtime("code")
+    with of(runtime).iter(before, skill="prose") as steps:
+        for pending in steps:
+            pending.edit(after)
+    assert steps.result.messages == of(make_runtime()).run_sync(after, skill="prose").messages
     assert runtime.router.screened == 2  # type: ignore[attr-defined]
 
 

@@ -15,9 +15,11 @@ import pytest
 
 from loraloop.adapters.base import Message
 from loraloop.adapters.base.prompting import SMALL
+from loraloop.adapters.skill.contracts import Passage
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime, Sampling
 from loraloop.agent.engine.trunk import Trunk, TrunkStore
 from loraloop.agent.events import EVENTS, RunFinished, StepFinished, TokenGenerated, ToolCallFinished
+from loraloop.agent.messages import as_passages
 from loraloop.agent.tools.runner import ToolRunner
 from loraloop.testing import ScriptedRuntime, calls, code, text
 from loraloop.tool_schemas.errors import (
@@ -84,6 +86,9 @@ def test_unusable_options_are_refused(make_runtime: MakeRuntime) -> None:
         Agent(make_runtime(), [pick, pick])
     with pytest.raises(InputError, match="ids must differ"):
         Agent(make_runtime()).run_sync("Hi", passages=[{"id": "a", "text": "x"}, {"id": "a", "text": "y"}])
+    with pytest.raises(InputError, match=r"passage 1 is unusable \(the text of a passage is 5, and no text\)"):
+        Agent(make_runtime()).run_sync("Hi", passages=[{"text": 5}])
+    assert as_passages([{"text": "x", "title": None}]) == (Passage("1", "x"),)
 
 
 def test_half_of_a_surrogate_pair_in_a_prompt_is_read_as_a_replacement() -> None:

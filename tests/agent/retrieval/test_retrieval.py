@@ -264,3 +264,10 @@ def test_documents_make_a_retriever(bare: Runtime, tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="is async: await it yourself, and give the run passages"):
         Agent(bare, retriever=Awaited()).run_sync("tower")  # type: ignore[arg-type]
+
+    class Forgetful:
+        def retrieve(self, question: str, k: int) -> None:
+            pass
+
+    with pytest.raises(InputError, match=r"retrieved is None: give a list"):
+        Agent(bare, retriever=Forgetful()).run_sync("tower")  # type: ignore[arg-type]

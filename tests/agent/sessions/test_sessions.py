@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from loraloop import Agent, Approve, Context, Limits, Policy
+from loraloop import Agent, Approve, Context, Limits, PendingRun, Policy
 from loraloop.adapters.base import Message
 from loraloop.agent.events import RunFinished, RunStarted, StepFinished, ToolCallFinished, ToolCallStarted
 from loraloop.agent.sessions.sessions import Session, Sessions
@@ -108,7 +108,12 @@ def test_a_run_whose_calls_are_the_callers_does_not_run_them_when_it_goes_on(sto
     leave(agent, session, execute_tools=False)
     with pytest.raises(SessionError, match="started with execute_tools=…: pass the same again"):
         agent.run_sync(session=session)
+    with pytest.raises(SessionError, match="pass the same again"):
+        agent.run_sync(session=session, execute_tools=True)
     assert agent.run_sync(session=session, execute_tools=False).output == "Which?"
+    agent, session = agent_of(ADD, "3."), store.session("t")
+    leave(agent, session, execute_tools=True)  # which needs not be said
+    assert agent.run_sync(session=session).output == "3."
 
 
 def test_any_text_is_kept(store: Sessions) -> None:
@@ -405,6 +410,40 @@ def test_calls_that_wait_for_approval_are_decided_in_the_session(store: Sessions
     session.give_up()
     with pytest.raises(SessionError, match="is idle: no call waits for approval"):
         agent.resume_sync(kept.pending, decisions, session=session)
+
+
+def test_an_interrupted_session_whose_resume_was_refused_is_still_the_callers(store: Sessions) -> None:
+    for name in ("a", "b"):
+        leave(agent_of(ADD, "3."), store.session(name), deps={"x": 1})
+    for session in store.interrupted():
+        with pytest.raises(SessionError, match="started with deps=…"):
+            session.resume(agent_of("3."))
+        if session.id == "a":
+            session.give_up()
+        else:
+            assert session.resume(agent_of("3."), deps={"x": 1}).output == "3."
+    assert [info.state for info in store.list()] == ["idle"] * 2
+    leave(agent_of(ADD, "3."), store["a"])
+    (late,) = store.interrupted()  # it was let go when the next was asked for
+    other = store.database.lease("a")
+    with pytest.raises(SessionBusyError):
+        late.resume(agent_of("3."))
+    other.release()
+
+
+def test_a_signed_run_that_another_runner_shut_out_can_still_be_resumed(store: Sessions) -> None:
+    asked: dict[str, Any] = {"policy": Policy(needs_approval=frozenset({"add"}))}
+    session = store.session("s")
+    waits = agent_of(ADD, **asked).run_sync("Add 1 and 2.", session=session)
+    assert waits.pending is not None
+    text, decisions = waits.pending.to_json(), {waits.pending.waiting[0].id: Approve()}
+    stream = agent_of("3.", **asked).resume_stream(PendingRun.from_json(text), decisions, session=session)
+    other = store.database.lease(session.id)
+    with pytest.raises(SessionBusyError):
+        stream.finish()
+    other.release()
+    again = agent_of("3.", **asked).resume_sync(PendingRun.from_json(text), decisions, session=session)
+    assert again.output == "3." and len(session.turns) == 2
 
 
 def test_a_run_that_was_approved_is_resumed_like_any_other(store: Sessions) -> None:

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from typing import Any, Literal, TypedDict
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from loraloop.adapters.base import Message
 from loraloop.adapters.base.prompting import Prompting
 from loraloop.agent import Agent, Limits, OutputType, Policy, RunResult, Runtime, Sampling
+from loraloop.agent.events import SkillActivated
+from loraloop.testing import ScriptedRuntime
 from loraloop.tool_schemas import Choice, JsonSchema, Lark, Regex
 from loraloop.tool_schemas.errors import SchemaError
 
@@ -141,6 +143,31 @@ def test_an_answer_for_which_no_tokens_are_left_has_no_value(make_runtime: MakeR
     result = runs[1].run_sync("go")
     assert [step.outcome for step in result.steps] == ["calls", "truncated"]
     assert result.stop_reason == "max_tokens" and result.output == "" and result.value is None
+
+
+@pytest.mark.parametrize("form", [Colour, Literal["red", "green"], int, City])
+def test_an_answer_that_was_cut_off_has_no_value(make_runtime: MakeRuntime, form: Any) -> None:
+    stream = Agent(make_runtime(), output_type=form).stream("go")
+    for event in stream:
+        if isinstance(event, SkillActivated):
+            stream.cancel()
+    assert (stream.result.stop_reason, stream.result.value) == ("cancelled", None)
+
+
+def test_a_validator_that_fails_finds_the_answer_invalid() -> None:
+    known = {"FR": "France"}
+
+    class Land(BaseModel):
+        code: str
+
+        @field_validator("code")
+        @classmethod
+        def look_up(cls, code: str) -> str:
+            return known[code]
+
+    result = Agent(ScriptedRuntime('{"code":"XX"}', '{"code":"FR"}'), output_type=Land).run_sync("go")
+    assert result.value == Land.model_construct(code="France") and result.steps[0].outcome == "invalid"
+    assert "failed with KeyError: 'XX': have it raise ValueError" in result.steps[0].error
 
 
 def test_what_skills_write_keeps_its_form(make_runtime: MakeRuntime) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from threading import Event, Timer
+from time import monotonic
 from typing import Any
 
 import pytest
 from openai.types.decision_create_params import DecisionCreateParams
 from pydantic import TypeAdapter
 
-from loraloop import Agent, Runtime
+from loraloop import Agent, Limits, Runtime
 from loraloop.adapters.base import Base, Message
 from loraloop.agent.engine.remote.decisions import OUTCOMES, ROUTER, ServerRouter
 from loraloop.agent.engine.remote.server import RemoteServer
@@ -138,3 +140,16 @@ def test_a_decision_is_asked_for_again_where_its_failure_may_pass(peer: Any) -> 
     peer.answers.append(decided({"tools": 1.0}))
     with pytest.raises(BaseModelError, match="name of a base as eyes"):
         router.features({}, [Message("user", "Hi.")])
+
+
+def test_a_server_that_does_not_decide_is_waited_for_until_the_deadline(peer: Any, one_base: None) -> None:
+    runtime, silent = Runtime.connect(peer.url, eyes=peer.url), Event()
+    peer.answers.append(lambda handler: silent.wait(5))
+    start = monotonic()
+    result = Agent(runtime, limits=Limits(deadline=0.3)).run_sync("Hi.")
+    assert result.stop_reason == "deadline" and not result.steps and monotonic() - start < 3
+    peer.answers.append(lambda handler: silent.wait(5))
+    stream = Agent(runtime).stream("Hi.")
+    Timer(0.3, stream.cancel).start()
+    assert stream.finish().stop_reason == "cancelled" and monotonic() - start < 4
+    silent.set()
