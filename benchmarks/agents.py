@@ -125,7 +125,7 @@ class Bench:
         weights = self.base.fingerprints.weights
         self.authors = [Author(weights, n, self.bank.slot(n), "branch", self.bank.identity(n)) for n in names]
         base = self.base
-        compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+        compiler = GrammarCompiler(base.vocabulary)
         self.grammar = compiler.compile(JsonSchema(FORM))
 
     def drawn(self, seed: int, count: int) -> list[int]:

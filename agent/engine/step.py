@@ -139,6 +139,9 @@ class Engine(Protocol):
     def compiled(self, term: Term) -> bool:
         """Whether `grammar` would return at once."""
 
+    def prepare(self, skill: str) -> None:
+        """Reads a skill, so that its first step does not wait for the disk; for an engine elsewhere nothing."""
+
     def step(self, trunk: Transcript, request: StepRequest) -> AbstractContextManager[OpenStep]:
         """Opens a step at the transcript's end. No other step of this transcript may be open."""
 

@@ -120,8 +120,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{GRAMMAR}/prepare.py", "        check_going_on()\n", ""),
     ],
     "tool_schemas/grammar/test_special_tokens.py::test_a_call_that_spells_a_special_token_is_forced_as_text": [
-        (f"{GRAMMAR}/splitting.py", "if not any(map(self._tokenizer.is_special_token, forced)):", "if True:"),
-        (f"{GRAMMAR}/splitting.py", "if len(cuts) == 1:", "if True:"),
+        (f"{GRAMMAR}/matcher.py", "eos_id, tokenizer.encode", "eos_id, lambda text: tokenizer.backend.encode(text).ids"),
     ],
     "tool_schemas/mcp/test_server.py::test_a_list_without_end": [
         (f"{MCP}/session.py", "if cursor in seen or len(tools) > _TOOLS:\n                break", "if cursor in seen: return tools"),

@@ -22,6 +22,7 @@ from loraloop.agent.engine.sampler import EndChoice
 from loraloop.tool_schemas import Tool, parse_calls
 from loraloop.tool_schemas.errors import BaseModelError, InputError
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+from loraloop.tool_schemas.grammar.matcher import Vocabulary
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.render import DEFINITIONS, HEADER, render_tools
 
@@ -232,7 +233,7 @@ def test_words_that_look_like_a_list_of_tools_stay_words() -> None:
 
 
 def compiled(chat: CallChat, least: int = 0) -> Any:
-    compiler = GrammarCompiler(TOKENIZER.json, MORE, chat.closing[0])
+    compiler = GrammarCompiler(Vocabulary(TOKENIZER, MORE, chat.closing[0]))
     return compiler.compile(chat.calls.term(TOOLS, least))
 
 
