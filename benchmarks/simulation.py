@@ -43,7 +43,7 @@ import environment  # noqa: F401
 import simpy
 from report import BenchmarkReport, finish, options, quantile
 
-from loraloop.adapters.base.loading.config import ModelConfig
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.scale.capacity import GPUS, USABLE, Capacity, Load
 
 QWEN = ModelConfig(1536, 8960, 28, 12, 2, 128, 151_936, 32_768, architecture="qwen2", qkv_bias=True)

@@ -19,7 +19,7 @@ from loraloop.kernels.cpu.tiles import LANES, TileKind, tile_bytes
 from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base.loading.config import ModelConfig
+    from loraloop.adapters.base.config import ModelConfig
 
 
 class Gpu(NamedTuple):

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from loraloop.adapters.bank.bank import Bank
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder.decoder import Row
 from loraloop.adapters.base.decoder.native_cache import NativeCache
 from loraloop.adapters.base.loading.catalog import CATALOG
-from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.adapters.base.loading.fetch import gguf_file
 from loraloop.adapters.base.loading.gguf_source import GGUFSource
 from loraloop.adapters.methods.lora import Lora

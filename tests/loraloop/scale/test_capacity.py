@@ -14,8 +14,8 @@ from safetensors import safe_open
 
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, random_base
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder.native_cache import NativeCache, PagePool, distinct
-from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.payload.sites import matrix_values
 from loraloop.adapters.skill.blank import blank_skill
