@@ -163,7 +163,7 @@ test-postgres: $(VENV)/.test
 
 # Two replicas on this machine, which share a temporary cluster of PostgreSQL.
 test-ray: $(RAY)/.test
-	OMP_NUM_THREADS=1 $(RAY)/bin/pytest -m ray tests/loraloop/server/test_many_servers.py tests/loraloop/server/test_replicas.py $(ARGS)
+	OMP_NUM_THREADS=1 $(RAY)/bin/pytest -m ray tests/loraloop/server/test_many_servers.py tests/loraloop/scale/test_replicas.py $(ARGS)
 
 test-vllm: $(VENV)/.test build/vllm/.ready
 	VLLM_PYTHON=build/vllm/bin/python $(BIN)/pytest -rs -m vllm $(ARGS)

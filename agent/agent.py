@@ -29,7 +29,7 @@ from loraloop.agent.retrieval.retriever import Retriever, with_found
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.sandbox.sandbox import Sandbox
 from loraloop.agent.sessions.runs import after_approval, as_sessions, in_session
-from loraloop.agent.skills.threads import OnError, awaited, run_all, running_loop
+from loraloop.agent.threads import OnError, awaited, run_all, running_loop
 from loraloop.agent.tools.approval import apply_decisions
 from loraloop.agent.tools.python_tool import python_tool
 from loraloop.agent.values.calls import PYTHON, Approve, Deny

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.cache.sequence import RequestContext
     from loraloop.agent.engine.remote.grammar import Kind
     from loraloop.agent.engine.transcript import Transcript
-    from loraloop.agent.skills.outlines_model import OutlinesModel
+    from loraloop.agent.outlines_model import OutlinesModel
     from loraloop.agent.skills.skills import Skills
     from loraloop.router.decision import Route, RouterState, ScreenResult
     from loraloop.tool_schemas.grammar.grammar import Grammar
@@ -379,7 +379,7 @@ class Runtime:
         Raises:
             UnknownNameError: naming the nearest skill.
         """
-        from loraloop.agent.skills.outlines_model import OutlinesModel
+        from loraloop.agent.outlines_model import OutlinesModel
 
         return OutlinesModel(self, skill, max_tokens, on_unsupported)
 

@@ -43,8 +43,8 @@ import environment  # noqa: F401
 import simpy
 from report import BenchmarkReport, finish, options, quantile
 
-from loraloop.adapters.base.loading.config import ModelConfig
-from loraloop.capacity import GPUS, USABLE, Capacity, Load
+from loraloop.adapters.base.config import ModelConfig
+from loraloop.scale.capacity import GPUS, USABLE, Capacity, Load
 
 QWEN = ModelConfig(1536, 8960, 28, 12, 2, 128, 151_936, 32_768, architecture="qwen2", qkv_bias=True)
 """The dimensions of qwen2.5-coder-1.5b."""

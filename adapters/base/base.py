@@ -18,13 +18,13 @@ from torch import Tensor
 
 from loraloop.adapters.base.call_chat import CallChat, ChatTemplate
 from loraloop.adapters.base.chat import Chat
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder.cache import KVCache
 from loraloop.adapters.base.decoder.cuda_graphs import GraphedDecoder
 from loraloop.adapters.base.decoder.decoder import Attached, Forward, Row
 from loraloop.adapters.base.decoder.native_cache import NativeCache
 from loraloop.adapters.base.decoder.native_decoder import NativeDecoder, serves
 from loraloop.adapters.base.loading.catalog import CATALOG, DEFAULT
-from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.adapters.base.loading.convert import (
     TEMPLATE,
     AnyDecoder,

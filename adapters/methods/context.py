@@ -158,7 +158,7 @@ class BaseContext:
     @torch.no_grad()
     def keys_values(self, text: str) -> list[tuple[Tensor, Tensor]]:
         from loraloop.adapters.base.decoder.decoder import Decoder, Row
-        from loraloop.adapters.base.decoder.training_view import training_view
+        from loraloop.adapters.base.training_view import training_view
 
         decoder = self.decoder or (
             self.base.decoder if type(self.base.decoder) is Decoder else training_view(self.base)

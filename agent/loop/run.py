@@ -56,7 +56,7 @@ from loraloop.agent.loop.pending import Pending, StepPlan
 from loraloop.agent.loop.route import SkillChooser, StepView, is_handed_over
 from loraloop.agent.loop.write import UNENFORCED, StepText, Writer
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.skills.threads import exit_waits, until_exit
+from loraloop.agent.threads import exit_waits, until_exit
 from loraloop.agent.tools.approval import Approver
 from loraloop.agent.tools.executor import Executor
 from loraloop.agent.tools.runner import ToolRunner

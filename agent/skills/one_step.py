@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from loraloop.agent.engine.cache.sequence import RequestContext
 from loraloop.agent.engine.generate import Delta
 from loraloop.agent.engine.step import StepOutput, StepRequest, checked, transcript
-from loraloop.agent.skills.threads import exit_waits, until_exit
+from loraloop.agent.threads import exit_waits, until_exit
 
 if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import Bank

@@ -685,11 +685,11 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     "agent/loop/test_documents.py::test_a_document_that_is_too_long_to_be_judged_is_left_out_where_the_gate_is_closed": [
         (f"{AGENT}/guard/gates.py", 'return record if gate.fail == "open" else', "return record if True else"),
     ],
-    "adapters/peft/test_readme.py::test_a_shipped_skill_names_its_base_as_the_hub_does": [
-        ("adapters/peft/export.py", "return CATALOG[name].model if name in CATALOG else name", "return name"),
-        ("adapters/peft/export.py", "base = base or hub_name(card)", "base = hub_name(card)"),
-        ("adapters/peft/export.py", "was trained to act from its invocation on: measure it.", "it was trained."),
-        ("adapters/peft/export.py", '        "\\n".join(sources),\n', ""),
+    "adapters/skill/test_peft_readme.py::test_a_shipped_skill_names_its_base_as_the_hub_does": [
+        ("adapters/skill/peft_export.py", "return CATALOG[name].model if name in CATALOG else name", "return name"),
+        ("adapters/skill/peft_export.py", "base = base or hub_name(card)", "base = hub_name(card)"),
+        ("adapters/skill/peft_export.py", "was trained to act from its invocation on: measure it.", "it was trained."),
+        ("adapters/skill/peft_export.py", '        "\\n".join(sources),\n', ""),
     ],
     "adapters/base/loading/test_fetch.py::test_a_cache_that_cannot_be_written_is_an_error_that_names_the_setting": [
         ("adapters/base/loading/folders.py", "except OSError as error:", "except ZeroDivisionError as error:"),

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import rms_norm, silu
 
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder.cache import STEP, Cache, KVCache, Prefix
 from loraloop.adapters.base.decoder.native_cache import NativeCache
 from loraloop.adapters.base.decoder.rope import RopeTable, rotate
-from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.kernels.quantized import Weight
 from loraloop.kernels.reference import Segments
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder.decoder import Attached, Forward, Layer, Row
 from loraloop.adapters.base.decoder.native_cache import NativeCache, PagePool
 from loraloop.adapters.base.decoder.rope import RopeTable
-from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.kernels.cpu import native_types as c
 from loraloop.kernels.cpu.tiles import GROUP, LANES, TiledWeight
 from loraloop.kernels.quantized import Weight

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from loraloop.adapters.base.loading.config import ModelConfig
+from loraloop.adapters.base.config import ModelConfig
 
 
 def frequencies(config: ModelConfig) -> Tensor:

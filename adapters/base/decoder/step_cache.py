@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder.cache import KVCache
-from loraloop.adapters.base.loading.config import ModelConfig
 
 
 class StepCache:

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.chat import ChatFormat
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder.cuda_graphs import GraphedDecoder
 from loraloop.adapters.base.decoder.decoder import Decoder, Layer
 from loraloop.adapters.base.decoder.native_decoder import NativeDecoder
 from loraloop.adapters.base.loading.arena import aligned, read_arena
-from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.adapters.base.loading.download import Progress, file_sha256
 from loraloop.adapters.base.loading.folders import cache_folder, make_writable
 from loraloop.adapters.base.loading.quantize import compute_dtype, dense, embedding_weight, fused, group_parts

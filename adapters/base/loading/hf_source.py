@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from loraloop.adapters.base.loading.config import ModelConfig
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.tool_schemas.errors import BaseModelError
 
 

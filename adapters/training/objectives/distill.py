@@ -12,7 +12,7 @@ from torch import Tensor
 
 from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder.decoder import Decoder
-from loraloop.adapters.base.decoder.training_view import training_view
+from loraloop.adapters.base.training_view import training_view
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.training.data.encode import Encoded
 from loraloop.adapters.training.forward.scored import Reader, Scored

@@ -21,7 +21,7 @@ from torch import Tensor
 from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder.native_decoder import NativeDecoder
 from loraloop.adapters.base.decoder.shards import ShardedWeight
-from loraloop.adapters.base.decoder.training_view import training_view as training_view
+from loraloop.adapters.base.training_view import training_view as training_view
 from loraloop.adapters.methods.context import BaseContext
 from loraloop.adapters.methods.method import Method
 from loraloop.adapters.payload.payload import Payload

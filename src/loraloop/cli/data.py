@@ -295,7 +295,7 @@ def _writer(
     """A function that writes so many completions of each transcript, and says when one of them is done."""
     from loraloop.adapters.training.recipe.objective import find_skill
     from loraloop.agent.engine.sampler import Sampling
-    from loraloop.agent.skills.threads import run_all
+    from loraloop.agent.threads import run_all
     from loraloop.evals.bench import Bench
 
     bench = Bench(base, find_skill(skill, Path.cwd(), base.name) if skill else None, max_tokens)

@@ -148,7 +148,7 @@ def reports(
     Raises:
         LoraloopError: If it cannot be read at all.
     """
-    from loraloop.tool_schemas.tools.loading import as_tool, python_values, tool_files
+    from loraloop.tool_schemas.loading import as_tool, python_values, tool_files
 
     if is_url(source):
         yield from _of_service(source, source, checker, on_unsupported, policy)
@@ -166,7 +166,7 @@ def reports(
 
 
 def _of_file(file: Path, checker: ToolChecker, on_unsupported: OnUnsupported | None) -> Iterator[ToolReport]:
-    from loraloop.tool_schemas.tools.loading import file_entries, read_document
+    from loraloop.tool_schemas.loading import file_entries, read_document
     from loraloop.tool_schemas.tools.tool_lists import is_openapi
 
     document = read_document(file)

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, Response
 
 from loraloop.agent.events import Event, RunFinished
 from loraloop.agent.loop.iterate import AnswerText
-from loraloop.agent.skills.threads import awaited
+from loraloop.agent.threads import awaited
 from loraloop.agent.values.step import plain
 from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.reply import Reply, Replying

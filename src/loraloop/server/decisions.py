@@ -27,7 +27,7 @@ from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.step import StepRequest, run_step, transcript
 from loraloop.agent.guard.guard import default_guard
 from loraloop.agent.guard.judge import Judge
-from loraloop.agent.skills.threads import awaited
+from loraloop.agent.threads import awaited
 from loraloop.integrations.reply import check_length, check_prompt, check_time
 from loraloop.router.decision import NONE, RouterState
 from loraloop.server.errors import ApiError, documented

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loraloop.capacity import matrix_values
+from loraloop.adapters.payload.sites import matrix_values
 from loraloop.render.training import Watch
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.training.run import run_recipe, run_router_recipe

@@ -9,7 +9,7 @@ import torch
 
 from loraloop.adapters.base import Base, Message, random_base
 from loraloop.adapters.base.decoder.served_weight import ServedWeight
-from loraloop.adapters.base.decoder.training_view import training_view
+from loraloop.adapters.base.training_view import training_view
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.training.data.encode import Encoded, encode
 from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
