@@ -563,6 +563,7 @@ class Run:
             calls = tuple(replace(call, ungrounded=found(call.call)) if call.open else call for call in calls)
         calls = yield from self._approver.ask(step.index, calls)
         self._began += monotonic() - asked  # the deadline does not count the time that a person takes
+        self._trunk.request_context = replace(self._trunk.request_context, deadline=self._deadline)
         now = self.checkpoint(PendingStep(replace(step, ms=clock.added(step.ms)), draft.contract, calls))
         if any(call.open for call in calls) and not self._cancelled.is_set():
             self._pause(now)
