@@ -364,7 +364,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/loop/outcome.py", "if values := facts.ungrounded(calls):", "if values := ():"),
     ],
     "agent/grounding/test_answer_check.py::test_the_receipts_stand_in_the_place_of_a_flawed_answer": [
-        (f"{AGENT}/loop/run.py", "if not outcome.output or not self._is_checked(plan, contract):", "if True:"),
+        (f"{AGENT}/loop/run.py", "if not outcome.output or not text.checked:", "if True:"),
     ],
     # --- src/loraloop ------------------------------------------------------------------------------------------------
     "loraloop/cli/test_traces.py::test_no_field_of_a_trace_steers_the_terminal": [

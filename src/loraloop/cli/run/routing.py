@@ -43,14 +43,12 @@ def first_route(
     from loraloop.agent.values.step import plain
     from loraloop.router.decision import RouterState
 
-    chat, router = runtime.base.chat, runtime.router
+    router = runtime.router
     system = system_content(instructions, tools, runtime.base.prompting.tools_header)
-    messages = chat.complete(request(prompt, passages, (), system))
+    messages = runtime.base.chat.complete(request(prompt, passages, (), system))
     trunk = runtime.trunk()
     for message in messages:
-        trunk.append(
-            message, chat.message(message.role, message.content, not trunk.messages), more=message is not messages[-1]
-        )
+        trunk.append(message, more=message is not messages[-1])
     trunk.flush(Clock())
     features = router.features(trunk.features(-1), messages)
     absent = frozenset(getattr(router, "skills", ())) - frozenset(runtime.skills) - {"none"}
