@@ -89,7 +89,15 @@ class Asked(Conversation):
 
 
 def questions_of(world: World, folder: Path, draws: int, rng: random.Random, seed: str) -> Iterator[Question]:
-    """Everything that is said beside passages in a world; half as much for tools, and as nothing, as to documents."""
+    """Everything that is said beside passages in a world; half as much for tools, and as nothing, as to documents.
+
+    Args:
+        world: The world.
+        folder: Its files `questions.yaml` and `talk.yaml`.
+        draws: Times that each question to a document is drawn.
+        rng: Draws them.
+        seed: Of the requests for tools.
+    """
     for item in yaml.safe_load((folder / "questions.yaml").read_text("utf-8")):
         kind = "answered" if "answer" in item else "near"
         for say in rng.sample(item["say"] * 2, min(draws, 2 * len(item["say"]))):

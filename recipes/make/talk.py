@@ -79,7 +79,16 @@ def talks(
     seed: int,
     held_out: bool,
 ) -> list[Talk]:
-    """Conversations in which each item of a world is drawn so many times."""
+    """Conversations in which each item of a world is drawn so many times.
+
+    Args:
+        world: The world.
+        items: What is said in it.
+        schemas: Schemas of the tools of each world.
+        draws: Times that each item is drawn.
+        seed: Of the draws.
+        held_out: Whether values and wordings are those of held-out requests.
+    """
     rng = random.Random(f"{seed}/{world.name}/talk/{held_out}")
     toolbox = CarriedToolbox(world.toolbox.file)
     own = replace(world, toolbox=toolbox, calls=[], turn=0)

@@ -447,7 +447,15 @@ def schema_of(function: Any) -> dict[str, Any]:
 def conversations(
     world: World, schemas: Mapping[str, Sequence[dict[str, Any]]], draws: int, seed: int, held_out: bool
 ) -> list[Conversation]:
-    """Conversations in which each request of a world is drawn so many times, half of them beside others."""
+    """Conversations in which each request of a world is drawn so many times, half of them beside others.
+
+    Args:
+        world: The world.
+        schemas: Schemas of the tools of each world.
+        draws: Times that each request is drawn.
+        seed: Of the draws.
+        held_out: Whether values and wordings are those of held-out requests.
+    """
     rng = random.Random(f"{seed}/{world.name}/{held_out}")
     toolbox = CarriedToolbox(world.toolbox.file)
     own = replace(world, toolbox=toolbox, calls=[], turn=0)
