@@ -37,7 +37,7 @@ class Method(Protocol):
         """What a slot holds, differentiably.
 
         Args:
-            parameters: Those of a training, or a skill's tensors: by name, such as `lora_A` `[r, K]`.
+            parameters: A training's parameters or a skill's tensors, by name, such as `lora_A` `[r, K]`.
             context: What may be read of the base.
         """
         ...
@@ -68,7 +68,7 @@ class Method(Protocol):
         """What a skill stores: detached, and loadable without the base's weights.
 
         Args:
-            parameters: Those of a training, by name, such as `lora_A` `[r, K]`.
+            parameters: A training's parameters by name, such as `lora_A` `[r, K]`.
             context: What may be read of the base.
 
         Returns:

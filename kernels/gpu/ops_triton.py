@@ -48,7 +48,7 @@ def nf4_dequantize(
         offset: fp32 `[]` that was taken off all absmaxes.
         rows: O.
         columns: K.
-        dtype: Of the result.
+        dtype: Dtype of the result.
 
     Returns:
         `[O, K]` in `dtype`.

@@ -96,7 +96,7 @@ def questions_of(world: World, folder: Path, draws: int, rng: random.Random, see
         folder: Its files `questions.yaml` and `talk.yaml`.
         draws: Times that each question to a document is drawn.
         rng: Draws them.
-        seed: Of the requests for tools.
+        seed: Seed of the requests for tools.
     """
     for item in yaml.safe_load((folder / "questions.yaml").read_text("utf-8")):
         kind = "answered" if "answer" in item else "near"

@@ -86,7 +86,7 @@ def talks(
         items: What is said in it.
         schemas: Schemas of the tools of each world.
         draws: Times that each item is drawn.
-        seed: Of the draws.
+        seed: Seed of the draws.
         held_out: Whether values and wordings are those of held-out requests.
     """
     rng = random.Random(f"{seed}/{world.name}/talk/{held_out}")

@@ -53,7 +53,7 @@ ALIKE = 8
 OPENED = 0.4
 """How often a request of the world stands before what else is drawn."""
 SAFE = 4
-"""Of so many conversations to learn from, one begins a record of the guard's skill."""
+"""Conversations to learn from for each one that begins a record of the guard's skill."""
 FEW = 4
 """Tools in such a record, at most: what is judged is the message."""
 NAMES = re.compile(r"[A-Z0-9][\w/-]*(?:[ .][A-Z0-9][\w/-]*)*")
@@ -453,7 +453,7 @@ def conversations(
         world: The world.
         schemas: Schemas of the tools of each world.
         draws: Times that each request is drawn.
-        seed: Of the draws.
+        seed: Seed of the draws.
         held_out: Whether values and wordings are those of held-out requests.
     """
     rng = random.Random(f"{seed}/{world.name}/{held_out}")
@@ -480,9 +480,9 @@ def opened(talk: Kind, seed: int, what: str, number: int, documents: bool = True
 
     Args:
         talk: The conversation.
-        seed: Of the draw.
+        seed: Seed of the draw.
         what: What is drawn.
-        number: Of the conversation among those of its world.
+        number: Number of the conversation among those of its world.
         documents: Whether passages may stand beside the request.
     """
     talk.toolbox.begin(f"{seed}/{talk.world.name}/{what}/{number}")

@@ -72,7 +72,7 @@ class KVCache:
         layers: The base's layers.
         kv_heads: Heads of keys and values.
         head_dim: Size of a head.
-        dtype: Of keys and values.
+        dtype: Dtype of keys and values.
         device: Where they lie.
         capacity: Tokens for which there is room at first.
         window: Positions that a token sees at most; None for all.

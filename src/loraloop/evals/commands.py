@@ -288,7 +288,7 @@ def desk(
     draws: Annotated[
         int, typer.Option(min=0, help="Held-out draws of each world's requests with slots; 0: one of each.")
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     documents: Annotated[bool, typer.Option(help="Whether the assistant has the world's documents.")] = True,
     together: Annotated[
         int, typer.Option(min=1, max=64, metavar="N", help="Requests at a time; seconds are of a sample.")

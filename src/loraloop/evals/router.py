@@ -109,7 +109,7 @@ def states_of(data: Path, limit: int | None, seed: int, header: str = CALLS_HEAD
     Args:
         data: The file, or the folder of the frozen data.
         limit: States of each part at most; None for all.
-        seed: Of the draw, where there are more.
+        seed: Seed of the draw, where there are more.
         header: What the listing of tools begins with.
     """
     from loraloop.router.states import file_states, frozen_states

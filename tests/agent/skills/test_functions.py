@@ -70,7 +70,7 @@ def test_each_skill_gives_the_result_of_its_contract() -> None:
 
 
 def test_a_skill_reads_what_it_reads_in_a_run() -> None:
-    """The same messages, so that a skill is asked for just what it was trained on."""
+    """A skill as a function reads the messages of a run, so that it is asked for just what it was trained on."""
     passages = [{"id": "p", "text": "Finished in 1889."}]
     of_runs = ScriptedRuntime(answer("In 1889.", ["p"]), calls(add={"a": 1, "b": 2}), "3")
     Agent(of_runs).run_sync("When?", passages=passages, skill="retrieval")

@@ -162,7 +162,7 @@ def test_two_traces_are_compared(open_page: Callable[..., Any], tmp_path: Path) 
 
 
 def test_skills_on_a_phone(serving: Callable[..., str], browser: Any, base: Base) -> None:
-    """Those of the embedded base, with the scores of their cards as tables; nothing is cut off or scrolled."""
+    """The embedded base's skills, with the scores of their cards as tables; nothing is cut off or scrolled."""
     url = serving(Runtime.load(base))
     with browser.new_context(viewport={"width": 390, "height": 800}) as context:
         page = context.new_page()
