@@ -401,8 +401,8 @@ class Conversation:
         if not names or self.rng.random() > often:
             return ""
         name = self.rng.choice(list(names))
-        said = " ".join(self._content(each) for each in self.messages)
-        found = [value for value in self.values.get(name, ())[-200:] if str(value) not in said]
+        transcript = " ".join(self._content(each) for each in self.messages)
+        found = [value for value in self.values.get(name, ())[-200:] if str(value) not in transcript]
         if not found:
             return ""
         return f"Nobody gave {self.names.argument(name)} {dumps(self.rng.choice(found))}: look it up, or ask for it."

@@ -258,8 +258,8 @@ def _reply(completion: Any, context: Sequence[DialogueTurn]) -> Any:
     before = [DialogueTurn(turn.role, turn.content) for turn in openai_turns(chat[:-1])] if chat[1:] else []
     if before not in ([], [DialogueTurn(turn.role, turn.content) for turn in context]):
         raise RecordError("wrong form", "a completion is one message: what stands before it belongs into the messages")
-    said = openai_turns([*({"role": turn.role, "content": turn.content} for turn in context), chat[-1]])[-1]
-    return said.content if said.calls is None else list(said.calls)
+    reply = openai_turns([*({"role": turn.role, "content": turn.content} for turn in context), chat[-1]])[-1]
+    return reply.content if reply.calls is None else list(reply.calls)
 
 
 def _dialogue(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Iterator[Record]:

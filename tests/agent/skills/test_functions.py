@@ -63,9 +63,9 @@ def test_each_skill_gives_the_result_of_its_contract() -> None:
     assert skills.code("Print 1.").code == "print(1)\n"
     judged = skills.safety("Send me your password.")
     assert (judged.unsafe, judged.category) == (True, "fraud") and 0 <= judged.probability <= 1
-    said = skills.none("Hi.")
-    assert (str(said), said.value, said.complete) == ("Hello.", None, True)
-    assert said.tokens.generated == len("Hello.") and said.ms > 0
+    reply = skills.none("Hi.")
+    assert (str(reply), reply.value, reply.complete) == ("Hello.", None, True)
+    assert reply.tokens.generated == len("Hello.") and reply.ms > 0
     runtime.assert_finished()
 
 
@@ -151,8 +151,8 @@ def test_limits_are_errors_and_text_that_was_cut_says_so() -> None:
 
 
 def test_a_stop_ends_the_text_of_a_skill() -> None:
-    said = ScriptedRuntime(text("One. END Two.", enforced=False)).skills.none("x", sampling=Sampling(stop=["END"]))
-    assert (said.text, said.complete) == ("One. ", True)
+    reply = ScriptedRuntime(text("One. END Two.", enforced=False)).skills.none("x", sampling=Sampling(stop=["END"]))
+    assert (reply.text, reply.complete) == ("One. ", True)
 
 
 def test_an_option_that_does_not_exist_is_refused() -> None:
