@@ -210,5 +210,5 @@ class CRequest(ctypes.Structure):
         ("keep", _pointer),
         ("kept_to", _pointer),
         ("threads", _int),
-        ("given", _pointer),
+        ("embeddings", _pointer),
     )

@@ -73,14 +73,14 @@ class Asked(Conversation):
         ]
         lines = [f"[{each['id']}] {each['title']}: {each['text']}" for each in passages]
         text = "\n".join(("Passages:", *lines, "", question.say))
-        told = [{"role": each["role"], "content": self._named(each)} for each in self.messages]
+        messages = [{"role": each["role"], "content": self._named(each)} for each in self.messages]
         completion: dict[str, Any] = {"answerable": False}
         if question.answer:
             cited = [each["id"] for each, document in zip(passages, chosen, strict=True) if document in about]
             completion = {"answerable": True, "answer": question.answer, "citations": cited}
         return {
             "kind": question.kind,
-            "messages": [*told, {"role": "user", "content": text}],
+            "messages": [*messages, {"role": "user", "content": text}],
             "passages": passages,
             "tools": self.assistant.tools(set()),
             "completion": completion,

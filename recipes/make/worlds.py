@@ -274,8 +274,8 @@ class Conversation:
         """Adds the message with a call's result; returns its error, if it is one."""
         error = result.get("error") if isinstance(result, dict) else None
         raised = error is not None and self.rng.random() < 0.4
-        told = {"error": self.rng.choice(("ValueError: ", "")) + str(error)} if raised else {"result": result}
-        self.messages.append({"role": "tool", "content": {"name": call["name"], **told}})
+        outcome = {"error": self.rng.choice(("ValueError: ", "")) + str(error)} if raised else {"result": result}
+        self.messages.append({"role": "tool", "content": {"name": call["name"], **outcome}})
         return error
 
     # calls that go astray
@@ -411,19 +411,19 @@ class Conversation:
         """The conversation with its steps, and with its closing texts; nothing where every tool was taken away."""
         if not (tools := self.assistant.tools(self.missing)):
             return [], []
-        told = [{"role": each["role"], "content": self._named(each)} for each in self.messages]
-        shared = {"messages": told, "tools": tools, **({"part": part} if part != "train" else {})}
+        messages = [{"role": each["role"], "content": self._named(each)} for each in self.messages]
+        shared = {"messages": messages, "tools": tools, **({"part": part} if part != "train" else {})}
         steps = [{**step, "calls": [self.names.call(call) for call in step["calls"]]} for step in self.steps]
         return [{**shared, "steps": steps}], [{**shared, "steps": self.answers}] if self.answers else []
 
     def safe(self, part: str) -> list[dict[str, Any]]:
         """The record of the guard's skill: what the user said first, before a few of the tools."""
         tools = self.assistant.tools(self.missing)
-        told = [{"role": each["role"], "content": self._named(each)} for each in self.messages[:2]]
-        if not tools or told[-1]["role"] != "user" or told[-1]["content"].startswith("Passages:"):
+        messages = [{"role": each["role"], "content": self._named(each)} for each in self.messages[:2]]
+        if not tools or messages[-1]["role"] != "user" or messages[-1]["content"].startswith("Passages:"):
             return []
         shared = {"tools": tools[:FEW], **({"part": part} if part != "train" else {})}
-        return [{"kind": "world", "messages": told, **shared, "completion": "safe"}]
+        return [{"kind": "world", "messages": messages, **shared, "completion": "safe"}]
 
     def _named(self, message: Mapping[str, Any]) -> str:
         content = message["content"]

@@ -124,7 +124,7 @@ def steps(turns: Sequence[DialogueTurn], contract: str, tools: bool) -> Iterator
             yield index, turn.content
 
 
-def tools_of(tools: Any) -> tuple[dict[str, Any], ...]:
+def record_tools(tools: Any) -> tuple[dict[str, Any], ...]:
     """Tools as `{name, description, parameters}`, from OpenAI's form or ours.
 
     Raises:

@@ -26,7 +26,7 @@ from typing import Any, Literal, get_args
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.skill.contracts import Passage, user_content
-from loraloop.adapters.training.data.dialogue import DialogueTurn, openai_turns, sharegpt_turns, steps, tools_of
+from loraloop.adapters.training.data.dialogue import DialogueTurn, openai_turns, record_tools, sharegpt_turns, steps
 from loraloop.adapters.training.data.example import Part, transcript
 from loraloop.adapters.training.data.reading import TEXTS, read_rows
 from loraloop.adapters.training.data.record import Record, RecordError, RecordPlace, completed
@@ -169,7 +169,7 @@ def records_of(row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Iter
 
 
 def _single(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Record:
-    tools = tools_of(row.get("tools"))
+    tools = record_tools(row.get("tools"))
     passages: tuple[Passage, ...] = ()
     rejected = None
     if form == "passages":
@@ -263,7 +263,7 @@ def _reply(completion: Any, context: Sequence[DialogueTurn]) -> Any:
 
 
 def _dialogue(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Iterator[Record]:
-    tools = tools_of(row.get("tools") or row.get("functions"))
+    tools = record_tools(row.get("tools") or row.get("functions"))
     if form == "openai":
         turns = openai_turns(row["messages"])
     else:

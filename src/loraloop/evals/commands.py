@@ -73,7 +73,7 @@ def _skill_command(name: str, about: str) -> Callable[..., None]:
         asked = examples(name, files, limit, seed, header=loaded.prompting.tools_header, beside=tools)
         trained = skill_of(loaded, name, skill)
         with counting(name, len(asked)) as step:
-            found = evaluate(name, asked, loaded, trained, told=told, outputs=outputs, step=step)
+            found = evaluate(name, asked, loaded, trained, base_told=told, outputs=outputs, step=step)
         out = console()
         out.print(scores.scores_table(f"{name}, {loaded.name}", len(asked), found.scores))
         scores.show_counts(out, found.errors)

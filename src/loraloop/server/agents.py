@@ -143,7 +143,7 @@ def agent_of(
     """
     from loraloop.agent import Agent, Fallback, Limits, Policy
     from loraloop.agent.tracing.otel import OpenTelemetry
-    from loraloop.inputs.tool_sources import is_url, tools_of
+    from loraloop.inputs.tool_sources import is_url, tools_from_sources
 
     def place(source: str) -> str:
         inside = folder / source
@@ -153,7 +153,7 @@ def agent_of(
 
     return Agent(
         runtime,
-        tools_of([place(source) for source in spec.tools], spec.mcp, resources, policy, folder),
+        tools_from_sources([place(source) for source in spec.tools], spec.mcp, resources, policy, folder),
         spec.instructions,
         python=spec.python,
         limits=Limits(**spec.limits.model_dump()),
