@@ -379,15 +379,15 @@ class Agent(Generic[T, D]):
 
     @overload
     def resume_sync(
-        self, pending: Checkpoint, decisions: Decisions, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, **options: Unpack[ResumeOptions[D]]
     ) -> RunResult[T]: ...
     @overload
     def resume_sync(
-        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **options: Unpack[ResumeOptions[D]]
     ) -> RunResult[Any]: ...
     @lists_options(ResumeOptions)
     def resume_sync(
-        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **options: Unpack[ResumeOptions[D]]
     ) -> RunResult[Any]:
         """Goes on with a run that waits for approval, to its end or to the next call that waits.
 
@@ -411,39 +411,39 @@ class Agent(Generic[T, D]):
             SchemaError: Arguments do not fit the tool's schema, or no longer do.
             ContextLengthError: The transcript does not fit the context.
         """
-        return self._resume(pending, decisions, output_type, **given).finish()
+        return self._resume(pending, decisions, output_type, **options).finish()
 
     @overload
     async def resume(
-        self, pending: Checkpoint, decisions: Decisions, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, **options: Unpack[ResumeOptions[D]]
     ) -> RunResult[T]: ...
     @overload
     async def resume(
-        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **options: Unpack[ResumeOptions[D]]
     ) -> RunResult[Any]: ...
     @lists_options(ResumeOptions)
     async def resume(
-        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **options: Unpack[ResumeOptions[D]]
     ) -> RunResult[Any]:
         """`resume_sync` in a thread, as `run` is `run_sync`."""
         loop = asyncio.get_running_loop()
-        run = self._resume(pending, decisions, output_type, loop, **given)
+        run = self._resume(pending, decisions, output_type, loop, **options)
         return await awaited(run.finish, run.cancel)
 
     @overload
     def resume_stream(
-        self, pending: Checkpoint, decisions: Decisions, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, **options: Unpack[ResumeOptions[D]]
     ) -> RunStream[T]: ...
     @overload
     def resume_stream(
-        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **options: Unpack[ResumeOptions[D]]
     ) -> RunStream[Any]: ...
     @lists_options(ResumeOptions)
     def resume_stream(
-        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **options: Unpack[ResumeOptions[D]]
     ) -> RunStream[Any]:
         """Goes on with a pending run, event by event, as `stream`."""
-        run = self._resume(pending, decisions, output_type, running_loop(), **given)
+        run = self._resume(pending, decisions, output_type, running_loop(), **options)
         return RunStream(lambda: run)
 
     def _starter(
@@ -458,12 +458,12 @@ class Agent(Generic[T, D]):
             if name in ("tools", "instructions", *Settings.__annotations__):
                 raise InputError(f"{name}=… belongs to the agent: give it to Agent(…), and run that")
             raise unknown("option of a run", name, ("prompt", "output_type", *Options.__annotations__))
-        journal, prompt, given = in_session(
+        journal, prompt, run_options = in_session(
             self.sessions, self._architecture, prompt, {**options, "output_type": output_type}
         )
-        job = self.job(prompt, journal=journal, **given)
+        job = self.job(prompt, journal=journal, **run_options)
         new = partial(Run, self.runtime, checkpoint=journal.interrupted, journal=journal, hooks=self.hooks, loop=loop)
-        retriever = self.retriever if given.get("passages") is None else None
+        retriever = self.retriever if run_options.get("passages") is None else None
         if retriever is not None:
             return lambda: new(self._documents.of_job(with_found(self.runtime, retriever, job)))
         if job.passages and not journal.interrupted:

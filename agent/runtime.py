@@ -277,7 +277,13 @@ class Runtime:
         return None if threshold is None else threshold.value
 
     def read(self, kept: Mapping[int, Tensor], messages: Sequence[Message], request_context: RequestContext) -> Any:
-        """The router's features of a transcript's last message; a server is waited for while the run goes on."""
+        """The router's features of a transcript's last message; a server is waited for while the run goes on.
+
+        Args:
+            kept: Hidden states `[T, H]` of each layer that the router reads.
+            messages: The transcript.
+            request_context: The run's, under which a server is asked.
+        """
         from loraloop.agent.engine.remote.decisions import ServerRouter
 
         if isinstance(self.router, ServerRouter):

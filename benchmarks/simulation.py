@@ -103,7 +103,7 @@ class Machine:
 
 
 class Step(NamedTuple):
-    """Whose it is, its skill, the tokens of its transcript, and how many of these its application shares."""
+    """One step: its conversation, its skill, the tokens of its transcript, and how many its application shares."""
 
     conversation: int
     app: int

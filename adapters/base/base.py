@@ -225,7 +225,7 @@ class Base:
             return self.decoder.forward(rows, used, keep)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Next-token logits `[M, V]` in fp32."""
+        """Next-token logits `[M, V]`, fp32, of final-normed states `hidden` `[M, H]`."""
         return self.decoder.logits(hidden)
 
 

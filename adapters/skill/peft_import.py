@@ -65,6 +65,9 @@ def read_peft(
         contract: what the skill writes; see `Card`.
         card: further fields of the card.
 
+    Returns:
+        The card, and tensors as the method stores them, such as `lora_A` `[r, K]` and `lora_B` `[O, r]` of a module.
+
     Raises:
         SkillError: files are missing or damaged, shapes do not fit the base, or the configuration uses a type or field
             that a skill cannot express (the message names it).

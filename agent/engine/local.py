@@ -38,7 +38,14 @@ SLOT_SECONDS = 300.0
 
 
 class LocalStep:
-    """A step in an open branch; see `OpenStep`."""
+    """A step in an open branch; see `OpenStep`.
+
+    Args:
+        engine: The engine that opened it.
+        active: The skill and its slot.
+        branch: What the step writes to.
+        request: What is written.
+    """
 
     def __init__(self, engine: LocalEngine, active: Active, branch: Branch, request: StepRequest) -> None:
         chat = engine.base.chat

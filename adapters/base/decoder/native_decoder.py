@@ -160,7 +160,7 @@ class NativeDecoder:
             embeddings = torch.cat(prompts).float().contiguous()
             if embeddings.shape != (count, self.config.hidden_size):
                 raise ValueError(f"embeddings are [P, {self.config.hidden_size}], not {list(embeddings.shape)}")
-            request.given = embeddings.data_ptr()
+            request.embeddings = embeddings.data_ptr()
         self.native.forward(request)
         del alive
         for row in rows:

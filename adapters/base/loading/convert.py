@@ -168,6 +168,11 @@ def _write(source: BaseSource, name: str, form: str, folder: Path, progress: Pro
 def check_shape(name: str, values: Tensor, shape: tuple[int, ...]) -> None:
     """Checks that a tensor has the shape that the config says: the decoders read as much as that.
 
+    Args:
+        name: What the message calls it.
+        values: A tensor of any shape.
+        shape: The shape that the config says.
+
     Raises:
         BaseModelError: It has another.
     """

@@ -41,7 +41,7 @@ def is_python(source: str) -> bool:
     return _PYTHON.fullmatch(source) is not None and not Path(source).exists()
 
 
-def tools_of(
+def tools_from_sources(
     sources: Sequence[str] | None,
     servers: Sequence[str] | None = None,
     context: Holds | None = None,

@@ -442,7 +442,17 @@ class Probe(Sampler):
 
 
 def weigh(runtime: Runtime, trunk: Transcript, asked: Labelled, skill: str = NONE) -> tuple[list[float], int]:
-    """The logits of a question's labels at a trunk's end, and the tokens that were read for it."""
+    """The logits of a question's labels at a trunk's end, and the tokens that were read for it.
+
+    Args:
+        runtime: Base and skills.
+        trunk: What the question is about; it stays as it is.
+        asked: The question as it is put, with a token for each label.
+        skill: The skill that answers; by default the bare base.
+
+    Raises:
+        InputError: The runtime's engine gives no token probabilities.
+    """
     chat, probe, question = runtime.base.chat, Probe(asked.ids), Message("user", asked.text)
     size = len(chat.message(question.role, question.content)) + len(chat.generation_prompt)
     trunk.room(size + 1)

@@ -181,7 +181,7 @@ class ConcurrencyLimiter:
         """Releases a turn and queues for the next one, ahead of the other requests of the same client.
 
         Args:
-            client: Whose turn it was.
+            client: The client that had the turn.
             seconds: How long it took.
 
         Raises:

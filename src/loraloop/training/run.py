@@ -149,7 +149,7 @@ def _measure(prepared: Prepared, trained: Trained, watch: Watch) -> Measured | N
             records,
             schema=dict(content.skill.form) if content.skill.form else None,
             labels=[record.completion for record in prepared.gathered.train],
-            told=content.evaluation.told,
+            instruction=content.evaluation.told,
             max_tokens=content.skill.max_tokens,
             each=each,
         )

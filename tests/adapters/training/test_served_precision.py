@@ -36,7 +36,7 @@ def trainer_of(base: Base, folder: Path, precision: str) -> Trainer:
 
 
 def gradients(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """Of all parameters, beside an adapter that is not zero."""
+    """Gradients of all parameters, beside an adapter that is not zero."""
     generator = torch.Generator().manual_seed(0)
     for name, tensor in trainer.trained.items():
         if name.endswith("lora_B"):

@@ -264,8 +264,8 @@ def test_what_cannot_be_done_is_said(
 ) -> None:
     with caplog.at_level(logging.WARNING, "loraloop"):
         runtime = connect()
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "loraloop"]
-    assert all(each in said for each in runtime.engine.missing)
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == "loraloop"]
+    assert all(each in warning for each in runtime.engine.missing)
     with pytest.raises(UnknownNameError, match="sglang"):
         Runtime.connect(peer.url, engine="sglangs")  # type: ignore[arg-type]
     for kind in ("vllm", "sglang"):

@@ -34,6 +34,15 @@ def first_route(
 ) -> FirstRoute:
     """Decides the first step of a request as an agent with these tools would.
 
+    Args:
+        runtime: Base, skills and router.
+        prompt: The request.
+        tools: The agent's tools.
+        passages: Passages beside the request.
+        instructions: The agent's instructions.
+        python: Whether the agent may run Python.
+        explain: Whether the nearest training examples are looked up.
+
     Raises:
         InputError: The prompt is empty.
         ContextLengthError: The request does not fit the context.
