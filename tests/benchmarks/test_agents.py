@@ -102,4 +102,4 @@ def test_all_parts_run(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "agents.json").read_text(encoding="utf-8"))["metrics"]
-    assert len(metrics) == 3 + 2 * (4 * 7 + 7 + 7)
+    assert len(metrics) == 3 + 1 + 2 * (4 * 7 + 7 + 7)
