@@ -175,8 +175,11 @@ class Runtime:
             router = router or beside
         model = base if isinstance(base, Base) else Base.load(base, quantize=quantize, device=device)
         known = known_skills(model)
+        itself = "code" not in known and bool(library(model.name))  # such a base needs no update to write programs
         folders = []
         for skill in fitting_skills(model).values() if skills is None else skills:
+            if itself and skill == "code":
+                continue
             if isinstance(skill, str) and skill in known:
                 skill = known[skill]
             elif isinstance(skill, str) and os.sep not in skill and not Path(skill).exists():
@@ -186,6 +189,8 @@ class Runtime:
         bank = Bank(model, rank=ranks, host_bytes=HOST_BYTES if host_bytes is None else host_bytes)
         for folder in folders:
             bank.add(folder)
+        if itself and (skills is None or "code" in skills):
+            bank.add(blank_skill(model, "code", "code"))
         if not bank.with_contract("calls") and "tools" not in bank:
             bank.add(blank_skill(model, "tools", "calls"))  # the base itself calls, under the grammar
             model = model.with_own_calls() if own_calls else model
