@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 BIN    := $(VENV)/bin
 # What `make bench` measures; LLAMA_PYTHON, VLLM_PYTHON and BFCL_PYTHON are interpreters with llama-cpp-python, vLLM, bfcl-eval.
 # `make bench-NAME` writes benchmarks/results/NAME.json; names that end in _qwen are of the recommended base.
-BENCH  ?= switch episode mixed_batch grammar decode decode_qwen agents agents_qwen drafts_qwen first_answer_qwen capacity \
+BENCH  ?= switch episode mixed_batch grammar decode decode_qwen agents agents_qwen drafts_qwen first_answer_qwen capacity simulation \
 	training training_qwen rounding rounding_qwen
 LLAMA  := $(if $(LLAMA_PYTHON),--llama-python $(LLAMA_PYTHON))
 BFCL   := --bfcl-python $(BFCL_PYTHON)
