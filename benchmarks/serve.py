@@ -17,9 +17,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from itertools import count
 from pathlib import Path
@@ -154,8 +154,12 @@ async def clients(
     numbers: Iterator[int],
     requests: int,
     until: float = float("inf"),
+    addresses: Sequence[str] = ("127.0.0.1",),
 ) -> Round:
-    """So many clients, each of which asks one request after another, until all are asked or the time is over."""
+    """So many clients, each of which asks one request after another, until all are asked or the time is over.
+
+    They share out the addresses from which they ask.
+    """
     into, start, asking, busy = Round(), time.perf_counter(), time.process_time(), place.busy()
     left = iter(range(requests))
 
@@ -166,8 +170,13 @@ async def clients(
             await ask(http, next(numbers), into)
 
     limits = httpx.Limits(max_connections=many)
-    async with httpx.AsyncClient(base_url=place.url, timeout=600, limits=limits, trust_env=False) as http:
-        await asyncio.gather(*(client(http) for _ in range(many)))
+    async with AsyncExitStack() as stack:
+        asking_from = []
+        for address in addresses:
+            transport = httpx.AsyncHTTPTransport(verify=False, limits=limits, local_address=address)
+            own = httpx.AsyncClient(base_url=place.url, timeout=600, transport=transport)
+            asking_from.append(await stack.enter_async_context(own))
+        await asyncio.gather(*(client(asking_from[number % len(asking_from)]) for number in range(many)))
     into.seconds, into.asking = time.perf_counter() - start, time.process_time() - asking
     into.busy = place.busy() - busy
     return into
