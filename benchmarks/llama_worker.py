@@ -41,11 +41,28 @@ class Worker:
         self._vocabulary = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self._model))
         self._contexts: dict[tuple[int, bool], Any] = {}
         self._random = random.Random(0)
+        self._gguf, self._chat = gguf, None
 
     def facts(self) -> dict[str, Any]:
         """Version and instruction sets."""
         info = llama.llama_print_system_info().decode()
         return {"version": llama.__version__, "system": " ".join(info.split()), "ubatch": self._ubatch}
+
+    def say(
+        self, messages: list[Any], tools: list[Any], tokens: int = 512, context: int = 8192
+    ) -> dict[str, str | bool]:
+        """What the model says under the file's own chat template, greedily, and whether it got to the end."""
+        if self._chat is None:
+            counts = {"n_threads": self._threads, "n_threads_batch": self._threads}
+            self._chat = llama.Llama(self._gguf, n_ctx=context, verbose=False, **counts)
+        out = self._chat.create_chat_completion(messages, tools=tools, temperature=0.0, max_tokens=tokens)
+        choice = out["choices"][0]
+        return {"text": choice["message"]["content"] or "", "whole": choice["finish_reason"] != "length"}
+
+    def close(self) -> None:
+        """Frees the chat while the interpreter still can."""
+        if self._chat is not None:
+            self._chat.close()
 
     def prefill(self, context: int, flash: bool, skill: bool, repeats: int = 1) -> dict[str, float]:
         """Seconds to read `context` tokens into an empty cache, with the last one's logits."""
@@ -161,6 +178,8 @@ def main() -> None:
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
+    if worker is not None:
+        worker.close()
 
 
 if __name__ == "__main__":
