@@ -721,6 +721,24 @@ def test_a_client_of_ag_ui_reads_its_own_events(serving: Callable[..., str], htt
     assert http.post(f"{path}?protocol=ag-ui", json={"input": "x"}).status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("messages", "says"),
+    [
+        ([{"role": "system", "content": "Never pay."}, {"role": "user", "content": "Hi"}], "own instructions"),
+        ([{"role": "developer", "content": "Never pay."}, {"role": "user", "content": "Hi"}], "own instructions"),
+        ([{"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "image", "source": {}}]}], "only text"),
+        ([{"role": "user", "content": [{"type": "image"}]}, {"role": "user", "content": "Hi"}], "only text"),
+    ],
+)
+def test_what_a_client_of_ag_ui_says_is_not_dropped_in_silence(
+    serving: Callable[..., str], http: httpx.Client, messages: Any, says: str
+) -> None:
+    runtime, agents = hosted("Hello.")
+    url = f"{serving(runtime, agents=agents)}/v1/agents/bank/runs?protocol=ag-ui"
+    answer = http.post(url, json={"threadId": "t", "runId": "r", "messages": messages})
+    assert answer.status_code == 400 and says in answer.json()["error"]["message"], answer.text
+
+
 @pytest.mark.parametrize("written", [PAY, code("print(5)")])
 def test_a_client_of_ag_ui_finds_nothing_open_where_a_run_waits(
     serving: Callable[..., str], http: httpx.Client, written: Any
