@@ -179,7 +179,7 @@ class Run:
         Raises:
             ContextLengthError: The request does not fit the context.
             InputError: It was read from a text and was resumed before.
-            LimitError: The first step's shortest output does not fit its token limit.
+            LimitError: The first step's shortest output, in a form that was asked for, does not fit its token limit.
             HookError: A hook that may end the run failed.
         """
         with self._followers as hooks, self._journal.hold():

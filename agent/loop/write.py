@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import READING
+from loraloop.agent.engine.cache.sequence import Interrupted
+from loraloop.agent.engine.constrained import NoRoomError
 from loraloop.agent.engine.sampler import Sampler
 from loraloop.agent.engine.step import OpenStep, StepRequest
 from loraloop.agent.engine.timer import Clock
@@ -133,7 +135,8 @@ class Writer:
                         answer=free,
                     )
         except LimitError as error:
-            if not step.index and not step.judging:
+            cut = isinstance(error, NoRoomError) and contract != "text" and step.decision.by == "router"
+            if isinstance(error, Interrupted) or not (step.index or step.judging or cut):
                 raise
             written.output = replace(written.output, reason=UNENFORCED, problem=str(error))
             return _cut(written)
