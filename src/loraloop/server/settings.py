@@ -61,8 +61,8 @@ class ServerSettings:
         sessions: Another place for them: a file, or the URL of a PostgreSQL database, which servers share.
 
     Raises:
-        InputError: Others can reach the address and there is no key, or a key is too short or not ASCII; or there are a folder
-            and another place for sessions.
+        InputError: Others can reach the address and there is no key, or a key is too short or not ASCII; or there are a
+            folder and another place for sessions.
     """
 
     host: str = "127.0.0.1"
