@@ -10,6 +10,7 @@ from datetime import date
 from functools import cached_property, partial
 from os import PathLike
 from threading import Lock
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, get_origin, overload
 
 from loraloop.adapters.base.messages import Message
@@ -463,11 +464,18 @@ class Agent(Generic[T, D]):
         )
         job = self.job(prompt, journal=journal, **run_options)
         new = partial(Run, self.runtime, checkpoint=journal.interrupted, journal=journal, hooks=self.hooks, loop=loop)
+
+        def judged(job: Job) -> Run:
+            began = monotonic()
+            run = new(self._documents.of_job(job))
+            run.state.spent.seconds += monotonic() - began  # the deadline counts them
+            return run
+
         retriever = self.retriever if run_options.get("passages") is None else None
         if retriever is not None:
-            return lambda: new(self._documents.of_job(with_found(self.runtime, retriever, job)))
+            return lambda: judged(with_found(self.runtime, retriever, job))
         if job.passages and not journal.interrupted:
-            return lambda: new(self._documents.of_job(job))
+            return lambda: judged(job)
         run = new(job)
         return lambda: run
 
@@ -522,7 +530,7 @@ class Agent(Generic[T, D]):
         for name in policy.skills[:1]:
             self._check_fit(name, bool(found) or (passages is None and self.retriever is not None))
         begun = () if journal.interrupted else request(prompt, found, messages, self._system, guard.trust_passages)
-        today = self._today(begun)
+        today = self._today(journal.interrupted.messages if journal.interrupted else begun)
         begun = with_date_notes(begun, today if self.dates else None)
         asked = {"today": today, "messages": begun, "passages": found, "deps": deps, "guard": guard}
         job = self._job(prompt=prompt, policy=policy, output_type=output_type, **asked)

@@ -139,7 +139,7 @@ def check_policy(policy: Policy, tools: tuple[Tool, ...], limits: Limits, runtim
     """
     names = [tool.name for tool in tools]
     for name in policy.approval_names - {"*", PYTHON, *names}:
-        raise unknown("tool to ask about", name, (*names, PYTHON, "*"))
+        raise unknown("tool to ask about", name, (*names, PYTHON))
     for each in (*policy.skills, *policy.forbid):
         runtime.check(each)
     if NONE in policy.forbid:

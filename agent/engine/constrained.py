@@ -33,6 +33,10 @@ RETRIES = 48  # values that one step may decode again
 SPENT = 3  # times its token limit that a step may decode, all in all
 
 
+class NoRoomError(LimitError):
+    """Not even the shortest output fits a step's limit of tokens."""
+
+
 class Constraint(Protocol):
     """The interface of a grammar's state that generation uses."""
 
@@ -276,7 +280,7 @@ class _Snapshots:
             path = [-1] * (limit + 1)
         elif path is None or len(path) > limit:
             needs = "has no end that was found" if path is None else f"needs at least {len(path)} tokens"
-            raise LimitError(
+            raise NoRoomError(
                 f"the output {needs}, but the step may use {limit}: raise its token limit, or ask for less"
             )
         self.at, self.path = 0, path

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
+from loraloop.agent.engine.cache.sequence import Interrupted, RequestContext
 from loraloop.agent.engine.step import StepOutput
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.engine.transcript import Transcript
@@ -147,7 +148,14 @@ class Gates:
         self._state.planned = None
 
     def judge_output(
-        self, index: int, skill: str, outcome: Outcome, out: StepOutput, clock: Clock
+        self,
+        index: int,
+        skill: str,
+        outcome: Outcome,
+        out: StepOutput,
+        clock: Clock,
+        *,
+        request_context: RequestContext,
     ) -> Generator[Event, None, Outcome]:
         """Judges a step's text at the output gate, and streams it if it passes.
 
@@ -157,13 +165,14 @@ class Gates:
             outcome: What the text means.
             out: The text.
             clock: Clock that measures how long judging takes.
+            request_context: The run's, which bounds it.
 
         Returns:
             The outcome; `stopped` if the text has to leave the transcript.
         """
         if outcome.output:
             with clock.phase("gate"):
-                record = self._judge_text(index, outcome.output)
+                record = self._judge_text(index, outcome.output, request_context)
             yield self._record(record)
             if record.outcome == "refused":
                 return Outcome("stopped", keep=False, stop="refused", category=record.category, refuse=True)
@@ -176,14 +185,15 @@ class Gates:
         """The last decision, as an event."""
         return Gated(self._run_id, self._state.records[-1])
 
-    def _judge_text(self, index: int, text: str) -> GateRecord:
+    def _judge_text(self, index: int, text: str, request_context: RequestContext) -> GateRecord:
         """Judges a text at the output gate. The text is read alone, as if a user had written it."""
         gate = self._guard.output
         assert gate is not None
         record = GateRecord(index, "output", "passed")
         if not judges(self._runtime, gate):
             return replace(record, undecided=True)
-        return judged_alone(self._runtime, gate, record, [Message("user", text)], "refused")
+        said = [Message("user", text)]
+        return judged_alone(self._runtime, gate, record, said, "refused", request_context=request_context)
 
     def _record(self, record: GateRecord) -> Gated:
         self._state.records.append(record)
@@ -232,7 +242,13 @@ class Gates:
 
 
 def judged_alone(
-    runtime: Runtime, gate: Gate, record: GateRecord, messages: Sequence[Message], stopped: str
+    runtime: Runtime,
+    gate: Gate,
+    record: GateRecord,
+    messages: Sequence[Message],
+    stopped: str,
+    *,
+    request_context: RequestContext,
 ) -> GateRecord:
     """The record of a gate's decision about messages that are read alone, by the screen and then by the safety skill.
 
@@ -242,16 +258,22 @@ def judged_alone(
         record: What is known before.
         messages: The last of them is judged.
         stopped: The outcome of what is unsafe, or undecided at a gate that fails closed.
+        request_context: The run's.
+
+    Raises:
+        Interrupted: The run's time is up, or it was cancelled.
     """
     judge = Judge(runtime, unsafe_from=gate.unsafe_from)
     try:
-        trunk = judge.read(messages)
+        trunk = judge.read(messages, request_context)
         if gate.screen != 0:
             least, positive = screen_says(gate, screened := judge.screen(trunk))
             record = replace(record, screen=screened.probability, screen_from=least)
             if not positive:
                 return record
         found = judge.judge(trunk)
+    except Interrupted:
+        raise
     except (ContextLengthError, LimitError, SchemaError):  # too long to be judged, or the verdict is unreadable
         record = replace(record, undecided=True)
         return record if gate.fail == "open" else replace(record, outcome=stopped, category=UNDECIDED)

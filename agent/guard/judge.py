@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.skill.contracts import Verdict, verdict_of, verdict_schema
+from loraloop.agent.engine.cache.sequence import Interrupted, RequestContext
 from loraloop.agent.engine.step import StepRequest, run_step, transcript
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
@@ -61,13 +62,15 @@ class Judge:
         runtime.check(self.skill)
         self._runtime, self._unsafe_from = runtime, unsafe_from
 
-    def read(self, messages: Sequence[Message]) -> Transcript:
-        """The transcript's trunk; screen and verdict look at its last message.
+    def read(self, messages: Sequence[Message], request_context: RequestContext | None = None) -> Transcript:
+        """The transcript's trunk; screen and verdict look at its last message, within the bounds of a run's context.
 
         Raises:
             ContextLengthError: it does not fit.
         """
-        return transcript(self._runtime.engine, self._runtime.base.chat.complete(messages), known=0)
+        trunk = transcript(self._runtime.engine, self._runtime.base.chat.complete(messages), known=0)
+        trunk.request_context = request_context or RequestContext()
+        return trunk
 
     def screen(self, trunk: Transcript) -> ScreenResult:
         """The router's screen's result."""
@@ -75,12 +78,25 @@ class Judge:
         return runtime.router.screen(runtime.read(trunk.features(), messages, trunk.request_context))
 
     def judge(self, trunk: Transcript) -> Judgement:
-        """The skill's verdict, whatever the screen says; the trunk is left as it was."""
-        runtime, start = self._runtime, perf_counter()
+        """The skill's verdict, whatever the screen says; the trunk is left as it was.
+
+        Raises:
+            Interrupted: the run's time is up, or it was cancelled.
+        """
+        runtime, start, bounds = self._runtime, perf_counter(), trunk.request_context
         openings = runtime.openings(self.skill, "verdict", self._unsafe_from)
         grammar = runtime.grammar(JsonSchema(verdict_schema()))
-        request = StepRequest(choice=self.skill, grammar=grammar, max_tokens=TOKENS, openings=openings)
+        request = StepRequest(
+            choice=self.skill,
+            grammar=grammar,
+            max_tokens=TOKENS,
+            openings=openings,
+            deadline=bounds.deadline,
+            cancelled=bounds.cancelled,
+        )
         out = run_step(runtime.engine, trunk, request)
+        if not out.whole and (reason := bounds.gone()):
+            raise Interrupted(reason)
         verdict = verdict_of(out.text)
         chance = float(verdict.unsafe) if out.weighed is None else out.weighed
         return Judgement(verdict, out.text, chance, out.threshold, perf_counter() - start)

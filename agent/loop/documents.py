@@ -6,10 +6,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import Lock
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.guard.gates import judged_alone
+from loraloop.agent.engine.cache.sequence import Interrupted, RequestContext
+from loraloop.agent.guard.gates import UNDECIDED, judged_alone
 from loraloop.agent.guard.guard import Gate, judges
 from loraloop.agent.messages import user_message
 from loraloop.agent.tools.observation import observation
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 KEPT = 4096
 """Passages of which the decision is kept."""
+UNBOUNDED = RequestContext()
 _ASKED = Message("user", "Look it up.")
 _CALLED = Message("assistant", '[{"name":"search","arguments":{}}]')
 
@@ -43,17 +46,18 @@ class DocumentGate:
         self._lock = Lock()
 
     def safe(
-        self, passages: Sequence[Passage], gate: Gate | None
+        self, passages: Sequence[Passage], gate: Gate | None, request_context: RequestContext = UNBOUNDED
     ) -> tuple[tuple[Passage, ...], tuple[GateRecord, ...]]:
         """The passages that may be read, and the records of what was decided beyond the screen.
 
         Args:
             passages: As they were found or given.
             gate: The guard's gate before what comes from outside; None for none.
+            request_context: Bounds the judging; what was not judged then is left out.
         """
         if gate is None or not judges(self._runtime, gate):
             return tuple(passages), ()
-        records = [replace(self._record(passage, gate), tool=passage.id) for passage in passages]
+        records = [replace(self._record(passage, gate, request_context), tool=passage.id) for passage in passages]
         kept = tuple(each for each, record in zip(passages, records, strict=True) if record.outcome != "withheld")
         return kept, tuple(record for record in records if record.outcome != "passed" or record.undecided)
 
@@ -64,7 +68,9 @@ class DocumentGate:
         """
         if not job.passages or job.guard.trust_passages:
             return job
-        kept, records = self.safe(job.passages, job.guard.tools)
+        seconds = job.limits.deadline
+        bounds = RequestContext(job.limits.priority, None if seconds is None else monotonic() + seconds)
+        kept, records = self.safe(job.passages, job.guard.tools, bounds)
         if len(kept) == len(job.passages):
             return replace(job, gates=records)
         policy, contract = job.policy, self._runtime.contract
@@ -73,7 +79,7 @@ class DocumentGate:
         asked = user_message(job.prompt, kept, trusted=False)
         return replace(job, policy=policy, passages=kept, messages=(*job.messages[:-1], asked), gates=records)
 
-    def _record(self, passage: Passage, gate: Gate) -> GateRecord:
+    def _record(self, passage: Passage, gate: Gate, request_context: RequestContext) -> GateRecord:
         text = f"{passage.title}\n{passage.text}".strip()
         skill = self._runtime.with_contract("verdict")[0]
         key = gate, self._runtime.bank.identity(skill), text
@@ -81,15 +87,14 @@ class DocumentGate:
             if key in self._known:
                 self._known.move_to_end(key)
                 return self._known[key]
-        record = self._judged(text, gate)
+        found = [_ASKED, _CALLED, Message("tool", observation(CallRecord("search", {}, text)))]
+        record = GateRecord(0, "documents", "passed")
+        try:
+            record = judged_alone(self._runtime, gate, record, found, "withheld", request_context=request_context)
+        except Interrupted:  # the run ends before it reads anything
+            return replace(record, outcome="withheld", category=UNDECIDED, undecided=True)
         with self._lock:
             self._known[key] = record
             while len(self._known) > KEPT:
                 self._known.popitem(last=False)
         return record
-
-    def _judged(self, text: str, gate: Gate) -> GateRecord:
-        """The judgement of a text by the screen and, where that is positive, by the safety skill."""
-        found = Message("tool", observation(CallRecord("search", {}, text)))
-        record = GateRecord(0, "documents", "passed")
-        return judged_alone(self._runtime, gate, record, [_ASKED, _CALLED, found], "withheld")

@@ -171,7 +171,7 @@ class Run:
         Raises:
             ContextLengthError: The request does not fit the context.
             InputError: It was read from a text and was resumed before.
-            LimitError: The first step's shortest output does not fit its token limit.
+            LimitError: The first step's shortest output, in a form that was asked for, does not fit its token limit.
             HookError: A hook that may end the run failed.
         """
         with self._followers as hooks, self._journal.hold():
@@ -261,7 +261,13 @@ class Run:
             outcome = self._gates.apply_verdict(self._trunk, plan.index, outcome, out)
             yield self._gates.last_event
         elif self._job.guard.output is not None and contract != "verdict":
-            outcome = yield from self._gates.judge_output(plan.index, decision.skill, outcome, shown, clock)
+            try:
+                outcome = yield from self._gates.judge_output(
+                    plan.index, decision.skill, outcome, shown, clock, request_context=self._trunk.request_context
+                )
+            except Interrupted:  # what nobody has judged does not stay
+                self._trunk.cut(before)
+                raise
             if outcome.name == "stopped":
                 self._trunk.cut(before)
         elif text.checked and (outcome.keep or outcome.output):
@@ -375,6 +381,9 @@ class Run:
             self.state.stop = "stopped"
         elif self.pending.edited:
             self._gates.last_message_edited(min(last, len(self._trunk.messages) - 1))  # a note may come or go
+            if (edited := self._trunk.messages[-1].message).role == "user":
+                self._job = replace(job, prompt=edited.content)
+                self._chooser = SkillChooser(self._runtime, self._job)
         elif judging and not plan.judging:
             self._gates.overruled(plan.index)
             yield from self._limit_tools(plan, clock)

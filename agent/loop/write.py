@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import READING
+from loraloop.agent.engine.cache.sequence import Interrupted
+from loraloop.agent.engine.constrained import NoRoomError
 from loraloop.agent.engine.sampler import Sampler
 from loraloop.agent.engine.step import OpenStep, StepRequest
 from loraloop.agent.engine.timer import Clock
@@ -127,7 +129,9 @@ class Writer:
                         answer=free,
                     )
         except LimitError as error:
-            if not step.plan.index and not step.plan.judging:
+            plan = step.plan
+            cut = isinstance(error, NoRoomError) and contract != "text" and plan.decision.by == "router"
+            if isinstance(error, Interrupted) or not (plan.index or plan.judging or cut):
                 raise
             written.output = replace(written.output, reason=UNENFORCED, problem=str(error))
             return _cut(written)

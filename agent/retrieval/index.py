@@ -168,7 +168,8 @@ class PassageIndex:
         with self._file.writing() as database:
             for document in read:
                 counts[self._put(database, document, document in files)] += 1
-            gone = self._gone(database, folders, {cleaned(document.source) for document in read})
+            present = {cleaned(document.source) for document in read} | {file for file, _ in skipped}
+            gone = self._gone(database, folders, present)
             for source in gone:
                 self._drop(database, source)
         return Changes(**counts, removed=len(gone), skipped=tuple(skipped))

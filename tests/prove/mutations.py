@@ -321,6 +321,10 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     "agent/tools/test_results.py::test_half_of_a_surrogate_pair_in_a_key_is_kept_as_a_replacement": [
         ("tool_schemas/jsontext.py", "    except UnicodeEncodeError:  # pydantic", "    except ZeroDivisionError:  # pydantic"),
     ],
+    "agent/tracing/test_replay.py::test_where_tools_run_only_what_was_approved_runs_again": [
+        (f"{AGENT}/tracing/replay_settings.py", "_written(record) == (call.name, call.arguments)", "True"),
+        (f"{AGENT}/tracing/replay_settings.py", "policy.needs_approval if live else waited", "waited"),
+    ],
     "agent/tools/test_approval.py::test_a_run_pauses_before_anything_of_the_step_has_run": [
         (f"{AGENT}/loop/run.py", "if any(call.open for call in calls) and not self._cancelled", "if False and not self._cancelled"),
         (f"{AGENT}/tools/approval.py", "return tool.needs_approval(call.arguments, self._context(tool, index))", "return False"),

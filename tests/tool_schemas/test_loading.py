@@ -263,3 +263,13 @@ def test_a_python_file_needs_the_name_of_what_it_holds(tmp_path: Path) -> None:
     (file := tmp_path / "tools.py").write_text("def look() -> None: ...")
     with pytest.raises(SchemaError, match=r"tools\.py is Python: say what of it, such as .*tools\.py:NAME"):
         load_tools(file)
+
+
+def test_what_is_said_of_a_keyword_in_a_file_can_be_done_in_the_file(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}}
+    file = tmp_path / "tools.json"
+    file.write_text(json.dumps({"name": "f", "description": "F.", "parameters": schema}))
+    with pytest.raises(SchemaError, match="'uniqueItems' .*in a file, write the tool with inputSchema"):
+        load_tools(file)
+    file.write_text(json.dumps({"name": "f", "description": "F.", "inputSchema": schema}))
+    assert load_tools(file)[0].on_unsupported == "check"

@@ -73,9 +73,9 @@ class GrammarCompiler:
     def _matcher_of(self, schema: dict[str, Any], bounds: Bounds | None) -> LLMatcher:
         try:
             return self._matcher(json_source(schema, schema, bounds))
-        except SchemaError:
+        except SchemaError as error:
             if bounds is None:
-                raise
+                raise SchemaError(f"{error.reason}; leave out bounds=None, within bounds it can", "$") from None
         # A bound can contradict the schema, such as a pattern that only fits long texts.
         return self._matcher(json_source(schema, schema, None))
 

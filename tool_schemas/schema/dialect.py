@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from loraloop.tool_schemas.schema.places import followed, resolve
 
 _EXACT = 2**53  # integers beyond it are not exact as doubles, which is what the engine computes in
 _SAFE = _EXACT - 1
+_NAMES = re.compile(r"\^(?:([\w -]+)|\((?:\?:)?([\w |-]+)\))\$", re.ASCII)
 _APPLICATORS = ("anyOf", "oneOf", "allOf", "$ref")
 
 
@@ -69,7 +71,7 @@ class Dialect:
         """Rewrites a sub-schema; `whole`: nothing beside it also judges the same value, so it may be bounded."""
         if schema is True or schema is False:
             return self._any() if schema and whole else schema
-        says = {key: value for key, value in schema.items() if key in ENFORCED}
+        says = _with_names({key: value for key, value in schema.items() if key in ENFORCED})
         applied = [key for key in _APPLICATORS if key in says]
         alone = whole and not (len(says) > 1 and applied) and len(applied) < 2 and len(says.get("allOf", ())) < 2
         out: dict[str, Any] = {}
@@ -201,3 +203,17 @@ class Dialect:
         out["patternProperties"] = {f"^[^\\x00-\\x1f\\x7f]{{1,{bounds.key}}}$": value}
         out["additionalProperties"] = False
         out["maxProperties"] = min(out.get("maxProperties", bounds.keys), max(bounds.keys, 1))
+
+
+def _with_names(says: dict[str, Any]) -> dict[str, Any]:
+    """The keywords with patterns of a few names as properties: beside those the engine would look for another name."""
+    patterns, properties = dict(says.get("patternProperties", {})), dict(says.get("properties", {}))
+    for pattern, value in says.get("patternProperties", {}).items():
+        if listed := _NAMES.fullmatch(pattern):
+            del patterns[pattern]
+            for name in (listed[1] or listed[2]).split("|"):
+                properties[name] = {"allOf": [properties[name], value]} if name in properties else value
+    if len(patterns) == len(says.get("patternProperties", {})):
+        return says
+    rest = {key: value for key, value in says.items() if key != "patternProperties"}
+    return {**rest, "properties": properties, **({"patternProperties": patterns} if patterns else {})}

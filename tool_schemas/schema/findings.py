@@ -22,7 +22,10 @@ from loraloop.tool_schemas.schema.validation import format_checker
 OnUnsupported = Literal["refuse", "check"]
 """What to do about a keyword that cannot be enforced while decoding."""
 
-WAYS = "remove it and check it in the tool, or register the tool with on_unsupported='check'"
+WAYS = (
+    "remove it and check it in the tool, or register the tool with on_unsupported='check' "
+    "(in a file, write the tool with inputSchema, as MCP does)"
+)
 _UNWRITABLE = re.compile(r"[\x00-\x07\x0b\x0e-\x1f\x7f\ud800-\udfff]")
 _EXACT = 2**53  # integers beyond it are not exact as doubles, which is what the engine computes in
 _DECIMALS = 6  # decimals of a step that the engine follows exactly, together with 2**53

@@ -57,6 +57,8 @@ def openai_turns(messages: Any) -> list[DialogueTurn]:
         if role == "assistant" and calls:
             read = tuple(_call(call) for call in calls)
             named.update((call.get("id"), parsed["name"]) for call, parsed in zip(calls, read, strict=True))
+            if content.strip():  # beside the calls: later steps see it, none learns it
+                turns.append(DialogueTurn("assistant", content))
             turns.append(DialogueTurn("assistant", _written(read), read))
             continue
         if role == "assistant" and _answers(messages[index + 1 : index + 2]) and (written := calls_of(content)):
@@ -112,16 +114,22 @@ def steps(turns: Sequence[DialogueTurn], contract: str, tools: bool) -> Iterator
     A skill of calls learns every turn that calls, and, where a user's message with tools was answered in words, that
     there was nothing to call. Other skills learn the turns of words; a code skill those that are one block of code.
     """
+    start = 0
     for index, turn in enumerate(turns):
-        if turn.role != "assistant" or index == 0 or turns[index - 1].role == "system":
+        if turn.role != "assistant":
+            start = index + 1
+        elif start == 0 or turns[start - 1].role == "system":
             continue
-        if contract == "calls":
-            if turn.calls is not None:
-                yield index, list(turn.calls)
-            elif tools and turns[index - 1].role == "user":
-                yield index, []
-        elif turn.calls is None and (contract != "code" or turn.content.lstrip().startswith("```")):
-            yield index, turn.content
+        elif turn.calls is not None:
+            if contract == "calls":
+                yield start, list(turn.calls)
+        elif any(after.role == "assistant" for after in turns[index + 1 : index + 2]):
+            continue  # the text stands beside calls
+        elif contract == "calls":
+            if tools and turns[start - 1].role == "user":
+                yield start, []
+        elif contract != "code" or turn.content.lstrip().startswith("```"):
+            yield start, turn.content
 
 
 def record_tools(tools: Any) -> tuple[dict[str, Any], ...]:
@@ -205,5 +213,5 @@ def _ordered(turns: Sequence[DialogueTurn]) -> None:
             raise RecordError("wrong roles", f"message {index} is a system message: {reason}")
         if turn.role == "tool" and (before is None or (before.role != "tool" and before.calls is None)):
             raise RecordError("wrong roles", f"message {index} is a tool's result, but nothing was called before it")
-        if turn.role == "assistant" and before is not None and before.role == "assistant":
+        if before and before.role == turn.role == "assistant" and (turn.calls is None or before.calls is not None):
             raise RecordError("wrong roles", f"messages {index - 1} and {index} are both the assistant's")

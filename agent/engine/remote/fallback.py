@@ -57,7 +57,7 @@ class Fallback:
         connect: float = 5.0,
         read: float = 120.0,
     ) -> None:
-        key = os.environ.get(key_env, "") if key_env else ""
+        key = os.environ.get(key_env, "").strip() if key_env else ""
         if key_env and not key:
             raise InputError(f"the variable {key_env} is empty: put the key of the fallback there")
         if not str(url).startswith(("http://", "https://")):

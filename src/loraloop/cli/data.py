@@ -12,7 +12,7 @@ import typer
 
 from loraloop.cli.options import AsJson, Quantize
 from loraloop.inputs.loading import BaseName, SkillsFolder
-from loraloop.render.console import print_json
+from loraloop.render.console import plural, print_json
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
@@ -97,7 +97,8 @@ def _print_checked(found: CheckedRecords, limit: int) -> None:
     if len(alike) > limit:
         sys.stdout.write(f"… and {len(alike) - limit} more; --limit or --json shows them\n")
     counts = ", ".join(f"{kind}: {count}" for kind, count in found.counts.items()) or "nothing found"
-    sys.stdout.write(f"{found.read} records read, {len(found.records)} examples to train on; {counts}\n")
+    examples = plural(len(found.records), "example")
+    sys.stdout.write(f"{plural(found.read, 'record')} read, {examples} to train on; {counts}\n")
 
 
 @data_app.command()
@@ -148,10 +149,10 @@ def teacher(
         rows, cut = taught(records, partial(write, done=done))
     if cut:
         sys.stderr.write(
-            f"{cut} records left out: their completion did not end within {max_tokens} tokens (--max-tokens)\n"
+            f"{plural(cut, 'record')} left out: the completion did not end within {max_tokens} tokens (--max-tokens)\n"
         )
     write_rows(rows, out)
-    sys.stderr.write(f"{len(rows)} records written to {out}\n")
+    sys.stderr.write(f"{plural(len(rows), 'record')} written to {out}\n")
 
 
 @data_app.command()
@@ -216,7 +217,7 @@ def from_traces(
     for path in found.write(out):
         sys.stderr.write(f"written: {path}\n")
     left = f"; left out: {reasons}" if reasons else ""
-    sys.stderr.write(f"{len(found.records)} records, {len(found.pairs)} pairs{left}\n")
+    sys.stderr.write(f"{plural(len(found.records), 'record')}, {plural(len(found.pairs), 'pair')}{left}\n")
 
 
 @data_app.command("from-worlds")
@@ -267,9 +268,8 @@ def from_worlds(
     runs = ask_all(runtime, asked, sampling=sampling, documents=documents, each=each)
     counts = ", ".join(f"{why}: {count}" for why, count in written.counts.most_common())
     right = sum(run.right for run in runs)
-    sys.stderr.write(
-        f"{right} of {len(runs)} requests right; {sum(written.counts.values())} records ({counts}): {out}\n"
-    )
+    kept = plural(sum(written.counts.values()), "record")
+    sys.stderr.write(f"{right} of {plural(len(runs), 'request')} right; {kept} ({counts}): {out}\n")
 
 
 def _records(

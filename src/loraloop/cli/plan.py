@@ -8,7 +8,7 @@ import typer
 
 from loraloop.cli.options import AsJson, Quantize
 from loraloop.inputs.loading import BaseName
-from loraloop.render.console import console, print_json
+from loraloop.render.console import console, plural, print_json
 from loraloop.render.terminal import table_of
 
 KINDS = {
@@ -86,7 +86,10 @@ def _show(found: dict[str, Any]) -> None:
     if found["replicas"] is None:
         text = f"not one agent: one machine serves {limits}"
     else:
-        text = f"{load['agents']} agents need {found['replicas']} such machines; one serves {limits}"
+        need = "needs" if load["agents"] == 1 else "need"
+        text = (
+            f"{plural(load['agents'], 'agent')} {need} {plural(found['replicas'], 'such machine')}; one serves {limits}"
+        )
     if min(load["agents"], load["skills"]) > load["slots"]:
         text += f"; at most {load['slots']} skills write at once, and steps of others wait for a slot (--slots)"
     console().print(text, markup=False, highlight=False, soft_wrap=True)

@@ -29,3 +29,8 @@ def print_json(content: Any) -> None:
 def print_line(text: str) -> None:
     """Writes one line to standard output. Control characters that JSON leaves as they are become its escapes."""
     sys.stdout.write(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun, in the plural unless it is one."""
+    return f"{count} {noun}{'s' * (count != 1)}"

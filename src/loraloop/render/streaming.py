@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from loraloop.render.console import plural
+
 if TYPE_CHECKING:
     from loraloop.agent import RunResult, RunStream
 
@@ -58,6 +60,6 @@ def _tell(event: Any) -> None:
         case events.RunFinished(result=result):
             for receipt in unsaid(result):
                 sys.stdout.write(harmless(f"{receipt.text}\n"))
-            sys.stdout.write(f"({result.stop_reason}, {len(result.steps)} steps, {result.ms:.0f} ms)\n")
+            sys.stdout.write(f"({result.stop_reason}, {plural(len(result.steps), 'step')}, {result.ms:.0f} ms)\n")
         case _:
             pass

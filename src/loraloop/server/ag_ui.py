@@ -25,6 +25,7 @@ class Lenient(BaseModel):
 class AgUiPart(Lenient):
     """A part of a message; only text is read."""
 
+    type: str = "text"
     text: str = ""
 
 
@@ -36,7 +37,7 @@ class AgUiMessage(Lenient):
 
     @property
     def text(self) -> str:
-        """The text of the message; parts that are no text are left out."""
+        """The text of the message."""
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content) if isinstance(self.content, list) else ""
@@ -53,13 +54,18 @@ class AgUiInput(Lenient):
         """The request, and the conversation before it.
 
         Raises:
-            ApiError: 400, the last message is not the user's.
+            ApiError: 400, the last message is not the user's, or one has instructions, or a part that is no text.
         """
-        *before, last = self.messages
+        said = [each for each in self.messages if each.role in ("user", "assistant")]
+        if any(each.role in ("system", "developer") and each.text.strip() for each in self.messages):
+            raise ApiError(400, "this is an agent with its own instructions: leave yours out", "agent", "messages")
+        if any(part.type != "text" for each in said if isinstance(each.content, list) for part in each.content):
+            raise ApiError(400, "only text is read: leave images and files out", "invalid_value", "messages")
+        last = self.messages[-1]
         if last.role != "user" or not last.text.strip():
             raise ApiError(400, "the last message has to be the user's", "invalid_value", "messages")
-        turns = [{"role": each.role, "content": each.text} for each in before if each.role in ("user", "assistant")]
-        return last.text, [each for each in turns if each["content"].strip()]
+        turns = [{"role": each.role, "content": each.text} for each in said if each.text.strip()]
+        return last.text, turns[:-1]
 
 
 async def translated(

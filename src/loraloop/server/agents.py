@@ -287,9 +287,7 @@ async def approve_run(name: str, run_id: str, body: ApproveBody, request: Reques
 
     state = state_of(request)
     hosted = hosted_agent(state, name)
-    run = await asyncio.to_thread(state.runs.get, run_id, owner_of(key_of(request)))
-    if run.agent != name:
-        raise ApiError(409, f"run {run_id} is one of the agent {run.agent!r}", "not_waiting")
+    run = await run_of(request, name, run_id)
     decisions = {
         call: Approve(_plain(each.arguments)) if each.approve else Deny(each.reason)
         for call, each in body.decisions.items()
@@ -314,7 +312,7 @@ async def approve_run(name: str, run_id: str, body: ApproveBody, request: Reques
 async def cancel_run(name: str, run_id: str, request: Request) -> JSONResponse:
     """Ends a run at its next token, and one that waits for approval at once: none of its calls runs."""
     state = state_of(request)
-    run = await asyncio.to_thread(state.runs.get, run_id, owner_of(key_of(request)))
+    run = await run_of(request, name, run_id)
     if run.state == "running":
         await asyncio.to_thread(state.runs.cancel, run)
     elif run.state == "waiting":
@@ -361,6 +359,18 @@ def hosted_agent(state: ServerState, name: str) -> HostedAgent:
     if name not in state.agents:
         raise ApiError(404, f"there is no agent {name!r}; there are {', '.join(state.agents)}", "agent_not_found")
     return state.agents[name]
+
+
+async def run_of(request: Request, name: str, run_id: str) -> HostedRun:
+    """A run of an agent and of whoever asks.
+
+    Raises:
+        ApiError: 404, there is none; 409, it is another agent's.
+    """
+    run = await asyncio.to_thread(state_of(request).runs.get, run_id, owner_of(key_of(request)))
+    if run.agent != name:
+        raise ApiError(409, f"run {run_id} is one of the agent {run.agent!r}", "not_waiting")
+    return run
 
 
 async def _sent(events: AsyncIterator[Mapping[str, Any]], named: bool = True) -> AsyncGenerator[dict[str, str], None]:

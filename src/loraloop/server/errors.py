@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import uuid
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -21,6 +22,8 @@ from loraloop.tool_schemas.errors import (
     UnknownNameError,
 )
 
+KEPT = re.compile(r"\b[0-9a-f]{32}-(\d{1,4})-")
+"""What stands before the agent in the name under which a session is kept: its owner, and the length of the agent's."""
 log = logging.getLogger("loraloop.server")
 MEANINGS = {
     400: "The request cannot be answered: the message names the field and what to do.",
@@ -107,13 +110,20 @@ class ApiError(HTTPException):
         return {"error": named}
 
 
+def _with_own_names(text: str) -> str:
+    """A text in which sessions have the names that clients gave them; see `state.session_name`."""
+    while found := KEPT.search(text):
+        text = text[: found.start()] + text[found.end() + int(found[1]) + 1 :]
+    return text
+
+
 def api_error(error: Exception) -> ApiError:
     """Any error as one for the client. What was not expected is logged under an id, which is all that is told."""
     if isinstance(error, ApiError):
         return error
     for kind, status, *more in KINDS:
         if isinstance(error, kind):
-            return ApiError(status, str(error), *more)
+            return ApiError(status, _with_own_names(str(error)), *more)
     number = uuid.uuid4().hex[:12]
     log.exception("request failed, log id %s", number, exc_info=error)
     return ApiError(500, f"something failed unexpectedly; the server's log has it under {number}", "internal_error")

@@ -61,7 +61,7 @@ class ServerSettings:
         sessions: Another place for them: a file, or the URL of a PostgreSQL database, which servers share.
 
     Raises:
-        InputError: Others can reach the address and there is no key, or a key is too short to be one; or there are a
+        InputError: Others can reach the address and there is no key, or a key is too short or not ASCII; or there are a
             folder and another place for sessions.
     """
 
@@ -81,9 +81,8 @@ class ServerSettings:
                 f"{self.host} can be reached by others: put keys into a variable and name it with --key-env, or listen "
                 "on 127.0.0.1"
             )
-        if any(len(key) < 8 for key in (*self.keys, self.admin_key) if key):
-            raise InputError("a key has less than 8 characters: take a long random one")
-
+        if any(len(key) < 8 or not key.isascii() for key in (*self.keys, self.admin_key) if key):
+            raise InputError("a key has less than 8 characters, or one that is not ASCII: take a long random one")
         if self.folder is not None and self.sessions:
             raise InputError("--state and --sessions both say where conversations are kept: give one of them")
 

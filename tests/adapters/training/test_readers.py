@@ -29,6 +29,7 @@ TOOL = {
 }
 CALL = {"name": "get_weather", "arguments": {"city": "Paris", "unit": "c"}}
 CALLED = '[{"name":"get_weather","arguments":{"unit":"c","city":"Paris"}}]'
+CALLED_AS_WRITTEN = '[{"name":"get_weather","arguments":{"city":"Paris","unit":"c"}}]'
 ASK = {"role": "user", "content": "How warm is it in Paris?"}
 OPENAI = {
     "messages": [
@@ -107,6 +108,17 @@ def test_a_dialogue_gives_a_record_for_each_turn_of_its_contract(tmp_path: Path)
     assert last.messages[3].content == '{"name":"get_weather","result":{"t":20}}'
     assert [r.completion for r in read(file, "text")] == ["20 degrees.", "You are welcome."]
     assert [r.completion for r in read(file, "text", turns="last")] == ["You are welcome."]
+
+
+def test_text_beside_calls_is_shown_later_and_learned_by_nobody(tmp_path: Path) -> None:
+    plain = lines(tmp_path / "plain.jsonl", OPENAI)
+    start, ask, call, *rest = OPENAI["messages"]
+    talk = lines(tmp_path / "a.jsonl", {**OPENAI, "messages": [start, ask, {**call, "content": "A moment."}, *rest]})
+    for contract in ("calls", "text"):
+        assert [r.completion for r in read(talk, contract)] == [r.completion for r in read(plain, contract)]
+    first, last = read(talk, "calls")
+    assert first.messages == read(plain, "calls")[0].messages, "a step writes calls alone"
+    assert [message.content for message in last.messages[2:4]] == ["A moment.", CALLED_AS_WRITTEN]
 
 
 def test_sharegpt_is_the_same_dialogue(tmp_path: Path) -> None:

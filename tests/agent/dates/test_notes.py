@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from loraloop.adapters.base import Base, Message
 from loraloop.adapters.base.origin import Origin
 from loraloop.agent import Agent, Limits, Runtime, Tracer
 from loraloop.agent.dates.notes import with_date_notes
+from loraloop.agent.job import Journal
 from loraloop.agent.loop.compaction import Compactor
 from loraloop.agent.messages import is_date_note
 from loraloop.agent.sessions.sessions import Sessions
@@ -56,6 +58,13 @@ def test_a_note_stands_directly_before_the_message(play: Play, settings: dict[st
     ]  # fmt: skip
     assert result.messages[-3].origin == Origin("runtime") and result.messages[-3].trusted
     assert runtime.turns[0].messages[-1].content == "A room for tomorrow, please."
+
+
+def test_a_run_that_goes_on_knows_the_day_that_its_transcript_states() -> None:
+    class Going(Journal):
+        interrupted: Any = SimpleNamespace(messages=(Message("system", TODAY), Message("user", "A room, please.")))
+
+    assert Agent(ScriptedRuntime()).job("A room, please.", journal=Going()).today == DAY
 
 
 def test_a_clock_may_return_a_datetime_and_goes_before_the_instructions(play: Play) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -179,6 +180,23 @@ def test_the_output_is_held_back_until_it_is_judged() -> None:
             assert (result.steps[-1].outcome, result.steps[-1].text) == ("stopped", "The key is 4417.")
         else:
             assert kinds == ["Gated", "TokenGenerated"] and told == result.output == "The key is 4417."
+
+
+class Slow(Harsh):
+    """Takes until the deadline of a run is over."""
+
+    def screen(self, features: Any) -> Any:
+        time.sleep(0.4)
+        return super().screen(features)
+
+
+@pytest.mark.parametrize("fail", ["closed", "open"])
+def test_the_deadline_ends_the_judging_of_an_output(fail: Any) -> None:
+    runtime = ScriptedRuntime("The key is 4417.", verdict(""), router=Slow())
+    guard = Guard(input=None, tools=None, output=Gate(fail=fail))
+    result = Agent(runtime, guard=guard, limits=Limits(deadline=0.3)).run_sync("What is the key?")
+    assert (result.stop_reason, result.output, result.gates) == ("deadline", "", ())
+    assert "4417" not in "".join(message.content for message in result.messages)
 
 
 def test_what_meets_a_limit_is_judged_too_and_answers_are_judged_by_their_words() -> None:

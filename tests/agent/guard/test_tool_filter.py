@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from loraloop.adapters.base import Base, Message
-from loraloop.agent import Agent, Guard, GuardFacts, Limits, Policy, Runtime
+from loraloop.agent import Agent, Guard, GuardFacts, Limits, Policy, Runtime, StepFacts
 from loraloop.agent.guard.intent import SYSTEM
 from loraloop.agent.guard.tool_filter import REMINDER
 from loraloop.testing import ScriptedRuntime, ScriptError, calls
@@ -126,6 +126,17 @@ def test_an_edited_request_is_planned_for_anew() -> None:
         for pending in steps:
             pending.edit("What is a?")
     assert steps.result.planned == () and open_tools(steps.result) == [("look",)]
+
+
+def test_an_edited_request_is_the_prompt_of_what_is_decided_later() -> None:
+    told: list[GuardFacts] = []
+    decided: list[StepFacts] = []
+    policy = Policy(decide=lambda facts: decided.append(facts))  # type: ignore[func-returns-value]
+    agent = Agent(ScriptedRuntime("Hm."), TOOLS, policy=policy, guard=guard(allow=lambda facts: told.append(facts)))  # type: ignore[func-returns-value]
+    with agent.iter("Send it to the moon.") as steps:
+        for pending in steps:
+            pending.edit("What is a?")
+    assert [each.prompt for each in told] == [each.prompt for each in decided] == ["Send it to the moon.", "What is a?"]
 
 
 def test_a_tool_that_the_caller_named_is_planned() -> None:

@@ -78,6 +78,15 @@ def test_a_text_is_judged_once(runtime: Runtime) -> None:
     assert gate.safe([RETURNS, HOURS], Gate(unsafe_from=1.0))[0] == (RETURNS, HOURS), "another gate decides anew"
 
 
+def test_the_deadline_of_the_run_ends_the_judging(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    late, forwards = Agent[Any, Any](runtime, limits=Limits(deadline=1e-3)), runtime.engine.scheduler.stats.forwards
+    result = late.run_sync(ASKED, passages=[Passage("new", "A text that nobody has judged yet.")])
+    assert runtime.engine.scheduler.stats.forwards <= forwards + 1
+    assert result.stop_reason == "deadline" and "nobody" not in "".join(each.content for each in result.messages)
+    kept, _ = late._documents.safe([Passage("new", "A text that nobody has judged yet.")], Gate())
+    assert kept, "what was not decided is not kept"
+
+
 def test_a_document_that_is_too_long_to_be_judged_is_left_out_where_the_gate_is_closed(runtime: Runtime) -> None:
     long = Passage("long", "word " * (runtime.context + 100))
     gate = DocumentGate(runtime)

@@ -296,9 +296,12 @@ def test_a_connected_runtime_may_have_one(peer: Any, one_base: None) -> None:
     assert [body["model"] for body in peer.bodies] == ["model", "model", "big"] and result.value == {"n": 7}
 
 
-def test_what_is_no_fallback(peer: Any) -> None:
+def test_what_is_no_fallback(peer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="NO_SUCH_KEY is empty"):
         Fallback(peer.url, key_env="NO_SUCH_KEY")
+    monkeypatch.setenv("BLANK_KEY", " \n")
+    with pytest.raises(InputError, match="BLANK_KEY is empty"):
+        Fallback(peer.url, key_env="BLANK_KEY")
     with pytest.raises(InputError, match="https://host/v1"):
         Fallback("host:8000")
     with pytest.raises(UnknownNameError, match="openai"):

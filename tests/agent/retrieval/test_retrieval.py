@@ -112,6 +112,20 @@ def test_only_what_changed_is_indexed_again(tmp_path: Path) -> None:
         assert index.sources == (str(folder / "a.txt"), "louvre.txt") and len(index) == 2
 
 
+def test_what_is_there_but_cannot_be_read_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(file: Path, group: str = "") -> str:
+        return "it cannot be read (Permission denied)"
+
+    (tmp_path / "a.txt").write_text("apples grow on trees")
+    with PassageIndex() as index:
+        index.add(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr("loraloop.agent.retrieval.documents.read_file", denied)
+            changed = index.add(tmp_path)
+        assert (changed.removed, len(changed.skipped)) == (0, 1) and index.sources == (str(tmp_path / "a.txt"),)
+        assert index.add(tmp_path).unchanged == 1
+
+
 @pytest.mark.parametrize("alone", ["a.txt", "sub", "sub/b.txt"])
 def test_what_was_also_added_alone_goes_with_its_folder(alone: str, tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()

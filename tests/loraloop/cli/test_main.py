@@ -32,6 +32,19 @@ def test_version(run):
     assert json.loads(run("version", "--json")[1])["version"] == out.strip()
 
 
+@pytest.mark.parametrize("flushed", [True, False])
+def test_where_nobody_reads_any_more_nothing_failed(flushed):
+    """As `loraloop … | head` does; what was not flushed meets the closed pipe only when the command ends."""
+    loop = "for _ in range(2000): print('x' * 99)" if flushed else "print('x')"
+    code = f"import loraloop.cli.main as m, sys\n@m.app.command()\ndef talk():\n    sys.stdin.read()\n    {loop}\n"
+    code += "sys.exit(m.run_command(['talk']))"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as talking:
+        talking.stdout.close()
+        talking.stdin.close()
+        assert talking.stderr.read() == b"" and talking.wait() == 0
+
+
 def test_unknown_commands_and_options_name_the_nearest(run):
     assert "route" in refused(run("rout", "x"))
     assert "--tools" in refused(run("run", "x", "--tool", "f.json"))

@@ -39,6 +39,8 @@ def test_a_card_is_planned_from_a_config_alone(run: Any, tmp_path: Path) -> None
     assert f"{found['skills']['disk'] / 1e9:.3f}" in out and "0.268" in out, "the host's memory and disk"
     assert "at most 8 skills write at once" in out
     assert "write at once" not in run(*asked[:-1], "8")[1]
+    asked[asked.index("1000")] = "1"
+    assert "1 agent needs 1 such machine; one" in run(*asked)[1]
 
 
 def test_what_is_shared_is_no_more_than_the_context(run: Any, tmp_path: Path) -> None:

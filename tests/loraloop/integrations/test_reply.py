@@ -50,6 +50,13 @@ def test_a_program_is_text() -> None:
     assert "".join(shown) == reply.text == "```python\nx = 1\n```"
 
 
+def test_a_program_that_cannot_fit_is_cut_like_text() -> None:
+    shown, reply = replied(ScriptedRuntime(code("x = 1")), max_tokens=5)
+    assert (shown, reply.text, reply.run.stop_reason) == ([], "", "max_tokens")
+    with pytest.raises(LimitError, match="needs at least"):
+        replied(ScriptedRuntime(code("x = 1")), max_tokens=5, policy=Policy(skills=("code",)))
+
+
 def test_a_form_and_stops_keep_the_code_skill_out() -> None:
     output = OutputType.of({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
     runtime = ScriptedRuntime('{"n":4}')

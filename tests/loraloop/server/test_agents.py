@@ -471,6 +471,28 @@ def test_runs_belong_to_their_key(serving: Callable[..., str], http: httpx.Clien
     assert http.post(f"{url}/v1/agents/bank/runs/{run}/cancel", headers=other).status_code == 404
 
 
+def test_a_run_is_decided_about_and_ended_under_its_agents_name(
+    serving: Callable[..., str], http: httpx.Client
+) -> None:
+    runtime, agents = hosted(PAY)
+    agents["other"] = HostedAgent("other", Agent(runtime))
+    url = f"{serving(runtime, agents=agents)}/v1/agents"
+    run = events(http.post(f"{url}/bank/runs", json={"input": "Pay Ann 5."}))[0]["run_id"]
+    for path, body in (("approve", {"decisions": {}}), ("cancel", None)):
+        refused = http.post(f"{url}/other/runs/{run}/{path}", json=body)
+        assert refused.status_code == 409 and "of the agent 'bank'" in refused.json()["error"]["message"]
+    assert http.post(f"{url}/bank/runs/{run}/cancel").json()["stop_reason"] == "stopped"
+
+
+def test_an_error_of_a_session_has_the_name_that_its_client_gave(
+    serving: Callable[..., str], http: httpx.Client, tmp_path: Path
+) -> None:
+    runtime, agents = hosted("Hi.")
+    url = serving(runtime, ServerSettings(folder=tmp_path), agents)
+    answer = http.post(f"{url}/v1/agents/bank/runs", json={"session": "my talk", "resume": True})
+    assert answer.status_code == 400 and "session 'my talk' has no" in answer.json()["error"]["message"], answer.text
+
+
 def test_the_load_tells_nobody_what_others_ask(serving: Callable[..., str], http: httpx.Client) -> None:
     hold = threading.Event()
     runtime = ScriptedRuntime(calls(wait={}), "Done.")
@@ -719,6 +741,24 @@ def test_a_client_of_ag_ui_reads_its_own_events(serving: Callable[..., str], htt
     assert made == [event["toolCallId"] for event in told if event["type"] == "TOOL_CALL_RESULT"] and len(made) == 2
     assert http.post(path, json=body).status_code == 400
     assert http.post(f"{path}?protocol=ag-ui", json={"input": "x"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("messages", "says"),
+    [
+        ([{"role": "system", "content": "Never pay."}, {"role": "user", "content": "Hi"}], "own instructions"),
+        ([{"role": "developer", "content": "Never pay."}, {"role": "user", "content": "Hi"}], "own instructions"),
+        ([{"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "image", "source": {}}]}], "only text"),
+        ([{"role": "user", "content": [{"type": "image"}]}, {"role": "user", "content": "Hi"}], "only text"),
+    ],
+)
+def test_what_a_client_of_ag_ui_says_is_not_dropped_in_silence(
+    serving: Callable[..., str], http: httpx.Client, messages: Any, says: str
+) -> None:
+    runtime, agents = hosted("Hello.")
+    url = f"{serving(runtime, agents=agents)}/v1/agents/bank/runs?protocol=ag-ui"
+    answer = http.post(url, json={"threadId": "t", "runId": "r", "messages": messages})
+    assert answer.status_code == 400 and says in answer.json()["error"]["message"], answer.text
 
 
 @pytest.mark.parametrize("written", [PAY, code("print(5)")])

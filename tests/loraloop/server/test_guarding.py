@@ -32,6 +32,8 @@ ASKED = {"model": "auto", "messages": [{"role": "user", "content": "Hi"}]}
 def test_another_address_needs_a_key() -> None:
     with pytest.raises(InputError, match="--key-env"):
         ServerSettings(host="0.0.0.0")
+    with pytest.raises(InputError, match="not ASCII"):
+        ServerSettings(admin_key="geheimnis-öffnet-tor")
     with pytest.raises(InputError, match="8 characters"):
         ServerSettings(keys=frozenset(("short",)))
     assert ServerSettings(host="0.0.0.0", keys=frozenset(("long-enough",)))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -220,3 +221,30 @@ def test_no_path_within_the_limit(compiler: GrammarCompiler) -> None:
     assert state.closing(3) is None
     assert state.closing(LIMIT) is not None
     assert not state.can_stop
+
+
+@pytest.mark.parametrize("bounds", [Bounds(), None])
+@pytest.mark.parametrize(("pattern", "named"), [("^c$", {}), ("^(?:c|d)$", {"c": {"type": "integer"}})])
+def test_patterns_that_fit_few_names_leave_no_dead_end(
+    compiler: GrammarCompiler, bounds: Bounds | None, pattern: str, named: dict[str, Any]
+) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"ab": {"type": "integer"}, **named},
+        "patternProperties": {pattern: {"enum": [1, "ab"]}},
+        "required": ["c"],
+        "additionalProperties": False,
+    }
+    for seed in range(20):
+        rng, state = np.random.default_rng(seed), compiler.compile(JsonSchema(schema, bounds)).start()
+        while not state.done:
+            logits = torch.zeros(compiler.vocabulary.size)
+            state.mask_(logits)
+            state.accept([int(rng.choice(torch.isfinite(logits).nonzero().flatten().numpy()))])
+
+
+def test_a_form_that_is_decoded_within_bounds_alone_says_so(compiler: GrammarCompiler) -> None:
+    optional = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "null"}}, "maxProperties": 1}
+    compiler.compile(JsonSchema(optional))
+    with pytest.raises(SchemaError, match=r"maxProperties.*; leave out bounds=None, within bounds it can"):
+        compiler.compile(JsonSchema(optional, None))
