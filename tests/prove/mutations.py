@@ -162,7 +162,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         ("adapters/base/tokenizer.py", "if len(text) < _LONG:", "if True:"),
     ],
     "adapters/skill/test_replacing.py::test_a_name_that_leads_elsewhere_is_refused": [
-        ("adapters/skill/registry.py", "if not re.fullmatch(store.NAME, name) or name == ROUTERS:", "if False:"),
+        ("adapters/skill/registry.py", "if not re.fullmatch(store.NAME, name) or name == store.ROUTERS:", "if False:"),
     ],
     "adapters/skill/test_replacing.py::test_readers_never_fail_while_a_skill_is_registered_again": [
         ("adapters/skill/store.py", "if attempt == ATTEMPTS - 1 or (", "if True or ("),

@@ -269,7 +269,7 @@ def test_what_is_said_of_a_keyword_in_a_file_can_be_done_in_the_file(tmp_path: P
     schema = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}}
     file = tmp_path / "tools.json"
     file.write_text(json.dumps({"name": "f", "description": "F.", "parameters": schema}))
-    with pytest.raises(SchemaError, match="'uniqueItems' .*in a file, write the tool with inputSchema"):
+    with pytest.raises(SchemaError, match=r"'uniqueItems' .*in a file, write the tool with inputSchema"):
         load_tools(file)
     file.write_text(json.dumps({"name": "f", "description": "F.", "inputSchema": schema}))
     assert load_tools(file)[0].on_unsupported == "check"
