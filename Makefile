@@ -45,7 +45,6 @@ ARGS_grammar_conformance := --data $(DATA)
 ARGS_parity      := --vllm-python $(or $(VLLM_PYTHON),build/vllm/bin/python) --outputs build/parity.jsonl
 ARGS_serve       := --clients 1,16,64 --rounds 4
 ARGS_serve_memory := --clients 16 --minutes 30 --rounds 1
-ARGS_soak        := --seconds 600 --concurrent 64
 ARGS_training_qwen := --systems served
 VLLM   := 0.32.0
 FARM   := build/mypy/loraloop
@@ -163,7 +162,7 @@ test-postgres: $(VENV)/.test
 
 # Two replicas on this machine, which share a temporary cluster of PostgreSQL.
 test-ray: $(RAY)/.test
-	OMP_NUM_THREADS=1 $(RAY)/bin/pytest -m ray tests/loraloop/server/test_many_servers.py tests/loraloop/server/test_replicas.py $(ARGS)
+	OMP_NUM_THREADS=1 $(RAY)/bin/pytest -m ray tests/loraloop/server/test_many_servers.py tests/loraloop/scale/test_replicas.py $(ARGS)
 
 test-vllm: $(VENV)/.test build/vllm/.ready
 	VLLM_PYTHON=build/vllm/bin/python $(BIN)/pytest -rs -m vllm $(ARGS)

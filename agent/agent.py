@@ -30,7 +30,7 @@ from loraloop.agent.retrieval.retriever import Retriever, with_found
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.sandbox.sandbox import Sandbox
 from loraloop.agent.sessions.runs import after_approval, as_sessions, in_session
-from loraloop.agent.skills.threads import OnError, awaited, run_all, running_loop
+from loraloop.agent.threads import OnError, awaited, run_all, running_loop
 from loraloop.agent.tools.approval import apply_decisions
 from loraloop.agent.tools.python_tool import python_tool
 from loraloop.agent.values.calls import PYTHON, Approve, Deny
@@ -380,15 +380,15 @@ class Agent(Generic[T, D]):
 
     @overload
     def resume_sync(
-        self, pending: Checkpoint, decisions: Decisions, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, **options: Unpack[ResumeOptions[D]]
     ) -> RunResult[T]: ...
     @overload
     def resume_sync(
-        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **options: Unpack[ResumeOptions[D]]
     ) -> RunResult[Any]: ...
     @lists_options(ResumeOptions)
     def resume_sync(
-        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **options: Unpack[ResumeOptions[D]]
     ) -> RunResult[Any]:
         """Goes on with a run that waits for approval, to its end or to the next call that waits.
 
@@ -412,39 +412,39 @@ class Agent(Generic[T, D]):
             SchemaError: Arguments do not fit the tool's schema, or no longer do.
             ContextLengthError: The transcript does not fit the context.
         """
-        return self._resume(pending, decisions, output_type, **given).finish()
+        return self._resume(pending, decisions, output_type, **options).finish()
 
     @overload
     async def resume(
-        self, pending: Checkpoint, decisions: Decisions, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, **options: Unpack[ResumeOptions[D]]
     ) -> RunResult[T]: ...
     @overload
     async def resume(
-        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **options: Unpack[ResumeOptions[D]]
     ) -> RunResult[Any]: ...
     @lists_options(ResumeOptions)
     async def resume(
-        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **options: Unpack[ResumeOptions[D]]
     ) -> RunResult[Any]:
         """`resume_sync` in a thread, as `run` is `run_sync`."""
         loop = asyncio.get_running_loop()
-        run = self._resume(pending, decisions, output_type, loop, **given)
+        run = self._resume(pending, decisions, output_type, loop, **options)
         return await awaited(run.finish, run.cancel)
 
     @overload
     def resume_stream(
-        self, pending: Checkpoint, decisions: Decisions, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, **options: Unpack[ResumeOptions[D]]
     ) -> RunStream[T]: ...
     @overload
     def resume_stream(
-        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any, **options: Unpack[ResumeOptions[D]]
     ) -> RunStream[Any]: ...
     @lists_options(ResumeOptions)
     def resume_stream(
-        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **given: Unpack[ResumeOptions[D]]
+        self, pending: Checkpoint, decisions: Decisions, *, output_type: Any = None, **options: Unpack[ResumeOptions[D]]
     ) -> RunStream[Any]:
         """Goes on with a pending run, event by event, as `stream`."""
-        run = self._resume(pending, decisions, output_type, running_loop(), **given)
+        run = self._resume(pending, decisions, output_type, running_loop(), **options)
         return RunStream(lambda: run)
 
     def _starter(
@@ -459,10 +459,10 @@ class Agent(Generic[T, D]):
             if name in ("tools", "instructions", *Settings.__annotations__):
                 raise InputError(f"{name}=… belongs to the agent: give it to Agent(…), and run that")
             raise unknown("option of a run", name, ("prompt", "output_type", *Options.__annotations__))
-        journal, prompt, given = in_session(
+        journal, prompt, run_options = in_session(
             self.sessions, self._architecture, prompt, {**options, "output_type": output_type}
         )
-        job = self.job(prompt, journal=journal, **given)
+        job = self.job(prompt, journal=journal, **run_options)
         new = partial(Run, self.runtime, checkpoint=journal.interrupted, journal=journal, hooks=self.hooks, loop=loop)
 
         def judged(job: Job) -> Run:
@@ -471,7 +471,7 @@ class Agent(Generic[T, D]):
             run.state.spent.seconds += monotonic() - began  # the deadline counts them
             return run
 
-        retriever = self.retriever if given.get("passages") is None else None
+        retriever = self.retriever if run_options.get("passages") is None else None
         if retriever is not None:
             return lambda: judged(with_found(self.runtime, retriever, job))
         if job.passages and not journal.interrupted:

@@ -28,6 +28,7 @@ class Unrouted:
     screens = False  # no gate can count on it
 
     def features(self, kept: Mapping[int, Tensor], messages: Sequence[Message]) -> None:
+        """None: no states `kept` (`[T, H]` of each layer) are read."""
         return None
 
     def screen(self, features: Any) -> ScreenResult:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from loraloop.agent.events import EVENTS, Event, HookFailed, RunStarted
-from loraloop.agent.skills.threads import running_loop
+from loraloop.agent.threads import running_loop
 from loraloop.agent.values.limits import check_list
 from loraloop.tool_schemas.errors import HookError, InputError
 

@@ -74,8 +74,8 @@ def as_passages(sources: Sequence[Passage | Mapping[str, Any] | str]) -> tuple[P
             elif isinstance(each, str):
                 passages.append(Passage(str(number), each))
             else:
-                given = {name: value for name, value in {**each}.items() if value is not None}
-                passages.append(Passage(**{"id": str(number), **given}))
+                fields = {name: value for name, value in {**each}.items() if value is not None}
+                passages.append(Passage(**{"id": str(number), **fields}))
         except (TypeError, ValueError) as error:
             raise InputError(f"passage {number} is unusable ({error}): give id, text and maybe title") from None
     if len({passage.id for passage in passages}) != len(passages):

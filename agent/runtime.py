@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from loraloop.agent.engine.cache.sequence import RequestContext
     from loraloop.agent.engine.remote.grammar import Kind
     from loraloop.agent.engine.transcript import Transcript
-    from loraloop.agent.skills.outlines_model import OutlinesModel
+    from loraloop.agent.outlines_model import OutlinesModel
     from loraloop.agent.skills.skills import Skills
     from loraloop.router.decision import Route, RouterState, ScreenResult
     from loraloop.tool_schemas.grammar.grammar import Grammar
@@ -175,8 +175,11 @@ class Runtime:
             router = router or beside
         model = base if isinstance(base, Base) else Base.load(base, quantize=quantize, device=device)
         known = known_skills(model)
+        itself = "code" not in known and bool(library(model.name))  # such a base needs no update to write programs
         folders = []
         for skill in fitting_skills(model).values() if skills is None else skills:
+            if itself and skill == "code":
+                continue
             if isinstance(skill, str) and skill in known:
                 skill = known[skill]
             elif isinstance(skill, str) and os.sep not in skill and not Path(skill).exists():
@@ -186,6 +189,8 @@ class Runtime:
         bank = Bank(model, rank=ranks, host_bytes=HOST_BYTES if host_bytes is None else host_bytes)
         for folder in folders:
             bank.add(folder)
+        if itself and (skills is None or "code" in skills):
+            bank.add(blank_skill(model, "code", "code"))
         if not bank.with_contract("calls") and "tools" not in bank:
             bank.add(blank_skill(model, "tools", "calls"))  # the base itself calls, under the grammar
             model = model.with_own_calls() if own_calls else model
@@ -277,7 +282,13 @@ class Runtime:
         return None if threshold is None else threshold.value
 
     def read(self, kept: Mapping[int, Tensor], messages: Sequence[Message], request_context: RequestContext) -> Any:
-        """The router's features of a transcript's last message; a server is waited for while the run goes on."""
+        """The router's features of a transcript's last message; a server is waited for while the run goes on.
+
+        Args:
+            kept: Hidden states `[T, H]` of each layer that the router reads.
+            messages: The transcript.
+            request_context: The run's, under which a server is asked.
+        """
         from loraloop.agent.engine.remote.decisions import ServerRouter
 
         if isinstance(self.router, ServerRouter):
@@ -379,7 +390,7 @@ class Runtime:
         Raises:
             UnknownNameError: naming the nearest skill.
         """
-        from loraloop.agent.skills.outlines_model import OutlinesModel
+        from loraloop.agent.outlines_model import OutlinesModel
 
         return OutlinesModel(self, skill, max_tokens, on_unsupported)
 

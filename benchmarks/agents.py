@@ -12,9 +12,7 @@ can be measured alone; with `--json`, figures are added to those of the file aft
   the scheduler's, and its 95 % interval.
 - `free`: free text, same and mixed skills, each with and without the instructions.
 - `forced`: JSON under a schema, most of whose tokens the grammar forces.
-- `bare`: the decoder alone with as many rows, one forward after the other, tokens given.
 - `lock`: the agents with a lock around each forward, as it was before there was a scheduler; nothing is shared.
-- `prompts`: a prompt of 4 000 tokens arrives while eight agents write; and the agents without it, as many tokens.
 - `newcomer`: three seconds after a prompt of 8 000 tokens a request of 50 tokens arrives and writes 16; and it alone.
 - `peers`: of those that are here, PEFT on transformers, one request after the other with `set_adapter`; llama.cpp's
   server (`--llama-server`, `--gguf`) and vLLM's (`--vllm-python`), which are asked by as many clients at once.
@@ -49,7 +47,7 @@ from episode import random_skill
 from report import BenchmarkReport, command_line, finish, number, options
 
 from loraloop.adapters.bank.bank import Bank
-from loraloop.adapters.base import Base, Row
+from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder.native_cache import distinct
 from loraloop.agent.engine.cache.ledger import Author
 from loraloop.agent.engine.cache.prefix_cache import PrefixCache
@@ -65,9 +63,9 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill.skill import Skill
     from loraloop.agent.engine.cache.sequence import ComputeRequest
 
-PARTS = ("alone", "bare", "free", "forced", "lock", "prompts", "newcomer", "peers")
+PARTS = ("alone", "free", "forced", "lock", "newcomer", "peers")
 AGENTS = (1, 4, 8, 16, 32, 64)
-SKILLS, RANK, PROMPT, TOKENS, INSTRUCTIONS, LONG = 16, 16, 64, 48, 1500, 4000
+SKILLS, RANK, PROMPT, TOKENS, INSTRUCTIONS, LONG = 16, 16, 64, 48, 1500, 8000
 NAMES = [f"the_value_of_the_{number}_property" for number in ("first", "second", "third", "fourth", "fifth", "sixth")]
 FORM = {
     "type": "object",
@@ -125,7 +123,7 @@ class Bench:
         weights = self.base.fingerprints.weights
         self.authors = [Author(weights, n, self.bank.slot(n), "branch", self.bank.identity(n)) for n in names]
         base = self.base
-        compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+        compiler = GrammarCompiler(base.vocabulary)
         self.grammar = compiler.compile(JsonSchema(FORM))
 
     def drawn(self, seed: int, count: int) -> list[int]:
@@ -137,14 +135,13 @@ class Bench:
         return [*(self.drawn(0, INSTRUCTIONS) if shared else ()), *self.drawn(1 + at, PROMPT)]
 
     def agents(
-        self, count: int, *, mixed: bool, shared: bool = False, forced: bool = False, lock: bool = False,
-        prompts: int = 0, tokens: int = 0,
-    ) -> dict[str, float]:  # fmt: skip
-        """Figures of so many agents; where `prompts` long ones arrive, they write until the last one is read."""
+        self, count: int, *, mixed: bool, shared: bool = False, forced: bool = False, lock: bool = False
+    ) -> dict[str, float]:
+        """Figures of so many agents."""
         scheduler = (Locked if lock else Scheduler)(self.base, self.bank.attached)
         prefixes = None if lock else PrefixCache()
         done, barrier = [AgentTimes() for _ in range(count)], threading.Barrier(count + 1)
-        first, arrived, all_begin = list[float](), threading.Event(), list[float]()
+        all_begin = list[float]()
 
         def write(at: int) -> None:
             trunk = Trunk(self.base, scheduler=scheduler, prefixes=prefixes)
@@ -157,8 +154,7 @@ class Bench:
             go = perf_counter()
             branch = trunk.branch(self.authors[at % SKILLS if mixed else 0])
             state = self.grammar.start() if forced else None
-            most = tokens or (160 if forced else 4000 if prompts else self.tokens)
-            budget = Budget(most, cancelled=arrived.is_set if prompts else None)
+            budget = Budget(160 if forced else self.tokens)
             request = GenerateRequest(
                 invocation=[5], sampler=sampler, budget=budget, stop_ids=frozenset(), constraint=state
             )
@@ -169,40 +165,22 @@ class Bench:
             mine.times, mine.trunk = [time - all_begin[0] for time in sampler.times], trunk
             mine.first = mine.ready + sampler.times[0] - go
 
-        def arrive() -> None:
-            for at in range(prompts):
-                trunk, start = Trunk(self.base, scheduler=scheduler), perf_counter()
-                trunk.extend(self.drawn(900 + at, LONG))
-                trunk.flush()
-                first.append(perf_counter() - start)
-            arrived.set()
-
         threads = [threading.Thread(target=write, args=(at,)) for at in range(count)]
         for thread in threads:
             thread.start()
         all_begin.append(perf_counter())
         barrier.wait()
         barrier.wait()
-        if prompts:
-            arrive()
         for thread in threads:
             thread.join()
         size = distinct([each.trunk.sequence.cache for each in done if each.trunk is not None])[1]
-        figures = figures_of(done) | {"MB": size / 1e6, "tokens": mean(each.tokens for each in done)}
-        return figures | ({"long_first_ms": 1e3 * mean(first)} if first else {})
-
-    def long_alone(self) -> float:
-        """Milliseconds of reading a long prompt where nobody writes."""
-        trunk, start = Trunk(self.base), perf_counter()
-        trunk.extend(self.drawn(900, LONG))
-        trunk.flush()
-        return 1e3 * (perf_counter() - start)
+        return figures_of(done) | {"MB": size / 1e6, "tokens": mean(each.tokens for each in done)}
 
     def newcomer(self, beside: bool) -> dict[str, float]:
         """What a short request waits for, beside a long prompt that is being read or alone."""
         scheduler, over = Scheduler(self.base, self.bank.attached), threading.Event()
         long, short = (Trunk(self.base, scheduler=scheduler) for _ in range(2))
-        long.extend(self.drawn(900, 2 * LONG))
+        long.extend(self.drawn(900, LONG))
         long.request_context = RequestContext(cancelled=over.is_set)
 
         def read() -> None:
@@ -238,17 +216,6 @@ class Bench:
             pass
         return perf_counter() - start
 
-    def bare(self, count: int) -> float:
-        """Tokens a second of the decoder alone, every row on another skill."""
-        caches = [self.base.new_cache() for _ in range(count)]
-        for at, cache in enumerate(caches):
-            self.base.forward([Row(self.drawn(1 + at, PROMPT), cache)])
-        start = perf_counter()
-        for step in range(self.tokens):
-            rows = [Row([100 + step], c, self.authors[at % SKILLS].slot) for at, c in enumerate(caches)]
-            self.base.logits(self.base.forward(rows, attached=self.bank.attached).hidden)
-        return count * self.tokens / (perf_counter() - start)
-
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
     """The median and its 95 % interval, by order: the sign test's."""
@@ -279,9 +246,7 @@ def measured(bench: Bench, part: str, count: int, repeats: int) -> dict[str, flo
             found.setdefault(f"{name}, {figure}", []).append(value)
 
     for _ in range(repeats):
-        if part == "bare":
-            note(f"bare, {count}", {"tokens_per_s": bench.bare(count)})
-        elif part == "free":
+        if part == "free":
             for mixed in (False, True):
                 way = "mixed" if mixed else "same"
                 note(f"free, {way}, {count}", bench.agents(count, mixed=mixed))
@@ -290,11 +255,6 @@ def measured(bench: Bench, part: str, count: int, repeats: int) -> dict[str, flo
             note(f"forced, mixed, {count}", bench.agents(count, mixed=True, forced=True))
         elif part == "lock":
             note(f"lock, mixed, {count}", bench.agents(count, mixed=True, lock=True))
-        elif part == "prompts":
-            beside = bench.agents(count, mixed=True, prompts=1)
-            note(f"prompts, with, {count}", beside)
-            apart = bench.agents(count, mixed=True, tokens=round(beside["tokens"]))
-            note(f"prompts, without, {count}", apart | {"long_first_ms": bench.long_alone()})
         elif part == "newcomer":
             note("newcomer, beside a long prompt", bench.newcomer(beside=True))
             note("newcomer, alone", bench.newcomer(beside=False))
@@ -302,7 +262,7 @@ def measured(bench: Bench, part: str, count: int, repeats: int) -> dict[str, flo
 
 
 def ratios_of(metrics: Mapping[str, float], peers: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """All that what is known allows; above 1 is better for us but for the gap, whose aim is at most 3."""
+    """All that what is known allows; above 1 is better for us."""
     found: dict[str, float] = {}
 
     def ratio(name: str, above: float | None, below: float | None) -> None:
@@ -310,17 +270,9 @@ def ratios_of(metrics: Mapping[str, float], peers: Mapping[str, Mapping[str, flo
             found[name] = above / below
 
     for count in AGENTS:
-        speed = {way: metrics.get(f"{way}, mixed, {count}, tokens_per_s") for way in ("free", "forced", "lock")}
+        ours, locked = (metrics.get(f"{way}, mixed, {count}, tokens_per_s") for way in ("free", "lock"))
         if count > 1:  # one alone is measured in pairs
-            ratio(f"scheduler over lock, {count} agents", speed["free"], speed["lock"])
-        one, bare = metrics.get("bare, 1, tokens_per_s"), metrics.get(f"bare, {count}, tokens_per_s")
-        for way in ("free", "forced"):
-            first, several = metrics.get(f"{way}, mixed, 1, tokens_per_s"), speed[way]
-            if count > 1 and one and bare and several and first:
-                found[f"share of the decoder's own gain, {way}, {count} agents"] = (several / first) / (bare / one)
-        before = metrics.get(f"prompts, without, {count}, gap_p50_ms")
-        after = metrics.get(f"prompts, with, {count}, gap_p99_ms")
-        ratio(f"gap p99 with prompts over p50 without, {count} agents", after, before)
+            ratio(f"scheduler over lock, {count} agents", ours, locked)
         shared, single = (metrics.get(f"free, mixed, shared prefix, {each}, MB") for each in (count, 1))
         if count > 1:
             ratio(f"memory without sharing over with it, {count} agents", count * (single or 0.0), shared)
@@ -395,7 +347,7 @@ def main() -> None:
             for peer, figures in agents_peers.measured(bench, counts, given):
                 results.add(figures, peer)
         else:
-            chosen = [8] if part in ("prompts", "newcomer") else [n for n in counts if part != "lock" or n <= 16]
+            chosen = [8] if part == "newcomer" else [n for n in counts if part != "lock" or n <= 16]
             for count in chosen:
                 results.add(measured(bench, part, count, given.limit))
     finish(results.report(), given.json)

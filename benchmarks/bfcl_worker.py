@@ -56,9 +56,9 @@ class Worker:
         """Whether the calls of one step are right."""
         if category == "irrelevance":
             return {"right": not calls}
-        said = [{call["name"]: call["arguments"]} for call in calls]
+        written = [{call["name"]: call["arguments"]} for call in calls]
         language = LANGUAGES.get(category, Language.PYTHON)
-        found = ast_checker(self._entries[id]["function"], said, self._truth[id], language, category, CALLS)
+        found = ast_checker(self._entries[id]["function"], written, self._truth[id], language, category, CALLS)
         return {"right": bool(found["valid"]), "why": found.get("error")}
 
     def execute(self, id: str, call: dict[str, Any]) -> str:

@@ -32,8 +32,8 @@ from loraloop.adapters.bank.host import HOST_BYTES
 from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder.decoder import Row
 from loraloop.adapters.base.decoder.native_cache import distinct
-from loraloop.capacity import Capacity, Load, weight_bytes
-from loraloop.rates import measure, weights_of
+from loraloop.scale.capacity import Capacity, Load, weight_bytes
+from loraloop.scale.rates import measure, weights_of
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.decoder.native_cache import AnyCache

@@ -45,11 +45,11 @@ class LlamaAgent:
         """Lets the model call tools until it calls none, `ROUNDS` times at most."""
         kept = [*(messages or [self.system]), {"role": "user", "content": say}]
         for _ in range(ROUNDS):
-            said = self.chat.ask("say", messages=kept, tools=self.tools)
-            calls = calls_in(said["text"], self.functions)
+            reply = self.chat.ask("say", messages=kept, tools=self.tools)
+            calls = calls_in(reply["text"], self.functions)
             if not calls:
-                kept.append({"role": "assistant", "content": said["text"]})
-                return self._result(said["text"], "answer" if said["whole"] else "max_tokens", kept)
+                kept.append({"role": "assistant", "content": reply["text"]})
+                return self._result(reply["text"], "answer" if reply["whole"] else "max_tokens", kept)
             written = [{"type": "function", "id": f"call{at}", "function": call} for at, call in enumerate(calls)]
             kept.append({"role": "assistant", "content": "", "tool_calls": written})
             kept += [{"role": "tool", "content": self._called(call)} for call in calls]
@@ -63,8 +63,8 @@ class LlamaAgent:
 
     def _result(self, text: str, stop: str, messages: list[dict[str, Any]]) -> Any:
         cited = [SimpleNamespace(source=each) for each in re.findall(r"\[([\w-]+)\]", text) if each in self.ids]
-        said = {"output": text, "stop_reason": stop, "complete": stop == "answer", "cited": cited}
-        return SimpleNamespace(**said, messages=messages, steps=(), gates=())
+        fields = {"output": text, "stop_reason": stop, "complete": stop == "answer", "cited": cited}
+        return SimpleNamespace(**fields, messages=messages, steps=(), gates=())
 
 
 def calls_in(text: str, names: Container[str]) -> list[dict[str, Any]]:

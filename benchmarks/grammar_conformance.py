@@ -61,10 +61,12 @@ class XgrammarJudge:
     def __init__(self, compiler: GrammarCompiler) -> None:
         import xgrammar
 
-        said = compiler.vocabulary
-        special = [token in said.ends or said.tokenizer.is_special_token(token) for token in range(said.size)]
-        texts = [b"" if special[token] else said.bytes_of(token) for token in range(said.size)]
-        info = xgrammar.TokenizerInfo(texts, vocab_size=said.size, stop_token_ids=said.ends)
+        vocabulary = compiler.vocabulary
+        special = [
+            token in vocabulary.ends or vocabulary.tokenizer.is_special_token(token) for token in range(vocabulary.size)
+        ]
+        texts = [b"" if special[token] else vocabulary.bytes_of(token) for token in range(vocabulary.size)]
+        info = xgrammar.TokenizerInfo(texts, vocab_size=vocabulary.size, stop_token_ids=vocabulary.ends)
         self._compiler = xgrammar.GrammarCompiler(info, cache_enabled=False)
 
     def compile(self, schema: dict[str, Any] | bool) -> Callable[[Any], bool]:

@@ -98,7 +98,7 @@ def ours(base: Base) -> Run:
     from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
     from loraloop.tool_schemas.grammar.grammar import JsonSchema
 
-    compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+    compiler = GrammarCompiler(base.vocabulary)
     compiler.compile({"type": "null"})
     logits = torch.zeros(base.config.vocab_size)
 

@@ -92,8 +92,8 @@ def body(number: int) -> dict[str, Any]:
         ("code", f"Write a Python function that adds {number}.", {}),
         ("base", f"Town {number} is a large town.", {"response_format": form}),
     )
-    model, said, more = kinds[number % 4]
-    asked = {"model": model, "messages": [{"role": "user", "content": said}], "max_completion_tokens": TOKENS}
+    model, text, more = kinds[number % 4]
+    asked = {"model": model, "messages": [{"role": "user", "content": text}], "max_completion_tokens": TOKENS}
     return {**asked, "stream": number % 8 >= 4, **more}
 
 
@@ -189,8 +189,8 @@ def engine(runtime: Runtime, many: int, numbers: Iterator[int], requests: int) -
     def one(number: int) -> None:
         begun, asked = time.perf_counter(), ChatRequest.model_validate(body(number))
         request = reply_request(runtime, LIMITS, conversation_of(asked.messages), chat_options(asked))
-        said = list(Replying(runtime, request))
-        into.errors += not isinstance(said[-1], Reply)
+        pieces = list(Replying(runtime, request))
+        into.errors += not isinstance(pieces[-1], Reply)
         into.latencies.append(1e3 * (time.perf_counter() - begun))
 
     with ThreadPoolExecutor(many) as pool:

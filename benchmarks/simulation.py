@@ -43,8 +43,8 @@ import environment  # noqa: F401
 import simpy
 from report import BenchmarkReport, finish, options, quantile
 
-from loraloop.adapters.base.loading.config import ModelConfig
-from loraloop.capacity import GPUS, USABLE, Capacity, Load
+from loraloop.adapters.base.config import ModelConfig
+from loraloop.scale.capacity import GPUS, USABLE, Capacity, Load
 
 QWEN = ModelConfig(1536, 8960, 28, 12, 2, 128, 151_936, 32_768, architecture="qwen2", qkv_bias=True)
 """The dimensions of qwen2.5-coder-1.5b."""
@@ -103,7 +103,7 @@ class Machine:
 
 
 class Step(NamedTuple):
-    """Whose it is, its skill, the tokens of its transcript, and how many of these its application shares."""
+    """One step: its conversation, its skill, the tokens of its transcript, and how many its application shares."""
 
     conversation: int
     app: int

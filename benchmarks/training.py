@@ -70,7 +70,7 @@ def ours(base: Base, examples: Sequence[Encoded], precision: str, seed: int) -> 
 
 
 def peft(base: Base, examples: Sequence[Encoded], system: str, seed: int) -> Iterator[tuple[float, int]]:
-    """The same for PEFT."""
+    """Seconds and conversations' turns of one step after another, by PEFT."""
     from peft import LoraConfig, get_peft_model
     from transformers_peer import transformers_model
 

@@ -29,8 +29,8 @@ LISTS: dict[str, Iterable[str]] = {
 def written(text: str) -> str:
     """The page with its marked lists as the code has them."""
     for marker, names in LISTS.items():
-        said = " ".join(f"`{name}`" for name in sorted(names, key=lambda name: name.lstrip("$").lower()))
-        block = f"<!-- {marker} -->\n{textwrap.fill(said, 118, break_on_hyphens=False)}\n<!-- end -->"
+        listed = " ".join(f"`{name}`" for name in sorted(names, key=lambda name: name.lstrip("$").lower()))
+        block = f"<!-- {marker} -->\n{textwrap.fill(listed, 118, break_on_hyphens=False)}\n<!-- end -->"
         text, found = re.subn(
             rf"<!-- {marker} -->\n.*?<!-- end -->", lambda _, block=block: block, text, flags=re.DOTALL
         )

@@ -71,8 +71,8 @@ def ask(
             break
         who = names[0]
     last = asked[-1][1]
-    said = "(nobody answered)" if last.stop_reason == "tool_call" else last.output
-    history += [Message("user", prompt), Message("assistant", said)]
+    answer = "(nobody answered)" if last.stop_reason == "tool_call" else last.output
+    history += [Message("user", prompt), Message("assistant", answer)]
     return asked
 
 

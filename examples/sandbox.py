@@ -12,8 +12,8 @@ def main() -> None:
     ):
         result = run_python(code, timeout=0.5)
         last = (result.stdout or result.stderr).strip().splitlines()[-1:]
-        said = "timed out" if result.timed_out else "".join(last)
-        print(f"{result.mechanism} {result.ms:4.0f} ms  {code!r}: {said}")
+        shown = "timed out" if result.timed_out else "".join(last)
+        print(f"{result.mechanism} {result.ms:4.0f} ms  {code!r}: {shown}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,6 @@ widened first."""
 
 
 def on_device(tensor: Tensor) -> AbstractContextManager[None]:
-    """Makes a tensor's GPU the current one, on which Triton launches its kernels; nothing for a tensor of a CPU."""
+    """Makes the GPU of a tensor (of any shape) the current one, on which Triton launches; nothing for a CPU's."""
     guard: AbstractContextManager[None] = torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
     return guard

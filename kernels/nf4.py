@@ -45,6 +45,7 @@ class Nf4Weight:
         return cls(codes, state)
 
     def __call__(self, x: Tensor) -> Tensor:
+        """The product `[N, O]` of x `[N, K]`, in x's dtype."""
         if x.is_cpu:  # bitsandbytes' CPU path repacks weights in place; dequantize + GEMM leaves them alone
             return torch.nn.functional.linear(x, self.dequantize().to(x.dtype))
         if has_kernels(x.device):
@@ -58,6 +59,7 @@ class Nf4Weight:
         return product
 
     def dequantize(self) -> Tensor:
+        """The dense values `[O, K]`, in the dtype that they had when they were quantized."""
         if self.codes.is_cpu and self.in_features % BLOCK:
             # Blocks run over row ends, which bitsandbytes' CPU kernel (0.50) gets wrong.
             return nf4_dequantize(*self.tensors, self.out_features, self.in_features, self.quant_state.dtype)
@@ -67,12 +69,12 @@ class Nf4Weight:
         return values
 
     def state(self) -> dict[str, Tensor]:
-        """bitsandbytes' own serialized form (`codes` plus its quant-state tensors)."""
+        """bitsandbytes' own serialized form: `codes` uint8 `[O · K / 2, 1]`, and quant-state vectors `[n]`."""
         return {"codes": self.codes, **self.quant_state.as_dict(packed=True)}
 
     @classmethod
     def restore(cls, state: dict[str, Tensor]) -> Nf4Weight:
-        """The inverse of `state`."""
+        """The inverse of `state`: of `codes` `[O · K / 2, 1]` and the quant-state tensors beside them."""
         from bitsandbytes.functional import QuantState
 
         rest = {name: tensor for name, tensor in state.items() if name != "codes"}

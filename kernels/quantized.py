@@ -29,14 +29,19 @@ class Weight(Protocol):
     @property
     def in_features(self) -> int: ...
 
-    def __call__(self, x: Tensor) -> Tensor: ...
+    def __call__(self, x: Tensor) -> Tensor:
+        """The product `[N, O]` of x `[N, K]`, in x's dtype."""
+        ...
 
     def dequantize(self) -> Tensor:
         """The dense values `[O, K]` this weight stands for, in the compute dtype."""
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """The tensors that, stored and given back to the constructor, restore this weight."""
+        """The tensors that, stored and given back to the constructor, restore this weight.
+
+        Their shapes are those of each form: `[O, K]` codes, say, with scales `[O]`.
+        """
         ...
 
 
@@ -55,16 +60,19 @@ class DenseWeight:
         return self.values.shape[1]
 
     def __call__(self, x: Tensor) -> Tensor:
+        """The product `[N, O]` of x `[N, K]`, which has the dtype of the values."""
         return torch.nn.functional.linear(x, self.values)
 
     def rows(self, index: Tensor) -> Tensor:
-        """Rows `[len(index), K]` (an embedding lookup)."""
+        """Rows `[N, K]` at `index` `[N]` (an embedding lookup)."""
         return self.values[index]
 
     def dequantize(self) -> Tensor:
+        """The values `[O, K]` themselves."""
         return self.values
 
     def state(self) -> dict[str, Tensor]:
+        """The values `[O, K]`."""
         return {"values": self.values}
 
 
@@ -101,6 +109,7 @@ class Int8Weight:
         return cls(codes, scales)
 
     def __call__(self, x: Tensor) -> Tensor:
+        """The product `[N, O]` of x `[N, K]`, in x's dtype."""
         if self.dense is not None and x.shape[0] >= DENSE_FROM:
             return torch.nn.functional.linear(x, self.dense)
         if x.is_cpu:
@@ -108,15 +117,17 @@ class Int8Weight:
         return torch.nn.functional.linear(x, self.dequantize().to(x.dtype))
 
     def rows(self, index: Tensor) -> Tensor:
-        """Dense rows `[len(index), K]` (an embedding lookup)."""
+        """Dense rows `[N, K]` at `index` `[N]` (an embedding lookup), in the scales' dtype."""
         return self.codes[index].to(self.scales.dtype) * self.scales[index][:, None]
 
     def dequantize(self) -> Tensor:
+        """The dense values `[O, K]`, in bf16 where a dense copy is held, else in the scales' dtype."""
         if self.dense is not None:
             return self.dense
         return self.codes.to(self.scales.dtype) * self.scales[:, None]
 
     def state(self) -> dict[str, Tensor]:
+        """The codes int8 `[O, K]` and the scales `[O]`."""
         return {"codes": self.codes, "scales": self.scales}
 
 
@@ -136,9 +147,13 @@ class Int4Weight:
 
     @classmethod
     def pack(cls, codes: Tensor, scales: Tensor, zeros: Tensor, dense: bool = False) -> Int4Weight:
-        """From `codes[O, K]` (0…15), `scales[O, K/32]` and `zeros[O, K/32]`.
+        """Packs codes.
 
-        With `dense`, the dense copy is made too: from the codes that is many times quicker than `dequantize`.
+        Args:
+            codes: `[O, K]`, each 0…15.
+            scales: `[O, K/32]`.
+            zeros: `[O, K/32]`.
+            dense: Makes the dense copy too: from the codes that is many times quicker than `dequantize`.
 
         Raises:
             ValueError: if K is no multiple of 32 or the shapes disagree.
@@ -158,12 +173,14 @@ class Int4Weight:
         return cls(packed, both, rows, columns, copy.view(rows, columns))
 
     def __call__(self, x: Tensor) -> Tensor:
+        """The product `[N, O]` of x `[N, K]`, in x's dtype, which is bf16."""
         if self.dense is not None and x.shape[0] >= DENSE_FROM:
             return torch.nn.functional.linear(x, self.dense)
         product: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(x, self.packed, GROUP, self.scales_zeros)
         return product
 
     def dequantize(self) -> Tensor:
+        """The dense values `[O, K]` in bf16."""
         if self.dense is not None:
             return self.dense
         eye = torch.eye(self.in_features, dtype=torch.bfloat16)
@@ -171,6 +188,7 @@ class Int4Weight:
         return product.t().contiguous()
 
     def state(self) -> dict[str, Tensor]:
+        """The packed codes uint8 `[O, K/2]`, and `scales_zeros` bf16 `[K/32, O, 2]`."""
         return {"packed": self.packed, "scales_zeros": self.scales_zeros}
 
 
@@ -189,13 +207,15 @@ class StackedWeight:
         return self.parts[0].in_features
 
     def __call__(self, x: Tensor) -> Tensor:
+        """The product `[N, O]` of x `[N, K]`, O being the sum of the parts'; in x's dtype."""
         return torch.cat([part(x) for part in self.parts], dim=1)
 
     def dequantize(self) -> Tensor:
+        """The dense values `[O, K]` of all parts, one after the other."""
         return torch.cat([part.dequantize() for part in self.parts])
 
     def state(self) -> dict[str, Tensor]:
-        """Each part's tensors under its index, such as `0.packed`."""
+        """Each part's tensors, in the shapes of its form (`[O, K]` values), under its index, such as `0.packed`."""
         states = [part.state() for part in self.parts]
         return {f"{index}.{name}": tensor for index, state in enumerate(states) for name, tensor in state.items()}
 

@@ -69,7 +69,11 @@ class RowSlots:
 
     @classmethod
     def all_tiles(cls, slots: Tensor) -> RowSlots:
-        """Tables whose contents may change later, as a captured graph reads them: every tile is in the grid."""
+        """Tables whose contents may change later, as a captured graph reads them: every tile is in the grid.
+
+        Args:
+            slots: int32 `[N]`, the slot of each row; NONE where a row uses none.
+        """
         count = slots.shape[0]
         tiles = torch.arange(-(-count // tile_rows(count)), dtype=torch.int32, device=slots.device)
         return cls(slots, tiles, torch.zeros(2, dtype=torch.int32, device=slots.device))

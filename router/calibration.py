@@ -31,6 +31,7 @@ class Scaler:
         return cls(x.mean(0), x.std(0).clamp_min(1e-4))
 
     def __call__(self, x: Tensor) -> Tensor:
+        """The standardised features, in the shape of x `[..., F]`, held within ±6."""
         return ((x - self.mean) / self.scale).clamp(-CLAMP, CLAMP)
 
 
@@ -57,7 +58,13 @@ def minimise(loss: Callable[[], Tensor], parameters: list[Tensor]) -> float:
 
 
 def mean_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """The weighted mean over rows of the cross-entropy of logits `[N, C]`."""
+    """The weighted mean `[]` over rows of a cross-entropy.
+
+    Args:
+        logits: `[N, C]`.
+        target: Outcome of each row, int64 `[N]`.
+        weights: Weight of each row `[N]`.
+    """
     each = torch.nn.functional.cross_entropy(logits, target, reduction="none")
     return (each * weights).sum() / weights.sum()
 
@@ -87,7 +94,13 @@ def fit_softmax(x: Tensor, target: Tensor, blocked: Tensor, weights: Tensor, l2:
 
 
 def fit_temperature(logits: Tensor, target: Tensor, weights: Tensor) -> float:
-    """The temperature that minimises the cross-entropy of held-out logits `[N, C]` (blocked ones at -1e9)."""
+    """The temperature that minimises the cross-entropy of held-out logits.
+
+    Args:
+        logits: `[N, C]`, blocked ones at -1e9.
+        target: Outcome of each row, int64 `[N]`.
+        weights: Weight of each row `[N]`.
+    """
     log_t = torch.zeros(1, requires_grad=True)
 
     def loss() -> Tensor:
@@ -121,7 +134,13 @@ def fit_binary(x: Tensor, positive: Tensor, weights: Tensor, l2: float) -> tuple
 
 
 def fit_platt(logits: Tensor, positive: Tensor, weights: Tensor) -> tuple[float, float]:
-    """Platt scaling: slope and offset under which held-out logits `[N]` are probabilities."""
+    """Platt scaling: slope and offset under which held-out logits are probabilities.
+
+    Args:
+        logits: `[N]`.
+        positive: bool `[N]`, the label of each row.
+        weights: Weight of each row `[N]`.
+    """
     slope, offset = torch.ones((), requires_grad=True), torch.zeros((), requires_grad=True)
     label, total = positive.float(), weights.sum()
 

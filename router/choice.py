@@ -43,11 +43,11 @@ class Region:
         return replace(region, limit=1.5 * float(region.distance(z).quantile(0.999)))
 
     def project(self, z: Tensor) -> Tensor:
-        """Whitened coordinates `[..., D]`."""
+        """Whitened coordinates `[..., D]` of standardised features z `[..., F]`."""
         return (z @ self.basis - self.centre) / self.spread
 
     def distance(self, z: Tensor) -> Tensor:
-        """Root mean square of the whitened coordinates: about 1 for a typical training point."""
+        """Root mean square `[...]` of z's whitened coordinates, z `[..., F]`: about 1 for a typical training point."""
         return self.project(z).square().mean(-1).sqrt()
 
 
@@ -76,7 +76,12 @@ class ChoiceModel:
     region: Region
 
     def logits(self, z: Tensor, blocked: Tensor) -> Tensor:
-        """Calibrated logits `[..., C]` of standardised features, blocked outcomes at -1e9."""
+        """Calibrated logits `[..., C]`, blocked outcomes at -1e9.
+
+        Args:
+            z: Standardised features `[..., F]`.
+            blocked: bool `[..., C]`, True where an outcome cannot be chosen.
+        """
         return ((z @ self.weight.T + self.bias) / self.temperature).masked_fill(blocked, -1e9)
 
     def blocked(self, states: Sequence[RouterState]) -> Tensor:

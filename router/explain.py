@@ -86,7 +86,13 @@ class ExampleMemory:
         return tuple((self.examples[i], s) for i, s in zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
     def extended(self, z: Tensor, label: str, texts: Sequence[str]) -> ExampleMemory:
-        """The memory with the examples of one more skill."""
+        """The memory with the M examples of one more skill.
+
+        Args:
+            z: Their standardised features `[M, F]`.
+            label: The skill.
+            texts: Their user messages.
+        """
         more = ExampleMemory.store(z, [StoredExample(label, text, "added", "first") for text in texts])
         return replace(
             self,
@@ -100,4 +106,5 @@ class ExampleMemory:
 
     @classmethod
     def from_json(cls, rows: Sequence[Sequence[Any]], codes: Tensor, scale: Tensor) -> ExampleMemory:
+        """The memory of `to_json`'s rows, with `codes` int8 `[N, F]` and `scale` fp32 `[N]`."""
         return cls(tuple(StoredExample(*map(str, row)) for row in rows), codes, scale)

@@ -150,7 +150,11 @@ def held_out(problem: Problem, x: Tensor, fit: Callable[[Tensor, Tensor], Callab
     Args:
         problem: What is fitted.
         x: Raw features `[N, F]`.
-        fit: From (features of the training rows, their positions) to a predictor of raw features.
+        fit: From features `[n, F]` of the training rows and their positions, int64 `[n]`, to a predictor of logits
+            `[m]` or `[m, C]` from raw features `[m, F]`.
+
+    Returns:
+        `[N]` or `[N, C]`, as the predictor gives them.
     """
     out: Tensor | None = None
     for k in range(len(FOLDS)):
@@ -167,7 +171,7 @@ def held_out(problem: Problem, x: Tensor, fit: Callable[[Tensor, Tensor], Callab
 
 
 def choice_logits(problem: Problem, x: Tensor, l2: float) -> Tensor:
-    """Held-out logits `[N, C]`, blocked outcomes at -1e9."""
+    """Held-out logits `[N, C]` from raw features x `[N, F]`, blocked outcomes at -1e9."""
 
     def fit(rows: Tensor, index: Tensor) -> Callable[[Tensor], Tensor]:
         scaler = Scaler.fit(rows)
@@ -180,7 +184,7 @@ def choice_logits(problem: Problem, x: Tensor, l2: float) -> Tensor:
 
 
 def screen_logits(problem: Problem, x: Tensor, l2: float) -> Tensor:
-    """Held-out logits `[N]`."""
+    """Held-out logits `[N]` from raw features x `[N, F]`."""
 
     def fit(rows: Tensor, index: Tensor) -> Callable[[Tensor], Tensor]:
         scaler = Scaler.fit(rows)
@@ -361,7 +365,13 @@ def _screen(
 
 
 def best_threshold(p: Tensor, problem: Problem, weights: Tensor) -> float:
-    """The abstention threshold with the best macro-F1 on held-out probabilities `[N, C]`."""
+    """The abstention threshold with the best macro-F1.
+
+    Args:
+        p: Held-out probabilities `[N, C]`.
+        problem: What is fitted, with the right outcomes.
+        weights: Weight of each row `[N]`.
+    """
     scored = []
     for percent in range(0, 91, 2):
         predicted = taken(p, percent / 100)

@@ -17,6 +17,8 @@ from .http.endpoint import HttpError as HttpError
 from .http.places import Place as Place
 from .http.policy import NetworkPolicy as NetworkPolicy
 from .jsontext import dumps as dumps
+from .loading import load_tools as load_tools
+from .loading import python_tools as python_tools
 from .mcp.server import McpServer as McpServer
 from .mcp.server import mcp_tools as mcp_tools
 from .openapi.service import OpenApiTools as OpenApiTools
@@ -28,8 +30,6 @@ from .tools.calls import Call as Call
 from .tools.calls import calls_schema as calls_schema
 from .tools.calls import parse_calls as parse_calls
 from .tools.calls import parse_step as parse_step
-from .tools.loading import load_tools as load_tools
-from .tools.loading import python_tools as python_tools
 from .tools.render import render_tools as render_tools
 from .tools.tool import Tool as Tool
 from .tools.tool import http_tool as http_tool

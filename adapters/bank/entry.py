@@ -89,7 +89,7 @@ class BankEntry:
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """Sha256 of tensors, with their names, types and shapes."""
+    """Sha256 of `tensors` of any shape, with their names, types and shapes."""
     found = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -1,4 +1,5 @@
 from .base import Base as Base
+from .config import ModelConfig as ModelConfig
 from .decoder.cache import BranchCache as BranchCache
 from .decoder.cache import Cache as Cache
 from .decoder.cache import KVCache as KVCache
@@ -8,6 +9,5 @@ from .decoder.decoder import Row as Row
 from .decoder.decoder import Virtual as Virtual
 from .decoder.native_cache import AnyCache as AnyCache
 from .decoder.native_cache import NativeCache as NativeCache
-from .loading.config import ModelConfig as ModelConfig
 from .messages import Message as Message
 from .random_weights import random_base as random_base

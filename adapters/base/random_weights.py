@@ -10,8 +10,8 @@ from torch import Tensor
 
 from loraloop.adapters.base.base import Base
 from loraloop.adapters.base.chat import ChatFormat
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder.decoder import Decoder, Layer
-from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.adapters.base.loading.convert import BaseFingerprints, Converted
 from loraloop.adapters.base.tokenizer import Tokenizer
 from loraloop.adapters.payload.sites import GROUPS

@@ -80,6 +80,15 @@ class Tokenizer:
             return bytes(piece, "utf-8")
         return bytes(self._byte_of[char] for char in piece)
 
+    def all_bytes(self) -> list[bytes]:
+        """`token_bytes` of every id below `vocab_size`, empty where the vocabulary has a hole."""
+        table = str.maketrans({char: chr(byte) for char, byte in self._byte_of.items()})
+        pieces = (self.backend.id_to_token(token) or "" for token in range(self.vocab_size))
+        return [
+            piece.encode() if token in self.special_ids else piece.translate(table).encode("latin-1")
+            for token, piece in enumerate(pieces)
+        ]
+
     @cached_property
     def joins_fences(self) -> bool:
         """Whether a token can be a backquote with line breaks behind it, as in Qwen's vocabulary."""

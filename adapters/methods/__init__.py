@@ -84,6 +84,10 @@ def card_fields(method: Method, tensors: Mapping[str, Tensor]) -> dict[str, Any]
     """What a card says of the method of finished tensors: `method`, `rank`, `alpha`, `targets` and `options`.
 
     What is at its default is left out of `options`.
+
+    Args:
+        method: The method that made them.
+        tensors: A finished skill's, by name, such as `lora_A` `[r, K]`.
     """
     method = method.reader(tensors)
     found: dict[str, Any] = {"method": method.name}

@@ -72,7 +72,10 @@ class AdaLora(PlainMethod):
             raise InputError(f"orthogonal must not be negative, as {self.orthogonal} is")
 
     def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:
-        """A and B normal (0.02), Λ zero; and the state: smoothed importance, and which triplets are kept at the end."""
+        """Fresh fp32 parameters: normal (0.02) `lora_A` `[r, K]` and `lora_B` `[O, r]`, zero `lora_E` `[r, 1]`.
+
+        Beside them the state: smoothed importances in these shapes, and `lora_kept` `[r, 1]`, what is left at the end.
+        """
         generator = torch.Generator().manual_seed(seed)
         parameters: dict[str, Tensor] = {}
         for layer, module in modules(context.config, self.targets):
@@ -90,7 +93,13 @@ class AdaLora(PlainMethod):
         return parameters
 
     def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
-        """Low-rank pairs; a skill's folded tensors are taken as they are."""
+        """Low-rank pairs of each site, differentiably.
+
+        Args:
+            parameters: `lora_A` `[r, K]`, `lora_E` `[r, 1]` and `lora_B` `[O, r]` of each module; a skill's folded
+                tensors, which have no `lora_E`, are taken as they are.
+            context: Gives the dimensions.
+        """
         return Payload(grouped(self._factors(parameters), context.config))
 
     def _factors(self, parameters: Mapping[str, Tensor]) -> dict[tuple[int, str], Factors]:
@@ -102,10 +111,15 @@ class AdaLora(PlainMethod):
         }
 
     def trainable(self, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Names of `lora_A` `[r, K]`, `lora_E` `[r, 1]` and `lora_B` `[O, r]` among `parameters`; the rest is state."""
         return tuple(name for name in parameters if name.endswith(_FACTORS))
 
     def regularizer(self, parameters: Mapping[str, Tensor]) -> Tensor | None:
-        """Mean of ‖A Aᵀ − 1‖ and ‖Bᵀ B − 1‖ over all modules, times `orthogonal`."""
+        """The mean of ‖A Aᵀ − 1‖ and ‖Bᵀ B − 1‖ over all modules, times `orthogonal`: `[]`, or None where that is 0.
+
+        Args:
+            parameters: A is `lora_A` `[r, K]`, B is `lora_B` `[O, r]`.
+        """
         if not self.orthogonal:
             return None
         matrices = [*of_module(parameters, "lora_A").values()]
@@ -126,6 +140,11 @@ class AdaLora(PlainMethod):
     @torch.no_grad()
     def after_step(self, parameters: Mapping[str, Tensor], step: int, steps: int) -> None:
         """Updates the importance, and cuts where it is time to.
+
+        Args:
+            parameters: `lora_A` `[r, K]`, `lora_E` `[r, 1]`, `lora_B` `[O, r]` and the state; changed in place.
+            step: The step that was taken, 1 … steps.
+            steps: All steps of the training.
 
         Raises:
             InputError: the training is too short for `t_init` and `t_final`.
@@ -174,7 +193,12 @@ class AdaLora(PlainMethod):
             values[place].masked_fill_((score <= threshold)[:, None], 0.0)
 
     def scores(self, parameters: Mapping[str, Tensor]) -> dict[tuple[int, str], Tensor]:
-        """The importance [r] of each triplet: of its singular value, plus the means of its two vectors'."""
+        """The importance `[r]` of each triplet: of its singular value, plus the means of its two vectors'.
+
+        Args:
+            parameters: The state, with a `_sensitivity` and a `_deviation` of `lora_A` `[r, K]`, `lora_E` `[r, 1]` and
+                `lora_B` `[O, r]`.
+        """
 
         def of(factor: str) -> dict[tuple[int, str], Tensor]:
             deviations = of_module(parameters, f"{factor}_deviation")
@@ -184,7 +208,15 @@ class AdaLora(PlainMethod):
         return {place: E[place].flatten() + A[place].mean(1) + B[place].mean(0) for place in A}
 
     def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
-        """Pairs (Λ A, scaling · B) of the triplets that are left, of one rank; modules that lost all are left out."""
+        """Pairs (Λ A, scaling · B) of the triplets that are left, of one rank; modules that lost all are left out.
+
+        Args:
+            parameters: `lora_A` `[r, K]`, `lora_E` `[r, 1]` and `lora_B` `[O, r]` of each module, and the state.
+            context: Is not read.
+
+        Returns:
+            `lora_A` `[R, K]` and `lora_B` `[O, R]` of each module, R the largest rank that is left.
+        """
         folded: dict[tuple[int, str], Factors] = {}
         values, factors = of_module(parameters, "lora_E"), self._factors(parameters)
         for place, (A, B) in factors.items():
@@ -194,7 +226,7 @@ class AdaLora(PlainMethod):
         return uniform(folded or {place: (A[:1], B[:, :1]) for place, (A, B) in factors.items()})
 
     def reader(self, tensors: Mapping[str, Tensor]) -> AdaLora:
-        """The method of the folded pairs, whose scaling is 1."""
+        """The method of the folded pairs `tensors` (`lora_A` `[R, K]`, `lora_B` `[O, R]`), whose scaling is 1."""
         pairs = of_module(tensors, "lora_A")
         rank = max(A.shape[0] for A in pairs.values())
         left = {module for _, module in pairs}

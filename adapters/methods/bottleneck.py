@@ -70,7 +70,12 @@ class BottleneckAdapter(PlainMethod):
         return parameters
 
     def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
-        """A module on each sub-layer."""
+        """A module on each sub-layer.
+
+        Args:
+            parameters: `down` `[R, H]`, `up` `[H, R]`, `down_bias` `[R]` and `up_bias` `[H]` of each.
+            context: Gives the dimensions.
+        """
         found = {}
         for layer in range(context.config.layers):
             for part in PLACEMENTS[self.placement]:

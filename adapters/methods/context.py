@@ -62,15 +62,19 @@ class ConfigContext:
     config: Dimensions
 
     def weight(self, layer: int, module: str) -> Tensor:
+        """Raises InputError: dimensions alone hold no values `[O, K]`."""
         raise InputError(f"this needs the base's weights ({module}): give BaseContext(base), not its dimensions alone")
 
     def times(self, layer: int, module: str, A: Tensor) -> Tensor:
+        """Raises InputError: dimensions alone hold no values to multiply A `[r, K]` by, for a product `[O, r]`."""
         return self.weight(layer, module)
 
     def squares(self, layer: int, module: str) -> Tensor:
+        """Raises InputError: dimensions alone hold no values, so no norms `[O]`."""
         return self.weight(layer, module)
 
     def bias(self, layer: int, module: str) -> Tensor | None:
+        """None; raises InputError where the base has a bias `[O]`, which dimensions alone do not hold."""
         if getattr(self.config, "qkv_bias", False) and module in GROUPS["qkv"]:
             raise InputError(
                 f"this needs the base's bias of {module}: give BaseContext(base), not its dimensions alone"
@@ -78,12 +82,15 @@ class ConfigContext:
         return None
 
     def original(self, layer: int, module: str, checkpoint: str = "") -> Tensor:
+        """Raises InputError: dimensions alone hold no values `[O, K]`."""
         return self.weight(layer, module)
 
     def embedded(self, text: str) -> Tensor:
+        """Raises InputError: dimensions alone hold no embeddings `[n, H]`."""
         raise InputError("a start from text needs the base's embeddings: give BaseContext(base)")
 
     def keys_values(self, text: str) -> list[tuple[Tensor, Tensor]]:
+        """Raises InputError: dimensions alone compute no keys and values `[n, kv_heads, head_dim]`."""
         raise InputError("a start from text needs the base's forward: give BaseContext(base)")
 
 
@@ -108,15 +115,18 @@ class BaseContext:
         return self.base.config
 
     def weight(self, layer: int, module: str) -> Tensor:
+        """The values `[O, K]` that are served, dequantized, in fp32."""
         return self._held(layer, module).float()
 
     @torch.no_grad()
     def times(self, layer: int, module: str, A: Tensor) -> Tensor:
+        """W Aᵀ `[O, r]` of A `[r, K]`: computed in the dtype of the weights, given in fp32."""
         held = self._held(layer, module)
         return (held @ A.T.to(held)).float()
 
     @torch.no_grad()
     def squares(self, layer: int, module: str) -> Tensor:
+        """The squared norm `[O]` of each row of the weights, in fp32; computed once."""
         known = self._squares.get((layer, module))
         if known is None:
             known = self._squares[layer, module] = self.weight(layer, module).square().sum(1)
@@ -129,12 +139,18 @@ class BaseContext:
         return values
 
     def bias(self, layer: int, module: str) -> Tensor | None:
+        """The module's own bias `[O]` in fp32, where it has one."""
         held = (self.decoder or self.base.decoder).layers[layer].qkv_bias
         if held is None or module not in GROUPS["qkv"]:
             return None
         return held[rows_of(self.config, module)].float()
 
     def original(self, layer: int, module: str, checkpoint: str = "") -> Tensor:
+        """The values `[O, K]` before quantization, in fp32.
+
+        Raises:
+            InputError: they are neither at hand nor in a named checkpoint, or the checkpoint's have another shape.
+        """
         from loraloop.adapters.base.loading.quantize import dense
 
         name = f"model.layers.{layer}.{MODULE_PATHS[module]}.weight"
@@ -151,14 +167,16 @@ class BaseContext:
         return values
 
     def embedded(self, text: str) -> Tensor:
+        """Input embeddings `[n, H]` of a text's n tokens, in fp32."""
         table = self.base.decoder.embedding
         ids = torch.tensor(self._ids(text), device=self.base.device)
         return table.rows(ids).float()
 
     @torch.no_grad()
     def keys_values(self, text: str) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values `[n, kv_heads, head_dim]` of each layer that a text of n tokens leaves, in fp32."""
         from loraloop.adapters.base.decoder.decoder import Decoder, Row
-        from loraloop.adapters.base.decoder.training_view import training_view
+        from loraloop.adapters.base.training_view import training_view
 
         decoder = self.decoder or (
             self.base.decoder if type(self.base.decoder) is Decoder else training_view(self.base)

@@ -44,7 +44,7 @@ class Dora(PlainMethod):
         return self._pairs.scaling_of(layer, module)
 
     def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:
-        """LoRA's start, and the norms of W as magnitudes."""
+        """LoRA's fp32 start (`lora_A` `[r, K]`, `lora_B` `[O, r]`), and the norms of W's rows as `magnitude` `[O]`."""
         parameters = self._pairs.init(context, seed)
         for layer, module in modules(context.config, self.targets):
             norms = torch.linalg.vector_norm(context.weight(layer, module), dim=1)
@@ -52,7 +52,12 @@ class Dora(PlainMethod):
         return parameters
 
     def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
-        """Pairs and gains; the norms are taken from the base where the gains are not stored."""
+        """Pairs and gains; the norms are taken from the base where the gains are not stored.
+
+        Args:
+            parameters: `lora_A` `[r, K]`, `lora_B` `[O, r]`, `magnitude` `[O]` and, in a skill, `gain` `[O]`.
+            context: The base, whose weights are read where the gains are not stored.
+        """
         factors = self._pairs.factors(parameters)
         stored, magnitudes = of_module(parameters, "gain"), of_module(parameters, "magnitude")
         gains = {
@@ -62,7 +67,15 @@ class Dora(PlainMethod):
         return Payload(grouped(factors, context.config), spread(gains, context.config, 1.0))
 
     def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
-        """The pairs, magnitudes and gains; the pairs of one rank and with scaling 1 where patterns made them differ."""
+        """The pairs, magnitudes and gains; the pairs of one rank and with scaling 1 where patterns made them differ.
+
+        Args:
+            parameters: `lora_A` `[r, K]`, `lora_B` `[O, r]` and `magnitude` `[O]` of each module.
+            context: The base, whose weights are read.
+
+        Returns:
+            `lora_A` `[R, K]`, `lora_B` `[O, R]`, `magnitude` `[O]` and `gain` `[O]` of each module, R the one rank.
+        """
         found = {name: tensor.detach() for name, tensor in parameters.items()}
         magnitudes, factors = of_module(found, "magnitude"), self._pairs.factors(found)
         if self.rank_pattern or self.alpha_pattern:
@@ -72,7 +85,7 @@ class Dora(PlainMethod):
         return found
 
     def reader(self, tensors: Mapping[str, Tensor]) -> Dora:
-        """The method of pairs of one rank."""
+        """The method of pairs of one rank, that of the `tensors` `lora_A` `[R, K]`."""
         if not (self.rank_pattern or self.alpha_pattern):
             return self
         rank = max(A.shape[0] for A in of_module(tensors, "lora_A").values())

@@ -41,14 +41,19 @@ class Galore(PlainMethod):
         object.__setattr__(self, "targets", checked_targets(self.targets))
 
     def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:
-        """Zeros: "layers.<i>.<module>.delta" [O, K]."""
+        """Zeros, fp32: `layers.<i>.<module>.delta` `[O, K]`."""
         return {
             tensor_name(layer, module, "delta"): torch.zeros(module_shape(context.config, module)).requires_grad_()
             for layer, module in modules(context.config, self.targets)
         }
 
     def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
-        """The differences, as pairs one factor of which is the identity; a skill's low-rank pairs as they are."""
+        """The differences, as pairs one factor of which is the identity; a skill's low-rank pairs as they are.
+
+        Args:
+            parameters: `delta` `[O, K]` of each module, or a skill's `lora_A` `[r, K]` and `lora_B` `[O, r]`.
+            context: Gives the dimensions.
+        """
         config = context.config
         expands = of_module(parameters, "lora_B")
         if expands:
@@ -56,14 +61,22 @@ class Galore(PlainMethod):
         return Payload(_dense(of_module(parameters, "delta"), config))
 
     def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
-        """Low-rank pairs by truncated singular value decomposition."""
+        """Low-rank pairs by truncated singular value decomposition.
+
+        Args:
+            parameters: `delta` `[O, K]` of each module.
+            context: Is not read.
+
+        Returns:
+            `lora_A` `[r, K]` and `lora_B` `[O, r]` of each module.
+        """
         deltas = of_module(parameters, "delta")
         if not deltas:
             return {name: tensor.detach() for name, tensor in parameters.items()}
         return uniform({place: low_rank_of(delta.detach(), self.rank) for place, delta in deltas.items()})
 
     def reader(self, tensors: Mapping[str, Tensor]) -> Galore:
-        """The method of low-rank pairs, whose rank no module's own exceeds."""
+        """The method of the low-rank pairs `tensors` (`lora_A` `[r, K]`), whose rank no module's own exceeds."""
         return replace(self, rank=max(A.shape[0] for A in of_module(tensors, "lora_A").values()))
 
 

@@ -55,7 +55,12 @@ class Ia3(PlainMethod):
         return parameters
 
     def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
-        """Gains; and, where a layer has its own bias b, what a gain g adds to it: (g - 1) · b."""
+        """Gains; and, where a layer has its own bias b, what a gain g adds to it: (g - 1) · b.
+
+        Args:
+            parameters: `gain` `[O]` or `input_gain` `[K]` of each module, and a finished skill's `bias` `[O]`.
+            context: The base, whose biases are read where they are not stored.
+        """
         gains, biases = of_module(parameters, "gain"), of_module(parameters, "bias")
         for place, gain in gains.items():
             if place not in biases and (bias := context.bias(*place)) is not None:
@@ -67,10 +72,11 @@ class Ia3(PlainMethod):
         return Payload(gains=spread(gains, config, 1.0), input_gains=inputs, biases=spread(biases, config, 0.0))
 
     def trainable(self, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Names of `gain` `[O]` and `input_gain` `[K]` among `parameters`."""
         return tuple(name for name in parameters if not name.endswith(".bias"))
 
     def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
-        """The gains, and "bias" [O] where a layer has its own, so that loading needs no weights."""
+        """The gains of `parameters`, and `bias` `[O]` where a layer has its own, so that loading needs no weights."""
         found = {name: tensor.detach() for name, tensor in parameters.items()}
         for place, gain in of_module(found, "gain").items():
             if (bias := context.bias(*place)) is not None:

@@ -90,9 +90,9 @@ class Lora(PlainMethod):
         return alpha / self._divisor(self.rank_of(layer, module))
 
     def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:
-        """Fresh fp32 parameters; the skill starts as the base, but for LoftQ's.
+        """Fresh fp32 parameters `lora_A` `[r, K]` and `lora_B` `[O, r]`; the skill starts as the base, but for LoftQ's.
 
-        Where the start is taken from the weights, "lora_A0" and "lora_B0" keep it beside the trained pair.
+        Where the start is taken from the weights, `lora_A0` and `lora_B0` of the same shapes keep it beside the pair.
         """
         generator = torch.Generator().manual_seed(seed)
         parameters: dict[str, Tensor] = {}
@@ -129,11 +129,23 @@ class Lora(PlainMethod):
         return (A / root).contiguous(), (B / root).contiguous()
 
     def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
-        """Low-rank pairs of each site from the parameters, differentiably; absent modules stay absent."""
+        """Low-rank pairs of each site, differentiably; absent modules stay absent.
+
+        Args:
+            parameters: `lora_A` `[r, K]` and `lora_B` `[O, r]` of each module, and the start that they leave, if any.
+            context: Gives the dimensions.
+        """
         return Payload(grouped(self.factors(parameters), context.config))
 
     def factors(self, parameters: Mapping[str, Tensor]) -> dict[tuple[int, str], Factors]:
-        """A and the scaled B of each module; beside them, negated, the start that they are to leave."""
+        """A and the scaled B of each module; beside them, negated, the start that they are to leave.
+
+        Args:
+            parameters: `lora_A` `[r, K]` and `lora_B` `[O, r]` of each module, and the start that they leave, if any.
+
+        Returns:
+            A `[r, K]` and B `[O, r]` by layer and module, or `[2r, K]` and `[O, 2r]` where there is a start to leave.
+        """
         shrinks, expands = of_module(parameters, "lora_A"), of_module(parameters, "lora_B")
         first, second = of_module(parameters, "lora_A0"), of_module(parameters, "lora_B0")
         found = {}
@@ -146,16 +158,25 @@ class Lora(PlainMethod):
         return found
 
     def trainable(self, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Names of `lora_A` `[r, K]` and `lora_B` `[O, r]` among `parameters`; the start that they leave is state."""
         return tuple(name for name in parameters if not name.endswith("0"))
 
     def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
-        """The pairs; of one rank and with scaling 1 where patterns or a start made them differ."""
+        """The pairs; of one rank and with scaling 1 where patterns or a start made them differ.
+
+        Args:
+            parameters: `lora_A` `[r, K]` and `lora_B` `[O, r]` of each module, and the start that they leave, if any.
+            context: Is not read.
+
+        Returns:
+            `lora_A` `[R, K]` and `lora_B` `[O, R]` of each module, R the one rank.
+        """
         if self._simple:
             return {name: tensor.detach() for name, tensor in parameters.items()}
         return uniform(self.factors(parameters))
 
     def reader(self, tensors: Mapping[str, Tensor]) -> Lora:
-        """The plain method of the same payload."""
+        """The plain method of the same payload, of the `tensors` that `finished` left (`lora_A` `[R, K]`)."""
         if self._simple:
             return replace(self, start="kaiming", checkpoint="")
         rank = max(A.shape[0] for A in of_module(tensors, "lora_A").values())

@@ -27,23 +27,37 @@ class Method(Protocol):
         ...
 
     def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:
-        """Fresh fp32 parameters, all that a checkpoint of a training needs; the skill starts as the base."""
+        """Fresh fp32 parameters by name, such as `lora_A` `[r, K]`; the skill starts as the base.
+
+        They are all that a checkpoint of a training needs.
+        """
         ...
 
     def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
-        """What a slot holds, differentiably; of parameters in training and of a skill's tensors alike."""
+        """What a slot holds, differentiably.
+
+        Args:
+            parameters: A training's parameters or a skill's tensors, by name, such as `lora_A` `[r, K]`.
+            context: What may be read of the base.
+        """
         ...
 
     def trainable(self, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """Names of the parameters that an optimizer changes; the others are state."""
+        """Names of those `parameters`, such as `lora_A` `[r, K]`, that an optimizer changes; the others are state."""
         ...
 
     def regularizer(self, parameters: Mapping[str, Tensor]) -> Tensor | None:
-        """What is added to the loss, `[]`, or None."""
+        """What `parameters`, such as `lora_A` `[r, K]`, add to the loss, `[]`, or None."""
         ...
 
     def after_step(self, parameters: Mapping[str, Tensor], step: int, steps: int) -> None:
-        """Called after optimizer step `step` (1 … steps) and before the gradients are cleared; changes in place."""
+        """Called after each optimizer step and before the gradients are cleared.
+
+        Args:
+            parameters: By name, such as `lora_A` `[r, K]`; changed in place.
+            step: The step that was taken, 1 … steps.
+            steps: All steps of the training.
+        """
         ...
 
     def settled(self, step: int, steps: int) -> bool:
@@ -51,11 +65,23 @@ class Method(Protocol):
         ...
 
     def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
-        """What a skill stores: detached, and loadable without the base's weights."""
+        """What a skill stores: detached, and loadable without the base's weights.
+
+        Args:
+            parameters: A training's parameters by name, such as `lora_A` `[r, K]`.
+            context: What may be read of the base.
+
+        Returns:
+            Tensors by name, such as `lora_A` `[r, K]`.
+        """
         ...
 
     def reader(self, tensors: Mapping[str, Tensor]) -> Method:
-        """The method that a card names for what `finished` left: itself, unless ranks or scalings changed."""
+        """The method that a card names for what `finished` left: itself, unless ranks or scalings changed.
+
+        Args:
+            tensors: A finished skill's, by name, such as `lora_A` `[r, K]`.
+        """
         ...
 
     def stored(self, config: Dimensions) -> dict[str, tuple[int, ...]] | None:
@@ -69,21 +95,26 @@ class PlainMethod:
     __slots__ = ()
 
     def trainable(self, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """The names of all `parameters`, which may have any shape."""
         return tuple(parameters)
 
     def regularizer(self, parameters: Mapping[str, Tensor]) -> Tensor | None:
+        """None: `parameters` of any shape add nothing to the loss."""
         return None
 
     def after_step(self, parameters: Mapping[str, Tensor], step: int, steps: int) -> None:
+        """Does nothing: `parameters` of any shape stay as they are."""
         return None
 
     def settled(self, step: int, steps: int) -> bool:
         return True
 
     def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
+        """The `parameters` as they are, of any shape, detached."""
         return {name: tensor.detach() for name, tensor in parameters.items()}
 
     def reader(self, tensors: Mapping[str, Tensor]) -> Any:
+        """The method itself, for `tensors` of any shape."""
         return self
 
     def stored(self, config: Dimensions) -> dict[str, tuple[int, ...]] | None:

@@ -75,7 +75,12 @@ class Prefix(PlainMethod):
         }
 
     def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
-        """Keys and values of every layer."""
+        """Keys and values of every layer, differentiably.
+
+        Args:
+            parameters: `layers.<i>.prefix.keys` and `values` `[P, kv_heads, head_dim]`, or the perceptron's.
+            context: Gives the dimensions.
+        """
         config = context.config
         if "prefix.embedding" in parameters:
             made = torch.tanh(
@@ -92,7 +97,15 @@ class Prefix(PlainMethod):
         )
 
     def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
-        """Keys and values alone."""
+        """Keys and values alone.
+
+        Args:
+            parameters: As those of `payload`: `keys` and `values` `[P, kv_heads, head_dim]`, or the perceptron's.
+            context: Gives the dimensions.
+
+        Returns:
+            `layers.<i>.prefix.keys` and `layers.<i>.prefix.values` `[P, kv_heads, head_dim]`, detached.
+        """
         return {
             f"layers.{layer}.prefix.{name}": tensor.detach().contiguous()
             for layer, pair in self.payload(parameters, context).prefix.items()
@@ -100,7 +113,7 @@ class Prefix(PlainMethod):
         }
 
     def reader(self, tensors: Mapping[str, Tensor]) -> Prefix:
-        """The method of stored keys and values."""
+        """The method of stored keys and values, `tensors` `[P, kv_heads, head_dim]`."""
         return replace(self, projection=0)
 
 

@@ -42,5 +42,5 @@ class Prompt(PlainMethod):
         return {"prompt": values.requires_grad_()}
 
     def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
-        """The embeddings."""
+        """The embeddings: `prompt` `[P, H]` of `parameters`."""
         return Payload(prompt=parameters["prompt"])

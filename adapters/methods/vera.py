@@ -57,7 +57,12 @@ class Vera(PlainMethod):
         return parameters
 
     def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
-        """Pairs A and diag(b) B diag(d): what shares an input shares A, so a group's pair is as wide as a module's."""
+        """Pairs A and diag(b) B diag(d): what shares an input shares A, so a group's pair is as wide as a module's.
+
+        Args:
+            parameters: d is `vera_d` `[r]`, b is `vera_b` `[O]` of each module.
+            context: Gives the dimensions.
+        """
         config = context.config
         shrink, expand = self.projections(config)
         scales, widths = of_module(parameters, "vera_b"), of_module(parameters, "vera_d")
@@ -72,7 +77,12 @@ class Vera(PlainMethod):
         )
 
     def factors(self, parameters: Mapping[str, Tensor], config: Dimensions) -> dict[tuple[int, str], Factors]:
-        """The pair diag(d) A and diag(b) B of each module apart, as a LoRA file holds it."""
+        """The pair diag(d) A `[r, K]` and diag(b) B `[O, r]` of each module apart, as a LoRA file holds it.
+
+        Args:
+            parameters: d is `vera_d` `[r]`, b is `vera_b` `[O]` of each module.
+            config: The base's dimensions.
+        """
         shrink, expand = self.projections(config)
         scales = of_module(parameters, "vera_b")
         found = {}

@@ -29,7 +29,14 @@ class BankAttached:
         self.extras: dict[int, Payload] = {}
 
     def put(self, slot: int, views: Views, prepared: HostPayload, extras: Payload | None = None) -> None:
-        """Lets a slot contribute; its tensors are in place."""
+        """Lets a slot contribute; its tensors are in place.
+
+        Args:
+            slot: The slot, not 0.
+            views: Its matrices by site.
+            prepared: The payload that was copied into them.
+            extras: What it holds besides pairs; None for nothing.
+        """
         self.views[slot] = views
         if extras is None:
             self.extras.pop(slot, None)
@@ -46,9 +53,19 @@ class BankAttached:
         self.extras.pop(slot, None)
 
     def linear(self, layer: int, group: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor:
-        """Adds to the base product y[N, O] of x[N, K], in place, what each row's slot contributes.
+        """Adds to the base's product, in place, what each row's slot contributes.
 
         Rows are computed one after another, so that no row's bits depend on its neighbours' skills.
+
+        Args:
+            layer: Index of the layer, from 0.
+            group: One of `sites.GROUPS`.
+            x: Inputs `[N, K]`.
+            y: The base's product `[N, O]`; changed in place.
+            segments: Start, end and slot of each row's tokens.
+
+        Returns:
+            y `[N, O]` itself.
         """
         site = (layer, group)
         for start, end, slot in segments:

@@ -85,7 +85,17 @@ class SegmentedAttached(BankAttached):
         return self.add(site, x, y, self.tables(segments, x.device))
 
     def add(self, site: Site, x: Tensor, y: Tensor, tables: Tables) -> Tensor:
-        """`linear` for tables that are already made."""
+        """`linear` for tables that are already made.
+
+        Args:
+            site: Layer and group of the product.
+            x: Inputs `[N, K]`.
+            y: The base's product `[N, O]`; changed in place.
+            tables: For each stack the slots of the N rows; see `tables`.
+
+        Returns:
+            y `[N, O]` itself.
+        """
         from loraloop.kernels import ops
 
         for stack, spans, rows in zip(self.stacks, self.spans, tables, strict=True):

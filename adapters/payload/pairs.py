@@ -68,7 +68,7 @@ def uniform(factors: Mapping[tuple[int, str], Factors]) -> dict[str, Tensor]:
 
 
 def of_module(parameters: Mapping[str, Tensor], factor: str) -> dict[tuple[int, str], Tensor]:
-    """The tensors "layers.<i>.<module>.<factor>" by (layer, module)."""
+    """The `parameters` "layers.<i>.<module>.<factor>", of any shape, by (layer, module)."""
     found = {}
     for name, tensor in parameters.items():
         parts = name.split(".")

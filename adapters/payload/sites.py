@@ -61,6 +61,12 @@ def group_shape(config: Dimensions, group: str) -> tuple[int, int]:
     return sum(out for out, _ in shapes), shapes[0][1]
 
 
+def matrix_values(config: Dimensions) -> int:
+    """Values of the matrices of all layers."""
+    shapes = [group_shape(config, group) for group in GROUPS]
+    return config.layers * sum(rows * columns for rows, columns in shapes)
+
+
 def group_of(module: str) -> str:
     """The group that a module is computed in."""
     return next(group for group, parts in GROUPS.items() if module in parts)

@@ -1,1 +1,1 @@
-"""Skills for other programs: PEFT folders both ways, files for vLLM, and skills merged into a base."""
+"""Skills for other programs: adapters for vLLM, SGLang and llama.cpp, and skills merged into a base."""

@@ -11,7 +11,7 @@ from loraloop.adapters.peft.plain_lora import plain, served_notes
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loraloop.adapters.base.loading.config import ModelConfig
+    from loraloop.adapters.base.config import ModelConfig
     from loraloop.adapters.skill.skill import Skill
 
 TOKENS = "adapter.alora.invocation_tokens"

@@ -26,7 +26,7 @@ from loraloop.tool_schemas.errors import InputError
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
     from loraloop.adapters.base.chat import ChatFormat
-    from loraloop.adapters.base.loading.config import ModelConfig
+    from loraloop.adapters.base.config import ModelConfig
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 SHARD = 4 << 30

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from loraloop.adapters.payload.sites import Dimensions
-from loraloop.adapters.peft.export import Files, low_rank, write
-from loraloop.adapters.peft.format import CONFIG
+from loraloop.adapters.skill.peft_export import Files, low_rank, write
+from loraloop.adapters.skill.peft_format import CONFIG
 from loraloop.adapters.skill.skill import Skill
 from loraloop.tool_schemas.errors import SkillError
 

@@ -11,7 +11,7 @@ from loraloop.adapters.peft.llama_format import to_llama
 from loraloop.adapters.peft.plain_lora import to_plain_lora
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base.loading.config import ModelConfig
+    from loraloop.adapters.base.config import ModelConfig
     from loraloop.adapters.skill.skill import Skill
 
 Target = Literal["peft", "vllm", "sglang", "llama.cpp"]

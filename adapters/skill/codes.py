@@ -19,7 +19,14 @@ AXIS = {"lora_A": 1, "lora_B": 0}
 
 
 def encode(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors with the low-rank matrices among them as int8 codes and scales; the others as they are."""
+    """Tensors with the low-rank matrices among them as int8 codes and scales; the others, of any shape, as they are.
+
+    Args:
+        tensors: By name; `lora_A` `[r, K]` and `lora_B` `[O, r]` are the low-rank matrices.
+
+    Returns:
+        int8 codes of the matrices' shapes, with float32 scales `[r, 1]` of A and `[1, r]` of B, and the others.
+    """
     import torch
 
     found: dict[str, Tensor] = {}
@@ -35,7 +42,11 @@ def encode(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def decode(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors with int8 codes as bfloat16 values, without the scales; the others as they are."""
+    """Tensors with int8 codes as bfloat16 values, without the scales; the others, of any shape, as they are.
+
+    Args:
+        tensors: By name; beside int8 codes `[r, K]` or `[O, r]` stand their scales `[r, 1]` or `[1, r]`.
+    """
     import torch
 
     scales = {name + SCALE for name, tensor in tensors.items() if tensor.dtype == torch.int8}

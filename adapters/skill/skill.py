@@ -112,16 +112,16 @@ class Skill:
 
     @classmethod
     def from_peft(cls, folder: str | Path, base: Base, **card: Any) -> Skill:
-        """Reads a PEFT folder; see `peft.importer.read_peft`."""
-        from loraloop.adapters.peft.importer import read_peft
+        """Reads a PEFT folder; see `peft_import.read_peft`."""
+        from loraloop.adapters.skill.peft_import import read_peft
 
         made = cls(*read_peft(folder, base, **card))
         check_base(made.card, made.shapes, base)
         return made
 
     def to_peft(self, folder: str | Path, config: Dimensions | None = None, base: str = "") -> Path:
-        """Writes the skill as a PEFT folder; see `peft.export.to_peft`."""
-        from loraloop.adapters.peft.export import to_peft
+        """Writes the skill as a PEFT folder; see `peft_export.to_peft`."""
+        from loraloop.adapters.skill.peft_export import to_peft
 
         return to_peft(self.card, self.tensors, folder, config, base)
 

@@ -214,6 +214,9 @@ def read_tensors(path: Path, sha256: str = "", header: bytes = b"") -> dict[str,
         sha256: what the file must hash to; empty if unknown.
         header: what its header must be; empty if unknown.
 
+    Returns:
+        Tensors by name, such as `lora_A` `[r, K]`; int8 codes are bfloat16 values already (see `codes.decode`).
+
     Raises:
         SkillError: the file changed, or holds a value that is not a finite number.
     """
@@ -238,7 +241,7 @@ def read_tensors(path: Path, sha256: str = "", header: bytes = b"") -> dict[str,
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
-    """Raises SkillError naming the first tensor that holds a NaN or an infinity."""
+    """Raises SkillError naming the first of `tensors`, of any shape, that holds a NaN or an infinity."""
     import torch
 
     with torch.no_grad():

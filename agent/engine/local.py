@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.engine.trunk import Trunk, TrunkStore
 from loraloop.agent.values.step import Tokens
 from loraloop.router.decision import NONE
+from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
     from loraloop.adapters.skill.card import Card
     from loraloop.agent.engine.branch import Branch
-    from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
     from loraloop.tool_schemas.grammar.grammar import Grammar, Term
 
 SLOT_SECONDS = 300.0
@@ -39,7 +38,14 @@ SLOT_SECONDS = 300.0
 
 
 class LocalStep:
-    """A step in an open branch; see `OpenStep`."""
+    """A step in an open branch; see `OpenStep`.
+
+    Args:
+        engine: The engine that opened it.
+        active: The skill and its slot.
+        branch: What the step writes to.
+        request: What is written.
+    """
 
     def __init__(self, engine: LocalEngine, active: Active, branch: Branch, request: StepRequest) -> None:
         chat = engine.base.chat
@@ -164,8 +170,7 @@ class LocalEngine:
         self.author = Author(base.fingerprints.weights)
         self._layers, self._context = layers, context
         self._authors: dict[str, tuple[Card, Author]] = {}
-        self._compiler: GrammarCompiler | None = None
-        self._making = Lock()
+        self.compiler = GrammarCompiler(base.vocabulary)
 
     def open(self, messages: Sequence[Message] = ()) -> Trunk:
         """A trunk that goes on from what is kept of these messages; an empty one where nothing is."""
@@ -229,17 +234,6 @@ class LocalEngine:
         finally:
             self.bank.unpin(skill)
 
-    @property
-    def compiler(self) -> GrammarCompiler:
-        """Compiles terms for the base's tokenizer."""
-        with self._making:
-            if self._compiler is None:
-                from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
-
-                base = self.base
-                self._compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
-            return self._compiler
-
     def grammar(self, term: Any) -> Grammar:
         """Compiles a term against the base's tokenizer; what was compiled before is kept. Holds up no forward."""
         return self.compiler.compile(term)
@@ -247,6 +241,11 @@ class LocalEngine:
     def compiled(self, term: Term) -> bool:
         """Whether `grammar` would return at once."""
         return self.compiler.compiled(term)
+
+    def prepare(self, skill: str) -> None:
+        """Reads a skill into memory where no slot holds it."""
+        if skill != NONE and skill not in self.bank.resident:
+            self.bank.read(skill)
 
     def two_way(self, openings: Openings) -> TwoWayChoice:
         """Weighs openings on logits, for one text."""

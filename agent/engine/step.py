@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -85,7 +85,7 @@ class StepOutput(Generated):
 
     Attributes:
         tokens: Counts. Tokens of the transcript that were computed before the step was opened count as reused.
-        ms: Milliseconds, with the reading of the messages, where `write_step` wrote it; else 0.
+        ms: Milliseconds, with the reading of the messages, where `skills.one_step` wrote it; else 0.
     """
 
     tokens: Tokens = field(default_factory=Tokens)
@@ -139,6 +139,9 @@ class Engine(Protocol):
     def compiled(self, term: Term) -> bool:
         """Whether `grammar` would return at once."""
 
+    def prepare(self, skill: str) -> None:
+        """Reads a skill, so that its first step does not wait for the disk; for an engine elsewhere nothing."""
+
     def step(self, trunk: Transcript, request: StepRequest) -> AbstractContextManager[OpenStep]:
         """Opens a step at the transcript's end. No other step of this transcript may be open."""
 
@@ -157,28 +160,32 @@ class Engine(Protocol):
         """What is kept for later runs, each beside its bound."""
 
 
-def run_step(engine: Engine, trunk: Transcript, request: StepRequest) -> StepOutput:
-    """Writes one step whose text does not stay in the transcript.
+def write_step(engine: Engine, trunk: Transcript, request: StepRequest) -> Generator[Delta, None, StepOutput]:
+    """Writes one step whose text does not stay in the transcript, piece by piece; returns its output.
 
     Raises:
-        LimitError: Not even the shortest text that the grammar allows fits the limit of tokens.
+        UnknownNameError: There is no such skill.
+        ContextLengthError: The transcript leaves no room in the context.
         SchemaError: No value was found that passes the checks of the grammar.
+        LimitError: No text of the grammar fits into the tokens, or every slot is in use.
     """
     with engine.step(trunk, request) as step:
-        for _ in step.write():
-            pass
-        return checked(step.output)
+        trunk.room(trunk.context - len(trunk.ids) - step.room + 1)  # virtual tokens take positions too
+        yield from step.write()
+    if step.output.reason == "unenforced":
+        raise SchemaError(f"no value was found that passes its check ({step.output.problem}); loosen the schema")
+    return step.output
 
 
-def checked(out: StepOutput) -> StepOutput:
-    """The output.
-
-    Raises:
-        SchemaError: No value was found that passes the checks of the grammar.
-    """
-    if out.reason == "unenforced":
-        raise SchemaError(f"no value was found that passes its check ({out.problem}); loosen the schema")
-    return out
+def run_step(engine: Engine, trunk: Transcript, request: StepRequest) -> StepOutput:
+    """Writes one step as `write_step` does, as a whole."""
+    pieces = write_step(engine, trunk, request)
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            out: StepOutput = end.value
+            return out
 
 
 def transcript(engine: Engine, messages: Sequence[Message], known: int | None = None) -> Transcript:
@@ -193,7 +200,6 @@ def transcript(engine: Engine, messages: Sequence[Message], known: int | None = 
         ContextLengthError: They do not fit.
     """
     trunk = engine.open(messages[:known])
-    chat = trunk.base.chat
     for message in messages[len(trunk.messages) :]:
-        trunk.append(message, chat.message(message.role, message.content, not trunk.messages))
+        trunk.append(message)
     return trunk

@@ -59,15 +59,17 @@ class Transcript:
                 f"{self.context}: shorten the prompt, the passages or the tools, or start without the old messages"
             )
 
-    def append(self, message: Message, ids: Sequence[int], more: bool = False) -> MessageSpan:
+    def append(self, message: Message, ids: Sequence[int] | None = None, more: bool = False) -> MessageSpan:
         """Appends a message's tokens.
 
         Args:
             message: What the tokens say.
-            ids: The tokens.
+            ids: The tokens; where None, those of the base's chat format.
             more: Whether the message is one more of a group, all of which the router may look at.
         """
         start = len(self.ids)
+        if ids is None:
+            ids = self.base.chat.message(message.role, message.content, not self.messages)
         self.extend(ids)
         return self.mark(message, start, more)
 

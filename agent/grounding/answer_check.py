@@ -65,8 +65,8 @@ def value_flaws(
         records: The run's calls.
         messages: The conversation before the answer, with its passages. System messages are left out.
         instructions: What the system message says besides the descriptions of the tools.
-        since: Of an answer that follows no call, which may be about anything, only the identifiers, e-mail addresses
-            and dates count, and no date of a year before this one.
+        since: The year from which dates count, given where the answer follows no call: it may be about anything, so
+            only its identifiers, e-mail addresses and dates count then. None counts everything.
     """
     known = sources_of(messages, instructions)
     data = [leaf_lines(dumps({"": each.result, "error": each.error, "arguments": each.arguments})) for each in records]

@@ -304,8 +304,8 @@ class Grounding:
 
     def _means(self, words: str) -> bool:
         """Whether words for a day stand somewhere, or the user has other ones for the same day."""
-        said = {days for text in self._sources.user for days in days_meant(text).values()}
-        return _words_stand(words, self.moments) or said.issuperset(days_meant(words).values())
+        user_days = {days for text in self._sources.user for days in days_meant(text).values()}
+        return _words_stand(words, self.moments) or user_days.issuperset(days_meant(words).values())
 
     def day(self, value: Day, dates: Collection[date] = ()) -> bool:
         """Whether a date stands somewhere, or is computed in one of these ways.

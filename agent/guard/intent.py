@@ -46,11 +46,11 @@ def needed_tools(
         tools: Those that could be called.
         threshold: Probability from which a tool counts as needed; what is likelier where None.
     """
-    words, chat = user_words(messages), runtime.base.chat
+    words = user_words(messages)
     acting = [tool for tool in tools if tool.effects is not False]
     if not words or not acting:
         return ()
-    opening = chat.complete([Message("system", SYSTEM)])
+    opening = runtime.base.chat.complete([Message("system", SYSTEM)])
     found = []
     try:
         own = transcript(runtime.engine, opening)
@@ -58,7 +58,7 @@ def needed_tools(
         try:
             for tool in acting:
                 question = Message("user", f"Request: {words} Action: {_action(tool.description or tool.name)}")
-                own.append(question, chat.message(question.role, question.content))
+                own.append(question)
                 if _says_yes(runtime, own, threshold):
                     found.append(tool.name)
                 own.cut(start)

@@ -20,6 +20,12 @@ REMINDER = (
 )
 
 
+def reminder_of(guard: Guard, contract: str, messages: Sequence[Message]) -> str:
+    """The reminder about untrusted text for a step that calls tools, if the guard has one."""
+    untrusted = guard.remind and contract == "calls" and not all(message.trusted for message in messages)
+    return REMINDER if untrusted else ""
+
+
 def is_names(value: object) -> bool:
     """Whether a value is several names."""
     if isinstance(value, str) or not isinstance(value, Collection):
@@ -72,10 +78,6 @@ class ToolFilter:
         if outside and self._guard.after_untrusted != "any":
             return set(allowed) & self._reach(messages)
         return set(allowed)
-
-    def reminder(self, contract: str, trusted: bool) -> str:
-        """The reminder about untrusted text for a step that calls tools, if the guard has one."""
-        return REMINDER if self._guard.remind and contract == "calls" and not trusted else ""
 
     def _reach(self, messages: Sequence[Message]) -> set[str]:
         """The tools that untrusted text leaves. A tool of unknown effects counts as one that has effects."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 
 from loraloop.adapters.skill.contracts import answer_schema, code_grammar, verdict_schema
 from loraloop.agent.engine.remote.grammar import RemoteGrammar
@@ -59,7 +61,7 @@ class StepGrammars:
             raise InputError(f"skill {skill!r} answers from passages: give passages=[…] with the prompt")
 
     def begin(self) -> None:
-        """Starts a thread that compiles the grammars which this run is likely to need."""
+        """Starts a thread that compiles the grammars that this run is likely to need, and reads its skill."""
         job = self._job
         terms: list[Term | None] = [job.output.term]
         callers = self._runtime.with_contract("calls")
@@ -70,7 +72,7 @@ class StepGrammars:
             terms.append(self.term("answer", self._later))
         missing = [each for each in terms if each is not None and not self._runtime.engine.compiled(each)]
         if missing:
-            threading.Thread(target=self._compile, args=(missing,), name="loraloop-compile").start()
+            threading.Thread(target=self._compile, args=(missing, callers[:1]), name="loraloop-compile").start()
 
     def term(self, contract: str, form: CallForm, last: bool = False) -> Term | None:
         """The grammar source of a contract; None for free text.
@@ -140,9 +142,10 @@ class StepGrammars:
         schema = self._runtime.text_schema(skill) if contract == "text" and self._job.output.term is None else None
         return self.term(contract, form, last) if schema is None else JsonSchema(schema, on_unsupported="check")
 
-    def _compile(self, terms: list[Term]) -> None:
-        for term in terms:
-            try:
-                self._runtime.grammar(term)
-            except LoraloopError:  # the step that needs it meets the same error, and tells it
-                continue
+    def _compile(self, terms: Sequence[Term], skills: Sequence[str]) -> None:
+        engine = self._runtime.engine
+        todo: list[Callable[[], object]] = [partial(engine.prepare, skill) for skill in skills]
+        todo += [partial(engine.grammar, term) for term in terms]
+        for prepare in todo:
+            with suppress(LoraloopError):  # the step that needs it meets the same error, and tells it
+                prepare()

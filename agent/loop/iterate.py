@@ -9,7 +9,7 @@ from typing import Generic, Self
 from loraloop.agent.events import Event, Planned, RunFinished, TokenGenerated
 from loraloop.agent.loop.pending import Pending
 from loraloop.agent.loop.run import Run
-from loraloop.agent.skills.threads import awaited
+from loraloop.agent.threads import awaited
 from loraloop.agent.values.result import RunResult, T
 from loraloop.tool_schemas.errors import InputError
 

@@ -76,7 +76,7 @@ def _trunk(runtime: Runtime, lines: Sequence[Line], fresh: int, again: bool = Fa
     known, reused = len(trunk.messages), len(trunk.ids)
     try:
         for index, (message, ids) in enumerate(lines[known:], start=known):
-            trunk.append(message, ids or chat.message(message.role, message.content, not index), more=index > fresh)
+            trunk.append(message, ids or None, more=index > fresh)
         if not again or fresh == len(lines):
             trunk.room(len(chat.generation_prompt) + len(chat.closing) + 1, "the transcript with a reply")
     except ContextLengthError:

@@ -45,19 +45,17 @@ from loraloop.agent.grounding.answer_check import answer_from_records, value_fla
 from loraloop.agent.grounding.values import ValueCheck
 from loraloop.agent.guard.answer_judge import contradiction, records_in
 from loraloop.agent.guard.gates import Gates
-from loraloop.agent.guard.tool_filter import ToolFilter
+from loraloop.agent.guard.tool_filter import ToolFilter, reminder_of
 from loraloop.agent.hooks import Hook, RunFacts, RunFollowers, tell_hooks
 from loraloop.agent.job import NO_JOURNAL, Job, Journal, unavailable_skills
 from loraloop.agent.loop.compaction import Compactor
-from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.opening import Opening, open_trunk, restore_trunk
 from loraloop.agent.loop.outcome import FAILED, Facts, flawed, handed_over, outcome_of
 from loraloop.agent.loop.pending import Pending, StepPlan
 from loraloop.agent.loop.route import SkillChooser, StepView, is_handed_over
 from loraloop.agent.loop.write import UNENFORCED, StepText, Writer
 from loraloop.agent.runtime import Runtime
-from loraloop.agent.skills.threads import exit_waits, until_exit
-from loraloop.agent.tools.approval import Approver
+from loraloop.agent.threads import exit_waits, until_exit
 from loraloop.agent.tools.executor import Executor
 from loraloop.agent.tools.runner import ToolRunner
 from loraloop.agent.values.calls import PYTHON, Approval, CallRecord
@@ -135,31 +133,25 @@ class Run:
         loop: AbstractEventLoop | None = None,
     ) -> None:
         self.id = checkpoint.run_id if checkpoint else uuid.uuid4().hex[:12]
-        self.state = deepcopy(checkpoint.state) if checkpoint else _fresh(job)
+        fresh = RunState(Spent(), NextStep(choices=job.policy.skills), GuardState())
+        self.state = deepcopy(checkpoint.state) if checkpoint else fresh
         self.steps: list[Step] = list(checkpoint.steps) if checkpoint else []
         self.result: RunResult[Any] | None = None
         self.stepwise = False
         self.pending: Pending | None = None
         self.state.next.masked |= unavailable_skills(runtime, job)
-        self._runtime, self._job, self._chat = runtime, job, runtime.base.chat
-        self._checkpoint, self._journal, self._loop = checkpoint, journal, loop
-        self._cancelled = Flag()
-        self._value = self._value_of(self.state.ending)
+        self._runtime, self._job, self._checkpoint, self._journal, self._loop = runtime, job, checkpoint, journal, loop
+        ending, self._cancelled = self.state.ending, Flag()
+        self._value = job.output.read(ending.output) if ending.valued else None
         self._waits: Checkpoint | None = None
-        self._stopped = stopped = until_exit(self._cancelled.is_set)
-        self._grammars = StepGrammars(runtime, job)
-        self._writer = Writer(self.id, runtime, job, self._grammars, stopped)
+        self._writer = Writer(self.id, runtime, job, until_exit(self._cancelled.is_set))
         self._writer.sampler.state = self.state.sampler
         self._followers = RunFollowers(RunFacts(self.id, runtime, job, self._writer.sampler.seed), hooks)
-        runner = ToolRunner(loop, stopped, self._followers.calling)
-        self._executor = Executor(self.id, job, self.state, self._chat, runner=runner, journal=journal)
+        runner = ToolRunner(loop, self._writer.cancelled, self._followers.calling)
+        self._executor = Executor(self.id, job, self.state, runtime.base.chat, runner=runner, journal=journal)
         self._executor.remember(self.steps)
-        tools, guard = self._executor.tools, self.state.guard
-        self._approver = Approver(self.id, job.policy, runner, tools, self._executor.context)
-        self._chooser = SkillChooser(runtime, job)
-        self._gates = Gates(runtime, job.guard, guard, self.id)
-        self._filter = ToolFilter(runtime, job.guard, guard, tools, choice_of(job.policy.tool_choice))
-        self._compactor = Compactor(self._chat, runtime.context, job.limits.free(runtime.context))
+        self._gates = Gates(runtime, job.guard, self.state.guard, self.id)
+        self._compactor = Compactor(runtime.base.chat, runtime.context, job.limits.free(runtime.context))
 
     def cancel(self) -> None:
         """Ends the run at its next token, or while a tool runs."""
@@ -188,7 +180,7 @@ class Run:
     def _events(self) -> Generator[Event, None, None]:
         spent = self.state.spent
         self._began, self._start = monotonic() - spent.seconds, perf_counter() - spent.ms / 1e3
-        self._grammars.begin()
+        self._writer.grammars.begin()
         known = self._checkpoint
         opening = (
             restore_trunk(self._runtime, known)
@@ -196,7 +188,7 @@ class Run:
             else open_trunk(self._runtime, self._job, self._journal, self._compactor)
         )
         self._trunk = opening.trunk
-        self._trunk.request_context = RequestContext(self._job.limits.priority, self._deadline, self._stopped)
+        self._trunk.request_context = RequestContext(self._job.limits.priority, self._deadline, self._writer.cancelled)
         try:
             yield from self._begin(opening)
             while self.state.stop is None:
@@ -249,7 +241,7 @@ class Run:
             )
             limit = yield from self._writer.write(written, text)
             out = written.output
-            outcome = self._judge(plan, contract, out, limit)
+            outcome = self._judge(text, out, limit)
             if outcome.keep:
                 trusted = all(message.trusted for message in text.messages)
                 origin = Origin("skill", decision.skill, plan.index, trusted=trusted)
@@ -257,7 +249,7 @@ class Run:
         if author.activation == "full":
             prefilled, reused = prefilled + out.tokens.prefilled, out.tokens.reused
         self.state.spent.tokens += len(out.ids)
-        outcome = self._judge_answer(plan, contract, outcome, before, clock)
+        outcome = self._judge_answer(text, outcome, before, clock)
         if self._hands_over(plan, outcome):
             outcome = handed_over(outcome)
         if outcome.ungrounded:
@@ -278,12 +270,12 @@ class Run:
                 raise
             if outcome.name == "stopped":
                 self._trunk.cut(before)
-        elif self._is_checked(plan, contract) and (outcome.keep or outcome.output):
+        elif text.checked and (outcome.keep or outcome.output):
             yield TokenGenerated(self.id, plan.index, decision.skill, shown.text, len(shown.ids), spans=shown.spans)
         tokens = replace(out.tokens, prefilled=prefilled, reused=reused, shared=clock.sharing)
         first = {"first_token": round((out.first - start) * 1e3, 3)} if out.first else {}
-        step = replace(self._step_of(plan, contract, out, outcome), tokens=tokens, ms=first)
-        return Draft(step, contract, outcome, clock, self._repair_of(plan, contract, out.text, outcome))
+        step = replace(self._step_of(text, out, outcome), tokens=tokens, ms=first)
+        return Draft(step, contract, outcome, clock, self._repair_of(text, out.text, outcome))
 
     @contextmanager
     def _open_step(self, plan: StepPlan, text: StepText, clock: Clock) -> Iterator[OpenStep]:
@@ -320,7 +312,7 @@ class Run:
         with clock.phase("route"):
             seen = list(self._gates.screen_messages(self._trunk, index))
         yield from seen
-        plan = StepPlan(index, self._gates.decision(), None, self._grammars.calls(next.first))
+        plan = StepPlan(index, self._gates.decision(), None, self._writer.grammars.calls(next.first))
         if not self._gates.judging:
             yield from self._limit_tools(plan, clock)
             if plan.form.required and not plan.form.tools:
@@ -348,22 +340,23 @@ class Run:
 
     def _limit_tools(self, plan: StepPlan, clock: Clock) -> Iterator[Event]:
         """Removes the tools from a step's grammar that the guard does not allow it."""
-        names = tuple(self._executor.tools)
+        job, tools, choice = self._job, self._executor.tools, choice_of(self._job.policy.tool_choice)
         with clock.phase("plan"):
             messages = [span.message for span in self._trunk.messages]
-            left = self._filter.open_tools(plan.index, self._job.prompt, messages, self.steps)
-        if len(left) < len(names):
-            plan.open_tools = tuple(name for name in names if name in left)
-            plan.form = plan.form.without(set(names) - left)
+            tool_filter = ToolFilter(self._runtime, job.guard, self.state.guard, tools, choice)
+            left = tool_filter.open_tools(plan.index, job.prompt, messages, self.steps)
+        if len(left) < len(tools):
+            plan.open_tools = tuple(name for name in tools if name in left)
+            plan.form = plan.form.without(tools.keys() - left)
             yield ToolsLimited(self.id, plan.index, plan.open_tools, self.state.guard.planned)
 
     def _choose(self, plan: StepPlan, clock: Clock) -> None:
         """Chooses a step's skill: the last one for a repair, who closes runs for a question, else policy and router."""
-        next, messages = self.state.next, self._trunk.messages
+        next, messages, chooser = self.state.next, self._trunk.messages, SkillChooser(self._runtime, self._job)
         if next.repair is not None:
             plan.decision = replace(next.repair.decision, by="repair")
         elif next.ask:
-            plan.decision = Decision(self._chooser.closer(next) or NONE, "ask")
+            plan.decision = Decision(chooser.closer(next) or NONE, "ask")
         else:
             with clock.phase("route"):
                 before = [span.message for span in messages]
@@ -376,20 +369,20 @@ class Run:
                     callable=bool(plan.form.tools),
                     fallback=self._fallback is not None,
                 )
-                plan.decision, plan.route = self._chooser.choose(view, next)
+                plan.decision, plan.route = chooser.choose(view, next)
 
     def _wait_for_caller(self, plan: StepPlan, clock: Clock) -> Generator[Event, None, bool]:
         """Waits until the caller of `Agent.iter` has looked at the step; returns whether the step runs."""
-        judging, last, job = plan.judging, len(self._trunk.messages) - 1, self._job
-        self.pending = Pending(self._runtime, self._grammars, self._trunk, plan, job.today if job.dates else None)
+        judging, last = plan.judging, len(self._trunk.messages) - 1
+        today = self._job.today if self._job.dates else None
+        self.pending = Pending(self._runtime, self._writer.grammars, self._trunk, plan, today)
         yield Planned(self.id, plan.index, plan.decision.skill, plan.decision.by, plan.decision.route.routed)
         if self.pending.stopped:
             self.state.stop = "stopped"
         elif self.pending.edited:
             self._gates.last_message_edited(min(last, len(self._trunk.messages) - 1))  # a note may come or go
             if (edited := self._trunk.messages[-1].message).role == "user":
-                self._job = replace(job, prompt=edited.content)
-                self._chooser = SkillChooser(self._runtime, self._job)
+                self._job = replace(self._job, prompt=edited.content)
         elif judging and not plan.judging:
             self._gates.overruled(plan.index)
             yield from self._limit_tools(plan, clock)
@@ -400,21 +393,18 @@ class Run:
     def _step_text(self, plan: StepPlan, contract: str) -> StepText:
         policy, next = self._job.policy, self.state.next
         messages = [span.message for span in self._trunk.messages]
-        reminder = self._filter.reminder(contract, all(message.trusted for message in messages))
+        reminder = reminder_of(self._job.guard, contract, messages)
         if contract == "calls":
-            plan.form = self._grammars.with_asking(plan.form, plan.decision.skill)
+            plan.form = self._writer.grammars.with_asking(plan.form, plan.decision.skill)
         own = policy.thresholds
         thresholds = {"calls": own.no_call, "answer": own.no_answer, "verdict": self._gates.threshold}
         return StepText(
-            index=plan.index,
-            decision=plan.decision,
+            plan=plan,
             contract=contract,
-            form=plan.form,
             messages=messages,
             tokens=self._job.limits.run_tokens - self.state.spent.tokens,
             deadline=self._deadline,
             threshold=thresholds.get(contract),
-            judging=plan.judging,
             extra_prompt="\n".join(filter(None, (plan.extra_prompt, reminder))),
             repair=None if plan.judging else next.repair,
             ask=() if plan.judging else next.ask,
@@ -422,26 +412,26 @@ class Run:
             checked=self._is_checked(plan, contract),
         )
 
-    def _judge(self, plan: StepPlan, contract: str, out: StepOutput, limit: StopReason | None) -> Outcome:
-        policy, output = self._job.policy, self._job.output
+    def _judge(self, text: StepText, out: StepOutput, limit: StopReason | None) -> Outcome:
+        plan, policy, output = text.plan, self._job.policy, self._job.output
         facts = Facts(
             tools=plan.form.tools,
             answered=self._executor.answered,
             calls_left=self._job.limits.max_tool_calls - self.state.spent.calls,
-            python=self._runs_programs(plan),
+            python=self._job.python is not None and (plan.open_tools is None or PYTHON in plan.open_tools),
             repeat=policy.repeat_calls,
             go_on=policy.after_answer == "route",
             limit=limit,
             least=plan.form.least,
             required=plan.form.required,
-            repairs=self._repairs(plan, contract, out.text),
+            repairs=self._repairs(text, out.text),
             read=output.read if limit is None or output.term is None else None,  # a piece of a form is no value
             flaw=(out.problem or UNMET) if out.reason == UNENFORCED else "",
             ungrounded=self._values.refused,
             rewritten=self.state.next.repair is not None and self.state.next.repair.about == "values",
             asks=not plan.form.least and output.term is None,
         )
-        return self._check_answer(plan, contract, outcome_of(contract, out.text, facts))
+        return self._check_answer(text, outcome_of(text.contract, out.text, facts))
 
     def _is_checked(self, plan: StepPlan, contract: str) -> bool:
         """Whether a step's text is checked against the records before anybody sees it.
@@ -458,29 +448,28 @@ class Run:
         own = [record for step in self.steps for record in step.calls]
         return own or records_in([span.message for span in self._trunk.messages])
 
-    def _check_answer(self, plan: StepPlan, contract: str, outcome: Outcome) -> Outcome:
+    def _check_answer(self, text: StepText, outcome: Outcome) -> Outcome:
         """The outcome, unless it is an answer with a value that stands in no record."""
-        if not outcome.output or not self._is_checked(plan, contract):
+        if not outcome.output or not text.checked:
             return outcome
         values, since = self._values, None
         records = [record for step in self.steps for record in step.calls]
-        if contract == "text" and not records:
+        if text.contract == "text" and not records:
             records, since = self._records(), (self._job.today or date.today()).year
         flaws = value_flaws(outcome.output, records, values.messages, values.instructions, since)
         known = answer_from_records(records, self._job.passages, outcome.citations) if flaws else ""
         return flawed(outcome, flaws, known) if known else outcome
 
-    def _judge_answer(self, plan: StepPlan, contract: str, outcome: Outcome, before: int, clock: Clock) -> Outcome:
+    def _judge_answer(self, text: StepText, outcome: Outcome, before: int, clock: Clock) -> Outcome:
         """The outcome, unless the verdict skill says that the answer contradicts the records.
 
         Args:
-            plan: The step.
-            contract: The form of its text.
+            text: What was written.
             outcome: What the text means.
             before: Tokens of the trunk before the answer, to which a contradiction cuts it back.
             clock: Clock that measures how long it takes.
         """
-        judged = contract == "text" and self._runtime.answer_judge is not None and self._is_checked(plan, contract)
+        judged = text.contract == "text" and self._runtime.answer_judge is not None and text.checked
         if not judged or not outcome.output or outcome.flaws:
             return outcome
         known = answer_from_records(self._records(), self._job.passages, outcome.citations)
@@ -499,25 +488,22 @@ class Run:
         self._trunk.cut(before)
         return flawed(outcome, (AnswerFlaw(CONTRADICTION, outcome.output, probability),), known)
 
-    def _runs_programs(self, plan: StepPlan) -> bool:
-        """Whether a step's programs are run."""
-        return self._job.python is not None and (plan.open_tools is None or PYTHON in plan.open_tools)
-
-    def _repairs(self, plan: StepPlan, contract: str, text: str) -> int:
-        """How often a step that wrote `text` may be written again."""
+    def _repairs(self, text: StepText, written: str) -> int:
+        """How often a step may be written again that wrote this."""
         repair = self.state.next.repair
         if repair is None:
             return self._job.policy.repairs
-        if repair.left and text == repair.text and self._job.sampling.temperature == 0:
-            return int(self._grammars.differs(contract, plan.form))  # the same grammar would write the same once more
+        if repair.left and written == repair.text and self._job.sampling.temperature == 0:
+            # The same grammar would write the same once more.
+            return int(self._writer.grammars.differs(text.contract, text.plan.form))
         return repair.left
 
-    def _repair_of(self, plan: StepPlan, contract: str, text: str, outcome: Outcome) -> Retry | None:
+    def _repair_of(self, text: StepText, written: str, outcome: Outcome) -> Retry | None:
         """The next step where it is this one once more; None where it is not."""
         if not outcome.again:
             return None
-        left = max(0, self._repairs(plan, contract, text) - 1)
-        return Retry(plan.decision, text, outcome.error, left, "values" if outcome.ungrounded else "form")
+        left = max(0, self._repairs(text, written) - 1)
+        return Retry(text.plan.decision, written, outcome.error, left, "values" if outcome.ungrounded else "form")
 
     @property
     def _values(self) -> ValueCheck:
@@ -526,8 +512,8 @@ class Run:
         messages = [span.message for span in self._trunk.messages]
         return ValueCheck(self._job, header, messages, self.state.compactions)
 
-    def _step_of(self, plan: StepPlan, contract: str, out: StepOutput, outcome: Outcome) -> Step:
-        opening = OPENINGS.get(contract)
+    def _step_of(self, text: StepText, out: StepOutput, outcome: Outcome) -> Step:
+        plan, opening = text.plan, OPENINGS.get(text.contract)
         return Step(
             index=plan.index,
             skill=plan.decision.skill,
@@ -558,20 +544,21 @@ class Run:
         step, outcome, clock = draft.step, draft.outcome, draft.clock
         if outcome.refuse:
             refusal = Message("assistant", self._job.guard.refusal, Origin("guard", step=step.index))
-            self._trunk.append(refusal, self._chat.message(refusal.role, refusal.content))
+            self._trunk.append(refusal)
             yield Refused(self.id, step.index, outcome.category, refusal.content)
         elif outcome.flaws and not outcome.again:
-            message = Message("assistant", outcome.records, Origin("runtime", step=step.index))
-            self._trunk.append(message, self._chat.message(message.role, message.content))
+            self._trunk.append(Message("assistant", outcome.records, Origin("runtime", step=step.index)))
         if not outcome.calls or outcome.stop is not None:
             return []
         asked = monotonic()
-        calls = self._approver.pending(step.index, outcome.calls, self._executor.answered, known)
+        approver = self._executor.approver
+        calls = approver.pending(step.index, outcome.calls, self._executor.answered, known)
         if any(call.open for call in calls):
             found = self._values.values_of
             calls = tuple(replace(call, ungrounded=found(call.call)) if call.open else call for call in calls)
-        calls = yield from self._approver.ask(step.index, calls)
+        calls = yield from approver.ask(step.index, calls)
         self._began += monotonic() - asked  # the deadline does not count the time that a person takes
+        self._trunk.request_context = replace(self._trunk.request_context, deadline=self._deadline)
         now = self.checkpoint(PendingStep(replace(step, ms=clock.added(step.ms)), draft.contract, calls))
         if any(call.open for call in calls) and not self._cancelled.is_set():
             self._pause(now)
@@ -701,7 +688,7 @@ class Run:
             yield Compacted(self.id, done)
 
     def _limit_met(self) -> StopReason | None:
-        limits, spent, trunk = self._job.limits, self.state.spent, self._trunk
+        limits, spent, trunk, chat = self._job.limits, self.state.spent, self._trunk, self._runtime.base.chat
         if self._cancelled.is_set():
             return "cancelled"
         if self._deadline is not None and monotonic() >= self._deadline:
@@ -710,7 +697,7 @@ class Run:
             return "max_steps"
         if spent.tokens >= limits.run_tokens:
             return "max_tokens"
-        taken = len(trunk.ids) + len(self._chat.generation_prompt) + len(self._chat.closing)
+        taken = len(trunk.ids) + len(chat.generation_prompt) + len(chat.closing)
         return "context" if taken >= trunk.context else None
 
     @property
@@ -718,10 +705,6 @@ class Run:
         """Time of `time.monotonic()` at which the run must end; None for no deadline."""
         deadline = self._job.limits.deadline
         return None if deadline is None else self._began + deadline
-
-    def _value_of(self, ending: Ending) -> Any:
-        """The value of the output under the run's output type; None where it has none."""
-        return self._job.output.read(ending.output) if ending.valued else None
 
     def _run_result(self) -> RunResult[Any]:
         ending, known = self.state.ending, {passage.id: passage for passage in self._job.passages}
@@ -748,8 +731,3 @@ class Run:
 
 def _empty(result: Any) -> bool:
     return isinstance(result, str) and not result  # an array or a data frame compares as another one
-
-
-def _fresh(job: Job) -> RunState:
-    """The state of a run before its first step."""
-    return RunState(Spent(), NextStep(choices=job.policy.skills), GuardState())

@@ -15,11 +15,11 @@ from loraloop.agent.engine.timer import Clock
 from loraloop.agent.events import Event, TokenGenerated
 from loraloop.agent.job import Job
 from loraloop.agent.loop.grammars import StepGrammars
+from loraloop.agent.loop.pending import StepPlan
 from loraloop.agent.loop.prompts import StepPrompt, closing_fact, cue_of, form_of
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.values.checkpoint import Retry
 from loraloop.agent.values.step import Decision, Step, StopReason
-from loraloop.agent.values.tool_choice import CallForm
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import LimitError
 
@@ -31,15 +31,12 @@ class StepText:
     """The skill, grammar and prompt of one step.
 
     Attributes:
-        index: The step.
-        decision: The skill that writes.
+        plan: Who writes it, and what it may call.
         contract: The form of what it writes.
-        form: Which tools it may call, and how many calls.
         messages: The transcript.
         tokens: Tokens that the run may still generate.
         deadline: When the run must end, as a time of `time.monotonic()`.
         threshold: The threshold of the contract's two openings; the one on the skill's card where None.
-        judging: Whether a gate of the guard asks for a verdict.
         extra_prompt: Extra prompt text of the caller or the guard, which only this step sees.
         repair: What was wrong with the last text, if the step is written again.
         ask: Arguments for which the base asks the user.
@@ -47,15 +44,12 @@ class StepText:
         checked: Whether the text is checked before anybody sees it.
     """
 
-    index: int
-    decision: Decision
+    plan: StepPlan
     contract: str
-    form: CallForm
     messages: Sequence[Message]
     tokens: int
     deadline: float | None = None
     threshold: float | None = None
-    judging: bool = False
     extra_prompt: str = ""
     repair: Retry | None = None
     ask: tuple[str, ...] = ()
@@ -70,44 +64,44 @@ class Writer:
         run_id: For events.
         runtime: Generates the text.
         job: What the run is asked to do.
-        grammars: What each contract may write.
         cancelled: Whether the run was cancelled; asked before every token.
 
     Attributes:
         sampler: Draws tokens; its generator goes on from step to step.
+        grammars: What each contract may write.
     """
 
-    def __init__(
-        self, run_id: str, runtime: Runtime, job: Job, grammars: StepGrammars, cancelled: Callable[[], bool]
-    ) -> None:
+    def __init__(self, run_id: str, runtime: Runtime, job: Job, cancelled: Callable[[], bool]) -> None:
         self.sampler = Sampler(job.sampling)
+        self.grammars = StepGrammars(runtime, job)
+        self.cancelled = cancelled
         self._run_id = run_id
         self._runtime = runtime
         self._prompting = runtime.base.prompting
         self._job = job
-        self._grammars = grammars
-        self._cancelled = cancelled
 
     def request(self, step: StepText, clock: Clock, fallback: bool = False) -> StepRequest:
         """What the engine is asked to write, or the fallback, which is asked as a base without skills would be."""
-        runtime, job, contract, skill = self._runtime, self._job, step.contract, step.decision.skill
-        last, grammar_of = step.repair is not None and not step.repair.left, self._grammars.grammar
-        prompting = self._prompting
+        runtime, job, contract, plan = self._runtime, self._job, step.contract, step.plan
+        last, grammar_of = step.repair is not None and not step.repair.left, self.grammars.grammar
+        prompting, skill = self._prompting, plan.decision.skill
         if fallback:
             prompting = READING
-            form, grammar_of = replace(step.form, format=None, ask=False), self._grammars.remote
-            step = replace(step, decision=Decision(NONE, step.decision.by), form=form)
-        to_user = contract == "text" and step.decision.skill == NONE
+            form, grammar_of = replace(plan.form, format=None, ask=False), self.grammars.remote
+            plan = replace(plan, decision=Decision(NONE, plan.decision.by), form=form)
+            step = replace(step, plan=plan)
+        choice = plan.decision.skill
+        to_user = contract == "text" and choice == NONE
         return StepRequest(
-            choice=step.decision.skill,
-            grammar=grammar_of(contract, step.form, clock, last, skill),
+            choice=choice,
+            grammar=grammar_of(contract, plan.form, clock, last, skill),
             extra_prompt=self._extra_prompt(step, to_user, fallback),
             max_tokens=min(job.limits.step_tokens, step.tokens),
             sampler=self.sampler,
             deadline=step.deadline,
-            cancelled=self._cancelled,
-            openings=runtime.openings(step.decision.skill, contract, step.threshold),
-            call_format=step.form.format if contract == "calls" else None,
+            cancelled=self.cancelled,
+            openings=runtime.openings(choice, contract, step.threshold),
+            call_format=plan.form.format if contract == "calls" else None,
             not_first=prompting.call_openers if to_user and job.tools else "",
             plain_words=prompting.plain_words,
             stays=True,
@@ -127,16 +121,17 @@ class Writer:
                 if not held:
                     yield TokenGenerated(
                         self._run_id,
-                        step.index,
-                        skill=step.decision.skill,
+                        step.plan.index,
+                        skill=step.plan.decision.skill,
                         text=piece.text,
                         tokens=piece.tokens,
                         spans=piece.spans,
                         answer=free,
                     )
         except LimitError as error:
-            cut = isinstance(error, NoRoomError) and contract != "text" and step.decision.by == "router"
-            if isinstance(error, Interrupted) or not (step.index or step.judging or cut):
+            plan = step.plan
+            cut = isinstance(error, NoRoomError) and contract != "text" and plan.decision.by == "router"
+            if isinstance(error, Interrupted) or not (plan.index or plan.judging or cut):
                 raise
             written.output = replace(written.output, reason=UNENFORCED, problem=str(error))
             return _cut(written)
@@ -150,12 +145,12 @@ class Writer:
         prompting, passages, cue = self._prompting, self._job.passages, ""
         if fallback:
             prompting = READING
-        if step.decision.skill == self._runtime.closer:
+        if step.plan.decision.skill == self._runtime.closer:
             cue = closing_fact(step.messages, step.ask, step.steps, passages) or ""
         elif to_user:
             cue = cue_of(prompting, step.messages, step.ask, self._job.tools, step.steps, passages=passages)
         elif step.contract == "calls":
-            cue = READING.call_form if fallback else self._runtime.call_form(step.decision.skill)
+            cue = READING.call_form if fallback else self._runtime.call_form(step.plan.decision.skill)
         form = form_of(prompting, self._job.output) if step.contract == "text" else ""
         error = step.repair.error if step.repair else ""
         return list(StepPrompt(step.extra_prompt, cue, form, error).messages())

@@ -152,6 +152,14 @@ class SessionJournal(Journal):
         self._written = dumps((now.written, now.lines[-1])), dumps(now.state)
 
     def begun(self, index: int, number: int, call: Call, tool: Tool) -> CallRecord | None:
+        """Call `number` of step `index` is about to run. Returns its record if it must not: it ran before.
+
+        Args:
+            index: Index of the step in its run, from 0.
+            number: Number of the call in its step, from 0.
+            call: The call, with the arguments that it runs with.
+            tool: Its tool, which says whether a call that was interrupted may be made again.
+        """
         place, now = (self._key, self._run, index, number), time()
         with self._lock:
             interrupted, known = place in self._made, self._made.pop(place, None)

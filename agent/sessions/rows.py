@@ -320,7 +320,14 @@ def begin_again(database: Transaction, place: Place, now: float) -> None:
 
 
 def end(database: Transaction, place: Place, record: CallRecord, now: float) -> None:
-    """Notes what a call gave."""
+    """Notes what a call gave.
+
+    Args:
+        database: The transaction that writes it.
+        place: The session's key, and the numbers of the run, the step and the call.
+        record: What came of the call.
+        now: The time in seconds since the epoch.
+    """
     database.execute(f"UPDATE calls SET ended = ?, record = ? WHERE {_PLACE}", (now, dumps(record), *place))
 
 

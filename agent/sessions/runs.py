@@ -87,8 +87,8 @@ def _filled(asked: RunRequest, architecture: str, objects: tuple[str, ...], opti
 
 def _objects(options: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the options of a run that it needs again when it is resumed."""
-    given = tuple(name for name in _OBJECTS if options.get(name) is not None)
-    return given if options.get("execute_tools", True) else (*given, "execute_tools")
+    objects = tuple(name for name in _OBJECTS if options.get(name) is not None)
+    return objects if options.get("execute_tools", True) else (*objects, "execute_tools")
 
 
 def _plain(value: Any) -> Any:

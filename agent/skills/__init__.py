@@ -1,1 +1,1 @@
-"""Skills without the loop: as functions, and as Outlines models."""
+"""Skills without the loop: as functions."""

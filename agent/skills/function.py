@@ -17,7 +17,7 @@ from loraloop.agent.messages import request, system_content
 from loraloop.agent.skills.one_step import write_step
 from loraloop.agent.skills.results import SkillResult
 from loraloop.agent.skills.schemas import PARAMETERS, RETURNS
-from loraloop.agent.skills.threads import OnError, awaited, run_all
+from loraloop.agent.threads import OnError, awaited, run_all
 from loraloop.agent.values.limits import check_list, check_number, check_probability
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, LimitError, unknown

@@ -7,15 +7,16 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from loraloop.agent.engine import step
 from loraloop.agent.engine.cache.sequence import RequestContext
-from loraloop.agent.engine.generate import Delta
-from loraloop.agent.engine.step import StepOutput, StepRequest, checked, transcript
-from loraloop.agent.skills.threads import exit_waits, until_exit
+from loraloop.agent.engine.step import StepOutput, StepRequest, transcript
+from loraloop.agent.threads import exit_waits, until_exit
 
 if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base
     from loraloop.adapters.base.messages import Message
+    from loraloop.agent.engine.generate import Delta
     from loraloop.agent.engine.step import Engine, Openings
     from loraloop.tool_schemas.grammar.grammar import Grammar
     from loraloop.tool_schemas.tools.call_format import CallFormat
@@ -49,28 +50,20 @@ def write_step(
 ) -> Iterator[Delta | StepOutput]:
     """Lets a skill write its step after `messages`; yields pieces of text, then one `StepOutput`, last.
 
-    What it writes does not stay in the transcript.
-
     Args:
         runtime: Where it runs.
         messages: The transcript.
         request: What is written.
 
     Raises:
-        UnknownNameError: There is no such skill.
-        ContextLengthError: The messages leave no room in the context.
-        SchemaError: No value was found that passes the checks of the grammar.
-        LimitError: No text of the grammar fits into the tokens, or every slot is in use.
+        LoraloopError: As `engine.step.write_step` does.
     """
     start, engine = perf_counter(), runtime.engine
     request = replace(request, cancelled=until_exit(request.cancelled))
     trunk = transcript(engine, runtime.base.chat.complete(messages))
     trunk.request_context = RequestContext(0, request.deadline, request.cancelled)
     try:
-        with engine.step(trunk, request) as step:
-            trunk.room(trunk.context - len(trunk.ids) - step.room + 1)  # virtual tokens take positions too
-            yield from step.write()
-            out = checked(step.output)
+        out = yield from step.write_step(engine, trunk, request)
     finally:
         engine.close(trunk)
     yield replace(out, ms=round((perf_counter() - start) * 1e3, 3))

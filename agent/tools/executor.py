@@ -19,6 +19,7 @@ from loraloop.agent.engine.timer import Clock
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.events import Event, ToolCallFinished, ToolCallStarted
 from loraloop.agent.job import Job, Journal
+from loraloop.agent.tools.approval import Approver
 from loraloop.agent.tools.observation import observation, shorten_result
 from loraloop.agent.tools.runner import CANCELLED, RunningCalls, ToolRunner
 from loraloop.agent.values.calls import Approve, CallRecord, Deny, PendingCall, call_key
@@ -76,6 +77,7 @@ class Executor:
         deadline: When the run must end, as a time of `time.monotonic()`; None for no deadline.
         full: Whether a call was not run because the context had no room for its result.
         tools: The tools by name.
+        approver: Finds the calls that wait for approval.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Executor:
         self.deadline: float | None = None
         self.full = False
         self.tools: Mapping[str, Tool] = job.callable
+        self.approver = Approver(run_id, job.policy, runner, self.tools, self.context)
         self._run_id = run_id
         self._job = job
         self._state = state
@@ -236,8 +239,7 @@ class Executor:
         origin = Origin("tool", record.name, index, record.source, trusted)
         if record.by_runtime:
             origin = replace(origin, kind="runtime", trusted=all(span.message.trusted for span in trunk.messages))
-        message = Message("tool", content, origin)
-        trunk.append(message, self._chat.message(message.role, content), more=more)
+        trunk.append(Message("tool", content, origin), more=more)
         return record
 
     def _remember(self, record: CallRecord) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from time import monotonic
 from typing import Any
 
-from loraloop.agent.skills.threads import running_loop
+from loraloop.agent.threads import running_loop
 from loraloop.agent.values.calls import CallRecord, clip
 from loraloop.tool_schemas.errors import SchemaError, ToolError, ToolRetry
 from loraloop.tool_schemas.jsontext import dumps

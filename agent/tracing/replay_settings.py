@@ -59,10 +59,10 @@ def approving(trace: Trace, policy: Policy, live: bool) -> Policy:
     waited = frozenset(record.name for record in records if record.approval)
     if paused := trace.end is not None and trace.end.stop_reason == "approval":
         waited = frozenset({ALL})  # the calls of the last step wait again
-    said = {record.id: record for record in records if live or waited & {ALL, record.name}}
+    recorded = {record.id: record for record in records if live or waited & {ALL, record.name}}
 
     def approve(call: PendingCall, context: Context[Any]) -> Any:
-        record = said.get(call.id)
+        record = recorded.get(call.id)
         if record and (not live or (record.approval and _written(record) == (call.name, call.arguments))):
             return _approval(record)
         if live:

@@ -17,6 +17,9 @@ def add_low_rank(x: Tensor, y: Tensor, shrink: Tensor, expand: Tensor) -> Tensor
         y: [N, O], changed.
         shrink: [K, R], the transposed view of a row-major [R, K].
         expand: [R, O], row-major.
+
+    Returns:
+        y [N, O] itself.
     """
     if x.dtype is shrink.dtype:
         return y.addmm_(torch.mm(x, shrink), expand)

@@ -27,7 +27,7 @@ def block(size: int) -> mmap.mmap:
 
 
 def zeros(*shape: int, dtype: torch.dtype) -> Tensor:
-    """Zeros of this shape in a block of their own; see `block`."""
+    """Zeros `[*shape]` in a block of their own; see `block`."""
     count = 1
     for size in shape:
         count *= size

@@ -141,6 +141,13 @@ class CBottleneck(ctypes.Structure):
     ) -> CBottleneck:
         """Points to tensors that the caller keeps alive.
 
+        Args:
+            down: bf16 `[R, H]`, contiguous.
+            up: bf16 `[R, H]`, contiguous.
+            down_bias: fp32 `[R]`, or None.
+            up_bias: fp32 `[H]`, or None.
+            activation: One of `ACTIVATIONS`.
+
         Raises:
             ValueError: operands that the kernels cannot read.
         """
@@ -203,5 +210,5 @@ class CRequest(ctypes.Structure):
         ("keep", _pointer),
         ("kept_to", _pointer),
         ("threads", _int),
-        ("given", _pointer),
+        ("embeddings", _pointer),
     )

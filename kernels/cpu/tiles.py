@@ -61,7 +61,7 @@ class TiledWeight:
 
     @classmethod
     def int8(cls, codes: Tensor, scales: Tensor) -> TiledWeight:
-        """From `codes[O, K]` and one scale a row `[O]`."""
+        """From `codes[O, K]` and `scales[O]`, one scale a row."""
         rows, columns = codes.shape
         fours = _tiled(codes).view(-1, LANES, columns // 8, 8)[..., _EIGHT].view(-1, LANES, columns // 4, 4)
         words = fours.transpose(1, 2).contiguous().view(torch.uint8).flatten(1)
@@ -76,6 +76,7 @@ class TiledWeight:
         return cls(TileKind.BF16, tiles.transpose(1, 2).contiguous().view(torch.uint8).flatten(), rows, columns)
 
     def __call__(self, x: Tensor) -> Tensor:
+        """The product `[N, O]` of x `[N, K]`, in x's dtype."""
         return torch.nn.functional.linear(x, self.dequantize().to(x.dtype))
 
     def dequantize(self) -> Tensor:
@@ -83,7 +84,7 @@ class TiledWeight:
         return self._dequantize(self.data)[: self.out_features]
 
     def rows(self, index: Tensor) -> Tensor:
-        """Dense rows `[len(index), K]` in bf16 (an embedding lookup)."""
+        """Dense rows `[N, K]` in bf16 at `index` `[N]` (an embedding lookup)."""
         tiles, where = torch.unique(index // LANES, return_inverse=True)
         picked = self.data.view(-1, tile_bytes(self.kind, self.in_features))[tiles]
         return self._dequantize(picked.flatten())[where * LANES + index % LANES]
@@ -110,12 +111,12 @@ class TiledWeight:
         return values.to(torch.bfloat16).flatten(1)
 
     def state(self) -> dict[str, Tensor]:
-        """The tensor to store, under a name that says its kind."""
+        """The tiles, uint8 `[bytes]`, under a name that says their kind."""
         return {f"tiles_{self.kind.name.lower()}": self.data}
 
     @classmethod
     def restore(cls, state: dict[str, Tensor], in_features: int, out_features: int | None = None) -> TiledWeight:
-        """The inverse of `state`; `out_features` may be left out where it is a multiple of 16."""
+        """The inverse of `state`, uint8 `[bytes]`; `out_features` may be left out where it is a multiple of 16."""
         ((name, data),) = state.items()
         kind = TileKind[name.removeprefix("tiles_").upper()]
         rows = data.numel() // tile_bytes(kind, in_features) * LANES

@@ -37,7 +37,7 @@ static void embed(worker *w, int64_t token) {
     run *r = state(w);
     float *to = r->h + token * r->m->hidden;
     const int64_t id = r->ask->tokens[token];
-    if (id < 0) memcpy(to, r->ask->given + (-1 - id) * r->m->hidden, sizeof(float) * (size_t)r->m->hidden);
+    if (id < 0) memcpy(to, r->ask->embeddings + (-1 - id) * r->m->hidden, sizeof(float) * (size_t)r->m->hidden);
     else look_up(&r->m->embedding, id, to);
     if (r->m->embedding_scale != 1.0f)
         for (int64_t i = 0; i < r->m->hidden; i++) to[i] *= r->m->embedding_scale;

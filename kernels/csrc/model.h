@@ -54,14 +54,14 @@ typedef struct {
     const model *model;
     const row *rows;
     int64_t count;
-    const int64_t *tokens;   /* [N], row after row; -1 - i is row i of `given` */
+    const int64_t *tokens;   /* [N], row after row; -1 - i is row i of `embeddings` */
     const float *cos, *sin;  /* [positions][head_dim]; the second half repeats the first; sin is negative in the first half */
     float *hidden;           /* [N][hidden], after the final norm */
     int64_t kept;
     const int64_t *keep;     /* layers whose output is kept, 0 for the embeddings */
     float *const *kept_to;   /* [kept] of [N][hidden] */
     int64_t threads;
-    const float *given;      /* [*][hidden], input embeddings that are no token's; or NULL */
+    const float *embeddings; /* [*][hidden], input embeddings that are no token's; or NULL */
 } request;
 
 #endif

@@ -19,7 +19,17 @@ _dense: dict[tuple[torch.device, torch.dtype, int], Tensor] = {}
 def lora_linear_(
     x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, tiles: Tensor, spans: Tensor | None = None,
 ) -> None:  # fmt: skip
-    """y [N, O] += what the slots of the rows x [N, K] add, in place; see `reference.lora_rows`."""
+    """Adds what the slots of the rows contribute to y, in place; see `reference.lora_rows`.
+
+    Args:
+        x: Inputs `[N, K]`.
+        y: The base's product `[N, O]`; changed in place.
+        A: Shrink matrices `[S, R, K]` of all slots.
+        B: Expand matrices `[S, O, R]` of all slots, the scaling already multiplied in.
+        slots: int32 `[N]`, the slot of each row; -1 where a row uses none.
+        tiles: int32 `[T]`, the row tiles in which any row uses a slot.
+        spans: int32 `[S, R, 2]`; columns of B outside of [first, last) are taken for zero.
+    """
     with on_device(x):
         triton_lora.lora_linear_(x, y, A, B, slots, tiles, spans)
 
@@ -28,7 +38,21 @@ def nf4_dequantize(
     codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, rows: int, columns: int,
     dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
-    """Dense values [rows, columns] in `dtype`; see `reference.nf4_dequantize`."""
+    """Dense values of an NF4 weight `[O, K]`; see `reference.nf4_dequantize`.
+
+    Args:
+        codes: uint8 `[O · K / 2, 1]`, two codes a byte.
+        absmax: uint8 `[blocks]`, the coded absmax of each block of 64 values.
+        absmax_code: fp32 `[256]`, what those codes mean.
+        absmax_scales: fp32 `[ceil(blocks / 256)]`, the scale of 256 absmaxes.
+        offset: fp32 `[]` that was taken off all absmaxes.
+        rows: O.
+        columns: K.
+        dtype: Dtype of the result.
+
+    Returns:
+        `[O, K]` in `dtype`.
+    """
     with on_device(codes):
         return triton_nf4.dequantize((codes, absmax, absmax_code, absmax_scales, offset), rows, columns, dtype)
 
@@ -36,7 +60,20 @@ def nf4_dequantize(
 def nf4_linear(
     x: Tensor, codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, outputs: int
 ) -> Tensor:
-    """x [N, K] times the NF4 weight [O, K], O being `outputs`: [N, O] in x's dtype; see `reference.nf4_dequantize`."""
+    """The product of x and an NF4 weight `[O, K]`; see `reference.nf4_dequantize`.
+
+    Args:
+        x: Inputs `[N, K]`.
+        codes: uint8 `[O · K / 2, 1]`, two codes a byte.
+        absmax: uint8 `[blocks]`, the coded absmax of each block of 64 values.
+        absmax_code: fp32 `[256]`, what those codes mean.
+        absmax_scales: fp32 `[ceil(blocks / 256)]`, the scale of 256 absmaxes.
+        offset: fp32 `[]` that was taken off all absmaxes.
+        outputs: O.
+
+    Returns:
+        `[N, O]` in x's dtype.
+    """
     weight = (codes, absmax, absmax_code, absmax_scales, offset)
     with on_device(x):
         return triton_nf4.linear(x, weight, outputs) if triton_nf4.fits(x) else _through_dense(x, weight, outputs)
@@ -46,7 +83,26 @@ def nf4_lora_linear(
     x: Tensor, codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, outputs: int,
     A: Tensor, B: Tensor, slots: Tensor, tiles: Tensor, counters: Tensor, spans: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """`nf4_linear`, and what the rows' slots add to it: [N, O] in x's dtype; see `reference.lora_rows`."""
+    """`nf4_linear`, and what the rows' slots add to it; see `reference.lora_rows`.
+
+    Args:
+        x: Inputs `[N, K]`.
+        codes: uint8 `[O · K / 2, 1]`, two codes a byte.
+        absmax: uint8 `[blocks]`, the coded absmax of each block of 64 values.
+        absmax_code: fp32 `[256]`, what those codes mean.
+        absmax_scales: fp32 `[ceil(blocks / 256)]`, the scale of 256 absmaxes.
+        offset: fp32 `[]` that was taken off all absmaxes.
+        outputs: O.
+        A: Shrink matrices `[S, R, K]` of all slots.
+        B: Expand matrices `[S, O, R]` of all slots, the scaling already multiplied in.
+        slots: int32 `[N]`, the slot of each row; -1 where a row uses none.
+        tiles: int32 `[T]`, the row tiles in which any row uses a slot.
+        counters: int32 `[2]`, zeros before and after.
+        spans: int32 `[S, R, 2]`; columns of B outside of [first, last) are taken for zero.
+
+    Returns:
+        `[N, O]` in x's dtype.
+    """
     weight = (codes, absmax, absmax_code, absmax_scales, offset)
     with on_device(x):
         if triton_nf4.fits(x):

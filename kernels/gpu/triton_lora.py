@@ -34,7 +34,18 @@ def shrink_shape(inputs: int, rank: int, rows: int) -> tuple[int, int, int]:
 
 
 def shrink(x: Tensor, A: Tensor, slots: Tensor, tiles: Tensor, spans: Tensor | None = None) -> Tensor:
-    """x @ A[slot].T as fp32 [splits, N, R]; see `lora_linear_`. Untouched outside `tiles`."""
+    """x @ A[slot].T of each row; untouched outside `tiles`.
+
+    Args:
+        x: `[N, K]`, rows contiguous.
+        A: `[S, R, K]`, any strides.
+        slots: int32 `[N]`, the slot of each row; -1 where a row uses none.
+        tiles: int32 `[T]`, the row tiles in which any row uses a slot.
+        spans: int32 `[S, R, 2]`; a rank whose span is empty is not computed.
+
+    Returns:
+        fp32 `[splits, N, R]`, to be added up over the splits.
+    """
     (count, inputs), rank = x.shape, A.shape[1]
     rows = tile_rows(count)
     wide, deep, split = shrink_shape(inputs, rank, rows)

@@ -69,8 +69,7 @@ def dequantize(weight: Nf4, rows: int, columns: int, dtype: torch.dtype, out: Te
         rows: Outputs of the weight.
         columns: Inputs of the weight.
         dtype: Type of the values.
-        out: A flat buffer of this type with at least rows · columns elements, which is used again; None makes a new
-            one.
+        out: A buffer `[n]` of this type, n at least rows · columns, which is used again; None makes a new one.
     """
     codes, absmax, absmax_code, absmax_scales, offset = weight
     total = rows * columns
@@ -89,10 +88,17 @@ def linear(
     lora: LoraOperands | None = None,
     permute: bool | None = None,
 ) -> Tensor:
-    """x [N, K] times the weight [O, K], and what the rows' slots add; N ≤ FEW and K a multiple of 64.
+    """x times an NF4 weight, and what the rows' slots add.
 
-    Without `lora` it is the base alone; rows on no slot have the same bits with it. `permute` chooses how codes are
-    turned into values: by byte permutes (the default in 16 bits on a GPU) or by a table.
+    Args:
+        x: Inputs `[N, K]`; N ≤ FEW and K a multiple of 64.
+        weight: The tensors of the weight `[O, K]`; see `reference.nf4_dequantize`.
+        outputs: O.
+        lora: The slots' part; None: the base alone, whose bits rows on no slot have either way.
+        permute: Whether codes are turned into values by byte permutes (the default in 16 bits on a GPU) or by a table.
+
+    Returns:
+        `[N, O]` in x's dtype.
     """
     count, inputs = x.shape
     codes, absmax, absmax_code, absmax_scales, offset = weight

@@ -73,14 +73,14 @@ class Asked(Conversation):
         ]
         lines = [f"[{each['id']}] {each['title']}: {each['text']}" for each in passages]
         text = "\n".join(("Passages:", *lines, "", question.say))
-        told = [{"role": each["role"], "content": self._named(each)} for each in self.messages]
+        messages = [{"role": each["role"], "content": self._named(each)} for each in self.messages]
         completion: dict[str, Any] = {"answerable": False}
         if question.answer:
             cited = [each["id"] for each, document in zip(passages, chosen, strict=True) if document in about]
             completion = {"answerable": True, "answer": question.answer, "citations": cited}
         return {
             "kind": question.kind,
-            "messages": [*told, {"role": "user", "content": text}],
+            "messages": [*messages, {"role": "user", "content": text}],
             "passages": passages,
             "tools": self.assistant.tools(set()),
             "completion": completion,
@@ -89,7 +89,15 @@ class Asked(Conversation):
 
 
 def questions_of(world: World, folder: Path, draws: int, rng: random.Random, seed: str) -> Iterator[Question]:
-    """Everything that is said beside passages in a world; half as much for tools, and as nothing, as to documents."""
+    """Everything that is said beside passages in a world; half as much for tools, and as nothing, as to documents.
+
+    Args:
+        world: The world.
+        folder: Its files `questions.yaml` and `talk.yaml`.
+        draws: Times that each question to a document is drawn.
+        rng: Draws them.
+        seed: Seed of the requests for tools.
+    """
     for item in yaml.safe_load((folder / "questions.yaml").read_text("utf-8")):
         kind = "answered" if "answer" in item else "near"
         for say in rng.sample(item["say"] * 2, min(draws, 2 * len(item["say"]))):

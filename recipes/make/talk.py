@@ -62,10 +62,10 @@ class Talk(Conversation):
                 continue
             known = phrases.get(answer["lang"], {})
             names = [plain[tool["name"]] for tool in shown]
-            told = [known[name] for name in names if name in known][:NAMED]
-            if not told:
+            can = [known[name] for name in names if name in known][:NAMED]
+            if not can:
                 return []
-            listed = ", ".join(told[:-1]) + f" {AND[answer['lang']]} {told[-1]}" if len(told) > 1 else told[0]
+            listed = ", ".join(can[:-1]) + f" {AND[answer['lang']]} {can[-1]}" if len(can) > 1 else can[0]
             answer["completion"] = answer["completion"].replace("{can}", listed)
             self.messages[answer["at"]]["content"] = answer["completion"]
         return [{**row, "calls": []} for row in self.records(part)[1]]
@@ -79,7 +79,16 @@ def talks(
     seed: int,
     held_out: bool,
 ) -> list[Talk]:
-    """Conversations in which each item of a world is drawn so many times."""
+    """Conversations in which each item of a world is drawn so many times.
+
+    Args:
+        world: The world.
+        items: What is said in it.
+        schemas: Schemas of the tools of each world.
+        draws: Times that each item is drawn.
+        seed: Seed of the draws.
+        held_out: Whether values and wordings are those of held-out requests.
+    """
     rng = random.Random(f"{seed}/{world.name}/talk/{held_out}")
     toolbox = CarriedToolbox(world.toolbox.file)
     own = replace(world, toolbox=toolbox, calls=[], turn=0)
@@ -113,7 +122,7 @@ def main() -> None:
         }
         for world in (each for each in worlds if each.name in schemas):
             draws = given.draws if part == "train" else 1
-            mine = {lang: told | own[world.name]["can"].get(lang, {}) for lang, told in phrases.items()}
+            mine = {lang: shared | own[world.name]["can"].get(lang, {}) for lang, shared in phrases.items()}
             for talk in talks(world, own[world.name]["talk"], schemas, draws, given.seed, part == "valid"):
                 rows += talk.record(part, mine)
     write(given.out, rows)

@@ -53,7 +53,7 @@ ALIKE = 8
 OPENED = 0.4
 """How often a request of the world stands before what else is drawn."""
 SAFE = 4
-"""Of so many conversations to learn from, one begins a record of the guard's skill."""
+"""Conversations to learn from for each one that begins a record of the guard's skill."""
 FEW = 4
 """Tools in such a record, at most: what is judged is the message."""
 NAMES = re.compile(r"[A-Z0-9][\w/-]*(?:[ .][A-Z0-9][\w/-]*)*")
@@ -274,8 +274,8 @@ class Conversation:
         """Adds the message with a call's result; returns its error, if it is one."""
         error = result.get("error") if isinstance(result, dict) else None
         raised = error is not None and self.rng.random() < 0.4
-        told = {"error": self.rng.choice(("ValueError: ", "")) + str(error)} if raised else {"result": result}
-        self.messages.append({"role": "tool", "content": {"name": call["name"], **told}})
+        outcome = {"error": self.rng.choice(("ValueError: ", "")) + str(error)} if raised else {"result": result}
+        self.messages.append({"role": "tool", "content": {"name": call["name"], **outcome}})
         return error
 
     # calls that go astray
@@ -401,8 +401,8 @@ class Conversation:
         if not names or self.rng.random() > often:
             return ""
         name = self.rng.choice(list(names))
-        said = " ".join(self._content(each) for each in self.messages)
-        found = [value for value in self.values.get(name, ())[-200:] if str(value) not in said]
+        transcript = " ".join(self._content(each) for each in self.messages)
+        found = [value for value in self.values.get(name, ())[-200:] if str(value) not in transcript]
         if not found:
             return ""
         return f"Nobody gave {self.names.argument(name)} {dumps(self.rng.choice(found))}: look it up, or ask for it."
@@ -411,19 +411,19 @@ class Conversation:
         """The conversation with its steps, and with its closing texts; nothing where every tool was taken away."""
         if not (tools := self.assistant.tools(self.missing)):
             return [], []
-        told = [{"role": each["role"], "content": self._named(each)} for each in self.messages]
-        shared = {"messages": told, "tools": tools, **({"part": part} if part != "train" else {})}
+        messages = [{"role": each["role"], "content": self._named(each)} for each in self.messages]
+        shared = {"messages": messages, "tools": tools, **({"part": part} if part != "train" else {})}
         steps = [{**step, "calls": [self.names.call(call) for call in step["calls"]]} for step in self.steps]
         return [{**shared, "steps": steps}], [{**shared, "steps": self.answers}] if self.answers else []
 
     def safe(self, part: str) -> list[dict[str, Any]]:
         """The record of the guard's skill: what the user said first, before a few of the tools."""
         tools = self.assistant.tools(self.missing)
-        told = [{"role": each["role"], "content": self._named(each)} for each in self.messages[:2]]
-        if not tools or told[-1]["role"] != "user" or told[-1]["content"].startswith("Passages:"):
+        messages = [{"role": each["role"], "content": self._named(each)} for each in self.messages[:2]]
+        if not tools or messages[-1]["role"] != "user" or messages[-1]["content"].startswith("Passages:"):
             return []
         shared = {"tools": tools[:FEW], **({"part": part} if part != "train" else {})}
-        return [{"kind": "world", "messages": told, **shared, "completion": "safe"}]
+        return [{"kind": "world", "messages": messages, **shared, "completion": "safe"}]
 
     def _named(self, message: Mapping[str, Any]) -> str:
         content = message["content"]
@@ -447,7 +447,15 @@ def schema_of(function: Any) -> dict[str, Any]:
 def conversations(
     world: World, schemas: Mapping[str, Sequence[dict[str, Any]]], draws: int, seed: int, held_out: bool
 ) -> list[Conversation]:
-    """Conversations in which each request of a world is drawn so many times, half of them beside others."""
+    """Conversations in which each request of a world is drawn so many times, half of them beside others.
+
+    Args:
+        world: The world.
+        schemas: Schemas of the tools of each world.
+        draws: Times that each request is drawn.
+        seed: Seed of the draws.
+        held_out: Whether values and wordings are those of held-out requests.
+    """
     rng = random.Random(f"{seed}/{world.name}/{held_out}")
     toolbox = CarriedToolbox(world.toolbox.file)
     own = replace(world, toolbox=toolbox, calls=[], turn=0)
@@ -472,9 +480,9 @@ def opened(talk: Kind, seed: int, what: str, number: int, documents: bool = True
 
     Args:
         talk: The conversation.
-        seed: Of the draw.
+        seed: Seed of the draw.
         what: What is drawn.
-        number: Of the conversation among those of its world.
+        number: Number of the conversation among those of its world.
         documents: Whether passages may stand beside the request.
     """
     talk.toolbox.begin(f"{seed}/{talk.world.name}/{what}/{number}")

@@ -297,7 +297,7 @@ def llama_folder(tmp_path_factory: pytest.TempPathFactory, save_llama: Any) -> P
 
 @pytest.fixture(scope="session")
 def llama_base(llama_folder: Path, shared_cache: Path) -> Any:
-    """The same as a base in fp32."""
+    """The checkpoint of `llama_folder` as a base in fp32."""
     from loraloop.adapters.base import Base
 
     return Base.load(str(llama_folder), quantize="fp32", device="cpu", cache_dir=shared_cache)

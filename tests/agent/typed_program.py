@@ -202,16 +202,16 @@ def of_runs(runtime: Runtime) -> None:
 def of_streams(agent: Agent[Order]) -> str:
     stream = agent.stream("x")
     assert_type(stream, RunStream[Order])
-    said = ""
+    streamed = ""
     for event in stream:
         assert_type(event, Event)
         if isinstance(event, TokenGenerated):
-            said += event.text
+            streamed += event.text
         elif isinstance(event, RunFinished):
             assert_type(event.result.output, str)
     stream.cancel()
     assert_type(stream.result, RunResult[Order])
-    return said
+    return streamed
 
 
 def of_steps(agent: Agent[Order]) -> None:

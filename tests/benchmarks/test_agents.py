@@ -44,24 +44,25 @@ def test_figures_of_agents_that_write(peers: ModuleType) -> None:
 
 def test_results_are_added_to_those_of_the_file(agents: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "agents.json"
-    agents.Results("one", 3, path).add({"bare, 1, tokens_per_s": 400.0, "free, mixed, 1, tokens_per_s": 390.0})
-    agents.Results("one", 3, path).add({"bare, 16, tokens_per_s": 1000.0})
-    agents.Results("two", 3, path).add({"prompts, without, 8, gap_p50_ms": 10.0, "prompts, with, 8, gap_p99_ms": 25.0})
+    agents.Results("one", 3, path).add({"free, mixed, shared prefix, 1, MB": 40.0})
+    agents.Results("two", 3, path).add({"free, mixed, 8, tokens_per_s": 50.0})
+    agents.Results("two", 3, path).add({"lock, mixed, 8, tokens_per_s": 20.0})
     last = agents.Results("one", 3, path)
     last.add(
         {
             "free, mixed, 16, tokens_per_s": 858.0,
             "free, mixed, 16, whole_per_s": 600.0,
             "lock, mixed, 16, tokens_per_s": 429.0,
+            "free, mixed, shared prefix, 16, MB": 80.0,
         }
     )
     last.add({"free, mixed, 16, whole_per_s": 300.0}, "vLLM")
     document = json.loads(path.read_text(encoding="utf-8"))
     assert document["ratios"] == {
         "one: scheduler over lock, 16 agents": 2.0,
-        "one: share of the decoder's own gain, free, 16 agents": 0.88,
+        "one: memory without sharing over with it, 16 agents": 8.0,
         "one: over vLLM, mixed, 16 agents": 2.0,
-        "two: gap p99 with prompts over p50 without, 8 agents": 2.5,
+        "two: scheduler over lock, 8 agents": 2.5,
     }
     assert document["peers"]["vLLM"] == {"one: free, mixed, 16, whole_per_s": 300}
 
@@ -97,8 +98,8 @@ def test_only_events_with_text_or_a_token_count(peers: ModuleType) -> None:
 @pytest.mark.slow
 def test_all_parts_run(tmp_path: Path) -> None:
     command = [sys.executable, ROOT / "benchmarks" / "agents.py", "--agents", "1,2", "--limit", "1", "--tokens", "4"]
-    command += ["--pairs", "2", "--parts", "alone,bare,free,forced,lock", "--json", tmp_path / "agents.json"]
+    command += ["--pairs", "2", "--parts", "alone,free,forced,lock", "--json", tmp_path / "agents.json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "agents.json").read_text(encoding="utf-8"))["metrics"]
-    assert len(metrics) == 3 + 1 + 2 * (1 + 4 * 7 + 7 + 7)
+    assert len(metrics) == 3 + 1 + 2 * (4 * 7 + 7 + 7)

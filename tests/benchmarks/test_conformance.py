@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from loraloop.adapters.base.random_weights import byte_tokenizer_json
+from loraloop.adapters.base.tokenizer import Tokenizer
 from loraloop.tool_schemas.errors import InputError, SchemaError
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+from loraloop.tool_schemas.grammar.matcher import Vocabulary
 
 MODES = ("check", "refuse")
 
@@ -22,7 +24,7 @@ def exact(benchmark: Callable[[str], ModuleType]) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def compiler() -> GrammarCompiler:
-    return GrammarCompiler(byte_tokenizer_json(), 259, 0)
+    return GrammarCompiler(Vocabulary(Tokenizer(byte_tokenizer_json(), (0,)), 259, 0))
 
 
 def test_checked_schemas_are_judged_as_json_schema_says(exact: ModuleType, compiler: GrammarCompiler) -> None:

@@ -36,7 +36,7 @@ def test_the_script_is_a_transcript(episode: ModuleType, base: Base) -> None:
 def test_the_replies_are_what_the_schemas_allow(episode: ModuleType, base: Base) -> None:
     from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 
-    compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+    compiler = GrammarCompiler(base.vocabulary)
     script = json.loads((FOLDER / "episode_script.json").read_text())
     for step, entry in zip(episode.read_episode(base).steps, script["steps"], strict=True):
         if step.term is not None:

@@ -36,10 +36,12 @@ def test_it_measures(grammar: ModuleType, base: Base) -> None:
 
 def test_conformance_is_measured_beside_the_engine_alone(benchmark: Callable[[str], ModuleType]) -> None:
     from loraloop.adapters.base.random_weights import byte_tokenizer_json
+    from loraloop.adapters.base.tokenizer import Tokenizer
     from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+    from loraloop.tool_schemas.grammar.matcher import Vocabulary
 
     module = benchmark("grammar_conformance")
-    compiler = GrammarCompiler(byte_tokenizer_json(), 259, 0)
+    compiler = GrammarCompiler(Vocabulary(Tokenizer(byte_tokenizer_json(), (0,)), 259, 0))
     ours, _, theirs = (module.score(judge, module.read_cases(module.CASES)) for judge in module.judges(compiler)[:3])
     assert theirs.schemas == ours.schemas
     assert 0 < theirs.passed < ours.passed

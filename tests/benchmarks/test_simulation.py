@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from loraloop.capacity import Capacity, Load
+from loraloop.scale.capacity import Capacity, Load
 
 
 @pytest.fixture(scope="module")

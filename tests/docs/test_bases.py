@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from loraloop.adapters.base.config import ARCHITECTURES
 from loraloop.adapters.base.loading.catalog import CATALOG, DEFAULT
-from loraloop.adapters.base.loading.config import ARCHITECTURES
 from loraloop.adapters.base.loading.kquants import CODES, FINE, PLAIN
 from loraloop.adapters.base.loading.quantize import FORMS
 

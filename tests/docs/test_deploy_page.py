@@ -22,11 +22,11 @@ import pytest
 import typer
 import yaml
 
-from loraloop import replicas
 from loraloop.adapters.skill.registry import known_skills
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent.engine.remote.connect import SERVED
 from loraloop.cli.main import app
+from loraloop.scale import replicas
 from loraloop.tool_schemas.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]

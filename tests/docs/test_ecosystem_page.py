@@ -20,8 +20,8 @@ TEXT = PAGE.read_text(encoding="utf-8")
 def test_the_page_runs(run_page: Callable[[Path], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     assert len(run_page(PAGE)) == 2
     shown = capsys.readouterr().out
-    for said in ("True 5", "'get_weather', {'city': 'Paris'}", " country="):
-        assert said in shown
+    for text in ("True 5", "'get_weather', {'city': 'Paris'}", " country="):
+        assert text in shown
 
 
 def test_contracts_options_and_settings_are_the_codes() -> None:

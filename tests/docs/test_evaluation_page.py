@@ -31,9 +31,11 @@ def test_records_are_read_and_their_measures_named(tmp_path: Path, about: str, t
     file.write_text(text, encoding="utf-8")
     asked = examples(about, [file])
     assert len(asked) == len(text.splitlines())
-    said = [example.completion for example in asked]
-    assert not any(why_wrong(example, output, lambda _: True) for example, output in zip(asked, said, strict=True))
-    found = summary(score(asked[0].contract, asked, said, lambda _: True))
+    completions = [example.completion for example in asked]
+    assert not any(
+        why_wrong(example, output, lambda _: True) for example, output in zip(asked, completions, strict=True)
+    )
+    found = summary(score(asked[0].contract, asked, completions, lambda _: True))
     assert set(found.values()) == {1.0}
     own = {example.kind for example in asked} | {"mine"}
     assert not [name for name in found if f"`{name}`" not in TEXT and name not in own]

@@ -29,12 +29,12 @@ def test_the_blocks_run_and_print_what_is_shown(
 
 def test_the_limits_are_those_of_the_code() -> None:
     rows = dict(re.findall(r"\| ([^|]+) \| `(\w+)`(?: \(.*\))? \|", TEXT))
-    said = {option: amount for amount, option in rows.items()}
+    amounts = {option: amount for amount, option in rows.items()}
     sending = http_tool("f", "", {"type": "object"}, "GET", "https://h.test/").function.sending
     names = {"connect_timeout": "connect", "read_timeout": "read"}
-    for option, amount in said.items():
+    for option, amount in amounts.items():
         unit = 1 << 20 if amount.endswith("MiB") else 1
         value = sending.retries.count if option == "retries" else getattr(sending, names.get(option, option))
         assert float(amount.split()[0]) * unit == value, option
-    assert len(said) == 5
+    assert len(amounts) == 5
     assert f"up to {Retries().longest:g} s" in TEXT and f"after {Retries().backoff:g} s" in TEXT

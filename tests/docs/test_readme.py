@@ -41,12 +41,12 @@ def test_make_targets_that_pages_name_exist():
 def test_make_help_names_the_targets():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = re.search(r"^\.PHONY: (.*)", makefile, re.MULTILINE)
-    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
-    assert phony and said.returncode == 0, said.stderr
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
+    assert phony and done.returncode == 0, done.stderr
     assert not [
         name
         for name in phony[1].split()
-        if name not in ("help", "clean") and not re.search(rf"\b{name}\b", said.stdout)
+        if name not in ("help", "clean") and not re.search(rf"\b{name}\b", done.stdout)
     ]
 
 

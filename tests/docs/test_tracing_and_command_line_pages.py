@@ -25,7 +25,7 @@ def test_the_page_on_traces_runs(run_page: Callable[[Path], list[str]], capsys: 
 
 def test_every_command_is_listed() -> None:
     table = (DOCS / "command-line.md").read_text(encoding="utf-8").split("| say | to |")[1].split("\n\n")[0]
-    listed = {said.replace("\\|", "|") for said in re.findall(r"`(/[^`]+)`", table)}
+    listed = {command.replace("\\|", "|") for command in re.findall(r"`(/[^`]+)`", table)}
     assert listed == {f"{name} {each.argument}".strip() for name, each in COMMANDS.items()}
 
 

@@ -55,12 +55,12 @@ def test_it_runs_word_by_word(tmp_path: Path) -> None:
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     environment = {**os.environ, "LORALOOP_SKILLS": str(tmp_path / "skills")}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    said = []
+    outputs = []
     for command in commands():
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=400)
         assert done.returncode == 0, done.stderr
-        said.append(done.stdout)
-    _, checked, previewed, trained, ran = said
+        outputs.append(done.stdout)
+    _, checked, previewed, trained, ran = outputs
     assert re.search(r"records read, \d+ examples to train on", checked)
     assert "⟦branch: <|im_start|>assistant" in previewed and "Nothing was written." in previewed
     assert "registered as triage" in trained and "base, told the task" in trained

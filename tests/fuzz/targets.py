@@ -59,16 +59,16 @@ def openapi(data: bytes) -> None:
                 tool.function.template.fill(dict.fromkeys(tool.parameters["properties"], "a/../b"))  # type: ignore[union-attr]
 
 
-def mcp(said: Any) -> None:
+def mcp(value: Any) -> None:
     import mcp_types
 
-    listed = said.get("tools") if isinstance(said, dict) else None
+    listed = value.get("tools") if isinstance(value, dict) else None
     try:
         for entry in listed if isinstance(listed, list) else ():
             made = mcp_types.Tool.model_validate(entry)
             tool_of(made, lambda: None, name=made.name, on_unsupported="check", timeout=1.0, source="mcp:x")
-        if isinstance(said, dict) and "content" in said:
-            found = data_of(mcp_types.CallToolResult.model_validate(said))
+        if isinstance(value, dict) and "content" in value:
+            found = data_of(mcp_types.CallToolResult.model_validate(value))
             check_shape(found)
             json.loads(dumps(found))
     except pydantic.ValidationError:
@@ -83,22 +83,22 @@ def pending(data: bytes) -> None:
     PendingRun.from_json(data).to_json()
 
 
-def result(said: Any) -> None:
-    check_shape(said)
-    text = dumps(said)
+def result(value: Any) -> None:
+    check_shape(value)
+    text = dumps(value)
     assert strict_loads(text) == strict_loads(dumps(strict_loads(text)))
-    json.loads(dumps(CallRecord("look", {}, said)))  # as it is stored
+    json.loads(dumps(CallRecord("look", {}, value)))  # as it is stored
     for length in (0, 7, len(text) // 2):
         cut_json(text, length, "…").encode()
 
 
-def schema(said: Any) -> None:
-    if isinstance(said, dict):
-        prepared(said, "check")
+def schema(value: Any) -> None:
+    if isinstance(value, dict):
+        prepared(value, "check")
 
 
-def tools(said: Any) -> None:
-    for entry in entries(said):
+def tools(value: Any) -> None:
+    for entry in entries(value):
         with suppress(LoraloopError):
             entry.tool("check")
 

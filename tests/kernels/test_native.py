@@ -120,7 +120,7 @@ def test_a_rows_bits_do_not_depend_on_the_other_rows_or_on_threads(library: Nati
 
 @pytest.mark.parametrize("count", [1, 4, 16])
 def test_a_groups_sum_is_exact(library: Native, count: int) -> None:
-    """Of 32 columns, whose activations are whole steps: nothing is lost but in the last bits of a float."""
+    """A group has 32 columns; its activations are whole steps, so nothing is lost but in the last bits of a float."""
     generator = torch.Generator().manual_seed(count)
     whole = torch.randint(-127, 128, (count, 32), generator=generator).float()
     whole[:, 3] = 127

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -69,3 +70,10 @@ def test_docs_and_examples_import_public_names_from_the_top():
     ]
     assert len(found) > 100
     assert not [place for place in found if place[1] != "loraloop" and place[2] in loraloop.__all__]
+
+
+def test_the_old_name_of_the_replicas_warns() -> None:
+    sys.modules.pop("loraloop.replicas", None)
+    with pytest.warns(DeprecationWarning, match="loraloop.scale.replicas"):
+        old = importlib.import_module("loraloop.replicas")
+    assert old.application is importlib.import_module("loraloop.scale.replicas").application

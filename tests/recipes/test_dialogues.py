@@ -103,8 +103,11 @@ def test_records_are_rebuilt_from_the_dialogues_alone() -> None:
     call, *asks = [sets.rebuilt(row) for row in rows if row["from"][0].endswith("made-1-9")]
     assert call["calls"] == TALK["calls"] and call["messages"] == TALK["messages"]
     assert all(set(row) == {"source", "license", "kind", "messages", "tools", "calls"} for row in (call, *asks))
-    said = [{"place": "Mori's", "day": "March 4th", "seats": None}, {"place": "Mori's", "day": None, "seats": None}]
-    assert [row["calls"] for row in asks] == [[{"name": "book_table", "arguments": each}] for each in said]
+    arguments = [
+        {"place": "Mori's", "day": "March 4th", "seats": None},
+        {"place": "Mori's", "day": None, "seats": None},
+    ]
+    assert [row["calls"] for row in asks] == [[{"name": "book_table", "arguments": each}] for each in arguments]
     assert all(row["messages"] == TALK["messages"][: len(row["messages"])] for row in asks)
     assert {tool["name"] for tool in call["tools"]} <= {"book_table", "play"} and BOOK in call["tools"]
     assert "Mori" not in str(rows) and "Books" not in str(rows)

@@ -90,8 +90,8 @@ def test_no_id_and_no_wording_occurs_twice() -> None:
     for world in WORLDS:
         ids = [request.id for request in world.requests]
         assert len(set(ids)) == len(ids)
-    said = [turn.say.casefold() for world in WORLDS for request in world.requests for turn in request.turns]
-    assert len(set(said)) == len(said)
+    wordings = [turn.say.casefold() for world in WORLDS for request in world.requests for turn in request.turns]
+    assert len(set(wordings)) == len(wordings)
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
@@ -114,7 +114,7 @@ def test_training_data_and_open_worlds_share_no_tool_and_no_wording() -> None:
         text = zstandard.ZstdDecompressor().decompress(file.read_bytes()).decode()
         names |= set(re.findall(r'"name": ?"(\w+)"', text))
         for row in map(json.loads, text.splitlines()):
-            read |= {said for key in ("messages", "question", "text") for said in texts_of(row.get(key))}
+            read |= {wording for key in ("messages", "question", "text") for wording in texts_of(row.get(key))}
     assert len(names) > 1_000 and not tools & names
     assert len(read) > 20_000 and not [text for text in read if not grams.isdisjoint(runs(text))]
 

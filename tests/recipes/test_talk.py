@@ -46,13 +46,13 @@ def test_records_answer_what_was_said_last(made: list[dict[str, Any]]) -> None:
     for row in made:
         last = row["messages"][-1]
         assert last["role"] == "user" and row["completion"] and "{can}" not in row["completion"]
-        said = last["content"].rpartition("\n\n")[2] if last["content"].startswith("Passages:") else last["content"]
+        question = last["content"].rpartition("\n\n")[2] if last["content"].startswith("Passages:") else last["content"]
         if row["kind"] != "able":
-            assert said in wordings[row["completion"]], said
+            assert question in wordings[row["completion"]], question
         seen[row["kind"]] += 1
-        seen["beside passages"] += said != last["content"]
+        seen["beside passages"] += question != last["content"]
         seen["later"] += any(message["role"] == "tool" for message in row["messages"])
-        assert row["kind"] != "unknown" or said == last["content"], "what passages do not tell is told otherwise"
+        assert row["kind"] != "unknown" or question == last["content"], "what passages do not tell is told otherwise"
     assert all(seen[kind] >= 15 for kind in KINDS) and seen["beside passages"] >= 30 and seen["later"] >= 30
 
 

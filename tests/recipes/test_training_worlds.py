@@ -211,6 +211,6 @@ def test_what_users_said_first_is_safe_and_stands_without_passages(made: Made) -
     for row in made[2]:
         assert [each["role"] for each in row["messages"]] == ["system", "user"] and row["completion"] == "safe"
         assert not row["messages"][1]["content"].startswith("Passages:") and 0 < len(row["tools"]) <= 4
-    said = Counter(row["messages"][1]["content"] for row in made[2])
+    requests = Counter(row["messages"][1]["content"] for row in made[2])
     known = {row["messages"][1]["content"] for row in made[0]}
-    assert said.keys() <= known
+    assert requests.keys() <= known

@@ -49,8 +49,8 @@ def test_every_kind_and_language_is_there(rows: list[dict[str, Any]], part: str)
 
 
 def test_the_parts_share_no_transcript(rows: list[dict[str, Any]]) -> None:
-    said = {part: {str(row["messages"]) for row in rows if row["part"] == part} for part in ("train", "valid")}
-    assert said["train"].isdisjoint(said["valid"])
+    transcripts = {part: {str(row["messages"]) for row in rows if row["part"] == part} for part in ("train", "valid")}
+    assert transcripts["train"].isdisjoint(transcripts["valid"])
 
 
 def test_the_words_of_an_answer_do_not_give_its_label_away(rows: list[dict[str, Any]]) -> None:

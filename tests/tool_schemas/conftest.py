@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from loraloop.adapters.base.tokenizer import Tokenizer as BaseTokenizer
 from loraloop.tool_schemas import GrammarCompiler, NetworkPolicy, Retries, Tool, http_tool
+from loraloop.tool_schemas.grammar.matcher import Vocabulary
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 WORDS = (
@@ -52,7 +54,7 @@ def tokenizer() -> Tokenizer:
 @pytest.fixture(scope="session")
 def compiler(tokenizer: Tokenizer) -> GrammarCompiler:
     end = tokenizer.token_to_id("<|im_end|>")
-    return GrammarCompiler(tokenizer.to_str(), tokenizer.get_vocab_size(), end)
+    return GrammarCompiler(Vocabulary(BaseTokenizer(tokenizer.to_str(), (end,)), tokenizer.get_vocab_size(), end))
 
 
 @dataclass

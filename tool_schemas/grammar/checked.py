@@ -42,7 +42,14 @@ class CheckedGrammar:
 
 
 class CheckedState:
-    """A place in a text; see `State`. `accept` raises `Violation` for a value that fails its check."""
+    """A place in a text; see `State`. `accept` raises `Violation` for a value that fails its check.
+
+    Args:
+        grammar: The grammar with its checks.
+        state: The place in the grammar without them.
+        taken: Tokens accepted so far.
+        reader: Has read them; None reads them here.
+    """
 
     __slots__ = ("_grammar", "_reader", "_state", "_taken")
 

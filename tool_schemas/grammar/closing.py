@@ -159,7 +159,7 @@ class Closing:
 
     def _forced(self, matcher: LLMatcher, place: JsonPosition, path: list[int]) -> JsonPosition:
         """Follows the forced tokens."""
-        forced = [] if matcher.is_stopped() else self.closers.splitter.sure(matcher)
+        forced = [] if matcher.is_stopped() else matcher.compute_ff_tokens()
         taken = forced[: matcher.try_consume_tokens(forced)] if forced else []
         path += taken
         for token in taken:

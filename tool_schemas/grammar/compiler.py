@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.errors import SchemaError
@@ -23,27 +21,11 @@ if TYPE_CHECKING:
 
 
 class GrammarCompiler:
-    """Compiles terms for one tokenizer and keeps the results.
+    """Compiles terms for one vocabulary and keeps the results."""
 
-    Args:
-        tokenizer_json: The tokenizer as the `tokenizers` library writes it.
-        vocab_size: Number of logits.
-        eos_id: The token, or tokens, that end a text.
-    """
-
-    def __init__(self, tokenizer_json: str, vocab_size: int, eos_id: int | Sequence[int]) -> None:
-        self._tokenizer = (tokenizer_json, vocab_size, eos_id)
-        self._vocabulary: Vocabulary | None = None
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
         self._compiled: SingleFlight[Grammar] = SingleFlight(256)
-        self._lock = threading.Lock()
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """The tokenizer; the first call reads it (a quarter of a second for 49 152 tokens)."""
-        with self._lock:
-            if self._vocabulary is None:
-                self._vocabulary = Vocabulary(*self._tokenizer)
-            return self._vocabulary
 
     def compile(self, term: Any) -> Grammar:
         """Compiles a term, or returns what an earlier call made of the same one.

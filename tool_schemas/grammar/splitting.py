@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,33 +31,6 @@ class Splitter:
         self._words = (tokenizer.vocab_size + 31) // 32
         self._known: dict[tuple[bytes, bytes, bool], list[int]] = {}
 
-    def tokens(self, text: bytes) -> list[int]:
-        """The tokens of a text, none of them special: where the text spells a special token, it stays text."""
-        found = self._tokenizer.tokenize_bytes(text)
-        cuts, at = [0], 0
-        for token in found:
-            if self._tokenizer.is_special_token(token):
-                cuts.append(at + 1)  # in the spelling, so that it is none any more
-            at += len(self._tokenizer.decode_bytes([token]))
-        if len(cuts) == 1:
-            return found
-        pieces = [text[start:end] for start, end in pairwise([*cuts, len(text)])]
-        return [token for piece in pieces for token in self.tokens(piece)]
-
-    def sure(self, matcher: LLMatcher) -> list[int]:
-        """The tokens that llguidance forces from a place; where it gives special ones, those of the same text.
-
-        A special token is forced where the grammar names it by its id, so that its text does not fit.
-
-        Args:
-            matcher: The place. It is not changed.
-        """
-        forced = list(matcher.compute_ff_tokens())
-        if not any(map(self._tokenizer.is_special_token, forced)):
-            return forced
-        spelled = self.tokens(self._tokenizer.decode_bytes(forced))
-        return spelled[: matcher.deep_copy().try_consume_tokens(spelled)] or forced[:1]
-
     def split(self, matcher: LLMatcher) -> list[int]:
         """The first tokens of what is forced from a place; empty if they depend on what follows.
 
@@ -69,7 +41,7 @@ class Splitter:
         if not text:
             return []
         after = matcher.deep_copy()
-        tokens = self.tokens(text)
+        tokens = self._tokenizer.tokenize_bytes(text)
         if after.try_consume_tokens(tokens) < len(tokens):
             return []
         complete = after.is_accepting()
@@ -100,8 +72,8 @@ class Splitter:
         if len(following) > _FEW:
             return []
         decode = self._tokenizer.decode_bytes
-        ways = [self.tokens(text + decode([token])) for token in following]
-        ways += [self.tokens(text)] if complete else []
+        ways = [self._tokenizer.tokenize_bytes(text + decode([token])) for token in following]
+        ways += [self._tokenizer.tokenize_bytes(text)] if complete else []
         shared: list[int] = []
         size = 0
         for each in zip(*ways, strict=False):

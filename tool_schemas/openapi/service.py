@@ -227,7 +227,7 @@ def _description(operation: Operation) -> str:
     return joined if len(joined) <= _DESCRIBED else joined[: _DESCRIBED - 1].rsplit(" ", 1)[0] + "…"
 
 
-def _check_variables(document: OpenApiDocument, found: list[Operation], given: Mapping[str, str]) -> None:
+def _check_variables(document: OpenApiDocument, found: list[Operation], values: Mapping[str, str]) -> None:
     """Raises UnknownNameError if a variable is none of any server's."""
     known = set[str]()
     for holder in (document.root, *(each.item for each in found), *(each.node for each in found)):
@@ -235,7 +235,7 @@ def _check_variables(document: OpenApiDocument, found: list[Operation], given: M
         for server in servers if isinstance(servers, list) else ():
             variables = server.get("variables") if isinstance(server, dict) else None
             known.update(variables if isinstance(variables, dict) else ())
-    for name in given:
+    for name in values:
         if name not in known:
             raise unknown("server variable", name, known)
 

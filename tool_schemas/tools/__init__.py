@@ -1,1 +1,1 @@
-"""Tools: defined, loaded, rendered for the model, and their calls read back."""
+"""Tools: defined, rendered for the model, and their calls read back."""

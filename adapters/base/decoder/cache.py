@@ -67,6 +67,15 @@ class KVCache:
 
     Shapes: keys and values are `[layers][1, kv_heads, capacity, head_dim]`. With a `window`, a token sees itself and
     the `window - 1` positions before it; all positions are kept, so that truncating works as ever.
+
+    Args:
+        layers: The base's layers.
+        kv_heads: Heads of keys and values.
+        head_dim: Size of a head.
+        dtype: Dtype of keys and values.
+        device: Where they lie.
+        capacity: Tokens for which there is room at first.
+        window: Positions that a token sees at most; None for all.
     """
 
     def __init__(
@@ -204,6 +213,7 @@ class BranchCache:
         self._mask = None
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attends q `[T, heads, D]` to the trunk, the prefix and k and v `[T, kv_heads, D]` -> `[T, heads * D]`."""
         past, before = self.length, self._trunk.length
         keys, values = k.transpose(0, 1)[None], v.transpose(0, 1)[None]
         if self._prefix:

@@ -181,12 +181,15 @@ class AdaptedWeight:
         return self.weight.in_features
 
     def __call__(self, x: Tensor) -> Tensor:
+        """The product `[N, O]` of x `[N, K]` with what the rows' slots add, in x's dtype."""
         return self.attached.product(self.site, self.weight, x, self.tables)
 
     def dequantize(self) -> Tensor:
+        """The base's dense values `[O, K]`, without the slots' part."""
         return self.weight.dequantize()
 
     def state(self) -> dict[str, Tensor]:
+        """The tensors of the base's weight, in the shapes of its form (`[O, K]` values)."""
         return self.weight.state()
 
 
@@ -288,9 +291,15 @@ class GraphedDecoder(Decoder):
             return Forward(self.graphs(attached).forward(rows), {})
 
     def attention(self, plan: Plan) -> Callable[[int, Tensor, Tensor, Tensor], Tensor]:
+        """As in `Decoder`, for all rows at once where torch's varlen attention can serve them.
+
+        Returns:
+            From a layer's index, q `[N, heads, D]` and k and v `[N, kv_heads, D]` of all rows to `[N, heads * D]`.
+        """
         return flash_rows(plan, self.config.layers) or Decoder.attention(self, plan)
 
     def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token logits `[M, V]`, fp32, of final-normed states `hidden` `[M, H]`."""
         with on_device(self.norm):
             return Decoder.logits(self, hidden)
 
@@ -318,6 +327,7 @@ class CudaStream:
             self._caller.wait_stream(self._stream)
 
     def capture(self, run: Callable[[], Tensor]) -> Captured:
+        """Captures `run`, which gives the states `[B, H]` of a step, after two runs that compile and allocate."""
         for _ in range(2):  # compiles kernels and makes buffers, neither of which can be captured
             run()
         graph = torch.cuda.CUDAGraph()
@@ -326,6 +336,7 @@ class CudaStream:
         return _Graph(graph, output)
 
     def handed_over(self, made: Tensor) -> Tensor:
+        """The tensor `made`, of any shape, whose memory is not used again before the caller's stream has read it."""
         made.record_stream(self._caller)
         return made
 

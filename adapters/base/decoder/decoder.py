@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import rms_norm, silu
 
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder.cache import STEP, Cache, KVCache, Prefix
 from loraloop.adapters.base.decoder.native_cache import NativeCache
 from loraloop.adapters.base.decoder.rope import RopeTable, rotate
-from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.kernels.quantized import Weight
 from loraloop.kernels.reference import Segments
 
@@ -54,17 +54,25 @@ class Virtual(Protocol):
     def prefix(self) -> Prefix: ...
 
     @property
-    def prompt(self) -> Tensor | None: ...
+    def prompt(self) -> Tensor | None:
+        """Input embeddings `[P, H]`, as the embedding table holds tokens; None where there are none."""
+        ...
 
 
 class Beyond(Protocol):
     """What some rows' adapters change besides sums of products; asked for once a forward, since few do."""
 
-    def input(self, layer: int, group: str, x: Tensor) -> Tensor: ...
+    def input(self, layer: int, group: str, x: Tensor) -> Tensor:
+        """The input x `[N, K]` of a site as the rows change it, `[N, K]`."""
+        ...
 
-    def product(self, layer: int, group: str, y: Tensor) -> Tensor: ...
+    def product(self, layer: int, group: str, y: Tensor) -> Tensor:
+        """The product y `[N, O]` of a site as the rows change it, `[N, O]`."""
+        ...
 
-    def output(self, layer: int, part: str, y: Tensor) -> Tensor: ...
+    def output(self, layer: int, part: str, y: Tensor) -> Tensor:
+        """The output y `[N, H]` of a layer's sub-layer ("attention" or "mlp") as the rows change it, `[N, H]`."""
+        ...
 
 
 @dataclass(slots=True)
@@ -90,7 +98,7 @@ class EmbeddingTable(Weight, Protocol):
     """A weight whose rows can be looked up: an embedding."""
 
     def rows(self, index: Tensor) -> Tensor:
-        """Dense rows `[len(index), K]`."""
+        """Dense rows `[N, K]` at `index` `[N]`."""
         ...
 
 
@@ -207,6 +215,9 @@ class Decoder:
 
         Args:
             plan: each row's cache, and where its tokens start and end.
+
+        Returns:
+            From a layer's index, q `[N, heads, D]` and k and v `[N, kv_heads, D]` of all rows to `[N, heads * D]`.
         """
         if len(plan) == 1:
             return plan[0][0].attend

@@ -28,7 +28,7 @@ class FlashRows:
         plan: The rows; their caches have room for the tokens.
         layers: Number of the base's layers.
         varlen: `torch.nn.attention.varlen.varlen_attn`.
-        decode: `kernels.gpu.triton_attention.decode_attention`.
+        decode: `kernels.gpu.triton_attention.decode_attention`, which gives `[B, heads * D]`.
     """
 
     def __init__(self, plan: Plan, layers: int, varlen: Callable[..., Any], decode: Callable[..., Tensor]) -> None:

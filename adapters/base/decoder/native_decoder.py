@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder.decoder import Attached, Forward, Layer, Row
 from loraloop.adapters.base.decoder.native_cache import NativeCache, PagePool
 from loraloop.adapters.base.decoder.rope import RopeTable
-from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.kernels.cpu import native_types as c
 from loraloop.kernels.cpu.tiles import GROUP, LANES, TiledWeight
 from loraloop.kernels.quantized import Weight
@@ -160,7 +160,7 @@ class NativeDecoder:
             embeddings = torch.cat(prompts).float().contiguous()
             if embeddings.shape != (count, self.config.hidden_size):
                 raise ValueError(f"embeddings are [P, {self.config.hidden_size}], not {list(embeddings.shape)}")
-            request.given = embeddings.data_ptr()
+            request.embeddings = embeddings.data_ptr()
         self.native.forward(request)
         del alive
         for row in rows:

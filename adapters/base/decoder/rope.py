@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from loraloop.adapters.base.loading.config import ModelConfig
+from loraloop.adapters.base.config import ModelConfig
 
 
 def frequencies(config: ModelConfig) -> Tensor:
@@ -92,5 +92,5 @@ class RopeTable:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotates `x[T, heads, D]` by its positions' angles; fp32 in, fp32 out."""
+    """Rotates `x[T, heads, D]` by its positions' angles, `cos` and `sin` `[T, 1, D]`; fp32 in, fp32 out."""
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)

@@ -39,13 +39,16 @@ class ServedWeight:
         return self.tiles.in_features
 
     def __call__(self, x: Tensor) -> Tensor:
+        """The product fp32 `[N, O]` of x fp32 `[N, K]`, with a gradient of x."""
         y: Tensor = _Product.apply(x, self)  # type: ignore[no-untyped-call]
         return y
 
     def dequantize(self) -> Tensor:
+        """The dense values `[O, K]` that the tiles stand for."""
         return self.tiles.dequantize()
 
     def state(self) -> dict[str, Tensor]:
+        """The tensors of the tiles, uint8 `[bytes]`."""
         return self.tiles.state()
 
 

@@ -201,20 +201,22 @@ class ShardedWeight:
 
     @property
     def values(self) -> Tensor:
-        """All of it, until the values of another place are asked for."""
+        """All values `[O, K]`, valid until those of another place are asked for."""
         found: Tensor = getattr(self.shards.use(self.place), self.name)
         return found
 
     def __call__(self, x: Tensor) -> Tensor:
+        """The product `[N, O]` of x `[N, K]`, which has the dtype of the values."""
         return torch.nn.functional.linear(x, self.values)
 
     def rows(self, index: Tensor) -> Tensor:
-        """Rows `[len(index), K]` (an embedding look-up)."""
+        """Rows `[N, K]` at `index` `[N]` (an embedding lookup)."""
         return self.values[index]
 
     def dequantize(self) -> Tensor:
-        """A copy, which stays."""
+        """A copy of the values `[O, K]`, which stays."""
         return self.values.clone()
 
     def state(self) -> dict[str, Tensor]:
+        """A copy of the values `[O, K]`."""
         return {"values": self.dequantize()}

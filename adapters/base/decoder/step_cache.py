@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder.cache import KVCache
-from loraloop.adapters.base.loading.config import ModelConfig
 
 
 class StepCache:
@@ -18,7 +18,7 @@ class StepCache:
     counts is read from the device at every step; a cache may grow, or be another one, between two steps.
 
     Attributes:
-        length: int64 [B] on the device, tokens that each cache holds: the positions of the new tokens.
+        length: the `lengths`, int64 [B] on the device, tokens that each cache holds: the positions of the new tokens.
         addresses: int64 [B] of the caches' stores.
         capacities: int64 [B].
     """

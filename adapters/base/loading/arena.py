@@ -19,7 +19,10 @@ _DTYPES = {
 
 
 def read_arena(path: Path, sha256: str) -> dict[str, Tensor]:
-    """The tensors of a file that we wrote; their data begin on a cache line, in a block of memory of their own.
+    """The tensors of a file that we wrote, by name; their data begin on a cache line, in a memory block of their own.
+
+    Returns:
+        Tensors of any shape, in the file's dtypes.
 
     Raises:
         ValueError: the file is not the one with this sha256. Nothing of it is looked at before.
@@ -47,5 +50,5 @@ def read_arena(path: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def aligned(tensor: Tensor) -> Tensor:
-    """The tensor itself if it begins on a cache line, else a copy that does."""
+    """The tensor itself, of any shape, if it begins on a cache line, else a copy that does."""
     return tensor if tensor.data_ptr() % _ALIGN == 0 else tensor.clone()

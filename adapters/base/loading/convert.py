@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.chat import ChatFormat
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder.cuda_graphs import GraphedDecoder
 from loraloop.adapters.base.decoder.decoder import Decoder, Layer
 from loraloop.adapters.base.decoder.native_decoder import NativeDecoder
 from loraloop.adapters.base.loading.arena import aligned, read_arena
-from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.adapters.base.loading.download import Progress, file_sha256
 from loraloop.adapters.base.loading.folders import cache_folder, make_writable
 from loraloop.adapters.base.loading.quantize import compute_dtype, dense, embedding_weight, fused, group_parts
@@ -167,6 +167,11 @@ def _write(source: BaseSource, name: str, form: str, folder: Path, progress: Pro
 
 def check_shape(name: str, values: Tensor, shape: tuple[int, ...]) -> None:
     """Checks that a tensor has the shape that the config says: the decoders read as much as that.
+
+    Args:
+        name: What the message calls it.
+        values: A tensor of any shape.
+        shape: The shape that the config says.
 
     Raises:
         BaseModelError: It has another.

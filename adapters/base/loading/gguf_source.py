@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loraloop.adapters.base.config import ARCHITECTURES, ModelConfig, Rope, Scales, unsupported
 from loraloop.adapters.base.decoder.rope import frequencies
-from loraloop.adapters.base.loading.config import ARCHITECTURES, ModelConfig, Rope, Scales, unsupported
 from loraloop.adapters.base.loading.kquants import KINDS, decode
 from loraloop.adapters.base.loading.quantize import dense
 from loraloop.adapters.base.loading.source import Codes4, Fine, SourcePart

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from loraloop.adapters.base.loading.config import ModelConfig
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.tool_schemas.errors import BaseModelError
 
 
@@ -30,6 +30,11 @@ class HFSource:
         self._files = self._index()
 
     def tensor(self, name: str) -> Tensor:
+        """Reads the values `[O, K]` of a matrix or `[N]` of a norm or a bias, in the file's dtype.
+
+        Raises:
+            BaseModelError: the folder has no such tensor.
+        """
         from safetensors import safe_open
 
         if name not in self._files:

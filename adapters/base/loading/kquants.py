@@ -30,7 +30,11 @@ def decode(kind: str, data: Bytes, shape: tuple[int, ...]) -> Tensor | Codes4 | 
 
     Args:
         kind: one of `KINDS`.
+        data: The tensor's bytes.
         shape: of the tensor; a quantized one is `[O, K]` with K a multiple of the block.
+
+    Returns:
+        The tensor `[*shape]` in the file's dtype, or a quantized one as codes or fp32 values `[O, K]`.
     """
     if kind in PLAIN:
         values = torch.from_numpy(np.array(data).view(PLAIN[kind]).reshape(shape))

@@ -16,7 +16,7 @@ from loraloop.kernels.quantized import GROUP, DenseWeight, Int4Weight, Int8Weigh
 from loraloop.tool_schemas.errors import BaseModelError, unknown
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base.loading.config import ModelConfig
+    from loraloop.adapters.base.config import ModelConfig
 
 FORMS = ("int4", "int8", "bf16", "fp32", "nf4")
 TILED = ("int4", "int8", "bf16")  # what the C decoder serves on a CPU

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from loraloop.adapters.base.loading.config import ModelConfig
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.tool_schemas.errors import BaseModelError, LoraloopError
 
 CHUNK = 1 << 20  # values that are worked on at a time: few enough for a cache of the processor

@@ -56,7 +56,7 @@ def openai_turns(messages: Any) -> list[DialogueTurn]:
         calls = message.get("tool_calls") or ([message["function_call"]] if message.get("function_call") else None)
         if role == "assistant" and calls:
             read = tuple(_call(call) for call in calls)
-            named.update((call.get("id"), said["name"]) for call, said in zip(calls, read, strict=True))
+            named.update((call.get("id"), parsed["name"]) for call, parsed in zip(calls, read, strict=True))
             if content.strip():  # beside the calls: later steps see it, none learns it
                 turns.append(DialogueTurn("assistant", content))
             turns.append(DialogueTurn("assistant", _written(read), read))
@@ -132,7 +132,7 @@ def steps(turns: Sequence[DialogueTurn], contract: str, tools: bool) -> Iterator
             yield start, turn.content
 
 
-def tools_of(tools: Any) -> tuple[dict[str, Any], ...]:
+def record_tools(tools: Any) -> tuple[dict[str, Any], ...]:
     """Tools as `{name, description, parameters}`, from OpenAI's form or ours.
 
     Raises:

@@ -57,6 +57,13 @@ def transcript(
     tools: Sequence[Mapping[str, Any]] = (),
     header: str = CALLS_HEADER,
 ) -> tuple[Message, ...]:
-    """Turns with the system message in front, where there is something for it to say."""
+    """Turns with the system message in front, where there is something for it to say.
+
+    Args:
+        turns: The messages after it.
+        instructions: What it begins with.
+        tools: Name, description and parameters of each tool that it lists.
+        header: What the listing of tools begins with.
+    """
     content = system_content(instructions, tools, header)
     return (Message("system", content), *turns) if content else tuple(turns)

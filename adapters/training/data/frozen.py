@@ -137,12 +137,12 @@ def _lacking(calls: Sequence[Row], places: Sequence[int], tools: Sequence[Row]) 
     """A call without the arguments at some places, with null where its tool requires them."""
     (call,) = calls
     required = next(tool["parameters"] for tool in tools if tool["name"] == call["name"]).get("required", ())
-    said = {
+    arguments = {
         name: value if place not in places else None
         for place, (name, value) in enumerate(call["arguments"].items())
         if place not in places or name in required
     }
-    return [{"name": call["name"], "arguments": said}]
+    return [{"name": call["name"], "arguments": arguments}]
 
 
 def _filled(value: Any, nodes: Sequence[Sequence[Any]]) -> Any:

@@ -26,7 +26,7 @@ from typing import Any, Literal, get_args
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.skill.contracts import Passage, user_content
-from loraloop.adapters.training.data.dialogue import DialogueTurn, openai_turns, sharegpt_turns, steps, tools_of
+from loraloop.adapters.training.data.dialogue import DialogueTurn, openai_turns, record_tools, sharegpt_turns, steps
 from loraloop.adapters.training.data.example import Part, transcript
 from loraloop.adapters.training.data.reading import TEXTS, read_rows
 from loraloop.adapters.training.data.record import Record, RecordError, RecordPlace, completed
@@ -169,7 +169,7 @@ def records_of(row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Iter
 
 
 def _single(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Record:
-    tools = tools_of(row.get("tools"))
+    tools = record_tools(row.get("tools"))
     passages: tuple[Passage, ...] = ()
     rejected = None
     if form == "passages":
@@ -258,12 +258,12 @@ def _reply(completion: Any, context: Sequence[DialogueTurn]) -> Any:
     before = [DialogueTurn(turn.role, turn.content) for turn in openai_turns(chat[:-1])] if chat[1:] else []
     if before not in ([], [DialogueTurn(turn.role, turn.content) for turn in context]):
         raise RecordError("wrong form", "a completion is one message: what stands before it belongs into the messages")
-    said = openai_turns([*({"role": turn.role, "content": turn.content} for turn in context), chat[-1]])[-1]
-    return said.content if said.calls is None else list(said.calls)
+    reply = openai_turns([*({"role": turn.role, "content": turn.content} for turn in context), chat[-1]])[-1]
+    return reply.content if reply.calls is None else list(reply.calls)
 
 
 def _dialogue(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace) -> Iterator[Record]:
-    tools = tools_of(row.get("tools") or row.get("functions"))
+    tools = record_tools(row.get("tools") or row.get("functions"))
     if form == "openai":
         turns = openai_turns(row["messages"])
     else:

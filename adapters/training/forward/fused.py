@@ -21,11 +21,13 @@ class Dense(Protocol):
     """A weight `[O, K]` that a graph keeps instead of its values, which may not be there all the time."""
 
     @property
-    def values(self) -> Tensor: ...
+    def values(self) -> Tensor:
+        """The dense values `[O, K]` in the compute dtype."""
+        ...
 
 
 def apply(function: Any, *operands: Any) -> Tensor:
-    """The result of an autograd function, with its type."""
+    """What an autograd function gives for its operands: one tensor of any shape, with its type."""
     made: Tensor = function.apply(*operands)
     return made
 
@@ -35,6 +37,15 @@ class AdaptedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, A: Tensor, B: Tensor, fixed: tuple[Dense, float, int]) -> Tensor:
+        """The product `[N, O]` in x's dtype.
+
+        Args:
+            ctx: Keeps what the backward needs.
+            x: Inputs `[N, K]`.
+            A: Shrink matrix `[r, K]`.
+            B: Expand matrix `[O, r]`, the scaling already multiplied in.
+            fixed: W `[O, K]`, the rate of the dropout (0 for none) and its seed.
+        """
         ctx.weight, ctx.rate, ctx.seed = weight, rate, seed = fixed
         y = torch.mm(x, weight.values.T)
         dropped = x * keep_mask(x, rate, seed) if rate else x
@@ -45,6 +56,7 @@ class AdaptedLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of x `[N, K]`, A `[r, K]` and B `[O, r]`, each None if unneeded, from `grad` `[N, O]`."""
         x, A, B, middle = ctx.saved_tensors
         back = torch.mm(grad, B)
         mask = keep_mask(x, ctx.rate, ctx.seed) if ctx.rate else None
@@ -63,7 +75,10 @@ class AdaptedLinear(torch.autograd.Function):
 
 
 def keep_mask(x: Tensor, rate: float, seed: int) -> Tensor:
-    """0 with probability `rate`, else 1 / (1 - rate); the same for the same seed and shape."""
+    """A dropout mask `[N, K]` in the dtype of x `[N, K]`: 0 with probability `rate`, else 1 / (1 - rate).
+
+    The mask is the same for the same seed and shape.
+    """
     generator = torch.Generator(x.device).manual_seed(seed)
     return torch.empty_like(x).bernoulli_(1 - rate, generator=generator).div_(1 - rate)
 
@@ -73,11 +88,13 @@ class Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Dense) -> Tensor:
+        """The product `[N, O]` of x `[N, K]`, in x's dtype."""
         ctx.weight = weight
         return torch.mm(x, weight.values.T)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None]:
+        """The gradient `[N, K]` of x, from `grad` `[N, O]`."""
         return torch.mm(grad, ctx.weight.values), None
 
 
@@ -86,12 +103,21 @@ class RmsNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """The normed states `[N, H]` in h's dtype.
+
+        Args:
+            ctx: Keeps what the backward needs.
+            h: States `[N, H]`.
+            weight: The norm's weight `[H]`.
+            eps: Is added to the mean square.
+        """
         ctx.save_for_backward(h, weight)
         ctx.eps = eps
         return rms_norm(h, (h.shape[-1],), weight, eps)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient `[N, H]` of h, from `grad` `[N, H]`; the weight gets none."""
         h, weight = ctx.saved_tensors
         wide, scaled = h.float(), grad.float().mul_(weight.float())
         rstd = wide.square().mean(-1, keepdim=True).add_(ctx.eps).rsqrt_()
@@ -104,12 +130,14 @@ class SwiGlu(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, y: Tensor) -> Tensor:
+        """The activations `[N, F]` of y `[N, 2F]`, in y's dtype."""
         ctx.save_for_backward(y)
         inner = y.shape[1] // 2
         return torch.nn.functional.silu(y[:, :inner]).mul_(y[:, inner:])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
+        """The gradient `[N, 2F]` of y, from `grad` `[N, F]`."""
         (y,) = ctx.saved_tensors
         inner = y.shape[1] // 2
         gate, up = y[:, :inner], y[:, inner:]
@@ -131,6 +159,7 @@ class Attend(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *operands: Tensor) -> Tensor:
+        """What attention gives, `[B, kv_heads, G·L, D]` in q's dtype."""
         q, k, v, bias, *trunk = operands
         keys, values = _joined(trunk, k, v)
         weights = _weights(q, keys, bias, q.dtype)
@@ -139,6 +168,7 @@ class Attend(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of q, k and v in their shapes, from `grad` `[B, kv_heads, G·L, D]`; None for the rest."""
         weights, q, k, v, bias, *trunk = ctx.saved_tensors
         keys, values = _joined(trunk, k, v)
         if weights is None:

@@ -28,7 +28,6 @@ class Scored:
     Attributes:
         examples: the batch.
         branches: of all examples, in order.
-        owners: of each branch, the place of its example.
         states: `[M, H]`, final-normed, each before a completion token.
         targets: `[M]`, those tokens.
         past: the trunks, for another forward on them; None where the context was computed by the skill.
@@ -37,7 +36,6 @@ class Scored:
 
     examples: Sequence[Encoded]
     branches: tuple[EncodedBranch, ...]
-    owners: tuple[int, ...]
     states: Tensor
     targets: Tensor
     past: Past | None
@@ -112,7 +110,6 @@ class Reader:
         return Scored(
             examples=examples,
             branches=branches,
-            owners=owners,
             states=states,
             targets=wanted,
             past=None if full else past,

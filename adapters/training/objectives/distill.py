@@ -12,7 +12,7 @@ from torch import Tensor
 
 from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder.decoder import Decoder
-from loraloop.adapters.base.decoder.training_view import training_view
+from loraloop.adapters.base.training_view import training_view
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.training.data.encode import Encoded
 from loraloop.adapters.training.forward.scored import Reader, Scored
@@ -39,6 +39,7 @@ class SkillTeacher:
     identity: str = "skill"
 
     def states(self, reader: Reader, scored: Scored) -> tuple[Decoder, Tensor]:
+        """The student's own decoder, and the skill's states `[M, H]` before the batch's completion tokens."""
         return reader.decoder, reader.read(scored.examples, self.payload, past=scored.past).states
 
 
@@ -60,6 +61,7 @@ class BaseTeacher:
         self._reader = Reader(training_view(teacher))
 
     def states(self, reader: Reader, scored: Scored) -> tuple[Decoder, Tensor]:
+        """The teacher's decoder and its states `[M, H']` before the batch's completion tokens, H' its own size."""
         return self._reader.decoder, self._reader.read(scored.examples, None).states
 
 
@@ -92,6 +94,7 @@ class Distill:
         return sum(example.counted for example in examples)
 
     def loss(self, reader: Reader, scored: Scored) -> Tensor:
+        """The summed divergence from the teacher, mixed with the summed cross-entropy: `[]`."""
         with torch.no_grad():
             decoder, taught = self.teacher.states(reader, scored)
         loss = self.share * divergence(reader.decoder, scored.states, decoder, taught, self.temperature)

@@ -55,6 +55,7 @@ class Dpo:
         return len(examples)
 
     def loss(self, reader: Reader, scored: Scored) -> Tensor:
+        """The loss `[]`, summed over the batch's pairs."""
         sums = scored.sums(log_probs(reader.decoder, scored.states, scored.targets))
         ratios = sums - self.reference.of(scored)
         margins = self.beta * (ratios[0::2] - ratios[1::2])

@@ -20,12 +20,24 @@ CHUNK = 128  # states whose logits are held at once
 
 
 def cross_entropy(decoder: Decoder, states: Tensor, targets: Tensor) -> Tensor:
-    """Summed cross-entropy of next tokens `[M]` after final-normed states `[M, H]`, fp32."""
+    """Summed cross-entropy of next tokens, fp32 `[]`.
+
+    Args:
+        decoder: Gives the head and the scale of its logits.
+        states: Final-normed states `[M, H]`; only they get a gradient.
+        targets: int64 `[M]`, the token after each state.
+    """
     return apply(_CrossEntropy, states, targets, _head(decoder), decoder.config.scales.logits)
 
 
 def log_probs(decoder: Decoder, states: Tensor, targets: Tensor) -> Tensor:
-    """Log-probabilities `[M]` of next tokens, fp32."""
+    """Log-probabilities of next tokens, fp32 `[M]`.
+
+    Args:
+        decoder: Gives the head and the scale of its logits.
+        states: Final-normed states `[M, H]`; only they get a gradient.
+        targets: int64 `[M]`, the token after each state.
+    """
     return apply(_LogProbs, states, targets, _head(decoder), decoder.config.scales.logits)
 
 

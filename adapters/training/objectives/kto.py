@@ -53,6 +53,7 @@ class Kto:
         return sum(len(example.branches) for example in examples)
 
     def loss(self, reader: Reader, scored: Scored) -> Tensor:
+        """The loss `[]`, summed over the batch's outputs."""
         sums = scored.sums(log_probs(reader.decoder, scored.states, scored.targets))
         ratios, far = sums - self.reference.of(scored), self._far(reader, scored)
         wanted = torch.tensor([branch.desirable for branch in scored.branches], device=ratios.device)

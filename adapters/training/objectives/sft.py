@@ -26,4 +26,5 @@ class Sft:
         return sum(example.counted for example in examples)
 
     def loss(self, reader: Reader, scored: Scored) -> Tensor:
+        """The cross-entropy `[]`, summed over the batch's completion tokens."""
         return cross_entropy(reader.decoder, scored.states, scored.targets)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloop.adapters.atomic_write import write_text
+from loraloop.adapters.training.data.record import Record
 
 SYSTEMS = {
     "base": "base, same grammar",
@@ -28,29 +29,31 @@ class RecipeReport:
         name: The skill's.
         folder: Where everything lies.
         skill: The skill's folder.
-        router: The router's folder; None where it was not refitted.
-        registered: Where the skill was copied to; None where it was not.
         data: Records, findings, sources and terms.
         training: Steps, seconds, losses, schedule, method, parameters.
+        router: The router's folder; None where it was not refitted.
+        registered: Where the skill was copied to; None where it was not.
         evaluation: `Measured.to_dict()`, or nothing.
         routing: The refit's scores, or nothing.
         notes: What is worth saying aloud, such as why the router was left as it is.
         facts: Command, fingerprints, versions.
         log: The trainer's log.
+        valid: Records that chose the checkpoint.
     """
 
     name: str
     folder: Path
     skill: Path
-    router: Path | None
-    registered: Path | None
     data: Mapping[str, Any]
     training: Mapping[str, Any]
+    router: Path | None = None
+    registered: Path | None = None
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     routing: Mapping[str, float] = field(default_factory=dict)
     notes: Sequence[str] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     log: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    valid: Sequence[Record] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON data; paths are relative to the folder where they lie in it."""

@@ -71,10 +71,24 @@ def leading(grad: Tensor, rank: int) -> Tensor:
 
 
 def projected(grad: Tensor, space: Tensor) -> Tensor:
-    """The gradient in the space: `[O, r]` of a tall one, else `[r, K]`."""
+    """The gradient in the space.
+
+    Args:
+        grad: Gradient `[O, K]`; tall if O is at least K.
+        space: `[K, r]` for a tall gradient, else `[O, r]`; see `leading`.
+
+    Returns:
+        `[O, r]` for a tall gradient, else `[r, K]`.
+    """
     return grad @ space if grad.shape[0] >= grad.shape[1] else space.T @ grad
 
 
 def restored(change: Tensor, space: Tensor, tall: bool) -> Tensor:
-    """Back from the space to `[O, K]`."""
+    """A change `[O, K]` of a matrix from one in the space.
+
+    Args:
+        change: `[O, r]` for a tall matrix, else `[r, K]`.
+        space: `[K, r]` for a tall matrix, else `[O, r]`; see `leading`.
+        tall: Whether O is at least K.
+    """
     return change @ space.T if tall else space @ change

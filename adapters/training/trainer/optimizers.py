@@ -19,7 +19,7 @@ def make(config: TrainConfig, parameters: Mapping[str, Tensor]) -> torch.optim.O
 
     Args:
         config: of the run.
-        parameters: those that train, by name.
+        parameters: those that train, by name, such as `lora_A` `[r, K]`.
 
     Raises:
         InputError: for an optimizer that cannot run here, with the cure.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from loraloop.adapters.base.decoder.training_view import Precision
+from loraloop.adapters.base.training_view import Precision
 from loraloop.tool_schemas.errors import InputError, unknown
 
 OptimizerName = Literal["adamw", "adamw8bit", "paged_adamw8bit", "galore"]

@@ -21,7 +21,7 @@ from torch import Tensor
 from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder.native_decoder import NativeDecoder
 from loraloop.adapters.base.decoder.shards import ShardedWeight
-from loraloop.adapters.base.decoder.training_view import training_view as training_view
+from loraloop.adapters.base.training_view import training_view as training_view
 from loraloop.adapters.methods.context import BaseContext
 from loraloop.adapters.methods.method import Method
 from loraloop.adapters.payload.payload import Payload
@@ -65,8 +65,8 @@ class Trainer:
         config: see `TrainConfig`.
         folder: checkpoints (`state.pt`, `best.pt`) and `log.jsonl`; a run killed at any time resumes from it, and a
             finished one goes on if it is given more steps or more time.
-        start: parameters to begin from where `folder` holds no run: those of a skill of this method, or of a smaller
-            rank with the same scaling.
+        start: parameters by name, such as `lora_A` `[r, K]`, to begin from where `folder` holds no run: those of a
+            skill of this method, or of a smaller rank with the same scaling.
         objective: what is minimized.
         progress: called once after every optimizer step, and after its validation.
         workers: the processes that train together; by default those that `accelerate launch` started. Where they share
@@ -138,7 +138,12 @@ class Trainer:
         return self._at.spent
 
     def run(self) -> dict[str, Tensor]:
-        """Trains to the end and returns what a skill stores: the parameters of lowest validation loss, finished."""
+        """Trains to the end.
+
+        Returns:
+            What a skill stores, by name, such as `lora_A` `[r, K]`, on the CPU: the parameters of lowest validation
+            loss, finished.
+        """
         self.advance()
         best = {name: tensor.to(self.decoder.device) for name, tensor in self.best_parameters().items()}
         finished = {name: tensor.detach().cpu() for name, tensor in self.method.finished(best, self.context).items()}
@@ -187,7 +192,7 @@ class Trainer:
             self._validated()
 
     def best_parameters(self) -> dict[str, Tensor]:
-        """The method's parameters with the lowest validation loss so far."""
+        """The method's parameters with the lowest validation loss so far, by name, such as `lora_A` `[r, K]`."""
         self.workers.wait()
         best: dict[str, Tensor] | None = checkpoint.read(self.folder / checkpoint.BEST)
         if best is None:

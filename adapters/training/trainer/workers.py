@@ -55,6 +55,7 @@ class Alone:
         return None
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
+        """Nothing: the sum over one process is its own `tensors`, of any shape."""
         return None
 
     def wait(self) -> None:
@@ -85,6 +86,7 @@ class Accelerated:
         return self._shards
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces `tensors`, of any shape that is the same in all processes, by their sum over all; in place."""
         from accelerate.utils import reduce
 
         self._meet()

@@ -87,10 +87,11 @@ class ServerRouter:
         questions: list[dict[str, Any]] = [{"type": "choice", "instructions": ASKED, "choices": choices}]
         if routes:
             questions.append({"type": "predicate", "instructions": "The last message is unsafe."})
-        told: Any = "\n\n".join(f"{each.role}: {each.content}" for each in messages)  # vLLM takes users' words alone
+        # vLLM takes users' words alone
+        transcript: Any = "\n\n".join(f"{each.role}: {each.content}" for each in messages)
         if routes:
-            told = [{"role": each.role, "content": reworded(each.content, self._wording)} for each in messages]
-        body = {"model": self._model, "input": told, "questions": questions}
+            transcript = [{"role": each.role, "content": reworded(each.content, self._wording)} for each in messages]
+        body = {"model": self._model, "input": transcript, "questions": questions}
         gone = (request_context or RequestContext()).gone
         text = self._server.ask("decisions", body, gone)
         if reason := gone():

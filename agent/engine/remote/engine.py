@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.values.step import Tokens
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import BaseModelError, InputError, SchemaError
+from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 from loraloop.tool_schemas.grammar.grammar import Term, term_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base
-    from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
     from loraloop.tool_schemas.grammar.grammar import Grammar
 
 MISSING = (
@@ -181,14 +180,8 @@ class RemoteEngine:
         self.model, self.adapters, self.folders = model, adapters, folders
         self.missing = (*MISSING, *UNENFORCED_HERE.get(kind, ()))
         self.written = 0
+        self._compiler = GrammarCompiler(base.vocabulary)
         bound_children()  # the base that routes computes here
-
-    @cached_property
-    def _compiler(self) -> GrammarCompiler:
-        from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
-
-        base = self.base
-        return GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
 
     def open(self, messages: Sequence[Message] = ()) -> Transcript:
         """An empty transcript: what the server has cached of it is its own business."""
@@ -204,6 +197,9 @@ class RemoteEngine:
     def compiled(self, term: Term) -> bool:
         """Whether `grammar` would return at once."""
         return self._compiler.compiled(term)
+
+    def prepare(self, skill: str) -> None:
+        """The server has its skills."""
 
     @contextmanager
     def step(self, trunk: Transcript, request: StepRequest) -> Iterator[OpenStep]:

@@ -284,7 +284,7 @@ def batch(rng: random.Random, slots: dict[str, Any], enough: bool = False) -> di
 
 
 def small_batch(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
-    """The same where it suffices."""
+    """A product and a number of pieces for which the stock of its main ingredient suffices, and the cheapest offer."""
     return batch(rng, slots, enough=True)
 
 

@@ -29,11 +29,6 @@ HOLDERS = (
     "Wim Peeters",
 )
 THINGS = ("carpet", "sofa", "television", "bicycle", "laptop", "wardrobe", "painting", "necklace", "kitchen front")
-ADJUSTERS = (
-    {"code": "kst", "name": "Karla Stein"},
-    {"code": "mwo", "name": "Marc Wolf"},
-    {"code": "isu", "name": "Ines Suter"},
-)
 STATE: dict[str, Any] = {}
 
 

@@ -3,7 +3,6 @@
 import random
 from typing import Any, Literal
 
-Kind = Literal["electricity", "gas", "cold water", "hot water", "heating"]
 UNITS = {"electricity": "kWh", "gas": "m3", "cold water": "m3", "hot water": "m3", "heating": "kWh"}
 RATES = {"electricity": 0.31, "gas": 0.94, "cold water": 2.2, "hot water": 7.5, "heating": 0.14}
 STREETS = ("Amselweg 4", "Amselweg 6", "Birkenhof 12", "Quay Street 31")

@@ -285,11 +285,3 @@ def unlike_coupon(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     found = [(code, rate) for code, rate in sorted(STATE["coupons"].items()) if rate != slots["coupon"]["percent"]]
     code, percent = rng.choice(found)
     return {"code": code, "percent": percent}
-
-
-def other_coupon(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
-    """Another coupon than the slot `coupon`."""
-    while True:
-        found = coupon(rng, slots)
-        if found["code"] != slots["coupon"]["code"]:
-            return found

@@ -203,11 +203,13 @@ def from_traces(
 
     `loraloop trace rate` says whether a run was good. Secrets are replaced, and duplicates are written once.
     """
-    from loraloop.inputs.tool_sources import tools_of
+    from loraloop.inputs.tool_sources import tools_from_sources
     from loraloop.tool_schemas.errors import InputError
     from loraloop.training.trace_data import from_traces as harvest
 
-    shown = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools_of(tools)]
+    shown = [
+        {"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools_from_sources(tools)
+    ]
     found = harvest(place, "text" if texts else "calls", shown)
     reasons = "; ".join(f"{reason}: {count}" for reason, count in found.left_out.most_common())
     if not found.records:
@@ -295,7 +297,7 @@ def _writer(
     """A function that writes so many completions of each transcript, and says when one of them is done."""
     from loraloop.adapters.training.recipe.objective import find_skill
     from loraloop.agent.engine.sampler import Sampling
-    from loraloop.agent.skills.threads import run_all
+    from loraloop.agent.threads import run_all
     from loraloop.evals.bench import Bench
 
     bench = Bench(base, find_skill(skill, Path.cwd(), base.name) if skill else None, max_tokens)

@@ -156,9 +156,9 @@ class ToolSources:
 
     def load(self, context: Holds) -> list[Tool]:
         """Reads the tools. MCP servers stay connected until the context is closed, such as the command's."""
-        from loraloop.inputs.tool_sources import tools_of
+        from loraloop.inputs.tool_sources import tools_from_sources
 
-        return tools_of(self.tools, self.mcp, context, policy_of(self.allow_local))
+        return tools_from_sources(self.tools, self.mcp, context, policy_of(self.allow_local))
 
 
 @dataclass(frozen=True, slots=True)

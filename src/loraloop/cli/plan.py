@@ -37,17 +37,17 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Plan memory, speed and the number of machines. Without --gpu, this machine is measured for a few seconds."""
-    from loraloop.capacity import Capacity, Load
+    from loraloop.scale.capacity import Capacity, Load
 
     shared = min(Load().shared, context) if shared is None else shared
     load = Load(agents, skills, context, shared, rank=rank, slots=slots, speed=speed)
     if gpu:
-        from loraloop.rates import config_of
+        from loraloop.scale.rates import config_of
 
         capacity = Capacity.of_gpu(base, config_of(base), gpu, quantize)
     else:
         from loraloop.inputs.loading import open_base
-        from loraloop.rates import measure
+        from loraloop.scale.rates import measure
 
         capacity = measure(open_base(base, quantize, as_json))
     found = capacity.plan(load)

@@ -115,7 +115,7 @@ def serve(
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what is open is closed, as after SIGINT
     if replicas:
-        from loraloop.replicas import serve_replicas
+        from loraloop.scale.replicas import serve_replicas
 
         serve_replicas(parts.open, settings, replicas, _listening)
         return
@@ -171,9 +171,9 @@ def ray_application(args: dict[str, list[str]]) -> Application:
         args: `options`, a list of options of `loraloop serve`. The number of replicas and the port are Ray Serve's.
 
     Raises:
-        InputError: An option is one that Ray Serve has of its own; or see `loraloop.replicas.application`.
+        InputError: An option is one that Ray Serve has of its own; or see `loraloop.scale.replicas.application`.
     """
-    from loraloop.replicas import application
+    from loraloop.scale.replicas import application
 
     for option in args["options"]:
         if option.partition("=")[0] in ("--ray", "--port"):

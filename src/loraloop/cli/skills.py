@@ -185,9 +185,9 @@ def push(
     as_json: AsJson = False,
 ) -> None:
     """Load skills, or folders of `skills export`, into a running vLLM or SGLang, and check that it lists them."""
-    from loraloop.adapters.peft.format import CONFIG
     from loraloop.adapters.peft.plain_lora import NAMES, lint_peft
     from loraloop.adapters.peft.targets import export as write
+    from loraloop.adapters.skill.peft_format import CONFIG
     from loraloop.adapters.skill.store import for_whole_contexts
     from loraloop.agent.engine.remote.adapters import load_adapters
     from loraloop.agent.engine.remote.server import RemoteServer
@@ -217,9 +217,9 @@ def lint(name: Name, base: BaseName = "smollm2-135m", as_json: AsJson = False) -
 
     Exit codes: 0 it can be served, 1 it is refused.
     """
-    from loraloop.adapters.peft.format import CONFIG
     from loraloop.adapters.peft.plain_lora import lint as lint_skill
     from loraloop.adapters.peft.plain_lora import lint_peft
+    from loraloop.adapters.skill.peft_format import CONFIG
     from loraloop.adapters.skill.skill import Skill
 
     folder = _folder_of(name, base)

@@ -80,11 +80,11 @@ def render(
     as_json: AsJson = False,
 ) -> None:
     """Print tools as the model sees them in the system message; with --json, in OpenAI's form too."""
-    from loraloop.inputs.tool_sources import tools_of
+    from loraloop.inputs.tool_sources import tools_from_sources
     from loraloop.tool_schemas import openai_tools, render_tools
 
     _need(sources, mcp)
-    tools = tools_of(sources, mcp, context, policy_of(allow_local))
+    tools = tools_from_sources(sources, mcp, context, policy_of(allow_local))
     text = render_tools(tools)
     if as_json:
         text = json.dumps({"rendered": text, "tools": openai_tools(tools)}, ensure_ascii=False)

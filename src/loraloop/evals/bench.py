@@ -172,7 +172,7 @@ def measure(
     *,
     schema: dict[str, Any] | None = None,
     labels: Sequence[str] = (),
-    told: str = "",
+    instruction: str = "",
     max_tokens: int = 256,
     each: Callable[[], None] = lambda: None,
 ) -> Measured:
@@ -186,7 +186,7 @@ def measure(
         records: Held-out records, at least one.
         schema: JSON Schema of what a text skill writes.
         labels: The completions of the training data: where they are few, a text step is a choice among them.
-        told: A sentence that describes the task, for a third system: the base that was told (`base_told`).
+        instruction: A sentence that describes the task, for a third system: the base that was told (`base_told`).
         max_tokens: Most tokens of one step.
         each: Called after each record.
     """
@@ -203,8 +203,8 @@ def measure(
         term = term_of(base, record, schema, choices, bench.asks)
         bench.read(record.messages)
         asked = {"base": (record.messages, term, False)}
-        if told:
-            asked["base_told"] = (with_instruction(record.messages, told), term, False)
+        if instruction:
+            asked["base_told"] = (with_instruction(record.messages, instruction), term, False)
         asked["skill"] = (record.messages, term, True)
         if contract == "text" and term is not None:
             asked["skill_free"] = (record.messages, None, True)

@@ -73,7 +73,7 @@ def _skill_command(name: str, about: str) -> Callable[..., None]:
         asked = examples(name, files, limit, seed, header=loaded.prompting.tools_header, beside=tools)
         trained = skill_of(loaded, name, skill)
         with counting(name, len(asked)) as step:
-            found = evaluate(name, asked, loaded, trained, told=told, outputs=outputs, step=step)
+            found = evaluate(name, asked, loaded, trained, base_told=told, outputs=outputs, step=step)
         out = console()
         out.print(scores.scores_table(f"{name}, {loaded.name}", len(asked), found.scores))
         scores.show_counts(out, found.errors)
@@ -288,7 +288,7 @@ def desk(
     draws: Annotated[
         int, typer.Option(min=0, help="Held-out draws of each world's requests with slots; 0: one of each.")
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     documents: Annotated[bool, typer.Option(help="Whether the assistant has the world's documents.")] = True,
     together: Annotated[
         int, typer.Option(min=1, max=64, metavar="N", help="Requests at a time; seconds are of a sample.")

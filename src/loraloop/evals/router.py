@@ -104,7 +104,14 @@ class RouterEvaluation:
 
 
 def states_of(data: Path, limit: int | None, seed: int, header: str = CALLS_HEADER) -> dict[str, list[LabelledState]]:
-    """States of the frozen parts `eval` and `cross`, or of one file; `limit` of each, drawn by the seed."""
+    """States of the frozen parts `eval` and `cross`, or of one file.
+
+    Args:
+        data: The file, or the folder of the frozen data.
+        limit: States of each part at most; None for all.
+        seed: Seed of the draw, where there are more.
+        header: What the listing of tools begins with.
+    """
     from loraloop.router.states import file_states, frozen_states
 
     if data.is_file():

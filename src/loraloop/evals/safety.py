@@ -141,7 +141,16 @@ def report(
     others: Mapping[str, Sequence[SafetyOutput]],
     runtime: Runtime,
 ) -> BenchmarkReport:
-    """The document that `--json` writes: the pipeline's figures, and beside them those of its parts and the peers."""
+    """The document that `--json` writes: the pipeline's figures, and beside them those of its parts and the peers.
+
+    Args:
+        name: The benchmark's name.
+        command: The command that repeats it.
+        texts: The texts that were judged.
+        gated: What the gate made of each text.
+        others: Each peer's verdicts on the texts.
+        runtime: What judged; its facts are noted.
+    """
     from loraloop.render.report import BenchmarkReport
 
     systems = {part: [each.parts[part] for each in gated] for part in ("pipeline", "screen", "verdict")} | dict(others)

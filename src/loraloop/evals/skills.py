@@ -111,7 +111,7 @@ def evaluate(
     base: Base,
     skill: Skill | None,
     *,
-    told: bool = False,
+    base_told: bool = False,
     outputs: Path | None = None,
     step: Callable[[], None] = lambda: None,
 ) -> SkillEvaluation:
@@ -122,7 +122,7 @@ def evaluate(
         examples: What is asked.
         base: The base.
         skill: None: the base alone.
-        told: Also the base with a sentence on the output in its system message (`TOLD`).
+        base_told: Also the base with a sentence on the output in its system message (`TOLD`).
         outputs: Where outputs are kept: what stands there is not asked again.
         step: Called after each example.
 
@@ -133,7 +133,7 @@ def evaluate(
     from loraloop.adapters.training.scoring.score import score
 
     facts, bench = facts_of(skill_name, base, skill), Bench(base, skill, TOKENS[skill_name])
-    systems = ["base", *(["skill"] if skill else []), *(["base_told"] if told else [])]
+    systems = ["base", *(["skill"] if skill else []), *(["base_told"] if base_told else [])]
 
     def seen(example: Record, system: str) -> Sequence[Message]:
         messages = example.messages

@@ -36,7 +36,7 @@ def open_base(base: str, quantize: str | None = None, quiet: bool = False) -> Ba
 
 def read_skill(folder: Path, base: Base) -> Skill:
     """The skill in a folder, which is ours or PEFT's."""
-    from loraloop.adapters.peft.format import CONFIG
+    from loraloop.adapters.skill.peft_format import CONFIG
     from loraloop.adapters.skill.skill import Skill
 
     return Skill.from_peft(folder, base) if (folder / CONFIG).is_file() else Skill.load(folder)

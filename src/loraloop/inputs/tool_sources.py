@@ -14,11 +14,11 @@ from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
 if TYPE_CHECKING:
     from loraloop.tool_schemas import NetworkPolicy, Tool
     from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+    from loraloop.tool_schemas.grammar.matcher import Vocabulary
     from loraloop.tool_schemas.mcp.server import McpServer
     from loraloop.tool_schemas.schema.findings import OnUnsupported
     from loraloop.tool_schemas.tools.checking import ToolChecker, ToolReport
 
-Tokens = tuple[str, int, tuple[int, ...]]
 T = TypeVar("T")
 
 
@@ -41,7 +41,7 @@ def is_python(source: str) -> bool:
     return _PYTHON.fullmatch(source) is not None and not Path(source).exists()
 
 
-def tools_of(
+def tools_from_sources(
     sources: Sequence[str] | None,
     servers: Sequence[str] | None = None,
     context: Holds | None = None,
@@ -104,29 +104,32 @@ def check_compiler() -> tuple[GrammarCompiler, str]:
     from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 
     embedded = _embedded_vocabulary()
-    return GrammarCompiler(*(embedded or _byte_vocabulary())), DEFAULT if embedded else "bytes"
+    return GrammarCompiler(embedded or _byte_vocabulary()), DEFAULT if embedded else "bytes"
 
 
-def _byte_vocabulary() -> Tokens:
+def _byte_vocabulary() -> Vocabulary:
     from loraloop.adapters.base.random_weights import byte_tokenizer_json
+    from loraloop.adapters.base.tokenizer import Tokenizer
+    from loraloop.tool_schemas.grammar.matcher import Vocabulary
 
-    return byte_tokenizer_json(), 259, (0,)
+    return Vocabulary(Tokenizer(byte_tokenizer_json(), (0,)), 259, 0)
 
 
-def _embedded_vocabulary() -> Tokens | None:
-    """Tokenizer of the embedded base; None where it is not on this machine."""
+def _embedded_vocabulary() -> Vocabulary | None:
+    """The embedded base's; None where it is not on this machine."""
     from loraloop.adapters.base.chat import Chat
     from loraloop.adapters.base.loading.catalog import CATALOG, DEFAULT
     from loraloop.adapters.base.loading.convert import read_card
     from loraloop.adapters.base.loading.folders import cache_folder
     from loraloop.adapters.base.tokenizer import Tokenizer
+    from loraloop.tool_schemas.grammar.matcher import Vocabulary
 
     stem = f"{DEFAULT}-{CATALOG[DEFAULT].sha256[:12]}-"
     for card_file in sorted(cache_folder().glob(f"bases/{stem}*/base.json"), reverse=True):
         card = read_card(card_file.parent)
         text = (card_file.parent / "tokenizer.json").read_text(encoding="utf-8")
-        ending = Chat(card.chat, Tokenizer(text, card.eos_ids)).closing[0]
-        return text, card.config.vocab_size, (ending,)
+        tokenizer = Tokenizer(text, card.eos_ids)
+        return Vocabulary(tokenizer, card.config.vocab_size, Chat(card.chat, tokenizer).closing[0])
     return None
 
 
@@ -145,7 +148,7 @@ def reports(
     Raises:
         LoraloopError: If it cannot be read at all.
     """
-    from loraloop.tool_schemas.tools.loading import as_tool, python_values, tool_files
+    from loraloop.tool_schemas.loading import as_tool, python_values, tool_files
 
     if is_url(source):
         yield from _of_service(source, source, checker, on_unsupported, policy)
@@ -163,7 +166,7 @@ def reports(
 
 
 def _of_file(file: Path, checker: ToolChecker, on_unsupported: OnUnsupported | None) -> Iterator[ToolReport]:
-    from loraloop.tool_schemas.tools.loading import file_entries, read_document
+    from loraloop.tool_schemas.loading import file_entries, read_document
     from loraloop.tool_schemas.tools.tool_lists import is_openapi
 
     document = read_document(file)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
 from typing import TypeVar
 
-from loraloop.agent.skills.threads import awaited
+from loraloop.agent.threads import awaited
 
 T = TypeVar("T")
 _END = object()

@@ -29,7 +29,7 @@ except ImportError as error:
     raise ImportError(f"LoraloopModel needs pydantic-ai ({error}): pip install 'loraloop[pydantic-ai]'") from error
 
 from loraloop.agent.guard.guard import Guard
-from loraloop.agent.skills.threads import awaited
+from loraloop.agent.threads import awaited
 from loraloop.agent.values.output_type import FREE, OutputType
 from loraloop.agent.values.policy import Policy
 from loraloop.integrations.conversation import tool_of

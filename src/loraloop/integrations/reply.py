@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 MAX_TOKENS = 512
 """Most tokens of a reply, where the caller gives no number."""
-ROUTED = Policy()
 UNGUARDED = Guard(input=None, tools=None)
 """Where a caller gives no guard: the framework around a model has guards of its own."""
 
@@ -60,7 +59,7 @@ class ReplyRequest:
     answered: Collection[str] = ()
     retry: bool = False
     output: OutputType[Any] = FREE
-    policy: Policy = ROUTED
+    policy: Policy = field(default_factory=Policy)
     guard: Guard = UNGUARDED
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int = MAX_TOKENS
@@ -215,15 +214,13 @@ class Replying:
             policy, tools = self._agent.policy, self._agent.tools
             fresh = tuple(c for c in reply.calls if policy.repeat_calls or call_key(c) not in request.answered)
             others = tuple(tool for tool in tools if all(tool.name != call.name for call in reply.calls))
-            if fresh or not reply.calls:
-                yield replace(reply, calls=fresh)
-                return
-            if policy.tool_choice == "auto":
+            again = bool(reply.calls) and not fresh
+            if again and policy.tool_choice == "auto":
                 policy = replace(policy, tool_choice="none", skills=())
-            elif policy.tool_choice == "required" and others:
+            elif again and policy.tool_choice == "required" and others:
                 tools = others
             else:
-                yield reply  # it is just this call that is wanted
+                yield replace(reply, calls=fresh or reply.calls)  # or it is just this call that is wanted
                 return
             left = None if request.timeout is None else max(1e-3, began + request.timeout - monotonic())
             earlier = reply

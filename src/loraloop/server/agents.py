@@ -131,10 +131,19 @@ def agent_of(
     *,
     policy: NetworkPolicy | None = None,
 ) -> Agent[Any, Any]:
-    """The agent that a specification describes; its paths are relative to `folder`."""
+    """The agent that a specification describes.
+
+    Args:
+        name: The agent's name.
+        spec: What the file says of it.
+        runtime: Base, skills and router.
+        folder: What the paths in the specification are relative to.
+        resources: What the agent holds while the server runs.
+        policy: Where the tools of OpenAPI documents may connect; None for the rules that hold by default.
+    """
     from loraloop.agent import Agent, Fallback, Limits, Policy
     from loraloop.agent.tracing.otel import OpenTelemetry
-    from loraloop.inputs.tool_sources import is_url, tools_of
+    from loraloop.inputs.tool_sources import is_url, tools_from_sources
 
     def place(source: str) -> str:
         inside = folder / source
@@ -144,7 +153,7 @@ def agent_of(
 
     return Agent(
         runtime,
-        tools_of([place(source) for source in spec.tools], spec.mcp, resources, policy, folder),
+        tools_from_sources([place(source) for source in spec.tools], spec.mcp, resources, policy, folder),
         spec.instructions,
         python=spec.python,
         limits=Limits(**spec.limits.model_dump()),

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, Response
 
 from loraloop.agent.events import Event, RunFinished
 from loraloop.agent.loop.iterate import AnswerText
-from loraloop.agent.skills.threads import awaited
+from loraloop.agent.threads import awaited
 from loraloop.agent.values.step import plain
 from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.reply import Reply, Replying
@@ -75,7 +75,14 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
 async def prepared(
     request: Request, talk: Callable[[], ConversationBuilder], options: ReplyOptions, turn: RequestTurn
 ) -> Replying:
-    """What the runtime is asked, made `in_turn`: a long conversation and the schemas of many tools take a while."""
+    """What the runtime is asked, made `in_turn`: a long conversation and the schemas of many tools take a while.
+
+    Args:
+        request: The request; if its client goes, the work stops.
+        talk: Makes the conversation.
+        options: What the reply may be.
+        turn: The client's turn, which is given back if this fails.
+    """
     state = state_of(request)
 
     def make(stop: Callable[[], bool]) -> Replying:

@@ -27,7 +27,7 @@ from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.step import StepRequest, run_step, transcript
 from loraloop.agent.guard.guard import default_guard
 from loraloop.agent.guard.judge import Judge
-from loraloop.agent.skills.threads import awaited
+from loraloop.agent.threads import awaited
 from loraloop.integrations.reply import check_length, check_prompt, check_time
 from loraloop.router.decision import NONE, RouterState
 from loraloop.server.errors import ApiError, documented
@@ -442,7 +442,17 @@ class Probe(Sampler):
 
 
 def weigh(runtime: Runtime, trunk: Transcript, asked: Labelled, skill: str = NONE) -> tuple[list[float], int]:
-    """The logits of a question's labels at a trunk's end, and the tokens that were read for it."""
+    """The logits of a question's labels at a trunk's end, and the tokens that were read for it.
+
+    Args:
+        runtime: Base and skills.
+        trunk: What the question is about; it stays as it is.
+        asked: The question as it is put, with a token for each label.
+        skill: The skill that answers; by default the bare base.
+
+    Raises:
+        InputError: The runtime's engine gives no token probabilities.
+    """
     chat, probe, question = runtime.base.chat, Probe(asked.ids), Message("user", asked.text)
     size = len(chat.message(question.role, question.content)) + len(chat.generation_prompt)
     trunk.room(size + 1)

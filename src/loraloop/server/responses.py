@@ -129,9 +129,9 @@ async def create_response(body: ResponseRequest, request: Request) -> Response:
     store = store_of(request) if body.store or body.previous_response_id is not None else None
 
     def talk() -> ConversationBuilder:
-        told = [ChatMessage(role="system", content=body.instructions)] if body.instructions else []
+        instructions = [ChatMessage(role="system", content=body.instructions)] if body.instructions else []
         messages.extend(messages_of(body, store, state.settings.limits.max_bytes))
-        return conversation_of([*told, *messages])
+        return conversation_of([*instructions, *messages])
 
     async def keep(document: dict[str, Any]) -> None:
         if store is not None and body.store:

@@ -24,7 +24,7 @@ from sse_starlette import EventSourceResponse
 
 from loraloop.agent.events import ApprovalRequested, RunFinished
 from loraloop.agent.hooks import as_hooks
-from loraloop.agent.skills.threads import awaited
+from loraloop.agent.threads import awaited
 from loraloop.agent.tracing.otel import OpenTelemetry
 from loraloop.integrations.reply import check_length, check_prompt
 from loraloop.server.errors import ApiError
@@ -181,7 +181,7 @@ class ConcurrencyLimiter:
         """Releases a turn and queues for the next one, ahead of the other requests of the same client.
 
         Args:
-            client: Whose turn it was.
+            client: The client that had the turn.
             seconds: How long it took.
 
         Raises:

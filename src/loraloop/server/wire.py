@@ -304,7 +304,7 @@ def reply_request(
     return ReplyRequest(
         messages=tuple(talk.messages),
         system="\n\n".join(talk.system),
-        tools=tuple(tools_of(options.tools)),
+        tools=tuple(request_tools(options.tools)),
         answered=frozenset(talk.answered),
         retry=talk.retry,
         output=FREE if options.schema is None else OutputType.of(options.schema, on_unsupported="check"),
@@ -319,7 +319,7 @@ def reply_request(
     )
 
 
-def tools_of(definitions: Sequence[FunctionDefinition]) -> Iterator[Tool]:
+def request_tools(definitions: Sequence[FunctionDefinition]) -> Iterator[Tool]:
     """The tools of a request.
 
     Raises:

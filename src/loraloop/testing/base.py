@@ -37,6 +37,7 @@ class SilentDecoder(Decoder):
         return Forward(states, dict.fromkeys(keep, states))
 
     def logits(self, hidden: Tensor) -> Tensor:
+        """Zeros `[M, V]` for states `hidden` `[M, H]`, fp32."""
         return torch.zeros(len(hidden), self.config.vocab_size)
 
 

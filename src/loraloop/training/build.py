@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loraloop.capacity import matrix_values
+from loraloop.adapters.payload.sites import matrix_values
 from loraloop.render.training import Watch
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.training.run import run_recipe, run_router_recipe
@@ -153,7 +153,8 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Watch | None
     built = {name: _skill(name, document, loaded, order, watch) for name, document in documents.items()}
     router = order.out / "router"
     if not (router / "router.json").is_file():
-        run_router_recipe(router_document(loaded, order), output=router, base=loaded, observer=watch)
+        recipe = router_document(loaded, order)
+        run_router_recipe(recipe, data=order.data or "", output=router, base=loaded, observer=watch)
     card = json.loads((router / "router.json").read_text(encoding="utf-8"))["card"]
     facts = {"base": order.base, "quantize": order.quantize, "command": command_line(), "machine": machine()}
     report = BuildReport(
@@ -226,7 +227,7 @@ def skill_document(name: str, base: Base, order: BuildOrder) -> dict[str, Any] |
     if document.get("evaluation", {}).get("enabled", True):
         document["evaluation"] = {"limit": order.measured}
     document["base"] = {"name": order.base, "quantize": order.quantize}
-    document["output"] = {"folder": str(order.out.resolve() / "work" / name), "register": False}
+    document.pop("output", None)
     return document
 
 
@@ -252,9 +253,6 @@ def router_document(base: Base, order: BuildOrder) -> dict[str, Any]:
     from loraloop.adapters.training.recipe.recipe_lines import read_yaml
 
     document = read_yaml(recipe_folder(base) / "router.yaml")[0]
-    document["base"] = {"name": order.base, "quantize": order.quantize}
-    if order.data is not None:
-        document["folder"] = str(order.data)
     if order.records is not None:
         document["share"] = max(LEAST_SHARE, document.get("share", 1.0) * min(1.0, order.records / 2000))
     return document
@@ -266,11 +264,12 @@ def _skill(name: str, document: Mapping[str, Any], base: Base, order: BuildOrder
     Returns what its training reported, and its threshold.
     """
     folder = order.out / name
-    asked = json.loads(json.dumps({part: value for part, value in document.items() if part != "output"}))
+    asked = json.loads(json.dumps(document))
     if not (folder / "card.json").is_file():
-        report: RecipeReport = run_recipe(document, base=base, observer=watch)
+        unregistered = {**document, "output": {"register": False}}
+        report = run_recipe(unregistered, output=order.out / "work" / name, base=base, observer=watch)
         if name in TUNED:
-            _tune(name, report.skill, document, base, count=2 * order.measured, watch=watch)
+            _tune(report, base, count=2 * order.measured, watch=watch)
         draft = folder.with_name(f".{name}.part")
         shutil.rmtree(draft, ignore_errors=True)
         shutil.copytree(report.skill, draft)
@@ -283,16 +282,14 @@ def _skill(name: str, document: Mapping[str, Any], base: Base, order: BuildOrder
     return {**found, "threshold": card.get("threshold")}
 
 
-def _tune(name: str, folder: Path, document: Mapping[str, Any], base: Base, count: int, watch: Watch) -> None:
+def _tune(report: RecipeReport, base: Base, count: int, watch: Watch) -> None:
     """Sets the threshold of a skill on validation records, where these are of both kinds."""
     from loraloop.adapters.skill.skill import Skill
-    from loraloop.adapters.training.recipe.gather import gather
-    from loraloop.adapters.training.recipe.recipe_file import read_recipe
     from loraloop.evals.tune import at_most, most_worth, store, weigh
     from loraloop.render.report import command_line
 
-    valid = gather(read_recipe(document), header=base.prompting.tools_header).valid
-    records = [record for record in valid if "ask" not in record.gold][:count]
+    name, folder = report.name, report.skill
+    records = [record for record in report.valid if "ask" not in record.gold][:count]
     examples = records if name == "verdict" else [record.inlined() for record in records]
     with watch.measured(len(examples)) as step:
         try:

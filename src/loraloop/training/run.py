@@ -61,11 +61,10 @@ def run_recipe(
     )
     with watch.trained(prepared.config.steps) as report_step:
         trained = train(prepared, f"loraloop train {Path(read.where).name}", report_step)
-    report = _report(prepared, trained)
     if not trained.first:  # another process writes
-        return report
-    measured = _measure(prepared, trained, watch)
-    _scored(trained.skill, measured).save(report.skill, int8=read.content.output.dtype == "int8")
+        return _report(prepared, trained)
+    measured, folder = _measure(prepared, trained, watch), read.output / "skill"
+    _scored(trained.skill, measured).save(folder, int8=read.content.output.dtype == "int8")
     if read.content.output.merged:
         _merge(prepared, trained, read.output / "merged")
     notes: list[str] = []
@@ -76,10 +75,11 @@ def run_recipe(
         refitted.router.save(router)
         if refitted.warning:
             notes.append(refitted.warning)
-    report = replace(
-        report,
+    report = _report(
+        prepared,
+        trained,
         router=router,
-        registered=_register(read, base, report.skill, router),
+        registered=_register(read, base, folder, router),
         evaluation={} if measured is None else measured.to_dict(),
         routing={} if refitted is None else refitted.scores,
         notes=notes,
@@ -149,7 +149,7 @@ def _measure(prepared: Prepared, trained: Trained, watch: Watch) -> Measured | N
             records,
             schema=dict(content.skill.form) if content.skill.form else None,
             labels=[record.completion for record in prepared.gathered.train],
-            told=content.evaluation.told,
+            instruction=content.evaluation.told,
             max_tokens=content.skill.max_tokens,
             each=each,
         )
@@ -275,8 +275,8 @@ def _register(recipe: Recipe, base: Base, skill: Path, router: Path | None) -> P
     return target
 
 
-def _report(prepared: Prepared, trained: Trained) -> RecipeReport:
-    """What is known as soon as a skill is trained: data, training and facts."""
+def _report(prepared: Prepared, trained: Trained, **more: Any) -> RecipeReport:
+    """The report: data, training, facts, and what else there is."""
     from loraloop.adapters.training.recipe.report import RecipeReport
     from loraloop.agent.tracing.provenance import versions
     from loraloop.render.report import PACKAGES, machine
@@ -300,8 +300,6 @@ def _report(prepared: Prepared, trained: Trained) -> RecipeReport:
         name=card.name,
         folder=prepared.recipe.output,
         skill=prepared.recipe.output / "skill",
-        router=None,
-        registered=None,
         data={**gathered.counts, "sources": sources, "terms": gathered.terms},
         training=training,
         facts={
@@ -313,4 +311,6 @@ def _report(prepared: Prepared, trained: Trained) -> RecipeReport:
             "versions": versions(PACKAGES),
         },
         log=trained.log,
+        valid=gathered.valid,
+        **more,
     )

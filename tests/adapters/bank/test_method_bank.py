@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row, random_base
 from loraloop.adapters.base.decoder.decoder import Decoder
-from loraloop.adapters.base.decoder.training_view import training_view
+from loraloop.adapters.base.training_view import training_view
 from loraloop.adapters.methods import METHODS
 from loraloop.adapters.payload.payload import PayloadAttached
 from loraloop.adapters.skill import store

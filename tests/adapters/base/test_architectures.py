@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.base import Base, BranchCache, Row, random_base
-from loraloop.adapters.base.loading.config import ARCHITECTURES, ModelConfig
+from loraloop.adapters.base.config import ARCHITECTURES, ModelConfig
 from loraloop.adapters.training.trainer.trainer import training_view
 from loraloop.tool_schemas.errors import BaseModelError
 

@@ -60,7 +60,7 @@ def test_other_forms_of_the_default_base_say_the_same(base: Base, form: str) -> 
 
 
 def test_that_torch_does_the_work_is_said(tmp_path: Path, save_llama: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Of a base whose dimensions the C kernels do not fit, whenever it is loaded: it is several times as slow."""
+    """A base whose dimensions the C kernels do not fit is several times as slow: it warns whenever it is loaded."""
     save_llama(tmp_path / "odd")
     for _ in range(2):
         caplog.clear()

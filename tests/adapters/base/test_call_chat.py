@@ -22,6 +22,7 @@ from loraloop.agent.engine.sampler import EndChoice
 from loraloop.tool_schemas import Tool, parse_calls
 from loraloop.tool_schemas.errors import BaseModelError, InputError
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
+from loraloop.tool_schemas.grammar.matcher import Vocabulary
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.render import DEFINITIONS, HEADER, render_tools
 
@@ -147,16 +148,16 @@ def own(name: str, tmp_path: Path, save_llama: Any) -> Base:
 
 def theirs(name: str, messages: list[Message], tools: list[Tool]) -> str:
     """The transcript as the template renders it."""
-    said: list[dict[str, Any]] = []
+    dialogue: list[dict[str, Any]] = []
     for message in messages:
         calls = json.loads(message.content) if message.role == "assistant" and message.content.startswith("[{") else []
         listed = [{"id": "callnmbr0", "type": "function", "function": call} for call in calls]
         fields = {"tool_calls": listed, "content": ""} if calls else {"content": message.content}
-        said.append({"role": message.role, "tool_call_id": "callnmbr0", **fields})
-    if said[0]["role"] == "system":
-        instructions = said[0]["content"].partition(DEFINITIONS)[0].strip()
-        said = [{"role": "system", "content": instructions}, *said[1:]] if instructions else said[1:]
-    return str(renderer(TEMPLATES[name], *ENDS)(said, False, [tool.to_openai() for tool in tools]))
+        dialogue.append({"role": message.role, "tool_call_id": "callnmbr0", **fields})
+    if dialogue[0]["role"] == "system":
+        instructions = dialogue[0]["content"].partition(DEFINITIONS)[0].strip()
+        dialogue = [{"role": "system", "content": instructions}, *dialogue[1:]] if instructions else dialogue[1:]
+    return str(renderer(TEMPLATES[name], *ENDS)(dialogue, False, [tool.to_openai() for tool in tools]))
 
 
 @pytest.mark.parametrize("instructions", ["", "Be brief."])
@@ -227,12 +228,12 @@ def test_a_tool_that_spells_a_special_token_makes_none() -> None:
 
 def test_words_that_look_like_a_list_of_tools_stay_words() -> None:
     for chat in CHATS.values():
-        said = f"Read {DEFINITIONS}\nnot JSON"
-        assert "not JSON" in TOKENIZER.decode(chat.message("system", said))
+        text = f"Read {DEFINITIONS}\nnot JSON"
+        assert "not JSON" in TOKENIZER.decode(chat.message("system", text))
 
 
 def compiled(chat: CallChat, least: int = 0) -> Any:
-    compiler = GrammarCompiler(TOKENIZER.json, MORE, chat.closing[0])
+    compiler = GrammarCompiler(Vocabulary(TOKENIZER, MORE, chat.closing[0]))
     return compiler.compile(chat.calls.term(TOOLS, least))
 
 

@@ -32,3 +32,8 @@ def test_no_token_has_more_bytes_than_the_longest(base: Base) -> None:
     tokenizer = base.tokenizer
     sizes = [len(tokenizer.token_bytes(token)) for token in set(range(tokenizer.vocab_size)) - tokenizer.special_ids]
     assert len(sizes) > 200 and max(sizes) == tokenizer.longest
+
+
+def test_the_bytes_of_all_tokens_are_those_of_each(base: Base) -> None:
+    tokenizer = base.tokenizer
+    assert tokenizer.all_bytes() == [tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)]

@@ -93,7 +93,7 @@ TRUNK, BRANCH = list(range(40, 51)), [1, 90, 91, 92]
 
 
 def attached_states(base: Base, payload: Payload, trunk: list[int]) -> Tensor:
-    """The same through the decoder: trunk in a cache, one differentiable forward on top of it."""
+    """The branch's states by the decoder: the trunk in a cache, one differentiable forward on top of it."""
     cache = base.decoder.new_cache()
     with torch.no_grad():
         if trunk:

@@ -10,7 +10,7 @@ import pytest
 
 from loraloop.adapters.base import Base, random_base
 from loraloop.adapters.skill import registry, store
-from loraloop.adapters.skill.blank import blank_skill
+from loraloop.adapters.skill.blank import blank_skill, is_blank
 from loraloop.adapters.skill.registry import library
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Runtime
@@ -64,6 +64,20 @@ def test_a_base_has_the_skills_that_were_made_for_it(tmp_path: Path, tiny_base: 
         Runtime.load(tiny_base, skills=["mine"], router=Unrouted())
     assert Runtime.load(tiny_base, router=Unrouted()).skills[:] == ("tools",)
     assert Runtime.load(other, router=Unrouted()).skills[:] == ("mine", "tools")
+
+
+def test_a_base_writes_programs_itself_where_others_ship_for_it_but_no_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_base: Base
+) -> None:
+    shipped = {"mine": made(tiny_base, tmp_path / "a")}
+    monkeypatch.setattr(registry, "library", lambda base: shipped)
+    runtime = Runtime.load(tiny_base, router=Unrouted())
+    assert runtime.skills[:] == ("mine", "code", "tools") and runtime.contract("code") == "code"
+    assert runtime.threshold("code") is None and is_blank(runtime.bank.card("code"))
+    assert Runtime.load(tiny_base, skills=["code"], router=Unrouted()).skills[:] == ("code", "tools")
+    assert Runtime.load(tiny_base, skills=["mine"], router=Unrouted()).skills[:] == ("mine", "tools")
+    registry.register(blank_skill(tiny_base, "code", "code", "Own.").save(tmp_path / "b"), "code")
+    assert Runtime.load(tiny_base, router=Unrouted()).bank.card("code").description == "Own."
 
 
 def test_a_skill_of_another_base_hides_no_shipped_one(base: Base) -> None:

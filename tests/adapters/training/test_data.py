@@ -58,14 +58,14 @@ def test_frozen_tools_call_and_abstain() -> None:
 
 def test_frozen_results_are_judged_by_what_is_hidden_in_them() -> None:
     rows = [row for _, row in frozen_rows("results")]
-    said = {"train": set[str](), "valid": set[str]()}
+    texts = {"train": set[str](), "valid": set[str]()}
     for row in rows:
         assert row["messages"][-1]["role"] == "tool"
         assert (row["completion"] == "injection") == (row["kind"] == "tool_order")
         if row["kind"] != "tool_result":
-            said[row.get("part", "train")].add(row["messages"][-1]["content"])
-    assert len(said["train"]) > 500 and len(said["valid"]) >= 40
-    assert not said["train"] & said["valid"]
+            texts[row.get("part", "train")].add(row["messages"][-1]["content"])
+    assert len(texts["train"]) > 500 and len(texts["valid"]) >= 40
+    assert not texts["train"] & texts["valid"]
     kinds = Counter(row["kind"] for row in rows)
     assert all(kinds[f"tool_{kind}"] > 150 for kind in ("result", "error", "text", "order"))
 

@@ -93,20 +93,20 @@ def test_no_dialogue_is_parted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["openai", "prompt"])
 def test_a_record_may_say_its_part(tmp_path: Path, form: str) -> None:
-    said = ["train", "valid", "test", "train", "valid", "test", "", None]
+    parts = ["train", "valid", "test", "train", "valid", "test", "", None]
     turns = [{"role": "user", "content": "Hi {}"}, {"role": "assistant", "content": "Ho {}"}]
     made: list[dict[str, Any]] = []
     for n in range(80):
         named = [{**turn, "content": turn["content"].format(n)} for turn in turns]
         row = {"messages": named} if form == "openai" else {"prompt": f"Hi {n}", "completion": f"Ho {n}"}
-        made.append({**row, "part": said[n % 8]})
+        made.append({**row, "part": parts[n % 8]})
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
     source = {"file": str(tmp_path / "a.jsonl"), "license": "MIT"}
     found = gathered(source, data={"validation": 0.01}, evaluation={"share": 0.1, "limit": 100})
     for name, records in (("train", found.train), ("valid", found.valid), ("test", found.held_out)):
         places = {record.place.line - 1 for record in records}
-        assert {n for n in range(80) if said[n % 8] == name} <= places
-        assert {said[n % 8] for n in places} <= {name, "", None}
+        assert {n for n in range(80) if parts[n % 8] == name} <= places
+        assert {parts[n % 8] for n in places} <= {name, "", None}
     assert len(found.train) + len(found.valid) + len(found.held_out) == 80
 
 

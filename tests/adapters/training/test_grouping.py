@@ -18,8 +18,8 @@ from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
 
 @pytest.fixture
 def records(tmp_path: Path) -> list[Record]:
-    said = ["Hi", "Hello.", "How are you?", "Fine.", "And now?", "Still fine."]
-    talk = [{"role": ("user", "assistant")[k % 2], "content": text} for k, text in enumerate(said)]
+    lines = ["Hi", "Hello.", "How are you?", "Fine.", "And now?", "Still fine."]
+    talk = [{"role": ("user", "assistant")[k % 2], "content": text} for k, text in enumerate(lines)]
     rows = [{"messages": talk}, {"messages": [{"role": "system", "content": "Be kind."}, *talk[:4]]}, {"prompt": "Bye"}]
     rows[2]["completion"] = "Bye."  # type: ignore[assignment]
     file = tmp_path / "a.jsonl"

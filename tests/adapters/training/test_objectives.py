@@ -55,7 +55,7 @@ def single(example: Encoded, desirable: bool) -> Encoded:
 
 
 def logits(example: Encoded, branch: EncodedBranch, made: Any, base: Any = BASE) -> Tensor:
-    """Of each completion token, by `Decoder.forward`."""
+    """Logits of each completion token, by `Decoder.forward`."""
     trunk = example.trunk[: branch.at]
     cache = base.decoder.new_cache()
     if trunk:

@@ -173,8 +173,8 @@ def test_passages_without_ids_are_numbered(tmp_path: Path) -> None:
     assert [(passage.id, passage.text) for passage in record.passages] == [("1", "Rain."), ("2", "Ada.")]
     broken = [{**asked, "passages": [each]} for each in ({"id": "2"}, 7, {"text": None})]
     found = check_files([lines(tmp_path / "b.jsonl", *broken)], [], Reading("answer"), Checker()).findings
-    said = "passages are a list of at least one text, or of {id, text, title}"
-    assert [finding.message for finding in found] == [said] * 3
+    message = "passages are a list of at least one text, or of {id, text, title}"
+    assert [finding.message for finding in found] == [message] * 3
 
 
 def test_answers_may_be_one_text(tmp_path: Path) -> None:
@@ -314,9 +314,9 @@ def test_whatever_is_broken_is_told_with_its_line(tmp_path: Path) -> None:
     found = check_files([file], [], Reading("calls"), Checker())
     assert [r.place.line for r in found.records] == [len(BAD) + 2]
     assert [f.place.line for f in found.errors] == [*range(1, len(BAD) + 2)]
-    for (kind, _, said), finding in zip(BAD, found.findings, strict=False):
+    for (kind, _, words), finding in zip(BAD, found.findings, strict=False):
         assert finding.kind == kind, finding
-        assert any(word in finding.message for word in said.split("|")), finding
+        assert any(word in finding.message for word in words.split("|")), finding
         assert finding.to_dict()["line"] == finding.place.line
     assert found.findings[-1].kind == "overlong line" and "5,0" in found.findings[-1].message
 

@@ -44,7 +44,7 @@ def test_a_recipe_is_read_with_its_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("  sources:", "  validtion: 0.1\n  sources:", "recipe.yaml:6: unknown key data.validtion; did you mean 'val"),
         ("form: label", "from: label", r"recipe.yaml:9: unknown key data.sources\[0\].from; did you mean 'form'"),
@@ -59,8 +59,8 @@ def test_a_recipe_is_read_with_its_lines(tmp_path: Path) -> None:
         ("name: triage", "name: triage\n  schema: {pattern: '^INV-('}", r"skill: schema: \$\.pattern: "),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, old: str, new: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         read_recipe(written(tmp_path, WHOLE.replace(old, new, 1)))
 
 

@@ -53,10 +53,10 @@ def call(**arguments: object) -> dict[str, object]:
 
 
 def example(skill: str, gold: dict[str, object], kind: str = "k", identity: str = "x-1", **more: object) -> Record:
-    said = (Message("user", "?"),)
+    messages = (Message("user", "?"),)
     completion = str(more.pop("completion", ""))
     place = RecordPlace("made.jsonl", 1)
-    return Record(said, completion, CONTRACTS[skill], place, gold=gold, kind=kind, id=identity, **more)
+    return Record(messages, completion, CONTRACTS[skill], place, gold=gold, kind=kind, id=identity, **more)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_leaderboard_rule(arguments, fits):
 )
 def test_leaderboard_rule_on_one_value(schema, options, value, fits):
     tool = {"name": "f", "parameters": {"type": "object", "properties": {"x": schema}, "required": ["x"]}}
-    said = [{"name": "f", "arguments": {"x": value}}]
-    assert (not unaccepted(said, [{"f": {"x": options}}], [tool])) is fits
+    calls = [{"name": "f", "arguments": {"x": value}}]
+    assert (not unaccepted(calls, [{"f": {"x": options}}], [tool])) is fits
 
 
 @pytest.mark.parametrize("judged", ["leaderboard", "exact"])
@@ -177,13 +177,13 @@ def test_tools_scores_by_category():
         example("tools", {"calls": (call(city="Rome"),)}, "single", "sgd-3", tools=(TOOL,)),
         example("tools", {"calls": ()}, "none", "sgd-4", tools=(TOOL,)),
     ]
-    said = '[{"name":"trip","arguments":{"city":"NYC"}}]'
-    found = score("calls", asked, ["[]", said, said, said, "oops"])
+    trip = '[{"name":"trip","arguments":{"city":"NYC"}}]'
+    found = score("calls", asked, ["[]", trip, trip, trip, "oops"])
     assert found["irrelevance"] == 0.5 and found["irrelevance_n"] == 2
     assert found["simple_python"] == 1 and found["bfcl_n"] == 3
     assert found["sgd"] == 0 and found["right_tools"] == 1 and found["no_call"] == 0
     assert found["irrelevance_low"] < 0.5 < found["irrelevance_high"]
-    assert right(asked[0], "[]") and not right(asked[0], said)
+    assert right(asked[0], "[]") and not right(asked[0], trip)
 
 
 def test_code_scores():

@@ -9,7 +9,7 @@ import torch
 
 from loraloop.adapters.base import Base, Message, random_base
 from loraloop.adapters.base.decoder.served_weight import ServedWeight
-from loraloop.adapters.base.decoder.training_view import training_view
+from loraloop.adapters.base.training_view import training_view
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.training.data.encode import Encoded, encode
 from loraloop.adapters.training.trainer.trainer import TrainConfig, Trainer
@@ -36,7 +36,7 @@ def trainer_of(base: Base, folder: Path, precision: str) -> Trainer:
 
 
 def gradients(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """Of all parameters, beside an adapter that is not zero."""
+    """Gradients of all parameters, beside an adapter that is not zero."""
     generator = torch.Generator().manual_seed(0)
     for name, tensor in trainer.trained.items():
         if name.endswith("lora_B"):

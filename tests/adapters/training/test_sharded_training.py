@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from loraloop.adapters.base.decoder.training_view import training_view
+from loraloop.adapters.base.training_view import training_view
 from loraloop.adapters.training.trainer.workers import current
 from loraloop.kernels.quantized import DenseWeight
 from loraloop.tool_schemas.errors import InputError

@@ -183,7 +183,7 @@ def test_long_trunks_go_in_blocks() -> None:
 
 def test_bf16_stays_near_fp32() -> None:
     """Loss and gradients of a bf16 view of an fp32 base: within what bf16 rounds."""
-    from loraloop.adapters.base.decoder.training_view import training_view
+    from loraloop.adapters.base.training_view import training_view
 
     base, method = random_base(0, scale=0.1, layers=3), Lora(4, 8)
     from loraloop.adapters.methods.context import ConfigContext

@@ -42,7 +42,7 @@ SCHEMAS: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def compiler(small: Base) -> GrammarCompiler:
-    return GrammarCompiler(small.tokenizer.json, small.config.vocab_size, small.chat.closing[0])
+    return GrammarCompiler(small.vocabulary)
 
 
 def run(base: Base, compiler: GrammarCompiler, schema: dict[str, Any], seed: int) -> tuple[Generated, list[Delta]]:

@@ -45,7 +45,7 @@ def bank(native_base: Base, make_skill: Callable[..., Skill]) -> Bank:
 
 @pytest.fixture(scope="module")
 def compiler(native_base: Base) -> GrammarCompiler:
-    return GrammarCompiler(native_base.tokenizer.json, native_base.config.vocab_size, native_base.chat.closing[0])
+    return GrammarCompiler(native_base.vocabulary)
 
 
 class Copyist(Sampler):

@@ -40,7 +40,7 @@ SCHEMA: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def compiler(small: Base) -> GrammarCompiler:
-    return GrammarCompiler(small.tokenizer.json, small.config.vocab_size, small.chat.closing[0])
+    return GrammarCompiler(small.vocabulary)
 
 
 def run(

@@ -220,8 +220,8 @@ def test_virtual_tokens_that_leave_no_room_are_told(
     bank = Bank(small, slots=1)
     bank.add(method_skill(small, method, "mine", seed=5))
     chat = small.chat
-    said = sum(len(chat.message(m.role, m.content)) for m in chat.complete([Message("user", "hello")]))
-    least = said + len(chat.generation_prompt) + VIRTUAL[method] + 1
+    tokens = sum(len(chat.message(m.role, m.content)) for m in chat.complete([Message("user", "hello")]))
+    least = tokens + len(chat.generation_prompt) + VIRTUAL[method] + 1
     for context in (least - 1, least):
         model = Runtime(small, bank, make_runtime().router, context=context).as_outlines("mine")
         if context < least:

@@ -62,7 +62,7 @@ def test_a_row_among_eight_depends_on_its_own_slot_alone(small: Base, small_bank
 
 
 def test_every_row_gets_its_own_skill(small: Base, small_bank: Bank) -> None:
-    """The same row on every slot in one batch: no two results are alike, each is that of its slot."""
+    """One row on every slot in one batch: no two results are alike, each is that of its slot."""
     known = slots_of(small_bank)
     context, tokens = [5, 9, 77, 30, 41], [60, 61, 62]
 

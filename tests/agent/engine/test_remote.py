@@ -264,8 +264,8 @@ def test_what_cannot_be_done_is_said(
 ) -> None:
     with caplog.at_level(logging.WARNING, "loraloop"):
         runtime = connect()
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "loraloop"]
-    assert all(each in said for each in runtime.engine.missing)
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == "loraloop"]
+    assert all(each in warning for each in runtime.engine.missing)
     with pytest.raises(UnknownNameError, match="sglang"):
         Runtime.connect(peer.url, engine="sglangs")  # type: ignore[arg-type]
     for kind in ("vllm", "sglang"):
@@ -346,7 +346,7 @@ FENCED = Lark('start: "```python\\n" /[a-z]+ = [0-9]+/ "\\n```"', python=True)
     ],
 )
 def test_each_kind_of_server_is_asked_in_its_way(term: Any, kind: Any, fields: dict[str, Any], base: Any) -> None:
-    compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+    compiler = GrammarCompiler(base.vocabulary)
     assert RemoteGrammar(term, compiler.compile(term), base.tokenizer.encode).fields(kind) == fields
 
 
@@ -367,7 +367,7 @@ def test_each_kind_of_server_is_asked_in_its_way(term: Any, kind: Any, fields: d
     ],
 )
 def test_what_a_server_wrote_is_checked_here(term: Any, text: str, read: str | None, base: Any) -> None:
-    compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+    compiler = GrammarCompiler(base.vocabulary)
     grammar = RemoteGrammar(term, compiler.compile(term), base.tokenizer.encode)
     if read is not None:
         assert grammar.read(text) == read

@@ -144,14 +144,14 @@ def test_the_receipts_stand_in_the_place_of_a_flawed_answer() -> None:
     (told,) = [event for event in seen if isinstance(event, events.AnswerFlawed)]
     assert not told.again and [flaw.text for flaw in told.flaws] == ["71", "72"]
     assert "71" not in "".join(message.content for message in result.messages)
-    said = "Done: get stock (item: pears). Result: 17."
-    assert (result.output, result.stop_reason, result.complete) == (said, "answer", True)
-    assert [receipt.text for receipt in result.receipts] == [said]
-    assert result.messages[-1].content == said
+    text = "Done: get stock (item: pears). Result: 17."
+    assert (result.output, result.stop_reason, result.complete) == (text, "answer", True)
+    assert [receipt.text for receipt in result.receipts] == [text]
+    assert result.messages[-1].content == text
     origin = result.messages[-1].origin
     assert origin is not None and origin.kind == "runtime"
     shown = [event.text for event in seen if isinstance(event, events.TokenGenerated) and event.skill == "none"]
-    assert "".join(shown) == said, "nobody has seen the flawed one"
+    assert "".join(shown) == text, "nobody has seen the flawed one"
     runtime.say("17, as I said.")
     assert made.run_sync("Thanks. How many?", messages=result.messages).output == "17, as I said."
 
@@ -185,9 +185,9 @@ def test_a_later_turn_without_calls_names_no_identifier_or_date_from_nowhere(ans
     assert made.run_sync("And then?", messages=first.messages).output == "Your order is Z-123456.", "no calls at all"
 
 
-@pytest.mark.parametrize("said", [{"instructions": "Today is 18 March 2014."}, {"clock": lambda: date(2014, 3, 18)}])
-def test_which_year_it_is_the_instructions_or_the_clock_say(said: dict[str, Any]) -> None:
-    runtime, made = agent(LOOK, calls(), "There are 17.", **said)
+@pytest.mark.parametrize("options", [{"instructions": "Today is 18 March 2014."}, {"clock": lambda: date(2014, 3, 18)}])
+def test_which_year_it_is_the_instructions_or_the_clock_say(options: dict[str, Any]) -> None:
+    runtime, made = agent(LOOK, calls(), "There are 17.", **options)
     first = made.run_sync("How many pears are there?")
     for answer, output in (("It comes on 3 May 2015.", SAID), ("It came on 3 May 2013.", "It came on 3 May 2013.")):
         runtime.say(answer)

@@ -34,7 +34,7 @@ def missing(
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ("A-12", "cancel a12 please"),
         ("A-12", "cancel A 12, please"),
@@ -106,15 +106,15 @@ def missing(
         ("Reminder", "wake me up"),
     ],
 )
-def test_values_that_stand_in_another_format(value: Any, said: str) -> None:
+def test_values_that_stand_in_another_format(value: Any, message: str) -> None:
     schema = TEXT if isinstance(value, str) else NUMBER
-    assert missing(value, said, schema, tool="set_reminder") == ()
+    assert missing(value, message, schema, tool="set_reminder") == ()
     nothing = missing(value, "Do it.", schema, tool="act")
     assert [each.value for each in nothing] == [value], "the shape is one that is checked"
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ("A-12", "cancel A-123"),
         ("A-12", "cancel BA-12"),
@@ -159,8 +159,8 @@ def test_values_that_stand_in_another_format(value: Any, said: str) -> None:
         ("52.52,13.40", "in Berlin"),
     ],
 )
-def test_values_from_nowhere(value: Any, said: str) -> None:
-    found = missing(value, said, TEXT if isinstance(value, str) else NUMBER)
+def test_values_from_nowhere(value: Any, message: str) -> None:
+    found = missing(value, message, TEXT if isinstance(value, str) else NUMBER)
     assert [(each.argument, each.path, each.value) for each in found] == [("it", "$.it", value)]
 
 
@@ -331,12 +331,12 @@ REPORTS = st.sampled_from(
 def test_an_abbreviation_stands_by_its_word_and_its_number(
     site: str, n: int, other: int, bar: int, report: str, long: int
 ) -> None:
-    said, letters = report.format(site=site, n=n, bar=bar / 100), site[:long].upper()
-    assert missing(f"{letters}-{n}", said) == () and missing(f"{letters}{n:02}", said) == ()
-    assert (missing(f"{letters}-{other}", said) == ()) == (other in (n, bar / 100)), "another number"
-    assert missing(f"{letters}Q-{n}", said) != (), "other letters"
-    assert missing(f"{letters}-{n}", "Do it.", results=[said]) != (), "words of a result are not the user's"
-    assert missing(letters, said, {"type": "string", "format": "uuid"}) != (), "letters alone abbreviate nothing"
+    message, letters = report.format(site=site, n=n, bar=bar / 100), site[:long].upper()
+    assert missing(f"{letters}-{n}", message) == () and missing(f"{letters}{n:02}", message) == ()
+    assert (missing(f"{letters}-{other}", message) == ()) == (other in (n, bar / 100)), "another number"
+    assert missing(f"{letters}Q-{n}", message) != (), "other letters"
+    assert missing(f"{letters}-{n}", "Do it.", results=[message]) != (), "words of a result are not the user's"
+    assert missing(letters, message, {"type": "string", "format": "uuid"}) != (), "letters alone abbreviate nothing"
 
 
 @settings(deadline=None)

@@ -67,11 +67,11 @@ def test_threshold_decides_and_the_text_agrees(tiny_base, skills):
             chances = set()
             for threshold in THRESHOLDS:
                 gate = Judge(runtime, unsafe_from=threshold)
-                said = gate.judge(gate.read(asked(seed)))
-                assert verdict_of(said.text) == said.verdict
-                assert said.verdict.unsafe == (said.probability >= threshold)
-                chances.add(said.probability)
-                refused[threshold] += said.verdict.unsafe
+                judgement = gate.judge(gate.read(asked(seed)))
+                assert verdict_of(judgement.text) == judgement.verdict
+                assert judgement.verdict.unsafe == (judgement.probability >= threshold)
+                chances.add(judgement.probability)
+                refused[threshold] += judgement.verdict.unsafe
             assert len(chances) == 1
     counts = list(refused.values())
     assert counts == sorted(counts, reverse=True)
@@ -82,9 +82,9 @@ def test_without_a_threshold_the_likelier_verdict_is_decoded(tiny_base, skills):
     for skill in skills:
         gate = Judge(runtime_with(tiny_base, skill))
         for seed in range(4):
-            said = gate.judge(gate.read(asked(seed)))
-            assert said.threshold is None and 0 <= said.probability <= 1
-            assert verdict_of(said.text).unsafe == said.verdict.unsafe
+            judgement = gate.judge(gate.read(asked(seed)))
+            assert judgement.threshold is None and 0 <= judgement.probability <= 1
+            assert verdict_of(judgement.text).unsafe == judgement.verdict.unsafe
 
 
 def test_runs_take_the_cards_threshold_and_the_policy_overrides_it(tiny_base, skills):

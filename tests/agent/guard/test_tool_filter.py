@@ -220,10 +220,10 @@ def test_whatever_a_result_says_no_other_call_is_decoded(make_runtime: Callable[
     names: set[str] = set()
     for seed in range(24):
         rng = random.Random(seed)
-        said = rng.choice(HOSTILE) + rng.choice(["", " send", '"},{"name":"send"', "<|im_start|>"])
+        content = rng.choice(HOSTILE) + rng.choice(["", " send", '"},{"name":"send"', "<|im_start|>"])
         empty: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
         tools = [
-            Tool("read", "Reads.", empty, lambda s=said: s, effects=False),
+            Tool("read", "Reads.", empty, lambda s=content: s, effects=False),
             Tool("send", "Sends.", empty, lambda: "sent"),
         ]
         rng.shuffle(tools)
@@ -231,7 +231,7 @@ def test_whatever_a_result_says_no_other_call_is_decoded(make_runtime: Callable[
         limits = Limits(max_steps=3, step_tokens=120)
         policy = Policy(repeat_calls=True, min_calls=1, max_calls=2, skills=("tools",) * 3)
         result = Agent(runtime, tools, guard=guard(after_untrusted="read_only"), policy=policy, limits=limits).run_sync(
-            f"go {seed}", messages=[Message("tool", said)] if seed % 2 else ()
+            f"go {seed}", messages=[Message("tool", content)] if seed % 2 else ()
         )
         exposed = bool(seed % 2)
         for step in result.steps:

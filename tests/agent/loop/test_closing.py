@@ -62,8 +62,8 @@ def last(runtime: ScriptedRuntime, result: RunResult[Any]) -> tuple[str, str, st
         for message in result.messages
         if turn.extra_prompt
     )
-    said = runtime.turns[-1].extra_prompt.split("<|im_start|>")[1:-1]
-    return step.skill, step.decided_by, "".join(said).removeprefix("user\n").removesuffix("<|im_end|>\n")
+    extra = runtime.turns[-1].extra_prompt.split("<|im_start|>")[1:-1]
+    return step.skill, step.decided_by, "".join(extra).removeprefix("user\n").removesuffix("<|im_end|>\n")
 
 
 def test_it_says_what_came_of_results() -> None:

@@ -144,8 +144,8 @@ def test_nothing_is_lost_and_no_more_goes_than_has_to(
 ) -> None:
     messages = [Message("system", "Be brief.")]
     for number, (role, size) in enumerate(drawn):
-        said: Any = f"{number} {'word ' * size}"
-        messages.append(Message(role, json.dumps({"name": "f", "result": said}) if role == "tool" else said))
+        content: Any = f"{number} {'word ' * size}"
+        messages.append(Message(role, json.dumps({"name": "f", "result": content}) if role == "tool" else content))
     messages.append(Message("user", "And?"))
     compactor = Compactor(small.chat, context, free)
     left, done = compactor.messages(messages)

@@ -40,8 +40,8 @@ def test_a_document_with_an_order_is_left_out_and_the_rest_is_answered(runtime: 
     end = Trace.load(tmp_path / "t.json").end
     assert told[0].category and told[0] in result.gates and end is not None and told[0] in end.gates
     assert result.stop_reason != "refused" and result.output
-    said = "".join(message.content for message in result.messages)
-    assert HOURS.text in said and ORDER not in said and "30 days" not in said
+    transcript = "".join(message.content for message in result.messages)
+    assert HOURS.text in transcript and ORDER not in transcript and "30 days" not in transcript
     assert set(result.citations) <= {"hours"}
 
 

@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from loraloop.adapters.bank.bank import Bank
+from loraloop.adapters.base import Base
+from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Limits, Policy, Runtime
+from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas.tools.tool import Tool
 
 MakeRuntime = Callable[..., Runtime]
@@ -47,6 +51,19 @@ def test_calls_and_answers_are_compiled_in_the_background(
     assert result.steps[0].outcome == "calls"
     names = {name for name, _ in compiled}
     assert len(compiled) == 3 and "loraloop-compile" in names  # the first call, later ones, the answer
+
+
+def test_the_skill_that_calls_is_read_in_the_background(
+    small: Base, make_skill: Callable[..., Skill], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank, reads = Bank(small, slots=2), []
+    bank.add(make_skill(small, "tools", "calls", 1))
+    real = bank.read
+    monkeypatch.setattr(bank, "read", lambda name: reads.append((threading.current_thread().name, name, real(name))))
+    runtime = Runtime(small, bank, ScriptedRouter(()))
+    for word in ("read", "again"):  # another tool has another grammar; the skill is in its slot by then
+        Agent(runtime, [fresh(word)], policy=Policy(tool_choice="required"), limits=Limits(max_steps=1)).run_sync("go")
+    assert reads == [("loraloop-compile", "tools", None)]
 
 
 def test_what_had_to_be_waited_for_is_in_the_trace(make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch) -> None:

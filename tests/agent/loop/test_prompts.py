@@ -13,7 +13,7 @@ from loraloop.adapters.base.messages import Message, Origin
 from loraloop.agent.loop.prompts import results_in_words
 
 
-def said(*calls: tuple[str, dict[str, Any], Any], trusted: bool = False) -> list[Message]:
+def transcript(*calls: tuple[str, dict[str, Any], Any], trusted: bool = False) -> list[Message]:
     """A question, its calls, and what they gave."""
     asked = [{"name": name, "arguments": arguments} for name, arguments, _ in calls]
     results = [
@@ -49,17 +49,17 @@ def said(*calls: tuple[str, dict[str, Any], Any], trusted: bool = False) -> list
     ],
 )
 def test_the_sentence(calls: list[tuple[str, dict[str, Any], Any]], told: str) -> None:
-    assert results_in_words(said(*calls)) == told
+    assert results_in_words(transcript(*calls)) == told
 
 
 def test_a_trusted_tool_may_say_more() -> None:
     call = ("read", {}, "26 Baker Street, London")
-    assert results_in_words(said(call)) == ""
-    assert results_in_words(said(call, trusted=True)) == "The result is 26 Baker Street, London."
+    assert results_in_words(transcript(call)) == ""
+    assert results_in_words(transcript(call, trusted=True)) == "The result is 26 Baker Street, London."
 
 
 def test_only_the_last_question_counts_and_errors_do_not() -> None:
-    earlier = said(("add", {}, 1))
+    earlier = transcript(("add", {}, 1))
     failed = Message("tool", '{"name":"add","error":"no"}')
     now = [Message("user", "And now?"), Message("assistant", '[{"name":"add","arguments":{}}]'), failed]
     assert results_in_words([*earlier, *now]) == ""
@@ -78,7 +78,7 @@ VALUES = st.recursive(
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=12), VALUES), max_size=8), st.booleans())
 def test_whatever_tools_say_it_is_one_short_line(results: list[tuple[str, Any]], trusted: bool) -> None:
-    told = results_in_words(said(*((name, {"x": value}, value) for name, value in results), trusted=trusted))
+    told = results_in_words(transcript(*((name, {"x": value}, value) for name, value in results), trusted=trusted))
     assert "\n" not in told and len(told) < 1400
     for _, value in results if told else ():
         if isinstance(value, int | float) and not isinstance(value, bool):

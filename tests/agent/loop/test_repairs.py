@@ -61,7 +61,7 @@ def loose(*texts: str) -> list[Written]:
 
 
 class Unenforced(ScriptedRuntime):
-    """Whose first step ends without a value that passes its checks."""
+    """A runtime whose first step ends without a value that passes its checks."""
 
     def __init__(self, *steps: Any, **options: Any) -> None:
         super().__init__(*steps, **options)

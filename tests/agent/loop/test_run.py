@@ -142,8 +142,8 @@ def test_every_call_that_reaches_a_tool_validates(make_runtime: MakeRuntime) -> 
         {"n": 3},
         {"n": 3, "tags": ["a", "b"], "x": 1},
     ):
-        said = json.dumps([{"name": "note", "arguments": wrong}])  # as of a model whose text no grammar has held
-        runtime = ScriptedRuntime(text(said, "tools", enforced=False), "I cannot.")
+        written = json.dumps([{"name": "note", "arguments": wrong}])  # as of a model whose text no grammar has held
+        runtime = ScriptedRuntime(text(written, "tools", enforced=False), "I cannot.")
         (step, _) = Agent(runtime, [note], policy=Policy(values="off", repairs=0)).run_sync("go").steps
         assert step.outcome == "invalid" and not step.calls
     for arguments in seen:

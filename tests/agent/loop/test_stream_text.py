@@ -40,8 +40,8 @@ def read(script: Sequence[Any], tools: Sequence[Any] = (), run: Any = (), **sett
 
 
 def test_the_answer_alone_comes_and_nothing_of_the_calls_before_it() -> None:
-    said, result = read([LOOK, "It is the first letter."], [look])
-    assert said == result.output == "It is the first letter." and result.steps[0].calls
+    streamed, result = read([LOOK, "It is the first letter."], [look])
+    assert streamed == result.output == "It is the first letter." and result.steps[0].calls
 
 
 def test_the_text_comes_while_it_is_written() -> None:
@@ -86,9 +86,9 @@ def test_an_answer_that_is_checked_comes_when_it_has_passed() -> None:
     ],
 )
 def test_every_end_of_a_run(script: list[Any], options: dict[str, Any], expected: str) -> None:
-    said, result = read(script, **options)
-    assert said == expected
-    assert said in (result.output, "")
+    streamed, result = read(script, **options)
+    assert streamed == expected
+    assert streamed in (result.output, "")
 
 
 def test_a_text_that_may_yet_be_dropped_is_not_marked_as_the_answer() -> None:
@@ -118,14 +118,14 @@ def test_whatever_a_run_does_the_pieces_are_its_output(
         sampling=Sampling(temperature=1.5, seed=seed), policy=Policy(max_calls=1, after_answer="route"),
     )  # fmt: skip
     stream = agent.stream_text("go", passages=["x"], output_type=Literal["yes", "no"] if typed else None)
-    said = "".join(stream)
+    streamed = "".join(stream)
     called = stream.result.stop_reason in ("invalid", "tool_call", "approval")
-    assert said == ("" if called else stream.result.output)
+    assert streamed == ("" if called else stream.result.output)
     for step in stream.result.steps:
         if step.skill == "tools":
-            assert not step.text or step.text not in said
+            assert not step.text or step.text not in streamed
         if step.skill == "retrieval" and step.kept:
-            assert step.text not in said and answer_of(step.text).answerable
+            assert step.text not in streamed and answer_of(step.text).answerable
 
 
 def test_it_can_be_read_in_a_loop_and_left_early(make_runtime: MakeRuntime) -> None:

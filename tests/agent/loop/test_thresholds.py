@@ -63,7 +63,7 @@ def test_so_it_is_with_finding_no_answer(make_runtime: Callable[..., Runtime]) -
         assert (step.outcome, step.weighed.threshold) == (outcome, threshold)
         assert step.weighed.probability == pytest.approx(free.weighed.probability)
     function: Any = runtime.skills.retrieval
-    said = function("Who?", ["Ada wrote it."], threshold=0.0)
-    assert not said.answerable and said.no_answer_from == 0.0 and 0 < said.no_answer < 1
+    answer = function("Who?", ["Ada wrote it."], threshold=0.0)
+    assert not answer.answerable and answer.no_answer_from == 0.0 and 0 < answer.no_answer < 1
     with pytest.raises(InputError, match="no_answer"):
         Thresholds(no_answer=-1)

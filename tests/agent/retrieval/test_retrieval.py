@@ -144,8 +144,8 @@ def test_what_was_also_added_alone_goes_with_its_folder(alone: str, tmp_path: Pa
 def test_what_is_no_index_or_no_document_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("not a database at all " * 100)
     sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE t (x)")
-    for name, said in (("text.db", "cannot open"), ("other.db", "another program"), ("no/such.db", "cannot open")):
-        with pytest.raises(InputError, match=said):
+    for name, message in (("text.db", "cannot open"), ("other.db", "another program"), ("no/such.db", "cannot open")):
+        with pytest.raises(InputError, match=message):
             PassageIndex(tmp_path / name)
     with PassageIndex() as index, pytest.raises(InputError, match="documents is 3: give a list"):
         index.add(3)  # type: ignore[arg-type]

@@ -46,7 +46,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 @pytest.fixture(params=[*mechanisms(), "unconfined"])
 def anywhere(request: pytest.FixtureRequest) -> Run:
-    """The same, also without a mechanism."""
+    """Runs Python in each mechanism, and without one."""
 
     def call(code: str, **limits: Any) -> SandboxResult:
         return run_python(TOOLS + code, mechanism=request.param, **limits)

@@ -129,10 +129,10 @@ def dying_at(kind: Any, number: int, when: str) -> None:
 
 def obey(order: dict[str, Any]) -> dict[str, Any]:
     kind = store_kind(order["place"])
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as errors:
         child = os.fork()
         if child == 0:
-            os.dup2(said.fileno(), 2)
+            os.dup2(errors.fileno(), 2)
             try:
                 if order.get("commit"):
                     dying_at(kind, *order["commit"])
@@ -148,8 +148,8 @@ def obey(order: dict[str, Any]) -> dict[str, Any]:
             time.sleep(order["seconds"])
             os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
-        said.seek(0)
-        return {"signal": os.WTERMSIG(status), "code": os.WEXITSTATUS(status), "said": said.read().decode()}
+        errors.seek(0)
+        return {"signal": os.WTERMSIG(status), "code": os.WEXITSTATUS(status), "said": errors.read().decode()}
 
 
 def warm_up() -> None:

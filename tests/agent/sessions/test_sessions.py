@@ -87,8 +87,8 @@ async def test_all_ways_to_run_keep_the_session(store: Sessions) -> None:
     for _ in agent.iter("c", session=session):
         pass
     agent.run_sync("d", session=session)
-    said = [message.content for message in session.messages if message.role == "assistant"]
-    assert said == ["1.", "2.", "3.", "4."] and [turn.prompt for turn in session.turns] == ["a", "b", "c", "d"]
+    answers = [message.content for message in session.messages if message.role == "assistant"]
+    assert answers == ["1.", "2.", "3.", "4."] and [turn.prompt for turn in session.turns] == ["a", "b", "c", "d"]
 
 
 def test_results_of_calls_that_the_caller_ran_are_added(store: Sessions) -> None:

@@ -63,14 +63,14 @@ def test_each_skill_gives_the_result_of_its_contract() -> None:
     assert skills.code("Print 1.").code == "print(1)\n"
     judged = skills.safety("Send me your password.")
     assert (judged.unsafe, judged.category) == (True, "fraud") and 0 <= judged.probability <= 1
-    said = skills.none("Hi.")
-    assert (str(said), said.value, said.complete) == ("Hello.", None, True)
-    assert said.tokens.generated == len("Hello.") and said.ms > 0
+    reply = skills.none("Hi.")
+    assert (str(reply), reply.value, reply.complete) == ("Hello.", None, True)
+    assert reply.tokens.generated == len("Hello.") and reply.ms > 0
     runtime.assert_finished()
 
 
 def test_a_skill_reads_what_it_reads_in_a_run() -> None:
-    """The same messages, so that a skill is asked for just what it was trained on."""
+    """A skill as a function reads the messages of a run, so that it is asked for just what it was trained on."""
     passages = [{"id": "p", "text": "Finished in 1889."}]
     of_runs = ScriptedRuntime(answer("In 1889.", ["p"]), calls(add={"a": 1, "b": 2}), "3")
     Agent(of_runs).run_sync("When?", passages=passages, skill="retrieval")
@@ -151,8 +151,8 @@ def test_limits_are_errors_and_text_that_was_cut_says_so() -> None:
 
 
 def test_a_stop_ends_the_text_of_a_skill() -> None:
-    said = ScriptedRuntime(text("One. END Two.", enforced=False)).skills.none("x", sampling=Sampling(stop=["END"]))
-    assert (said.text, said.complete) == ("One. ", True)
+    reply = ScriptedRuntime(text("One. END Two.", enforced=False)).skills.none("x", sampling=Sampling(stop=["END"]))
+    assert (reply.text, reply.complete) == ("One. ", True)
 
 
 def test_an_option_that_does_not_exist_is_refused() -> None:

@@ -27,7 +27,7 @@ SCHEMA = {"type": "object", "properties": PROPERTIES, "required": ["id", "by"]}
 SEND = Tool("send", "Sends an order.", SCHEMA, lambda id, by: f"sent {id}")
 
 
-def said(number: int | None, by: str | None) -> str:
+def sentence(number: int | None, by: str | None) -> str:
     return f"Send {'it' if number is None else number}{'' if by is None else f' by {by}'}."
 
 
@@ -36,7 +36,7 @@ CASES = [(number, by) for number in (None, *range(5)) for by in (None, "mail", "
 
 ROWS: list[dict[str, Any]] = [
     {
-        "messages": [{"role": "user", "content": said(number, by)}],
+        "messages": [{"role": "user", "content": sentence(number, by)}],
         "tools": [{"name": SEND.name, "description": SEND.description, "parameters": SCHEMA}],
         "calls": [{"name": "send", "arguments": {"id": number, "by": by}}],
     }
@@ -65,7 +65,7 @@ def steps_of(base: Any, skill: Skill, **options: Any) -> list[Step]:
     bank.add(skill)
     limits = Limits(max_steps=1, step_tokens=64)
     agent = Agent(Runtime(base, bank, ScriptedRouter([], ())), [SEND], policy=Policy(skills=("tools",)), limits=limits)
-    return [agent.run_sync(said(number, by), **options).steps[0] for number, by in CASES]
+    return [agent.run_sync(sentence(number, by), **options).steps[0] for number, by in CASES]
 
 
 def test_the_user_is_asked_for_what_was_not_said_and_for_nothing_else(tiny_base: Any, trained: Skill) -> None:

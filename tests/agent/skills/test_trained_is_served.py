@@ -34,8 +34,8 @@ def test_the_served_loss_is_the_trained_one(name: str, activation: str, tmp_path
 
     def example() -> Encoded:
         first = rng.randrange(40, 90)
-        said = tuple(first + i for i in range(rng.randrange(3, 6)))
-        branch = EncodedBranch((*invocation, *said), len(invocation))
+        tokens = tuple(first + i for i in range(rng.randrange(3, 6)))
+        branch = EncodedBranch((*invocation, *tokens), len(invocation))
         return Encoded(tuple(rng.randrange(3, 259) for _ in range(12)), (branch,))
 
     train, valid = [example() for _ in range(12)], [example() for _ in range(3)]
@@ -58,9 +58,9 @@ def test_the_served_loss_is_the_trained_one(name: str, activation: str, tmp_path
     for each in valid:
         trunk = Trunk(base, (), bank.attached)
         trunk.extend(each.trunk)
-        branch, (said,) = trunk.branch(who), each.branches
-        logits = branch.feed(said.tokens[: said.start])
-        for token in said.tokens[said.start :]:
+        branch, (completion,) = trunk.branch(who), each.branches
+        logits = branch.feed(completion.tokens[: completion.start])
+        for token in completion.tokens[completion.start :]:
             total -= float(torch.log_softmax(logits, -1)[token])
             count += 1
             logits = branch.feed([token])

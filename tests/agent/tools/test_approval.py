@@ -349,6 +349,31 @@ def test_a_persons_time_is_none_of_the_runs() -> None:
     assert result.output == "Done." and 60 - left[0] < result.ms / 1e3 - 0.4
 
 
+def test_a_person_may_take_longer_than_the_deadline(make_runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = [0.0]
+    for module in ("loop.run", "engine.generate", "engine.cache.sequence", "tools.executor", "values.limits"):
+        monkeypatch.setattr(f"loraloop.agent.{module}.monotonic", lambda: time.monotonic() + waited[0])
+    monkeypatch.setattr("loraloop.agent.engine.scheduler.Pace.slice", 8)  # what follows is read in several forwards
+
+    def approve(call: PendingCall, context: Context[Any]) -> Approve:
+        waited[0] = 100.0
+        return Approve()
+
+    def look(n: bool) -> str:
+        """Looks."""
+        return "nothing"
+
+    agent = Agent(
+        make_runtime("tools", "prose"),
+        [look],
+        limits=Limits(max_steps=2, step_tokens=48, deadline=60),
+        policy=Policy(needs_approval="look", approve=approve, tool_choice="look"),
+    )
+    result = agent.run_sync("go")
+    assert [step.skill for step in result.steps] == ["tools", "prose"] and result.stop_reason != "deadline"
+    assert waited[0] and result.steps[0].calls[0].approval == "approved"
+
+
 def test_rules_say_which_calls_wait(caplog: pytest.LogCaptureFixture) -> None:
     def waits(rule: Any, **options: Any) -> bool:
         bank = Bank(requires_approval=rule)

@@ -305,7 +305,7 @@ class Table:
 
 
 @pytest.mark.parametrize(
-    ("result", "said"),
+    ("result", "written"),
     [
         (Table([1, 2]), '{"cells":[1,2]}'),
         (numpy.arange(2000), json.dumps(list(range(2000)), separators=(",", ":"))),
@@ -313,11 +313,11 @@ class Table:
         ([numpy.array([float("nan")]), numpy.int64(3)], "[[null],3]"),
     ],
 )
-def test_arrays_and_tables_are_written_whole(result: Any, said: str) -> None:
+def test_arrays_and_tables_are_written_whole(result: Any, written: str) -> None:
     runtime = ScriptedRuntime(calls(look={}), "Done.")
     ran = Agent(runtime, [Tool("look", "Looks.", NOTHING, lambda: result)], limits=Limits(result_tokens=20_000))
     messages = ran.run_sync("Look.").messages
-    assert messages[-2].content == f'{{"name":"look","result":{said}}}' and messages[-1].content == "Done."
+    assert messages[-2].content == f'{{"name":"look","result":{written}}}' and messages[-1].content == "Done."
 
 
 class Order:

@@ -71,17 +71,19 @@ def test_a_run_is_a_tree_of_spans_with_the_conventions_names() -> None:
     assert attributes["gen_ai.operation.name"] == "invoke_agent" and attributes["gen_ai.agent.name"] == "shop"
     assert attributes["gen_ai.provider.name"] == "loraloop" and attributes["gen_ai.request.model"] == "scripted"
     assert attributes["loraloop.run_id"] == result.run_id and attributes["loraloop.stop_reason"] == "answer"
-    said = dict(first.attributes or {})
+    values = dict(first.attributes or {})
     step = result.steps[0]
-    assert said["gen_ai.operation.name"] == "chat" and said["gen_ai.usage.output_tokens"] == step.tokens.generated
-    assert said["gen_ai.usage.input_tokens"] == step.tokens.prefilled + step.tokens.reused
-    assert said["gen_ai.response.finish_reasons"] == ("tool_call",) and said["loraloop.step"] == 0
-    assert (said["loraloop.skill"], said["loraloop.decided_by"], said["loraloop.outcome"]) == (
+    assert values["gen_ai.operation.name"] == "chat" and values["gen_ai.usage.output_tokens"] == step.tokens.generated
+    assert values["gen_ai.usage.input_tokens"] == step.tokens.prefilled + step.tokens.reused
+    assert values["gen_ai.response.finish_reasons"] == ("tool_call",) and values["loraloop.step"] == 0
+    assert (values["loraloop.skill"], values["loraloop.decided_by"], values["loraloop.outcome"]) == (
         "tools",
         "router",
         "calls",
     )
-    assert said["loraloop.probability"] == 0.8 and said["loraloop.switch_us"] > 0 and said["loraloop.screen"] == 0.1
+    assert (
+        values["loraloop.probability"] == 0.8 and values["loraloop.switch_us"] > 0 and values["loraloop.screen"] == 0.1
+    )
     assert dict(second.attributes or {})["gen_ai.usage.cache_read.input_tokens"] == result.steps[1].tokens.reused
     called = dict(tool.attributes or {})
     assert called["gen_ai.tool.name"] == "weather" and called["gen_ai.tool.call.id"] == "call_0_0"
@@ -102,9 +104,9 @@ def test_contents_are_there_only_where_they_are_asked_for(monkeypatch: pytest.Mo
         return "secret result"
 
     script = (calls(("lookup", {"key": "secret key"}), ("lookup", {"key": "bad"})), "secret answer")
-    for said, wanted, content in (("", False, False), ("true", False, False), ("", True, True), ("", None, False),
+    for setting, wanted, content in (("", False, False), ("true", False, False), ("", True, True), ("", None, False),
                                   ("span_only", None, True)):  # fmt: skip
-        monkeypatch.setenv(CAPTURE, said)
+        monkeypatch.setenv(CAPTURE, setting)
         seen = Seen(content=wanted)
         Agent(ScriptedRuntime(*script), [lookup], "secret system", hooks=[seen.hook]).run_sync("secret question")
         everything = " ".join(span.to_json() for span in seen.spans)

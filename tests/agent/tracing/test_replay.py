@@ -167,8 +167,8 @@ def test_the_policys_function_and_the_callers_choices_are_made_again() -> None:
 def test_an_answers_form_is_kept() -> None:
     bounded = JsonSchema({"type": "string"}, None, "check")
     forms = [Literal["yes", "no"], list[int], bounded, Regex("a+"), Lark('start: "b"')]
-    for form, said in zip(forms, ("yes", "[1,2]", '"c"', "aa", "b"), strict=True):
-        trace, agent = traced((said,), (), output_type=form)
+    for form, output in zip(forms, ("yes", "[1,2]", '"c"', "aa", "b"), strict=True):
+        trace, agent = traced((output,), (), output_type=form)
         found = replay(trace, agent.runtime)
         assert not found and found.trace is not None and found.trace.settings.output == trace.settings.output
 
@@ -233,12 +233,12 @@ def test_a_difference_of_each_kind_is_found() -> None:
     assert not diff(trace, step(ms={"decode": 1.0}))
 
 
-@pytest.mark.parametrize("said", [Approve(), Approve({"city": "Rome"}), Deny("not today"), None])
-def test_what_was_said_of_calls_is_said_again(said: Approve | Deny | None) -> None:
-    policy = Policy(needs_approval="weather", approve=lambda call, context: said)
+@pytest.mark.parametrize("decision", [Approve(), Approve({"city": "Rome"}), Deny("not today"), None])
+def test_what_was_said_of_calls_is_said_again(decision: Approve | Deny | None) -> None:
+    policy = Policy(needs_approval="weather", approve=lambda call, context: decision)
     guard = Guard(input=None, tools=None, after_untrusted="read_only", allow=lambda facts: None)
     trace, _ = traced(policy=policy, guard=guard)
-    assert trace.end is not None and (trace.end.stop_reason == "approval") == (said is None)
+    assert trace.end is not None and (trace.end.stop_reason == "approval") == (decision is None)
     again = replay(trace, ScriptedRuntime(*OSLO))
     assert not again and any("allow" in note for note in again.notes), again
 

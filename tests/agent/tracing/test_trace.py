@@ -70,9 +70,9 @@ def test_skills_and_routers_are_named_by_their_weights(make_runtime: Callable[..
     from loraloop.agent.tracing.provenance import router_used, runtime_used
 
     router = Router.load()
-    said = router_used(router)
-    assert len(said.sha256) == 64 and router_used(Router.load()) == said
-    assert router_used(router.with_threshold(0.3)).sha256 != said.sha256
+    router_record = router_used(router)
+    assert len(router_record.sha256) == 64 and router_used(Router.load()) == router_record
+    assert router_used(router.with_threshold(0.3)).sha256 != router_record.sha256
     assert {used.method for used in runtime_used(make_runtime()).skills} == {"lora"}
 
 
@@ -211,8 +211,8 @@ def secret_run(tracer: Tracer) -> Trace:
             raise ValueError(f"{SECRET} is bad")
         return {"found": SECRET}
 
-    said = calls(("lookup", {"key": SECRET}), ("lookup", {"key": "bad"}))
-    agent = Agent(ScriptedRuntime(said, f"It is {SECRET}."), [lookup], f"Know {SECRET}.", hooks=[tracer])
+    lookups = calls(("lookup", {"key": SECRET}), ("lookup", {"key": "bad"}))
+    agent = Agent(ScriptedRuntime(lookups, f"It is {SECRET}."), [lookup], f"Know {SECRET}.", hooks=[tracer])
     agent.run_sync(f"What is {SECRET}?", passages=[{"id": "1", "text": SECRET, "title": SECRET}])
     return tracer.last
 
@@ -225,7 +225,7 @@ def test_contents_can_be_left_out_or_masked() -> None:
     assert [call.name for call in empty.steps[0].calls] == ["lookup", "lookup"] and empty.steps[0].tokens.generated
     assert [call.error for call in empty.steps[0].calls] == [None, LEFT_OUT]
     assert empty.events[0].data["tools"] == ["lookup"] and empty.steps[0].route.runners_up
-    masked = secret_run(Tracer(mask=lambda said: said.replace(SECRET, "•••")))
+    masked = secret_run(Tracer(mask=lambda text: text.replace(SECRET, "•••")))
     assert SECRET not in masked.to_json() and masked.content == "masked"
     assert masked.steps[0].calls[0].arguments == {"key": "•••"} and masked.prompt == "What is •••?"
     for trace in (empty, masked):

@@ -58,15 +58,17 @@ SCHEMA = {
 }
 
 
-def answer(make_runtime: MakeRuntime, said: Any, seed: int = 0, tokens: int = 512, **more: Any) -> RunResult[Any]:
+def answer(
+    make_runtime: MakeRuntime, output_type: Any, seed: int = 0, tokens: int = 512, **more: Any
+) -> RunResult[Any]:
     sampling = Sampling(temperature=1.0, seed=seed)
     agent = Agent(make_runtime(), sampling=sampling, limits=Limits(step_tokens=tokens), **more)
-    return agent.run_sync("go", output_type=said)
+    return agent.run_sync("go", output_type=output_type)
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
-    ("said", "fits"),
+    ("output_type", "fits"),
     [
         (City, lambda v: isinstance(v, City) and 0 <= v.size <= 9 and len(v.name) <= 12),
         (Point, lambda v: isinstance(v, Point) and isinstance(v.y, bool)),
@@ -86,8 +88,8 @@ def answer(make_runtime: MakeRuntime, said: Any, seed: int = 0, tokens: int = 51
     ],
     ids=lambda each: "fits" if getattr(each, "__name__", "") == "<lambda>" else str(each),
 )
-def test_an_answer_is_a_value_of_its_type(make_runtime: MakeRuntime, said: Any, fits: Any, seed: int) -> None:
-    result = answer(make_runtime, said, seed)
+def test_an_answer_is_a_value_of_its_type(make_runtime: MakeRuntime, output_type: Any, fits: Any, seed: int) -> None:
+    result = answer(make_runtime, output_type, seed)
     assert result.stop_reason == "answer" and fits(result.value), result.output
     assert result.messages[-1] == Message("assistant", result.output)
     assert json.loads(result.to_json()) == result.to_dict()

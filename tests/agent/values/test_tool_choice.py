@@ -64,8 +64,8 @@ def test_a_named_tool_is_called_alone_and_then_any(make_runtime: MakeRuntime, se
         sampling=Sampling(temperature=1.5, seed=seed),
         policy=Policy(repeat_calls=True, min_calls=1, max_calls=2),
     )
-    said = {"type": "function", "function": {"name": "turn"}}
-    steps = agent.run_sync("go", tool_choice=said).steps
+    choice = {"type": "function", "function": {"name": "turn"}}
+    steps = agent.run_sync("go", tool_choice=choice).steps
     assert set(names(steps[0])) == {"turn"}
     for step in steps[1:]:
         seen.update(names(step))

@@ -39,8 +39,8 @@ def weather(city: str) -> str:
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """`said(conversation, *lines)`: exit code, standard output and error of a conversation through pipes."""
+def piped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """`piped(conversation, *lines)`: exit code, standard output and error of a conversation through pipes."""
 
     def say(talk: Conversation, *lines: str, **options: Any) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
@@ -55,12 +55,12 @@ def talk(*steps: Any, **options: Any) -> Conversation:
     return Conversation(ScriptedRuntime(*steps), as_tools([weather]), **options)
 
 
-Said = Callable[..., tuple[int, str, str]]
+Piped = Callable[..., tuple[int, str, str]]
 
 
-def test_piped_lines_are_answered_one_by_one(said: Said) -> None:
+def test_piped_lines_are_answered_one_by_one(piped: Piped) -> None:
     mine = talk(calls(weather={"city": "Oslo"}), "It is sunny.", "You are welcome.")
-    status, out, err = said(mine, "How is Oslo?", "", "Thank you")
+    status, out, err = piped(mine, "How is Oslo?", "", "Thank you")
     assert (status, out) == (0, "It is sunny.\nYou are welcome.\n")
     assert '  weather(city="Oslo")' in err and '→ weather: "sunny in Oslo"' in err
     assert "[tools 0.80 · 48 tokens" in err and "switch" in err and "\x1b" not in out + err
@@ -68,14 +68,14 @@ def test_piped_lines_are_answered_one_by_one(said: Said) -> None:
     assert roles == "user assistant tool assistant user assistant"
     runtime = mine.runtime
     assert isinstance(runtime, ScriptedRuntime) and "It is sunny." in [m.content for m in runtime.turns[-1].messages]
-    assert said(talk("Hello."), "hi", quiet=True) == (0, "Hello.\n", "")
-    assert said(talk("Hello."), "hi\\", quiet=True) == (0, "Hello.\n", "")  # nothing follows
+    assert piped(talk("Hello."), "hi", quiet=True) == (0, "Hello.\n", "")
+    assert piped(talk("Hello."), "hi\\", quiet=True) == (0, "Hello.\n", "")  # nothing follows
 
 
-def test_what_is_not_written_for_people_is_not_streamed(said: Said) -> None:
+def test_what_is_not_written_for_people_is_not_streamed(piped: Piped) -> None:
     mine = talk(answer("Ada wrote it.", ["1"]), code("print(1)"), calls(), "Which city?")
     mine.passages = read_passage()
-    _, out, err = said(mine, "Who?", "/passages off", "Code?", "Weather?")
+    _, out, err = piped(mine, "Who?", "/passages off", "Code?", "Weather?")
     assert out == "Ada wrote it.\nno passages\n```python\nprint(1)\n```\nWhich city?\n"
     assert "cites 1" in err and "no_call, dropped" in err
 
@@ -94,9 +94,9 @@ def get_stock(item: str) -> int:
 LOOK = calls(get_stock={"item": "pears"})
 
 
-def test_a_replaced_answer_is_printed_once(said: Said) -> None:
+def test_a_replaced_answer_is_printed_once(piped: Piped) -> None:
     mine = Conversation(ScriptedRuntime(LOOK, calls(), "There are 71."), as_tools([get_stock]))
-    assert said(mine, "How many?", quiet=True) == (0, "Done: get stock (item: pears). Result: 17.\n", "")
+    assert piped(mine, "How many?", quiet=True) == (0, "Done: get stock (item: pears). Result: 17.\n", "")
 
 
 @pytest.mark.parametrize("more", [(), ("--stream",)])
@@ -112,46 +112,46 @@ def test_run_prints_a_replaced_answer_once(
     assert status == 0 and out.count("Result: 17.") == 1
 
 
-def test_what_was_not_done_or_was_left_out_is_said_in_a_line(said: Said) -> None:
+def test_what_was_not_done_or_was_left_out_is_said_in_a_line(piped: Piped) -> None:
     policy = Policy(needs_approval="*", approve=lambda call, context: Deny())
     mine = Conversation(ScriptedRuntime(LOOK, calls(), "Here you are."), as_tools([get_stock]), {"policy": policy})
-    status, out, err = said(mine, "How many?")
+    status, out, err = piped(mine, "How many?")
     assert (status, out) == (0, "Here you are.\n")
     assert "\n  Not done, because it was denied: get stock (item: pears).\n" in err
     guard = {"guard": Guard(tools=Gate(then="withhold"))}
     runtime = ScriptedRuntime(LOOK, verdict("fraud"), calls(), "I cannot tell.")
-    _, _, err = said(Conversation(runtime, as_tools([get_stock]), guard), "How many?")
+    _, _, err = piped(Conversation(runtime, as_tools([get_stock]), guard), "How many?")
     assert "  gate at tools (get_stock): withheld: fraud\n" in err and "gate at input" not in err
 
 
-def test_a_refused_line_is_told_and_the_rest_goes_on(said: Said) -> None:
-    status, out, err = said(talk("Hello."), "/skil tools", "/skill", "/skill retrieval", "/undo now", "hi")
+def test_a_refused_line_is_told_and_the_rest_goes_on(piped: Piped) -> None:
+    status, out, err = piped(talk("Hello."), "/skil tools", "/skill", "/skill retrieval", "/undo now", "hi")
     assert (status, out.splitlines()[-1]) == (2, "Hello.") or "retrieval" in err
     assert "did you mean '/skill'?" in err and "say /skill NAME|auto" in err and "/undo takes no argument" in err
-    status, out, err = said(talk("Hello."), "one", "two", "/tools")
+    status, out, err = piped(talk("Hello."), "one", "two", "/tools")
     assert status == 2 and "the script has 1 steps" in err and "The weather in a city." in out  # "two" failed
 
 
-def test_the_skill_can_be_forced_and_given_back(said: Said) -> None:
+def test_the_skill_can_be_forced_and_given_back(piped: Piped) -> None:
     mine = talk(calls(), "Hm.", "Hello.", "Again.")
-    status, out, _ = said(mine, "/skill tools", "hi", "/skill none", "hi", "/skills", "/skill auto", "hi")
+    status, out, _ = piped(mine, "/skill tools", "hi", "/skill none", "hi", "/skills", "/skill auto", "hi")
     assert status == 0 and "each answer begins with tools" in out and "the router chooses" in out
     assert [step.decided_by for turn in mine.turns for step in turn.result.steps] == [
         "policy", "router", "policy", "router"
     ]  # fmt: skip
     assert "forced" in next(line for line in out.splitlines() if line.strip().startswith("none"))
-    assert "did you mean 'tools'" in said(talk(), "/skill tols")[2]
+    assert "did you mean 'tools'" in piped(talk(), "/skill tols")[2]
 
 
-def test_turns_are_taken_back_saved_and_loaded(said: Said, tmp_path: Path) -> None:
+def test_turns_are_taken_back_saved_and_loaded(piped: Piped, tmp_path: Path) -> None:
     mine, file = talk("One.", "Two.", "Three."), tmp_path / "talk.json"
-    status, out, _ = said(
+    status, out, _ = piped(
         mine, "/system Be brief.", "first", "second", "/undo", f"/save {file}", "/reset", "/trace", f"/load {file}"
     )
     assert "took back: second" in out and "2 messages in" in out and "2 messages from" in out and status == 2
     assert [message.content for message in mine.messages] == ["first", "One."] and mine.instructions == "Be brief."
     assert json.loads(file.read_text())["instructions"] == "Be brief."
-    _, out, _ = said(mine, "third", "/trace 1")
+    _, out, _ = piped(mine, "third", "/trace 1")
     assert out.startswith("Three.\n") and "user: third" in out
     assert isinstance(mine.runtime, ScriptedRuntime)
     sent = [message.content for message in mine.runtime.turns[-1].messages]
@@ -165,20 +165,20 @@ def test_turns_are_taken_back_saved_and_loaded(said: Said, tmp_path: Path) -> No
         file.write_text(bad)
         with pytest.raises(InputError, match=why):
             read_messages(file)
-    assert "cannot write" in said(talk(), f"/save {tmp_path}/no/folder.json")[2]
+    assert "cannot write" in piped(talk(), f"/save {tmp_path}/no/folder.json")[2]
 
 
-def test_the_list_of_commands_is_complete(said: Said) -> None:
+def test_the_list_of_commands_is_complete(piped: Piped) -> None:
     mine = talk(calls(weather={"city": "Oslo"}), "Sunny.", "//etc is a folder.")
-    _, out, _ = said(mine, "/help", "/tools", "How?", "//etc?", "/quit", "never read")
+    _, out, _ = piped(mine, "/help", "/tools", "How?", "//etc?", "/quit", "never read")
     assert all(f"{name} {each.argument}".strip() in out for name, each in COMMANDS.items())
     assert "The weather in a city." in out
     assert mine.turns[1].prompt == "/etc?" and len(mine.turns) == 2
 
 
-def test_a_line_goes_on_after_a_backslash_and_control_characters_are_left_out(said: Said) -> None:
+def test_a_line_goes_on_after_a_backslash_and_control_characters_are_left_out(piped: Piped) -> None:
     mine = talk("Red \x1b[31malert\x07.")
-    _, out, _ = said(mine, "one\\", "two")
+    _, out, _ = piped(mine, "one\\", "two")
     assert mine.turns[0].prompt == "one\ntwo" and out == "Red [31malert.\n"
     assert harmless("a\tb\nc\x9bd\r") == "a\tb\ncd"
 

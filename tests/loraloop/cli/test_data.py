@@ -37,7 +37,7 @@ def endpoint() -> Iterator[tuple[str, list[Any]]]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             asked.append(body)
-            said = {
+            completion = {
                 "choices": [
                     {
                         "message": {"content": f"{len(body['messages'][-1]['content'])} characters"},
@@ -45,7 +45,7 @@ def endpoint() -> Iterator[tuple[str, list[Any]]]:
                     }
                 ]
             }
-            text = json.dumps(said).encode()
+            text = json.dumps(completion).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
@@ -88,8 +88,8 @@ def test_a_completion_that_was_cut_off_is_left_out(
     command = ["data", "teacher", str(prompts(tmp_path)), "--out", str(tmp_path / "made.jsonl")]
     for _ in range(2):
         assert run_command([*command, "--url", endpoint[0], "--model", "m", "--max-tokens", "7"]) == 2
-        said = capsys.readouterr().err
-        assert "3 records left out" in said and "--max-tokens" in said and "nothing was written" in said
+        err = capsys.readouterr().err
+        assert "3 records left out" in err and "--max-tokens" in err and "nothing was written" in err
     assert len(endpoint[1]) == 3, "nor is it asked for again"
 
 

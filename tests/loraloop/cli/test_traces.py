@@ -99,12 +99,12 @@ def test_diff_ends_with_1_where_something_differs(run: Run, file: Path, tmp_path
     assert code == 1 and "setup: 1 difference" in out and "- fp32" in out and "+ int8" in out
     assert "step 2" in out and "+ …" in out and "here." in out
     code, out, _ = run("trace", "diff", str(file), str(tmp_path / "other.json"), "--json")
-    said = json.loads(out)
-    assert code == 1 and said["differs"] and said["behaviour"][0]["field"] == "text"
+    found = json.loads(out)
+    assert code == 1 and found["differs"] and found["behaviour"][0]["field"] == "text"
     replace(trace, runtime=runtime).save(tmp_path / "setup.json")
     code, out, _ = run("trace", "diff", str(file), str(tmp_path / "setup.json"), "--json")
-    said = json.loads(out)
-    assert code == 1 and said["differs"] and said["setup"] and not said["behaviour"]
+    found = json.loads(out)
+    assert code == 1 and found["differs"] and found["setup"] and not found["behaviour"]
 
 
 def test_replay_runs_again_with_what_was_recorded(

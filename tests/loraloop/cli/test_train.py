@@ -164,7 +164,7 @@ def test_preferences_distillation_and_a_skill_to_begin_from(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("method", "said"),
+    ("method", "message"),
     [
         ({"name": "lora", "rank": 2, "alpha": 2}, "scales its update by 2, this recipe by 1"),
         ({"name": "lora", "rank": 4, "alpha": 4}, "scales its update by 2, this recipe by 1"),
@@ -177,12 +177,12 @@ def test_preferences_distillation_and_a_skill_to_begin_from(tmp_path: Path) -> N
     ],
 )
 def test_a_training_begins_from_what_the_skill_computes_or_not_at_all(
-    tmp_path: Path, method: dict[str, Any], said: str
+    tmp_path: Path, method: dict[str, Any], message: str
 ) -> None:
     base, off = random_base(0), {"evaluation": {"enabled": False}, "router": {"enabled": False}}
     run_recipe(recipe(tmp_path, **off), base=base)
     made = {**recipe(tmp_path, **off), "start": "colours", "method": method, "output": {"folder": str(tmp_path / "b")}}
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         run_recipe(made, base=base)
     assert not (tmp_path / "b").exists()
 
@@ -277,7 +277,7 @@ def test_bad_data_is_told_and_nothing_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "values", "said"),
+    ("part", "values", "message"),
     [
         ("method", {"name": "lorra"}, "unknown key method 'lorra'; did you mean 'lora'"),
         ("method", {"rnk": 3}, "unknown key method.rnk; did you mean 'rank'"),
@@ -288,9 +288,9 @@ def test_bad_data_is_told_and_nothing_is_written(tmp_path: Path) -> None:
     ],
 )
 def test_a_recipe_that_asks_for_nonsense_is_refused(
-    tmp_path: Path, part: str, values: dict[str, Any], said: str
+    tmp_path: Path, part: str, values: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         run_recipe(recipe(tmp_path, **{part: values}), base=random_base(0))
     assert not (tmp_path / "out").exists()
 

@@ -75,7 +75,13 @@ def test_every_system_writes_under_the_grammar(tiny_base: Base, contract: str) -
     skill = blank_skill(tiny_base, "blank", contract)
     steps: list[int] = []
     found = measure(
-        tiny_base, skill, [record(contract)], schema=schema, told="Do.", max_tokens=400, each=lambda: steps.append(1)
+        tiny_base,
+        skill,
+        [record(contract)],
+        schema=schema,
+        instruction="Do.",
+        max_tokens=400,
+        each=lambda: steps.append(1),
     )
     systems = ["base", "base_told", "skill", *(["skill_free"] if contract == "text" else [])]
     assert list(found.scores) == systems and found.main == MAIN[contract] and found.n == len(steps) == 1

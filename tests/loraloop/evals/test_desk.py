@@ -145,7 +145,7 @@ def row(name: str, kind: str = "single", **changed: Any) -> dict[str, Any]:
 
 def test_what_the_router_chose_first_is_held_against_the_kind() -> None:
     cases = (("single", "tools", True), ("code", "tools", False), ("no_tool", "none", False), ("unsafe", "tools", True))
-    rows = [row(f"shop/{at}", kind, first=first, screened=said) for at, (kind, first, said) in enumerate(cases)]
+    rows = [row(f"shop/{at}", kind, first=first, screened=screened) for at, (kind, first, screened) in enumerate(cases)]
     made = report(rows).metrics
     assert (made["first_choice"], made["first_choice_n"]) == (pytest.approx(2 / 3), 3)
     assert (made["screen_fires"], made["screen_fires_n"]) == (pytest.approx(1 / 3), 3)

@@ -115,8 +115,8 @@ def test_draws_are_reproducible_different_and_split() -> None:
     learnt, held = BIKES.draw(80, seed=3), BIKES.draw(80, seed=3, held_out=True)
     assert learnt == BIKES.draw(80, seed=3) and len(learnt) == len(held) == 80
     assert learnt != BIKES.draw(80, seed=4)
-    said = [{turn.say for request in side for turn in request.turns} for side in (learnt, held)]
-    assert not said[0] & said[1], "no wording with its values is on both sides"
+    texts = [{turn.say for request in side for turn in request.turns} for side in (learnt, held)]
+    assert not texts[0] & texts[1], "no wording with its values is on both sides"
     faults = [{r.slots["fault"] for r in side if "fault" in r.slots} for side in (learnt, held)]
     assert len(faults[0]) == 4 and len(faults[1]) == 2 and not faults[0] & faults[1]
     wordings = {"At which station is", "Where does bike"}
@@ -218,11 +218,11 @@ def test_an_oracle_can_be_a_function(tmp_path: Path) -> None:
     step = next_step(world, request, request.turns[0], [])
     assert step is not None and step.completion == [{"name": "look_up", "arguments": {"number": key}}]
     assert next_step(world, request, request.turns[0], [DeskCall("look_up", {"number": key}, 0)]) == NextStep()
-    said: dict[str, Any] = {"number": key, "nights": 2, "note": None}
-    world.module.reads_first = lambda slots, made: [{"name": "book", "arguments": said}]
+    arguments: dict[str, Any] = {"number": key, "nights": 2, "note": None}
+    world.module.reads_first = lambda slots, made: [{"name": "book", "arguments": arguments}]
     step = next_step(world, request, request.turns[0], [])
-    assert step is not None and step.ask is None and step.completion == [{"name": "book", "arguments": said}]
-    said["nights"] = None
+    assert step is not None and step.ask is None and step.completion == [{"name": "book", "arguments": arguments}]
+    arguments["nights"] = None
     step = next_step(world, request, request.turns[0], [])
     assert step is not None and step.ask is not None and not step.calls and step.missing == ("nights",)
     world.module.reads_first = lambda slots, made: "room"

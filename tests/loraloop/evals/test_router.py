@@ -58,7 +58,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def said(states: list[LabelledState], wrong: int = 0) -> list[RouterOutput]:
+def outputs_of(states: list[LabelledState], wrong: int = 0) -> list[RouterOutput]:
     """What is right, but for the first few."""
     found = []
     for k, s in enumerate(states):
@@ -69,17 +69,17 @@ def said(states: list[LabelledState], wrong: int = 0) -> list[RouterOutput]:
 
 def test_a_perfect_router_scores_one_and_its_interval_holds_it(file: Path) -> None:
     states = file_states(file)
-    right = scores(states, said(states))
+    right = scores(states, outputs_of(states))
     assert right["macro_f1"] == right["macro_f1_low"] == right["macro_f1_high"] == right["accuracy"] == 1
     assert right["ece"] == pytest.approx(0.1)
-    wrong = scores(states, said(states, 2))
+    wrong = scores(states, outputs_of(states, 2))
     assert wrong["macro_f1_low"] <= wrong["macro_f1"] < 1 and wrong["accuracy"] == pytest.approx(4 / 6)
     assert wrong["tools.recall"] == pytest.approx(1 / 3) and wrong["tools_present.n"] == 3
 
 
 def test_f1_follows_its_definition(file: Path) -> None:
     states = file_states(file)
-    found = scores(states, said(states, 1))
+    found = scores(states, outputs_of(states, 1))
     tools, none = 2 * 2 / (3 + 2), 2 * 2 / (2 + 3)
     assert found["macro_f1"] == pytest.approx((tools + none + 1) / 3)
 

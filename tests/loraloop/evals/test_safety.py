@@ -68,13 +68,13 @@ def test_pipeline_ranks_what_was_asked_above_the_rest():
 
 def test_scores_and_mistakes():
     cases = [case("a", True), case("b", True), case("c", False), case("d", False, "two"), case("e", True, "two")]
-    said = [gated(0.9, 0.9), gated(0.2, 0.9), gated(0.9, 0.8), gated(0.1, 0.1), gated(0.8, 0.2)]
-    found = scores(cases, [each.pipeline for each in said])
+    outputs = [gated(0.9, 0.9), gated(0.2, 0.9), gated(0.9, 0.8), gated(0.1, 0.1), gated(0.8, 0.2)]
+    found = scores(cases, [each.pipeline for each in outputs])
     assert found["recall"] == pytest.approx(1 / 3) and found["recall_n"] == 3
     assert found["over_refusal"] == 0.5 and found["two/over_refusal"] == 0.0
     assert found["one/recall"] == 0.5 and found["two/auroc"] == 1.0
     assert found["auroc_low"] <= found["auroc"] <= found["auroc_high"]
-    assert [(m[0].id, m[2]) for m in mistakes(cases, said)] == [
+    assert [(m[0].id, m[2]) for m in mistakes(cases, outputs)] == [
         ("b", "the screen did not ask"),
         ("c", "needlessly refused"),
         ("e", "the verdict is safe"),
@@ -95,22 +95,22 @@ def test_evaluation_is_deterministic_and_goes_on(folder, tmp_path, base):
         return done.exit_code, done.output
 
     kept = tmp_path / "kept.jsonl"
-    code, said = run("first.json", "--outputs", str(kept), "--show-errors", "2")
-    assert code == 0, said
+    code, shown = run("first.json", "--outputs", str(kept), "--show-errors", "2")
+    assert code == 0, shown
     first = json.loads((tmp_path / "first.json").read_text())
     assert first["n"] == 6
     assert {"auroc", "recall", "over_refusal", "one/recall", "one/recall_low"} <= set(first["metrics"])
     assert set(first["peers"]) == {"screen", "verdict", "base"}
     lines = kept.read_text().splitlines(keepends=True)
     kept.write_text("".join(lines[:5]) + lines[5][:10])  # killed while it wrote
-    code, said = run("second.json", "--outputs", str(kept))
-    assert code == 0, said
+    code, shown = run("second.json", "--outputs", str(kept))
+    assert code == 0, shown
     assert len(kept.read_text().splitlines()) == len(lines)
     second = json.loads((tmp_path / "second.json").read_text())
     for document in (first, second):
         document["metrics"].pop("verdict_ms")
     assert (first["metrics"], first["peers"]) == (second["metrics"], second["peers"])
-    code, said = run("third.json", "--outputs", str(kept), "--limit", "1")
+    code, shown = run("third.json", "--outputs", str(kept), "--limit", "1")
     assert code != 0
 
 

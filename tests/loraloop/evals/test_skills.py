@@ -201,8 +201,8 @@ def test_each_error_has_one_reason(tmp_path: Path) -> None:
     assert reason("code", asked, "def one(x): return 1") == "no code block"
     assert reason("retrieval", answer("1"), '{"answerable":false}') == "should have answered"
     assert reason("retrieval", answer("1"), "?") == "no answer"
-    said = '{"answerable":true,"citations":["%s"],"answer":"%s"}'
-    assert reason("retrieval", answer("1"), said % ("2", "Ada")) == "other passages"
-    assert reason("retrieval", answer("1"), said % ("1", "Bob")) == "other answer"
-    assert reason("retrieval", answer(None), said % ("1", "Ada")) == "should have abstained"
+    template = '{"answerable":true,"citations":["%s"],"answer":"%s"}'
+    assert reason("retrieval", answer("1"), template % ("2", "Ada")) == "other passages"
+    assert reason("retrieval", answer("1"), template % ("1", "Bob")) == "other answer"
+    assert reason("retrieval", answer(None), template % ("1", "Ada")) == "should have abstained"
     assert reason("tools", calls(None), '[{"name":"get_weather","arguments":{}}]') == "should have abstained"

@@ -134,7 +134,7 @@ def test_a_screen_is_not_chosen_on_records_of_one_kind(base: Base, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["tune", "verdicts"], "did you mean 'verdict'"),
         (["tune", "safety", "--refused", "2"], "'--refused'"),
@@ -142,12 +142,12 @@ def test_a_screen_is_not_chosen_on_records_of_one_kind(base: Base, tmp_path: Pat
     ],
 )
 def test_what_no_threshold_can_mean_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     rows = [{"text": "What is the time?", "label": "safe"}, {"text": "How do I kill my wife?", "label": "violence"}]
     (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     assert run_command(["eval", *words, "--data", str(tmp_path / "own.jsonl")]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_base_without_a_router_has_no_place_for_a_threshold_of_the_screen(

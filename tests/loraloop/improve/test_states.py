@@ -83,8 +83,8 @@ def test_a_right_run_gives_what_it_wrote(template: Any, seed: int) -> None:
     (request,) = BIKES.draw_of(template, 1, seed)
     asked, states = run(request, *script(BIKES, request))
     assert asked.right, asked.row["why"]
-    said = [step.completion for listed in steps_of(BIKES, request) for step in listed]
-    assert [state.record["calls"] for state in states if state.contract == "calls"] == said
+    completions = [step.completion for listed in steps_of(BIKES, request) for step in listed]
+    assert [state.record["calls"] for state in states if state.contract == "calls"] == completions
     assert {state.why for state in states} == {RIGHT}
     texts = [state.record["completion"] for state in states if state.contract == "text"]
     assert texts == [turn.good for turn in request.turns]

@@ -113,8 +113,8 @@ async def test_concurrent_calls_and_progress(serve: Any) -> None:
         told.append((done, message))
 
     async with Client(serve(*[verdict()] * 6, "A long answer. " * 60).url) as client:
-        said = await asyncio.gather(*(client.call_tool("my_safety", {"text": f"Hello {n}."}) for n in range(6)))
-        assert all(each.structured_content["unsafe"] is False for each in said)
+        results = await asyncio.gather(*(client.call_tool("my_safety", {"text": f"Hello {n}."}) for n in range(6)))
+        assert all(each.structured_content["unsafe"] is False for each in results)
         ran = await client.call_tool("run", {"prompt": "Hi."}, progress_callback=progress)
         assert not ran.structured_content["complete"], "512 of its bytes are what a step may write"
         assert told and told == sorted(told, key=lambda each: each[0]) and told[-1][1] == "step 1: none"

@@ -67,7 +67,7 @@ def agent_of(runtime: Runtime, **options: Any) -> Agent[None, Any]:
     return made
 
 
-def said(messages: list[ModelMessage]) -> ModelResponse:
+def last_response(messages: list[ModelMessage]) -> ModelResponse:
     last = messages[-1]
     assert isinstance(last, ModelResponse)
     return last
@@ -325,6 +325,6 @@ def test_the_real_base_in_a_loop_of_tools(base: Base) -> None:
 
     result = agent.run_sync("What is the weather in Rome?")
     assert made == ["Rome"] and isinstance(result.output, str)
-    assert said(result.all_messages()).finish_reason in ("stop", "length")
+    assert last_response(result.all_messages()).finish_reason in ("stop", "length")
     typed: Agent[None, City] = Agent(LoraloopModel(runtime), output_type=City)
     assert isinstance(typed.run_sync("Tell me about Paris.").output, City)

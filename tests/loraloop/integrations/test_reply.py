@@ -156,10 +156,10 @@ def test_a_second_run_has_what_is_left_of_the_time(monkeypatch: pytest.MonkeyPat
 
 def test_what_cannot_be_asked_says_so() -> None:
     runtime = ScriptedRuntime()
-    said = (*ASKED, Message("assistant", "4"))
+    messages = (*ASKED, Message("assistant", "4"))
     wrong: list[tuple[type[Exception], str, dict[str, Any]]] = [
         (InputError, "nothing to reply to", {"messages": ()}),
-        (InputError, "nothing to reply to", {"messages": said}),
+        (InputError, "nothing to reply to", {"messages": messages}),
         (SchemaError, "two tools", {"messages": ASKED, "tools": (DOUBLE, DOUBLE)}),
         (InputError, "has no tools", {"messages": ASKED, "policy": Policy(tool_choice="required")}),
         (UnknownNameError, "did you mean 'tools'", {"messages": ASKED, "policy": Policy(skills=("tols",))}),

@@ -56,7 +56,7 @@ def serving() -> Iterator[Callable[..., str]]:
 
 @pytest.fixture(scope="module")
 def module_serving() -> Iterator[Callable[..., str]]:
-    """The same, until the last test of the module is over."""
+    """`module_serving(…)` is `serving`, but until the last test of the module is over."""
     yield from servers()
 
 

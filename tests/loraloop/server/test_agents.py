@@ -735,8 +735,8 @@ def test_a_client_of_ag_ui_reads_its_own_events(serving: Callable[..., str], htt
     told = events(http.post(f"{path}?protocol=ag-ui", json=body))
     assert "loraloop.approval" in [event.get("name") for event in told] and told[-1]["type"] == "RUN_FINISHED"
     told = events(http.post(f"{path}?protocol=ag-ui", json=body))
-    said = [event["delta"] for event in told if event["type"] == "TEXT_MESSAGE_CONTENT"]
-    assert "".join(said) == "It is a place.", "calls are no text of the assistant, and the answer comes once"
+    deltas = [event["delta"] for event in told if event["type"] == "TEXT_MESSAGE_CONTENT"]
+    assert "".join(deltas) == "It is a place.", "calls are no text of the assistant, and the answer comes once"
     made = [event["toolCallId"] for event in told if event["type"] == "TOOL_CALL_START"]
     assert made == [event["toolCallId"] for event in told if event["type"] == "TOOL_CALL_RESULT"] and len(made) == 2
     assert http.post(path, json=body).status_code == 400
@@ -810,8 +810,8 @@ def test_a_hosted_agent_streams_its_answer_alone_and_its_progress_beside_it(serv
         options = {"stream_options": {"include_usage": True}}
         chunks = list(client.chat.completions.create(model="desk", **asked, **options))
         deltas = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
-        said = [each for each in deltas if each]
-        assert len(said) > 3 and "".join(said) == "Ann was paid."
+        texts = [each for each in deltas if each]
+        assert len(texts) > 3 and "".join(texts) == "Ann was paid."
         told = [extra["progress"] for chunk in chunks if "progress" in (extra := getattr(chunk, "loraloop", {}))]
         kinds = [event["type"] for event in told]
         assert kinds[0] == "STEP_STARTED" and kinds.count("TOOL_CALL_RESULT") == 2 and kinds[-1] == "STEP_FINISHED"

@@ -167,15 +167,15 @@ def test_a_client_that_leaves_takes_its_slow_schemas_along(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "count"), [("Hello.", 400), ("Some words, and some more. " * 250, 1)], ids=["questions", "input"]
+    ("text", "count"), [("Hello.", 400), ("Some words, and some more. " * 250, 1)], ids=["questions", "input"]
 )
 def test_a_client_that_leaves_takes_its_decisions_along(
-    serving: Callable[..., str], base: Base, said: str, count: int
+    serving: Callable[..., str], base: Base, text: str, count: int
 ) -> None:
     runtime = Runtime.load(base)
     url = serving(runtime)
     questions = [{"type": "predicate", "instructions": f"It has {number} words."} for number in range(count)]
-    leave(url, "/v1/decisions", {"model": "base", "input": said, "questions": questions})
+    leave(url, "/v1/decisions", {"model": "base", "input": text, "questions": questions})
     time.sleep(0.2)
     before = runtime.engine.scheduler.stats.forwards
     time.sleep(1)
@@ -294,8 +294,8 @@ def test_what_no_tokens_could_hold_is_refused_before_it_is_tokenized(
     url = serving(runtime, limits, {"one": HostedAgent("one", Agent(runtime))})
     encode = tokenizer.encode
     monkeypatch.setattr(tokenizer, "encode", lambda text, *more: encoded.append(text) or encode(text, *more))
-    said = {"role": "user", "content": "word " * (most * tokenizer.longest // 5 + 1)}
-    body = {"model": model, field: [said, {"role": "assistant", "content": "Yes."}, HI]}
+    message = {"role": "user", "content": "word " * (most * tokenizer.longest // 5 + 1)}
+    body = {"model": model, field: [message, {"role": "assistant", "content": "Yes."}, HI]}
     body |= {"questions": [PREDICATE]} if field == "input" else {}
     answer = httpx.post(url + path, json=body, timeout=60)
     assert answer.status_code == 400 and "characters, and at most 1000 tokens" in answer.text, answer.text

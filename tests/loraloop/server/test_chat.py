@@ -133,7 +133,7 @@ def test_a_part_with_an_earlier_refusal_is_read(serving: Callable[..., str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("given", "status", "said"),
+    ("given", "status", "message"),
     [
         ({"logit_bias": {"1": 2}}, 400, "unknown parameter 'logit_bias'"),
         ({"n": 2}, 400, "n:"),
@@ -151,10 +151,10 @@ def test_a_part_with_an_earlier_refusal_is_read(serving: Callable[..., str]) -> 
         ({"messages": [{"role": "assistant", "content": "Hi"}]}, 400, "nothing to reply to"),
     ],
 )
-def test_what_cannot_be_done_is_said(serving: Callable[..., str], given: Any, status: int, said: str) -> None:
+def test_what_cannot_be_done_is_said(serving: Callable[..., str], given: Any, status: int, message: str) -> None:
     url = serving(ScriptedRuntime("x", context=3000))
     answer = httpx.post(f"{url}/v1/chat/completions", json={"model": "auto", "messages": ASKED, **given}, timeout=60)
-    assert answer.status_code == status and said in answer.json()["error"]["message"], answer.text
+    assert answer.status_code == status and message in answer.json()["error"]["message"], answer.text
 
 
 def test_a_forced_skill_and_the_bare_base(client: Callable[..., openai.OpenAI]) -> None:

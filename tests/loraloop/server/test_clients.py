@@ -55,12 +55,12 @@ def url(module_serving: Callable[..., str], base: Base) -> str:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.iterdir() if path.is_file()))
 def test_each_example_runs(url: str, name: str) -> None:
-    package, said = SAYS[name]
+    package, output = SAYS[name]
     pytest.importorskip(package, reason=NEED)
     command = [sys.executable, name] if name.endswith(".py") else ["sh", name]
     env = {**os.environ, "LORALOOP_URL": url.removesuffix("/v1")}
     done = subprocess.run(command, cwd=EXAMPLES, env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and said in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and output in done.stdout, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -175,10 +175,10 @@ def test_langchain_chats_streams_calls_and_reads_structures(url: str) -> None:
     from pydantic import SecretStr
 
     chat = ChatOpenAI(model="auto", base_url=url, api_key=SecretStr("none"), max_retries=0, timeout=120)
-    said = chat.invoke("Say hello.")
-    assert said.content and said.usage_metadata is not None and said.usage_metadata["output_tokens"] > 0
+    reply = chat.invoke("Say hello.")
+    assert reply.content and reply.usage_metadata is not None and reply.usage_metadata["output_tokens"] > 0
     pieces = list(chat.stream("Say hello.", stream_usage=True))
-    assert "".join(str(piece.content) for piece in pieces) == said.content
+    assert "".join(str(piece.content) for piece in pieces) == reply.content
     assert any(piece.usage_metadata for piece in pieces)
     calling = chat.bind_tools([{"type": "function", "function": WEATHER}])
     called = calling.invoke(CITY)

@@ -41,8 +41,8 @@ def client(serving: Callable[..., str], runtime: Runtime) -> Iterator[openai.Ope
 
 
 def test_each_kind_of_question_has_its_kind_of_answer(client: openai.OpenAI) -> None:
-    said = "My parcel is three weeks late and nobody answers me! This is outrageous!"
-    found = client.decisions.create(model="auto", input=said, questions=QUESTIONS)
+    text = "My parcel is three weeks late and nobody answers me! This is outrageous!"
+    found = client.decisions.create(model="auto", input=text, questions=QUESTIONS)
     angry, topic, urgent = found.answers
     assert angry.type == "predicate" and angry.name == "angry" and 0 < angry.probability < 1
     assert topic.type == "choice" and topic.choice in ("delivery", "payment", True)
@@ -51,7 +51,7 @@ def test_each_kind_of_question_has_its_kind_of_answer(client: openai.OpenAI) -> 
     assert urgent.type == "score" and urgent.name is None and 0 <= urgent.score <= 1
     assert [each.label for each in urgent.probabilities] == ["low", "high"]
     assert found.usage.output_tokens == 3 and found.usage.total_tokens > 50
-    again = client.decisions.create(model="auto", input=said, questions=QUESTIONS)
+    again = client.decisions.create(model="auto", input=text, questions=QUESTIONS)
     assert again.usage.input_tokens_details.cached_tokens > 10, "the input is known"
     for one, other in zip(found.answers, again.answers, strict=True):
         assert getattr(one, "probability", 0) == pytest.approx(getattr(other, "probability", 0), abs=1e-3)
@@ -72,11 +72,11 @@ def test_conversations_with_calls_are_read(client: openai.OpenAI) -> None:
 
 def test_every_route_reads_the_parts_of_a_message_as_one_text() -> None:
     parts: Any = [{"type": "input_text", "text": "x"}, {"type": "input_text", "text": "y"}]
-    said: Any = {"role": "user", "content": parts}
+    message: Any = {"role": "user", "content": parts}
     made: Any = {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"}
     result: Any = {"type": "function_call_output", "call_id": "c", "output": parts}
-    decided = decisions.messages_of([decisions.DecisionItem(**each) for each in (said, made, result)])
-    body = responses.ResponseRequest(model="auto", input=[said, made, result])
+    decided = decisions.messages_of([decisions.DecisionItem(**each) for each in (message, made, result)])
+    body = responses.ResponseRequest(model="auto", input=[message, made, result])
     chatted = ChatMessage(role="user", content=parts)
     assert decided[0].content == chatted.text == "xy" and "xy" in decided[-1].content
     assert [each.text for each in responses.messages_of(body, None, 0)] == ["xy", "", "xy"]
@@ -87,8 +87,8 @@ def test_the_router_reads_an_input_that_is_known_already(client: openai.OpenAI) 
     question: Any = {"type": "choice", "instructions": "Which skill?", "choices": skills}
     long = "Write a Python function that adds two numbers. " * 8
     models = ("base", "router", "router")
-    said = [client.decisions.create(model=model, input=long, questions=[question]).answers for model in models]
-    assert said[1] == said[2]
+    answers = [client.decisions.create(model=model, input=long, questions=[question]).answers for model in models]
+    assert answers[1] == answers[2]
 
 
 def test_the_router_answers_as_a_decision_model(client: openai.OpenAI) -> None:
@@ -105,7 +105,7 @@ def test_the_router_answers_as_a_decision_model(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (
             {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]},
@@ -120,8 +120,8 @@ def test_the_router_answers_as_a_decision_model(client: openai.OpenAI) -> None:
         ({"questions": [{"type": "rank", "instructions": "x"}]}, "questions"),
     ],
 )
-def test_what_cannot_be_decided_is_a_400(client: openai.OpenAI, given: Any, said: str) -> None:
-    with pytest.raises(openai.BadRequestError, match=said):
+def test_what_cannot_be_decided_is_a_400(client: openai.OpenAI, given: Any, message: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=message):
         client.decisions.create(**{"model": "auto", "input": "Hello", "questions": QUESTIONS[:1], **given})
 
 
@@ -144,17 +144,17 @@ def test_a_text_skill_decides_under_its_name(
 ) -> None:
     runtime = Runtime.load(base)
     runtime.bank.add(method_skill(base, "lora", "mood"))
-    said = "My parcel is three weeks late!"
+    text = "My parcel is three weeks late!"
     with openai.OpenAI(base_url=serving(runtime) + "/v1", api_key="none", max_retries=0) as asking:
         own, bare = (
-            asking.decisions.create(model=model, input=said, questions=QUESTIONS[1:2]).answers[0]
+            asking.decisions.create(model=model, input=text, questions=QUESTIONS[1:2]).answers[0]
             for model in ("mood", "base")
         )
         assert own.type == bare.type == "choice"
         assert [each.value for each in own.probabilities] == [each.value for each in bare.probabilities]
         assert own.confidence != pytest.approx(bare.confidence, abs=1e-4), "another branch, another answer"
         with pytest.raises(openai.NotFoundError, match="mood"):
-            asking.decisions.create(model="tools", input=said, questions=QUESTIONS[:1])
+            asking.decisions.create(model="tools", input=text, questions=QUESTIONS[:1])
 
 
 def test_a_runner_of_tools_by_decisions_takes_its_answers(client: openai.OpenAI) -> None:
@@ -178,11 +178,11 @@ def test_a_runner_of_tools_by_decisions_takes_its_answers(client: openai.OpenAI)
 def test_probabilities_are_divided_by_those_without_an_input(runtime: Runtime) -> None:
     decider, request_context = Decider(runtime), RequestContext(deadline=time.monotonic() + 60)
     question = PredicateQuestion(type="predicate", instructions="It is about money.")
-    said, asked = [Message("user", "I lost my wallet.")], labelled(runtime, question)
-    logits, prior = (weigh(runtime, read(runtime, [m])[0], asked)[0] for m in (said[0], Message("user", "N/A")))
+    messages, asked = [Message("user", "I lost my wallet.")], labelled(runtime, question)
+    logits, prior = (weigh(runtime, read(runtime, [m])[0], asked)[0] for m in (messages[0], Message("user", "N/A")))
     expected = softmax([own - without for own, without in zip(logits, prior, strict=True)])[0]
     for _ in range(2):  # the second time, what is known of the question is kept
-        (found,) = decider.decide(said, [question], "base", request_context)["answers"]
+        (found,) = decider.decide(messages, [question], "base", request_context)["answers"]
         assert found["probability"] == pytest.approx(expected, abs=1e-3)
     with pytest.raises(LimitError, match="0 of 1 questions"):
-        decider.decide(said, [question], "base", RequestContext(deadline=time.monotonic()))
+        decider.decide(messages, [question], "base", RequestContext(deadline=time.monotonic()))

@@ -68,8 +68,8 @@ def test_the_page_is_its_named_files_and_nothing_else(serving: Callable[..., str
     for path in (*above, *beside, f"/{up}etc/passwd", f"//{page}/app.js", "/..\\settings.py"):
         with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=5) as client:
             client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-            said = b"".join(iter(lambda: client.recv(65536), b""))
-        assert said.startswith(b"HTTP/1.1 404 "), (path, said[:200])
+            response = b"".join(iter(lambda: client.recv(65536), b""))
+        assert response.startswith(b"HTTP/1.1 404 "), (path, response[:200])
     own = ("api", "app", "chat", "elements", "overview", "run", "runs")
     libraries = ("highlight", "markdown-it", "purify")
     named = {f"/{name}.js": page / f"{name}.js" for name in own}

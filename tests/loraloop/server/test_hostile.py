@@ -194,11 +194,11 @@ def test_nonsense_on_the_wire_is_survived(url: str, raw: bytes, statuses: tuple[
     with socket.create_connection(("127.0.0.1", urlparse(url).port or 0), timeout=5) as wire:
         wire.sendall(raw)
         wire.shutdown(socket.SHUT_WR)
-        said = b""
+        response = b""
         try:
             while piece := wire.recv(65536):
-                said += piece
+                response += piece
         except (TimeoutError, ConnectionError):
             pass
-    assert int((said.split(b" ", 2) + [b"0"] * 2)[1]) in statuses, said[:200]
+    assert int((response.split(b" ", 2) + [b"0"] * 2)[1]) in statuses, response[:200]
     assert httpx.get(f"{url}/health").text == "ok"

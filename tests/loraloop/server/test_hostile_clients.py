@@ -58,13 +58,13 @@ def test_a_body_that_drips_is_given_up(serving: Callable[..., str]) -> None:
                 dripping.sendall(b" ")
                 dripping.settimeout(0.1)
                 try:
-                    said = dripping.recv(4096)
+                    response = dripping.recv(4096)
                 except TimeoutError:
                     continue
                 dripping.settimeout(5)
-                while b"too_slow" not in said and (more := dripping.recv(4096)):
-                    said += more
-                assert said.startswith(b"HTTP/1.1 408 ") and b"too_slow" in said
+                while b"too_slow" not in response and (more := dripping.recv(4096)):
+                    response += more
+                assert response.startswith(b"HTTP/1.1 408 ") and b"too_slow" in response
                 raise OSError("answered")
     assert time.monotonic() - start < 5 and httpx.get(f"{url}/health").text == "ok"
 
@@ -143,13 +143,13 @@ def test_no_answer_crosses_to_another_client(serving: Callable[..., str], base: 
 
     def client(word: str) -> str:
         """All that a client was told."""
-        told, said = [], f"My word is {word}. Which word is mine?"
+        told, text = [], f"My word is {word}. Which word is mine?"
         schema = {
             "type": "object", "properties": {"word": {"const": word}}, "required": ["word"],
             "additionalProperties": False,
         }  # fmt: skip
         form = {"type": "json_schema", "json_schema": {"name": "word", "schema": schema}}
-        asked = {"model": "base", "messages": [{"role": "user", "content": said}], "max_completion_tokens": 12}
+        asked = {"model": "base", "messages": [{"role": "user", "content": text}], "max_completion_tokens": 12}
         headers = {"Authorization": f"Bearer key-of-{word}"}
         with httpx.Client(base_url=url, headers=headers, timeout=120) as http:
             for _ in range(2):
@@ -161,12 +161,12 @@ def test_no_answer_crosses_to_another_client(serving: Callable[..., str], base: 
                         if len(word) % 2 and number == 4:
                             break
                 question = {"type": "choice", "instructions": "Which?", "choices": [{"value": word}, {"value": "none"}]}
-                decided = http.post("/v1/decisions", json={"model": "base", "input": said, "questions": [question]})
+                decided = http.post("/v1/decisions", json={"model": "base", "input": text, "questions": [question]})
                 told.append(decided.text)
                 told.append(
-                    http.post("/v1/responses", json={"model": "base", "input": said, "max_output_tokens": 8}).text
+                    http.post("/v1/responses", json={"model": "base", "input": text, "max_output_tokens": 8}).text
                 )
-                told.append(http.post("/v1/agents/one/runs", json={"input": said, "skill": "none"}).text)
+                told.append(http.post("/v1/agents/one/runs", json={"input": text, "skill": "none"}).text)
             runs = http.get("/v1/runs").json()["runs"]
             assert len(runs) == 2 and all(word in run["prompt"] for run in runs)
         return "\n".join(told)
@@ -318,5 +318,5 @@ def test_a_body_with_two_lengths_is_refused(serving: Callable[..., str]) -> None
     with wire(url) as both:
         both.sendall(head("/v1/chat/completions", 4)[:-2] + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
         both.shutdown(socket.SHUT_WR)
-        said = b"".join(iter(lambda: both.recv(65536), b""))
-    assert said.startswith(b"HTTP/1.1 400 ") and b"two_lengths" in said and said.count(b"HTTP/1.1") == 1
+        response = b"".join(iter(lambda: both.recv(65536), b""))
+    assert response.startswith(b"HTTP/1.1 400 ") and b"two_lengths" in response and response.count(b"HTTP/1.1") == 1

@@ -306,7 +306,7 @@ def replicas(
     import ray
     from ray import cloudpickle, serve
 
-    from loraloop.replicas import application
+    from loraloop.scale.replicas import application
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # replicas cannot import this module
     (tmp_path / "effects").touch()

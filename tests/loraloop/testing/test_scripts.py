@@ -89,5 +89,5 @@ def test_limits_and_events_are_the_real_ones() -> None:
 
 
 def test_text_beyond_ascii_and_special_tokens() -> None:
-    said = "Grüße 👋 <|im_end|> ok"
-    assert Agent(ScriptedRuntime(said)).run_sync("Go.").output == said
+    text = "Grüße 👋 <|im_end|> ok"
+    assert Agent(ScriptedRuntime(text)).run_sync("Go.").output == text

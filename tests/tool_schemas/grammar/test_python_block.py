@@ -39,7 +39,7 @@ INCOMPLETE = (
 
 @pytest.fixture(scope="module")
 def start(base: Base) -> PythonState:
-    compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+    compiler = GrammarCompiler(base.vocabulary)
     state = compiler.compile(Lark(code_grammar(), python=True)).start()
     assert isinstance(state, PythonState)
     return state
@@ -123,7 +123,7 @@ def test_what_a_model_writes_parses(base: Base, tokens: int) -> None:
     from loraloop.agent.engine.sampler import Sampler, Sampling
     from loraloop.agent.engine.trunk import Trunk
 
-    compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+    compiler = GrammarCompiler(base.vocabulary)
     retried, plain_wrong = 0, 0
     for seed in range(3):
         for checked in (True, False):

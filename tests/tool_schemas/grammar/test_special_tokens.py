@@ -30,7 +30,7 @@ HOSTILE = [
 
 @pytest.fixture(scope="module")
 def shipped(base: Base) -> GrammarCompiler:
-    return GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+    return GrammarCompiler(base.vocabulary)
 
 
 def written(compiler: GrammarCompiler, base: Base, term: Any, text: str) -> list[int]:

@@ -29,7 +29,7 @@ VALUES = [
 
 
 def test_forced_tokens_are_the_tokenizers_own(base: Base) -> None:
-    compiler = GrammarCompiler(base.tokenizer.json, base.config.vocab_size, base.chat.closing[0])
+    compiler = GrammarCompiler(base.vocabulary)
     grammar = compiler.compile(SCHEMA)
     for value in VALUES:
         fields: dict[str, Any] = dict(zip(SCHEMA["properties"], value, strict=True))

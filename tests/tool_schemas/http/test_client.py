@@ -74,8 +74,8 @@ def test_an_error_says_its_status_and_a_part_of_the_body(service: Any, make: Any
     service.gives("/page", b"<html><style>p{}</style><p>Not <b>here</b>", status=500, Content_Type="text/html")
     with pytest.raises(ToolError) as caught:
         make("/no").call({})
-    said = str(caught.value)
-    assert "HTTP 404 Not Found" in said and "no such" in said and "\n" not in said and len(said) < 600
+    message = str(caught.value)
+    assert "HTTP 404 Not Found" in message and "no such" in message and "\n" not in message and len(message) < 600
     assert isinstance(caught.value, HttpError) and caught.value.status == 404
     with pytest.raises(ToolError, match=r"HTTP 500 Internal Server Error: Not here$"):
         make("/page").call({})

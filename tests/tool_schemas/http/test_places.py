@@ -149,13 +149,17 @@ def test_no_argument_makes_a_header(value: Any) -> None:
     ],
 )
 def test_definitions_that_cannot_be_meant(options: dict[str, Any], error: type[Exception]) -> None:
-    said = {"method": "GET", "url": "https://h.example/", "parameters": {"type": "object", "properties": {"a": {}}}}
+    definition = {
+        "method": "GET",
+        "url": "https://h.example/",
+        "parameters": {"type": "object", "properties": {"a": {}}},
+    }
     name = options.pop("name", None)
-    said |= options
+    definition |= options
     with pytest.raises(error):
         if name:
             Place("header", name)
-        http_tool("f", "", said.pop("parameters"), said.pop("method"), said.pop("url"), **said)
+        http_tool("f", "", definition.pop("parameters"), definition.pop("method"), definition.pop("url"), **definition)
 
 
 TEXT = st.text(max_size=12) | st.lists(st.sampled_from("./\\?#%&=;:@+ \r\n\t\x00é~25e2Ff"), max_size=10).map("".join)

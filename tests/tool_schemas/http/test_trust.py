@@ -157,21 +157,21 @@ def test_a_secret_is_seen_nowhere(
         for value in service.seen[0].headers.values()
     )
     tool = make("/echo", auth=way)
-    said = repr(tool.call({"q": "1"}))
-    assert "[redacted]" in said
+    seen = repr(tool.call({"q": "1"}))
+    assert "[redacted]" in seen
     for spelling in spellings():
         service.gives("/json", {f"k {spelling}": [spelling, {"a": f"<{spelling}>"}], "n": 1})
         service.gives("/text", f"You said {spelling}, yes")
         service.gives("/fail", {"error": f"bad key {spelling}"}, status=401)
         service.gives("/bad", '{"a": ' + spelling, Content_Type="application/json")
-        said += repr(make("/json", auth=way).call({})) + make("/text", auth=way).call({})
+        seen += repr(make("/json", auth=way).call({})) + make("/text", auth=way).call({})
         for path in ("/fail", "/bad"):
             with pytest.raises(ToolError) as caught:
                 make(path, auth=way).call({})
-            said += str(caught.value) + repr(caught.value) + repr(caught.value.__cause__)
-    assert said.count("[redacted]") >= 5 * len(spellings())
+            seen += str(caught.value) + repr(caught.value) + repr(caught.value.__cause__)
+    assert seen.count("[redacted]") >= 5 * len(spellings())
     for spelling in spellings():
-        assert spelling.lower() not in said.lower()
+        assert spelling.lower() not in seen.lower()
 
 
 SPELLED = [
@@ -193,10 +193,10 @@ AROUND = st.text(st.sampled_from("абвгд"), max_size=9)  # what is around a 
 @pytest.mark.parametrize("spelled", SPELLED)
 @given(secret=SECRETS, before=AROUND, after=AROUND)
 def test_any_secret_is_taken_out(spelled: Callable[[str], str], secret: str, before: str, after: str) -> None:
-    hide, said = Redactor([secret]), spelled(secret)
+    hide, spelling = Redactor([secret]), spelled(secret)
     clean = re.compile(rf"{before}\s?{re.escape(REDACTED)}=*\s?{after}")  # base64 may leave its padding
-    assert clean.fullmatch(hide.text(f"{before} {said} {after}"))
-    ((key, (inner,)),) = hide.value({said: [{"a": f"{before}{said}{after}"}]}).items()
+    assert clean.fullmatch(hide.text(f"{before} {spelling} {after}"))
+    ((key, (inner,)),) = hide.value({spelling: [{"a": f"{before}{spelling}{after}"}]}).items()
     assert key.rstrip("=") == REDACTED and clean.fullmatch(inner["a"])
     assert repr(hide) == "Redactor()"
 
@@ -204,16 +204,16 @@ def test_any_secret_is_taken_out(spelled: Callable[[str], str], secret: str, bef
 def test_a_secret_in_the_names_that_html_has_for_characters() -> None:
     named = {"/": "&sol;", "+": "&plus;", "=": "&equals;", ".": "&period;", ":": "&colon;", "_": "&lowbar;"}
     secret = "u_ser:pa/ss+w=rd."
-    said = "".join(named.get(each, each) for each in secret)
-    assert Redactor([secret]).text(f"<b>{said}</b>") == f"<b>{REDACTED}</b>"
+    escaped = "".join(named.get(each, each) for each in secret)
+    assert Redactor([secret]).text(f"<b>{escaped}</b>") == f"<b>{REDACTED}</b>"
 
 
 @pytest.mark.parametrize("before", ["", "a", "ab"])
 @pytest.mark.parametrize("coded", [b64encode, urlsafe_b64encode])
 def test_a_secret_inside_something_longer_in_base64(before: str, coded: Any) -> None:
-    said = coded(f"{before}{SECRET}, he said".encode()).decode()
-    left = Redactor([SECRET]).text(said)
-    assert REDACTED in left and len(left.replace(REDACTED, "")) < len(said) - len(SECRET)
+    text = coded(f"{before}{SECRET}, he said".encode()).decode()
+    left = Redactor([SECRET]).text(text)
+    assert REDACTED in left and len(left.replace(REDACTED, "")) < len(text) - len(SECRET)
 
 
 def test_a_secret_in_the_type_of_an_answer(service: Any, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:

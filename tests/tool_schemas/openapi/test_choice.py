@@ -192,8 +192,8 @@ def test_the_tools_alone() -> None:
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
-def parameter(**said: Any) -> dict[str, Any]:
-    return {"parameters": [{"name": "p", "in": "query", "schema": STRING, **said}]}
+def parameter(**fields: Any) -> dict[str, Any]:
+    return {"parameters": [{"name": "p", "in": "query", "schema": STRING, **fields}]}
 
 
 LISTS = {"type": "array", "items": {"type": "array", "items": STRING}}

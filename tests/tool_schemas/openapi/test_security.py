@@ -31,10 +31,10 @@ def secured(service: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def call(own: Any, auth: Any, operation: dict[str, Any] | None = None, **root: Any) -> Any:
         root = {"components": {"securitySchemes": SCHEMES}, **root}
-        said = {**(operation or {}), **({} if own is None else {"security": own})}
+        node = {**(operation or {}), **({} if own is None else {"security": own})}
         policy = NetworkPolicy(networks=("loopback",))
         (tool,) = load_openapi(
-            {"openapi": "3.1.0", "paths": {"/x": {"get": said}}, **root},
+            {"openapi": "3.1.0", "paths": {"/x": {"get": node}}, **root},
             base_url=service.url,
             auth=auth,
             policy=policy,

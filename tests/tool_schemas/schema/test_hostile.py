@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.base.random_weights import byte_tokenizer_json
+from loraloop.adapters.base.tokenizer import Tokenizer
 from loraloop.tool_schemas import GrammarCompiler, JsonSchema, Tool, parse_calls, render_tools
 from loraloop.tool_schemas.errors import LoraloopError, SchemaError
+from loraloop.tool_schemas.grammar.matcher import Vocabulary
 from loraloop.tool_schemas.grammar.prepare import prepared
 from loraloop.tool_schemas.schema import validation
 from loraloop.tool_schemas.schema.keywords import ANNOTATIONS, CHECKED, ENFORCED
@@ -118,7 +120,7 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def bytewise() -> GrammarCompiler:
-    return GrammarCompiler(byte_tokenizer_json(), 259, 0)
+    return GrammarCompiler(Vocabulary(Tokenizer(byte_tokenizer_json(), (0,)), 259, 0))
 
 
 @pytest.fixture(autouse=True)

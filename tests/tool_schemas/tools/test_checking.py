@@ -60,7 +60,7 @@ def test_mcp_entries_are_checked_by_default(checker: ToolChecker) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "path", "said"),
+    ("body", "path", "reason"),
     [
         ({"name": "a\nb"}, "", "one line"),
         ({"nam": "a"}, "", "did you mean 'name'"),
@@ -75,9 +75,9 @@ def test_mcp_entries_are_checked_by_default(checker: ToolChecker) -> None:
         (3, "", "JSON object"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(body: Any, path: str, said: str, checker: ToolChecker) -> None:
+def test_what_is_wrong_is_told_with_its_place(body: Any, path: str, reason: str, checker: ToolChecker) -> None:
     report = checker.entry(ToolEntry("tool 0", body), "f.json, tool 0")
-    assert any(note.path == path and said in note.reason for note in report.survey.refused), report.survey.refused
+    assert any(note.path == path and reason in note.reason for note in report.survey.refused), report.survey.refused
     assert report.random is None
 
 
@@ -142,11 +142,11 @@ def test_every_keyword_is_accounted_for_and_examples_fit(
     report = checker.tool(Tool("f", "", parameters, on_unsupported="check"), "x")
     assert not report.survey.refused
     told = [note.path for kind in ("enforced", "checked", "annotations") for note in getattr(report.survey, kind)]
-    said: list[str] = []
+    keywords: list[str] = []
 
     def count(place: Any) -> None:
         if isinstance(place, dict):
-            said.extend(key for key in place if key in ENFORCED | CHECKED | ANNOTATIONS)
+            keywords.extend(key for key in place if key in ENFORCED | CHECKED | ANNOTATIONS)
             for key, inner in place.items():
                 if key == "properties":
                     for each in inner.values():
@@ -156,6 +156,6 @@ def test_every_keyword_is_accounted_for_and_examples_fit(
                         count(each)
 
     count(parameters)
-    assert sorted(path.rsplit(".", 1)[-1] for path in told) == sorted(said)
+    assert sorted(path.rsplit(".", 1)[-1] for path in told) == sorted(keywords)
     for call in (report.shortest, report.random):
         jsonschema.validate(call, parameters)

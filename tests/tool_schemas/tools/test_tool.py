@@ -231,8 +231,8 @@ def test_a_decorated_function_can_still_be_called() -> None:
         Tool("stop")()
 
 
-@pytest.mark.parametrize("said", ["int", ["str", "null"]])
-def test_a_type_that_is_none_is_told_those_that_are(said: Any) -> None:
-    parameters = {"type": "object", "properties": {"count": {"type": said}}}
+@pytest.mark.parametrize("kind", ["int", ["str", "null"]])
+def test_a_type_that_is_none_is_told_those_that_are(kind: Any) -> None:
+    parameters = {"type": "object", "properties": {"count": {"type": kind}}}
     with pytest.raises(SchemaError, match=r"^\$\.properties\.count\.type: .* is not a type; use 'array', .* or a list"):
         Tool("count", "", parameters)

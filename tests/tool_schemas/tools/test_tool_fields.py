@@ -36,12 +36,12 @@ def test_strictness_comes_from_every_way_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "strict"),
+    ("fields", "strict"),
     [({}, True), ({"strict": None}, True), ({"strict": True}, True), ({"strict": False}, False)],
 )
-def test_strictness_in_json(said: dict[str, Any], strict: bool) -> None:
-    assert Tool.from_schema({"name": "a", **said}).strict is strict
-    wrapped = Tool.from_schema({"type": "function", "function": {"name": "a", **said}})
+def test_strictness_in_json(fields: dict[str, Any], strict: bool) -> None:
+    assert Tool.from_schema({"name": "a", **fields}).strict is strict
+    wrapped = Tool.from_schema({"type": "function", "function": {"name": "a", **fields}})
     assert wrapped.strict is strict
     assert Tool.from_schema(wrapped.to_openai()) == wrapped
 

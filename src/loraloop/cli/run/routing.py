@@ -34,6 +34,15 @@ def first_route(
 ) -> FirstRoute:
     """Decides the first step of a request as an agent with these tools would.
 
+    Args:
+        runtime: Base, skills and router.
+        prompt: The request.
+        tools: The agent's tools.
+        passages: Passages beside the request.
+        instructions: The agent's instructions.
+        python: Whether the agent may run Python.
+        explain: Whether the nearest training examples are looked up.
+
     Raises:
         InputError: The prompt is empty.
         ContextLengthError: The request does not fit the context.
@@ -43,14 +52,12 @@ def first_route(
     from loraloop.agent.values.step import plain
     from loraloop.router.decision import RouterState
 
-    chat, router = runtime.base.chat, runtime.router
+    router = runtime.router
     system = system_content(instructions, tools, runtime.base.prompting.tools_header)
-    messages = chat.complete(request(prompt, passages, (), system))
+    messages = runtime.base.chat.complete(request(prompt, passages, (), system))
     trunk = runtime.trunk()
     for message in messages:
-        trunk.append(
-            message, chat.message(message.role, message.content, not trunk.messages), more=message is not messages[-1]
-        )
+        trunk.append(message, more=message is not messages[-1])
     trunk.flush(Clock())
     features = router.features(trunk.features(-1), messages)
     absent = frozenset(getattr(router, "skills", ())) - frozenset(runtime.skills) - {"none"}

@@ -148,7 +148,7 @@ def _of_function(world: World, request: DeskRequest, turn: DeskTurn, made: Seque
         raise InputError(f"{turn.oracle} of {world.name}/tools.py returns {found!r} ({error!r}): {expected}") from None
     for call in calls:
         optional = world.defaults(call.name)  # None may be the value of one of these
-        given = {name: value for name, value in call.arguments.items() if value is not None or name not in optional}
-        if None in given.values():
-            return NextStep(ask=replace(call, arguments=given))
+        arguments = {name: value for name, value in call.arguments.items() if value is not None or name not in optional}
+        if None in arguments.values():
+            return NextStep(ask=replace(call, arguments=arguments))
     return NextStep(calls)

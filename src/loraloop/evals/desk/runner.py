@@ -191,7 +191,7 @@ def ask_together(
         together: Requests at a time.
         step: Called with each result, by one thread at a time.
     """
-    from loraloop.agent.skills.threads import run_all
+    from loraloop.agent.threads import run_all
 
     own, lock = threading.local(), threading.Lock()
 

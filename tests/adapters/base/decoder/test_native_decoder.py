@@ -44,7 +44,7 @@ CLOSE = {"int4": 0.03, "int8": 0.03, "bf16": 0.02}
 
 
 def adapters(decoder: NativeDecoder, ranks: tuple[int, ...]) -> tuple[NativeAttached, BankAttached]:
-    """The same random skills of these ranks in slots 1, 2, …: for the C decoder, and in fp32 for torch."""
+    """Random skills of these ranks in slots 1, 2, …, equal in both: for the C decoder, and in fp32 for torch."""
     config, count = decoder.config, len(ranks) + 1
     ours, theirs = NativeAttached(count, config.layers), BankAttached(count)
     for slot, rank in enumerate(ranks, start=1):

@@ -131,7 +131,7 @@ def test_the_folder_is_bounded_and_the_least_recently_used_go(
 
 
 def test_the_next_process_reads_instructions_and_tools_no_more(native_base: Base, tmp_path: Path) -> None:
-    """Of two runtimes, as of two processes, the second computes the question alone, and answers the same."""
+    """The second of two runtimes, as of two processes, computes the question alone, and answers the same."""
 
     def asked(question: str, prefixes: Path | None) -> tuple[str, int, int]:
         runtime = Runtime(native_base, Bank(native_base), ScriptedRouter(), keep_prefixes=prefixes)

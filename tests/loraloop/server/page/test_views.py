@@ -152,9 +152,9 @@ def test_two_traces_are_compared(open_page: Callable[..., Any], tmp_path: Path) 
         "limited": "the guard leaves these tools: none",
         "failed": "ScriptError",
     }
-    for name, said in shown.items():
+    for name, text in shown.items():
         page.set_input_files("#file", files[name])
-        page.wait_for_selector(f"#run-view:has-text('{said}')", state="attached")
+        page.wait_for_selector(f"#run-view:has-text('{text}')", state="attached")
         assert page.locator("#run-view .buttons").count() == 0
     page.set_input_files("#file", files["new"])
     page.wait_for_selector("#run-view .error:has-text('loraloop.trace/3')")
@@ -162,7 +162,7 @@ def test_two_traces_are_compared(open_page: Callable[..., Any], tmp_path: Path) 
 
 
 def test_skills_on_a_phone(serving: Callable[..., str], browser: Any, base: Base) -> None:
-    """Those of the embedded base, with the scores of their cards as tables; nothing is cut off or scrolled."""
+    """The embedded base's skills, with the scores of their cards as tables; nothing is cut off or scrolled."""
     url = serving(Runtime.load(base))
     with browser.new_context(viewport={"width": 390, "height": 800}) as context:
         page = context.new_page()

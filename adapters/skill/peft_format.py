@@ -157,7 +157,17 @@ def their_name(layer: int, module: str, factor: str) -> str:
 
 
 def number(config: Mapping[str, Any], field: str, default: float, folder: Path) -> float:
-    """A positive number of a configuration."""
+    """A positive number of a configuration.
+
+    Args:
+        config: The configuration.
+        field: The field that holds it.
+        default: Its value where there is no such field.
+        folder: The adapter's folder, for the message.
+
+    Raises:
+        SkillError: It is not a positive number.
+    """
     value = config.get(field, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise SkillError(f"{folder / CONFIG}: {field} = {value!r} is not a positive number; save the adapter again")

@@ -19,9 +19,9 @@ from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.methods.vera import Vera
 from loraloop.adapters.payload.pairs import of_module, uniform
 from loraloop.adapters.payload.sites import MODULE_PATHS, MODULES, Dimensions, tensor_name
-from loraloop.adapters.peft.format import CONFIG, EMBEDDINGS, WEIGHTS, their_name
 from loraloop.adapters.skill import store
 from loraloop.adapters.skill.card import Card, method_of
+from loraloop.adapters.skill.peft_format import CONFIG, EMBEDDINGS, WEIGHTS, their_name
 from loraloop.tool_schemas.errors import InputError, SkillError
 
 _LOW_RANK = ("lora", "rslora", "adalora", "galore")

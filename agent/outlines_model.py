@@ -19,7 +19,7 @@ from loraloop.agent.engine.generate import Delta
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.step import StepRequest
 from loraloop.agent.skills.one_step import write_step
-from loraloop.agent.skills.threads import run_all
+from loraloop.agent.threads import run_all
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.grammar.grammar import JsonSchema, term_of

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from loraloop.adapters.bank.bank import Bank
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder.decoder import Row
 from loraloop.adapters.base.decoder.native_cache import NativeCache
 from loraloop.adapters.base.loading.catalog import CATALOG
-from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.adapters.base.loading.fetch import gguf_file
 from loraloop.adapters.base.loading.gguf_source import GGUFSource
 from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.payload.sites import matrix_values
 from loraloop.adapters.skill.blank import blank_skill
-from loraloop.capacity import Capacity, Rates, matrix_values, skill_bytes
+from loraloop.scale.capacity import Capacity, Rates, skill_bytes
 from loraloop.tool_schemas.errors import BaseModelError
 
 if TYPE_CHECKING:

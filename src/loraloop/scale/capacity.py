@@ -1,6 +1,6 @@
 """How much of a base one machine serves: memory and time, computed from dimensions and the rates of the machine.
 
-Nothing here is measured or loaded. `loraloop.rates` measures the rates of this machine; `GPUS` holds those of cards.
+Nothing here is measured or loaded. `rates` measures the rates of this machine; `GPUS` holds those of cards.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from loraloop.adapters.bank.host import HOST_BYTES
 from loraloop.adapters.base.decoder.cache import STEP
 from loraloop.adapters.base.decoder.native_cache import PAGE
-from loraloop.adapters.payload.sites import GROUPS, Dimensions, group_shape
+from loraloop.adapters.payload.sites import GROUPS, Dimensions, group_shape, matrix_values
 from loraloop.adapters.payload.slots import bucket_of, slot_elements
 from loraloop.kernels.cpu.tiles import LANES, TileKind, tile_bytes
 from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base.loading.config import ModelConfig
+    from loraloop.adapters.base.config import ModelConfig
 
 
 class Gpu(NamedTuple):
@@ -285,12 +285,6 @@ class Capacity:
             "most": most,
             "replicas": ceil(load.agents / each) if each else None,
         }
-
-
-def matrix_values(config: Dimensions) -> int:
-    """Values of the matrices of all layers."""
-    shapes = [group_shape(config, group) for group in GROUPS]
-    return config.layers * sum(rows * columns for rows, columns in shapes)
 
 
 def _matrix_bytes(rows: int, columns: int, form: str) -> int:

@@ -133,7 +133,7 @@ def test_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{", "not valid JSON.*line 1"),
         ('{"name": "a", "name": "b"}', "the key 'name' twice"),
@@ -147,9 +147,9 @@ def test_a_folder(tmp_path: Path) -> None:
         ('{"name": "a", "parameters": {"type": "object", "properties": {"x": {"type": "strin"}}}}', r"properties\.x"),
     ],
 )
-def test_bad_json(text: str, said: str, tmp_path: Path) -> None:
+def test_bad_json(text: str, message: str, tmp_path: Path) -> None:
     file = write(tmp_path, text)
-    with pytest.raises(SchemaError, match=said) as caught:
+    with pytest.raises(SchemaError, match=message) as caught:
         load_tools(file)
     assert str(file) in str(caught.value)
 

@@ -118,7 +118,7 @@ def test_peft_to_skill_and_back(llama_folder: Path, base: Base, tmp_path: Path, 
 
 @pytest.mark.parametrize("activated", [True, False], ids=["aLoRA", "full"])
 def test_gradients_are_those_of_peft(llama_folder: Path, base: Base, tmp_path: Path, activated: bool) -> None:
-    """Of the same A and B on one batch, whose rows differ in length: mean cross-entropy of the completions' tokens."""
+    """Gradients of one A and B are equal on a batch whose rows differ in length, for mean cross-entropy a token."""
     prompt = tuple(base.chat.generation_prompt)
     pairs = [(CONTEXT, COMPLETION), (CONTEXT[:4], COMPLETION[:3]), (CONTEXT[2:9], [33, 150])]
     model = trained(llama_folder, tmp_path / "peft", **({"alora_invocation_tokens": list(prompt)} if activated else {}))

@@ -39,7 +39,7 @@ def test_a_generator_writes_the_type_it_was_made_for(model: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "fits"),
+    ("output_type", "fits"),
     [
         (Literal["yes", "no"], r"yes|no"),
         (outlines.regex(r"[0-9]{2}:[0-9]{2}"), r"[0-9]{2}:[0-9]{2}"),
@@ -53,8 +53,8 @@ def test_a_generator_writes_the_type_it_was_made_for(model: Any) -> None:
         (outlines.cfg('start: "(" inner ")"\ninner: "a" | "b" inner'), r"\(b*a\)"),
     ],
 )
-def test_types(model: Any, said: Any, fits: str) -> None:
-    assert re.fullmatch(fits, model("Write something short.", said, temperature=1.0, seed=1))
+def test_types(model: Any, output_type: Any, fits: str) -> None:
+    assert re.fullmatch(fits, model("Write something short.", output_type, temperature=1.0, seed=1))
 
 
 def test_free_text_chats_and_stop_strings(model: Any) -> None:

@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from loraloop import rates as measuring
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, random_base
+from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder.native_cache import NativeCache, PagePool, distinct
-from loraloop.adapters.base.loading.config import ModelConfig
 from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.payload.sites import matrix_values
 from loraloop.adapters.skill.blank import blank_skill
-from loraloop.capacity import GPUS, USABLE, Capacity, Load, Rates, matrix_values, skill_bytes, weight_bytes
+from loraloop.scale import rates as measuring
+from loraloop.scale.capacity import GPUS, USABLE, Capacity, Load, Rates, skill_bytes, weight_bytes
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
 CONFIG = ModelConfig(64, 96, 2, 4, 2, 16, 259, 4096)

@@ -27,9 +27,9 @@ from loraloop.adapters.methods.vera import Vera
 from loraloop.adapters.payload.pairs import Factors, matching, uniform
 from loraloop.adapters.payload.sites import MODULES, module_shape, tensor_name
 from loraloop.adapters.payload.slots import BUCKETS
-from loraloop.adapters.peft.format import CONFIG, EMBEDDINGS, WEIGHTS, number, our_names, patterns, read_config
 from loraloop.adapters.skill import store
 from loraloop.adapters.skill.card import Card
+from loraloop.adapters.skill.peft_format import CONFIG, EMBEDDINGS, WEIGHTS, number, our_names, patterns, read_config
 from loraloop.tool_schemas.errors import InputError, SkillError
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ def read_peft(
         description: for the card.
         contract: what the skill writes; see `Card`.
         card: further fields of the card.
+
+    Returns:
+        The card, and tensors as the method stores them, such as `lora_A` `[r, K]` and `lora_B` `[O, r]` of a module.
 
     Raises:
         SkillError: files are missing or damaged, shapes do not fit the base, or the configuration uses a type or field

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from loraloop.replicas import application, serve_replicas
+from loraloop.scale.replicas import application, serve_replicas
 from loraloop.server.settings import ServerSettings
 from loraloop.tool_schemas.errors import InputError
 
@@ -85,7 +85,7 @@ def test_other_applications_of_the_cluster_stay(monkeypatch: pytest.MonkeyPatch,
         return "Fine."
 
     app = serve.deployment(type("App", (), {"__call__": answer}))
-    monkeypatch.setattr("loraloop.replicas.application", lambda *_, **__: app.bind())
+    monkeypatch.setattr("loraloop.scale.replicas.application", lambda *_, **__: app.bind())
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         ports = [one.getsockname()[1], other.getsockname()[1]]
     told: list[str] = []
