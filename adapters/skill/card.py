@@ -22,7 +22,7 @@ from pydantic import (
 from loraloop.adapters.methods import METHODS, SHARED, make_method
 from loraloop.adapters.payload.sites import MODULES
 from loraloop.adapters.skill.contracts import openings
-from loraloop.adapters.skill.store import NAME
+from loraloop.adapters.skill.store import NAME, ROUTERS
 from loraloop.tool_schemas.errors import SkillError, nearest_name
 
 if TYPE_CHECKING:
@@ -41,8 +41,9 @@ TARGETED = (*WIDE, "ia3")
 
 
 def _not_reserved(name: str) -> str:
-    if name == BARE:
-        raise ValueError(f"{BARE!r} is reserved for the bare base; choose another name")
+    if name in (BARE, ROUTERS):
+        whose = "bare base" if name == BARE else "routers"
+        raise ValueError(f"{name!r} is reserved for the {whose}; choose another name")
     return name
 
 

@@ -17,9 +17,6 @@ from loraloop.tool_schemas.errors import SkillError
 if TYPE_CHECKING:
     from loraloop.adapters.base import Base
 
-ROUTERS = "routers"
-"""Folder beside the skills that holds a router for each architecture."""
-
 
 def library(base: str = DEFAULT) -> dict[str, Path]:
     """Folders of the skills that ship with the package for a base, by name; none for a base that has none.
@@ -106,7 +103,7 @@ def register(folder: Path, name: str, origin: Mapping[str, Any] | None = None) -
     Raises:
         SkillError: No skill can have that name, or the folder is not there or lacks a file.
     """
-    if not re.fullmatch(store.NAME, name) or name == ROUTERS:
+    if not re.fullmatch(store.NAME, name) or name == store.ROUTERS:
         raise SkillError(f"{name!r} is not a name of a skill: use lower-case letters, digits, '-' and '_', 64 at most")
 
     def read() -> dict[str, bytes]:
@@ -129,7 +126,7 @@ def router_folder(architecture: str) -> Path:
     Args:
         architecture: The base's fingerprint.
     """
-    return skills_folder() / ROUTERS / (re.sub(r"\W", "-", architecture)[:16] or "base")
+    return skills_folder() / store.ROUTERS / (re.sub(r"\W", "-", architecture)[:16] or "base")
 
 
 def register_router(folder: Path, architecture: str) -> Path:

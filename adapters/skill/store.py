@@ -28,6 +28,8 @@ TENSORS = "skill.safetensors"
 CARD = "card.json"
 NAME = "[a-z0-9][a-z0-9_-]{0,63}"
 """Regular expression of what a skill may be called."""
+ROUTERS = "routers"
+"""Folder beside the user's skills that holds a router for each architecture."""
 
 HEADER_LIMIT = 8 << 20
 """Bytes; a header names every tensor, so 8 MiB is far more than any adapter needs."""

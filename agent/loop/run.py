@@ -383,7 +383,6 @@ class Run:
             self._gates.last_message_edited(min(last, len(self._trunk.messages) - 1))  # a note may come or go
             if (edited := self._trunk.messages[-1].message).role == "user":
                 self._job = replace(self._job, prompt=edited.content)
-                self._chooser = SkillChooser(self._runtime, self._job)
         elif judging and not plan.judging:
             self._gates.overruled(plan.index)
             yield from self._limit_tools(plan, clock)

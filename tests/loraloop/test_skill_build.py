@@ -33,6 +33,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory, save_llama: Any) -> Path:
     return place
 
 
+@pytest.mark.parametrize("name", ["data", "desk", "make", "worlds"])
+def test_a_folder_beside_the_recipes_is_no_bases(name: str) -> None:
+    assert recipe_folder(cast(Base, SimpleNamespace(name=name, config=random_base(0).config))).name == "smollm2-135m"
+
+
 def test_a_base_of_ones_own_gets_skills_and_a_router(folder: Path, tmp_path: Path, run: Any) -> None:
     order = BuildOrder(str(folder), tmp_path / "out", quantize="fp32", records=24, measured=6)
     base = Base.load(str(folder), quantize="fp32")

@@ -140,6 +140,16 @@ def test_ratings_and_corrections(tmp_path: Path) -> None:
             rate(wrong, "bad", text)
 
 
+def test_an_answer_that_begins_with_a_bracket_is_an_answer(tmp_path: Path) -> None:
+    trace = ran(tmp_path, "It is open.", prompt="When is it open?")
+    rate(trace, "bad", "[hours] On weekdays, from 9 to 17.")
+    assert [row["completion"] for row in from_traces(tmp_path, "text").records] == [
+        "[hours] On weekdays, from 9 to 17."
+    ]
+    with pytest.raises(SchemaError):
+        rate(trace, "bad", ' [ {"name": "weather"')
+
+
 def test_a_run_that_answered_where_it_should_have_called_can_be_corrected(tmp_path: Path) -> None:
     trace = ran(tmp_path, "I cannot know that.")
     rate(trace, "bad", '[{"name":"weather","arguments":{"city":"Oslo"}}]')

@@ -161,7 +161,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         ("adapters/base/tokenizer.py", "if len(text) < _LONG:", "if True:"),
     ],
     "adapters/skill/test_replacing.py::test_a_name_that_leads_elsewhere_is_refused": [
-        ("adapters/skill/registry.py", "if not re.fullmatch(store.NAME, name) or name == ROUTERS:", "if False:"),
+        ("adapters/skill/registry.py", "if not re.fullmatch(store.NAME, name) or name == store.ROUTERS:", "if False:"),
     ],
     "adapters/skill/test_replacing.py::test_readers_never_fail_while_a_skill_is_registered_again": [
         ("adapters/skill/store.py", "if attempt == ATTEMPTS - 1 or (", "if True or ("),
@@ -665,7 +665,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     "agent/grounding/test_grounding.py::test_values_from_nowhere": [
         (f"{AGENT}/grounding/evidence.py", "if any(len(run) >= 3 for run in runs) and", "if runs and"),
-        (f"{AGENT}/grounding/grounding.py", "return _words_stand(words, self.moments) or said", "return True or said"),
+        (f"{AGENT}/grounding/grounding.py", "return _words_stand(words, self.moments) or user_days", "return True or user_days"),
         (f"{AGENT}/grounding/grounding.py", " and all(map(own.has_beginning, letters))", ""),
         (f"{AGENT}/grounding/grounding.py", "own.plain.issuperset(map(Decimal, runs))", "own.numbers.issuperset(map(Decimal, runs))"),
         (f"{AGENT}/grounding/grounding.py", "return bool(runs and letters) and stated", "return stated"),

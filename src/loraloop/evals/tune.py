@@ -171,10 +171,18 @@ def store(found: TunedThreshold, folder: Path, how: dict[str, Any]) -> None:
     """
     from loraloop.adapters.atomic_write import write_text
     from loraloop.adapters.skill.card import Card, Threshold
+    from loraloop.adapters.skill.history import put
+    from loraloop.adapters.skill.registry import registered
+    from loraloop.adapters.skill.store import CARD, TENSORS
 
-    path = folder / "card.json"
+    path = folder / CARD
     threshold = Threshold(value=found.value, chosen={**how, "n": found.n, "rates": dict(found.rates)})
-    write_text(path, Card.read(path).model_copy(update={"threshold": threshold}).to_json())
+    card = Card.read(path).model_copy(update={"threshold": threshold}).to_json()
+    for name, place in registered().items():
+        if place.resolve() == folder.resolve():  # a version of its own, which a rollback knows
+            put(name, {TENSORS: (folder / TENSORS).read_bytes(), CARD: card.encode()}, how)
+            return
+    write_text(path, card)
 
 
 def _tuned(cases: Sequence[WeighedRecord], value: float) -> TunedThreshold:

@@ -25,6 +25,7 @@ from loraloop.adapters.skill.skill import Skill, SkillFolder
 from loraloop.adapters.training.improve.document import LONGEST, continued, inherited
 from loraloop.adapters.training.improve.journal import ImproveJournal, Lines
 from loraloop.adapters.training.improve.keep import Change, verdict
+from loraloop.adapters.training.recipe.run import FOLDED
 from loraloop.improve.agents import RequestInWorld, WorldRun, ask_all, requests_of
 from loraloop.improve.measures import Measured, frozen_records, measure_records, measure_requests
 from loraloop.improve.order import ImproveOrder
@@ -80,6 +81,11 @@ class _Improvement:
         if self.card.contract != "calls":
             raise InputError(
                 f"{order.skill} writes {self.card.contract}: only skills that write calls can be improved yet"
+            )
+        if self.card.method in FOLDED:
+            raise InputError(
+                f"{order.skill}: a skill of {self.card.method} has been folded into low-rank pairs, from "
+                "which no training goes on: improve one of another method"
             )
         self.recipe = _recipe(order, self.base)
         header = self.base.prompting.tools_header

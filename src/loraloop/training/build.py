@@ -186,7 +186,7 @@ def parameters(base: Base) -> int:
 def recipe_folder(base: Base) -> Path:
     """The folder of the recipes that a base is trained by: its own, else those of the shipped base of its size."""
     folder = Path(str(files("loraloop.recipes")))
-    if (folder / base.name).is_dir():
+    if (folder / base.name / "tools.yaml").is_file():  # other folders lie there too
         return folder / base.name
     return folder / (SMALL if parameters(base) <= SMALL_PARAMETERS else LARGE)
 

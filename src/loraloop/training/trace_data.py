@@ -104,7 +104,7 @@ def rate(trace: Path, rating: Literal["good", "bad"], correct: str = "", step: i
     if step is not None and step not in range(len(loaded.steps)):
         raise InputError(f"the run has no step {step}: it has {len(loaded.steps)}, counted from 0")
     meant: Any = correct or None
-    if correct.lstrip().startswith("["):
+    if re.match(r"\s*\[\s*[{\]]", correct):  # else an answer, which may begin with a citation
         tools = [Tool.from_schema(tool, on_unsupported="check") for tool in _tools(loaded)]
         parse_step(correct, tools)
         meant = json.loads(correct)
@@ -192,7 +192,10 @@ def _of_sessions(found: Harvest, path: Path, contract: str, tools: list[Any]) ->
     if not path.is_file():
         raise InputError(f"there is no file of sessions {path}")
     if contract == "calls" and not tools:
-        raise InputError("sessions do not keep the schemas of tools: name the tools that the agent had with --tools")
+        raise InputError(
+            "sessions do not keep the schemas of tools: name the tools that the agent had "
+            "(--tools of `loraloop data from-traces`), or give traces"
+        )
     with Sessions(path) as store:
         for info in store.list():
             session, at = store[info.id], 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loraloop.adapters.base import Base, random_base
-from loraloop.adapters.skill import registry
+from loraloop.adapters.skill import registry, store
 from loraloop.adapters.skill.blank import blank_skill, is_blank
 from loraloop.adapters.skill.registry import library
 from loraloop.adapters.skill.skill import Skill
@@ -106,7 +106,7 @@ def test_the_users_router_is_taken_where_it_knows_a_skill_that_is_named(home: Pa
     (router / "router.safetensors").write_bytes(b"")
     assert registry.own_router("arch", {"mine"}) is None, "none is registered"
     place = registry.register_router(router, "arch")
-    assert place.parent == home / registry.ROUTERS
+    assert place.parent == home / store.ROUTERS
     assert registry.own_router("arch", {"mine", "other"}) == place
     assert registry.own_router("arch", {"other"}) is None and registry.own_router("elsewhere", {"mine"}) is None
 

@@ -50,6 +50,7 @@ def test_a_recipe_is_read_with_its_lines(tmp_path: Path) -> None:
         ("form: label", "from: label", r"recipe.yaml:9: unknown key data.sources\[0\].from; did you mean 'form'"),
         ("license: Apache-2.0", "", r"recipe.yaml:7: data.sources\[0\]: license is missing"),
         ("name: triage", "name: none", "recipe.yaml:3: skill.name: 'none' is reserved for the bare base"),
+        ("name: triage", "name: routers", "recipe.yaml:3: skill.name: 'routers' is reserved for the routers"),
         ("name: triage", "name: triage\n  contract: txt", "recipe.yaml:4: skill.contract: input should be"),
         ("schedule:", "base: other\nschedule:", "recipe.yaml:11: base is given twice; line 1 has it too"),
         ("schedule:", "schedule: [", "recipe.yaml:1[0-9]: no valid YAML"),

@@ -145,7 +145,7 @@ def test_tokens_are_counted_with_tools_as_the_base_lists_them(
     for longest, count in ((length := encoded(base, record).length, 1), (length - 1, 0)):
         options = ["--contract", "calls", "--base", str(tmp_path / "tiny"), "--longest", str(longest)]
         assert run_command(["data", "check", str(file), *options]) == 0
-        assert f"{count} examples to train on" in capsys.readouterr().out
+        assert f"{count} example{'s' * (count != 1)} to train on" in capsys.readouterr().out
 
 
 def test_a_teacher_is_needed_and_only_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

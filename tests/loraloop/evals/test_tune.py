@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from loraloop.adapters.base import Base
+from loraloop.adapters.skill import history
 from loraloop.adapters.skill.card import Card
-from loraloop.adapters.skill.registry import library
+from loraloop.adapters.skill.registry import library, register
 from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.training.data.record import Record
 from loraloop.agent import Runtime
@@ -198,3 +199,18 @@ def test_the_records_that_choose_the_threshold_of_a_verdict_are_of_both_labels_a
     assert len(found) == 30
     assert {record.completion for record in found} == {'{"verdict":"agrees"}', '{"verdict":"contradicts"}'}
     assert all(isinstance(record, Record) and record.extra_prompt.startswith("Answer: ") for record in found)
+
+
+def test_a_registered_skill_gets_its_threshold_as_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORALOOP_SKILLS", str(tmp_path))
+    shipped = library()["tools"]
+    before, folder = Card.read(shipped / "card.json").threshold, register(shipped, "mine")
+    store(most_worth(drawn(1)), folder, {"command": "loraloop eval tune"})
+    tuned = Card.read(folder / "card.json").threshold
+    assert tuned != before and [each.origin["command"] for each in history.versions("mine")][1:] == [
+        "loraloop eval tune"
+    ]
+    history.rollback("mine")
+    assert Card.read(folder / "card.json").threshold == before
+    history.rollback("mine", 2)
+    assert Card.read(folder / "card.json").threshold == tuned

@@ -56,12 +56,18 @@ def lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
 
-def test_an_order_that_cannot_be_carried_out_takes_no_folder(tmp_path: Path, tiny_base: Base) -> None:
+def test_an_order_that_cannot_be_carried_out_takes_no_folder(
+    tmp_path: Path, tiny_base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out, runtime = tmp_path / "out", bare_runtime(tiny_base)
     with pytest.raises(UnknownNameError, match="did you mean 'tools'"):
         improve(order(out, skill="tols"), runtime=runtime)
     with pytest.raises(InputError, match="only skills that write calls"):
         improve(order(out, skill="code"), runtime=runtime)
+    folded = runtime.bank.card("tools").model_copy(update={"method": "galore"})
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="galore has been folded into low-rank pairs"):
+        patch.setattr(runtime.bank, "card", lambda name: folded)
+        improve(order(out), runtime=runtime)
     traces = tmp_path / "traces"
     tracer = Tracer()
     Agent(ScriptedRuntime("Hello."), hooks=[tracer]).run_sync("Hello!")
