@@ -5,8 +5,7 @@
 
 In each of `--limit` rounds the rates of the machine are measured as the command measures them, then each case. Rates
 come from forwards of one row after 64 and 512 tokens and a skill of rank 16; the cases are other lengths, more rows,
-other ranks, and rows that share a beginning or run under skills. Figures are medians. `--cpu-time` takes the time of
-the thread in place of the clock's, for a machine with other work; it needs `--threads 1`.
+other ranks, and rows that share a beginning or run under skills. Figures are medians.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -43,10 +42,10 @@ TIMES = 8
 
 
 class Bench:
-    """A base with some random skills in slots, and a clock."""
+    """A base with some random skills in slots."""
 
-    def __init__(self, base: Base, clock: Callable[[], float], seed: int, folder: Path) -> None:
-        self.base, self.clock, self.rng = base, clock, random.Random(seed)
+    def __init__(self, base: Base, seed: int, folder: Path) -> None:
+        self.base, self.rng = base, random.Random(seed)
         self.bank = Bank(base, slots=4)
         self.names = [
             self.bank.add(random_skill(base, f"s{at}", at, 16).to(torch.bfloat16).save(folder / str(at)))
@@ -58,11 +57,11 @@ class Bench:
         vocabulary = self.base.config.vocab_size
         ids = [[self.rng.randrange(vocabulary) for _ in range(count)] for _ in caches]
         rows = [Row(ids[at], cache, slots[at % len(slots)]) for at, cache in enumerate(caches)]
-        start = self.clock()
+        start = time.perf_counter()
         hidden = self.base.forward(rows, attached=self.bank.attached).hidden
         if count == 1:
             self.base.logits(hidden)
-        return self.clock() - start
+        return time.perf_counter() - start
 
     def caches(self, load: Load) -> list[AnyCache]:
         """The caches of all agents before the last token of their context."""
@@ -95,9 +94,9 @@ class Bench:
             for _ in range(2):
                 seconds = []
                 for name in bank.names:
-                    start = self.clock()
+                    start = time.perf_counter()
                     bank.slot(name)
-                    seconds.append(self.clock() - start)
+                    seconds.append(time.perf_counter() - start)
                 rounds.append(median(seconds))
         return rounds[1], rounds[0]
 
@@ -147,16 +146,12 @@ def bytes_of(bench: Bench, here: Capacity) -> dict[str, tuple[float, float]]:
 def main() -> None:
     parser = options(__doc__.splitlines()[0], limit=3)
     parser.add_argument("--base", default="smollm2-135m")
-    parser.add_argument("--cpu-time", action="store_true", help="take the thread's time; with --threads 1")
     given = parser.parse_args()
-    clock = time.thread_time if given.cpu_time else time.perf_counter
-    if given.cpu_time and torch.get_num_threads() > 1:
-        parser.error("--cpu-time is the time of one thread: add --threads 1")
     rounds: list[dict[str, tuple[float, float]]] = []
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Base.load(given.base, device="cpu"), clock, given.seed, Path(folder))
+        bench = Bench(Base.load(given.base, device="cpu"), given.seed, Path(folder))
         for _ in range(given.limit):
-            here = measure(bench.base, clock)
+            here = measure(bench.base)
             rounds.append(seconds_of(bench, here))
         sizes = bytes_of(bench, here)
     metrics: dict[str, float] = {}
@@ -165,7 +160,7 @@ def main() -> None:
         metrics[f"{name}/predicted"] = median(wanted for wanted, _ in pairs)
         metrics[f"{name}/measured"] = median(measured for _, measured in pairs)
         metrics[f"{name}/ratio"] = median(wanted / measured for wanted, measured in pairs)
-    details: dict[str, Any] = {"base": given.base, "clock": "thread" if given.cpu_time else "wall"}
+    details: dict[str, Any] = {"base": given.base}
     finish(BenchmarkReport("capacity", given.limit, metrics, details=details), given.json)
 
 
