@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import agreement_prompt, agreement_schema, calls_of, contradicts_of
+from loraloop.agent.engine.cache.sequence import Interrupted
 from loraloop.agent.engine.step import StepRequest, run_step
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.runtime import Runtime
@@ -31,8 +32,12 @@ def contradiction(runtime: Runtime, trunk: Transcript, answer: str) -> float | N
         runtime: Has a verdict skill.
         trunk: The transcript before the answer; it is left as it was.
         answer: The answer's text.
+
+    Raises:
+        Interrupted: The run's time is up, or it was cancelled.
     """
     skill, prompt = runtime.answer_judge, Message("user", agreement_prompt(answer))
+    bounds = trunk.request_context
     assert skill is not None
     room = trunk.context - len(trunk.ids) - len(runtime.base.chat.message(prompt.role, prompt.content))
     if room < 2 * TOKENS:
@@ -42,12 +47,18 @@ def contradiction(runtime: Runtime, trunk: Transcript, answer: str) -> float | N
         grammar=runtime.grammar(JsonSchema(agreement_schema())),
         extra_prompt=[[prompt]],
         max_tokens=TOKENS,
+        deadline=bounds.deadline,
+        cancelled=bounds.cancelled,
         openings=runtime.openings(skill, "agreement", None),
     )
     try:
         out = run_step(runtime.engine, trunk, request)
+    except Interrupted:
+        raise
     except (ContextLengthError, LimitError):
         return None
+    if not out.whole and (reason := bounds.gone()):
+        raise Interrupted(reason)
     if not out.whole or not contradicts_of(out.text):
         return None
     return 1.0 if out.weighed is None else out.weighed

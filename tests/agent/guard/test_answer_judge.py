@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import agreement_prompt, agreement_text, contradicts_of
-from loraloop.agent import Agent, Deny, Policy, RunResult, events
+from loraloop.agent import Agent, Deny, Limits, Policy, RunResult, events
+from loraloop.agent.guard import answer_judge
 from loraloop.agent.guard.answer_judge import records_in
 from loraloop.agent.values.receipts import receipts_of
 from loraloop.testing import ScriptedRuntime, calls, text
@@ -94,6 +96,21 @@ def test_a_later_turn_without_calls_is_held_to_the_records_of_the_earlier_ones()
     assert isinstance(finished, events.RunFinished)
     assert finished.result.output == RECEIPT
     assert ORDERED not in [each.text for each in told if isinstance(each, events.TokenGenerated)]
+
+
+def test_an_answer_that_the_deadline_left_unjudged_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, made = agent(ORDER, calls(), ORDERED, CONTRADICTS)
+    made.limits = Limits(deadline=3)
+    real, began = answer_judge.agreement_schema, time.monotonic()
+
+    def late() -> dict[str, Any]:
+        time.sleep(max(began + 3.1 - time.monotonic(), 0))
+        return real()
+
+    monkeypatch.setattr(answer_judge, "agreement_schema", late)
+    result = made.run_sync("Order pads for Bonn.")
+    assert result.stop_reason == "deadline" and [step.outcome for step in result.steps][:1] == ["calls"]
+    assert result.output != ORDERED and ORDERED not in str(result.messages)
 
 
 @pytest.mark.parametrize("why", ["free", "no records", "no skill"])

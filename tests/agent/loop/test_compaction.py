@@ -15,7 +15,7 @@ from loraloop.adapters.base import Base, Message
 from loraloop.agent import Agent, Guard, Limits
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.events import Compacted, StepFinished
-from loraloop.agent.loop.compaction import STUB, Compactor
+from loraloop.agent.loop.compaction import STUB, Compactor, Part
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import ContextLengthError, InputError
 
