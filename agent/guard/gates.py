@@ -192,8 +192,8 @@ class Gates:
         record = GateRecord(index, "output", "passed")
         if not judges(self._runtime, gate):
             return replace(record, undecided=True)
-        said = [Message("user", text)]
-        return judged_alone(self._runtime, gate, record, said, "refused", request_context=request_context)
+        messages = [Message("user", text)]
+        return judged_alone(self._runtime, gate, record, messages, "refused", request_context=request_context)
 
     def _record(self, record: GateRecord) -> Gated:
         self._state.records.append(record)

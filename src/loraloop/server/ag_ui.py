@@ -56,15 +56,15 @@ class AgUiInput(Lenient):
         Raises:
             ApiError: 400, the last message is not the user's, or one has instructions, or a part that is no text.
         """
-        said = [each for each in self.messages if each.role in ("user", "assistant")]
+        conversation = [each for each in self.messages if each.role in ("user", "assistant")]
         if any(each.role in ("system", "developer") and each.text.strip() for each in self.messages):
             raise ApiError(400, "this is an agent with its own instructions: leave yours out", "agent", "messages")
-        if any(part.type != "text" for each in said if isinstance(each.content, list) for part in each.content):
+        if any(part.type != "text" for each in conversation if isinstance(each.content, list) for part in each.content):
             raise ApiError(400, "only text is read: leave images and files out", "invalid_value", "messages")
         last = self.messages[-1]
         if last.role != "user" or not last.text.strip():
             raise ApiError(400, "the last message has to be the user's", "invalid_value", "messages")
-        turns = [{"role": each.role, "content": each.text} for each in said if each.text.strip()]
+        turns = [{"role": each.role, "content": each.text} for each in conversation if each.text.strip()]
         return last.text, turns[:-1]
 
 
