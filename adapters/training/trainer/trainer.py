@@ -186,9 +186,8 @@ class Trainer:
                         valid_loss=self._at.valid,
                     )
                 )
-        if (
-            most is None and self.step and math.isinf(self._at.best)
-        ):  # it was resumed with less time than it had already taken
+        # It was resumed with less time than it had already taken.
+        if most is None and self.step and math.isinf(self._at.best):
             self._validated()
 
     def best_parameters(self) -> dict[str, Tensor]:
