@@ -57,7 +57,8 @@ def steps(base: Base, skill: Skill, records: Sequence[Record], mode: str) -> lis
     tensors, card = skill.tensors, skill.card.model_copy(update={"activation": mode})
     bench, found = Bench(base, Skill(card, tensors), 256), []
     for record in records:
-        text = bench.write(record.messages, term_of(base, record), extra_prompt=record.extra_prompt).text
+        term = term_of(base, record, asks=bench.asks)
+        text = bench.write(record.messages, term, extra_prompt=record.extra_prompt).text
         found.append(right(record, text, runs_program))
     return found
 

@@ -34,6 +34,22 @@ atexit.register(shutil.rmtree, os.environ["XDG_DATA_HOME"], ignore_errors=True)
 SaveLlama = Callable[..., Any]
 
 
+@pytest.fixture
+def unlisted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working folder's folder `all`, of which the folder `shut` cannot be listed."""
+    monkeypatch.chdir(tmp_path)
+    Path("all/shut").mkdir(parents=True)
+    tmp_path.chmod(0o755)
+    Path("all/shut").chmod(0)
+    root = os.geteuid() == 0  # which lists every folder
+    if root:
+        os.seteuid(65534)
+    yield Path("all")
+    if root:
+        os.seteuid(0)
+    Path("all/shut").chmod(0o700)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The URL of a PostgreSQL server of its own: a temporary cluster on a socket, gone when the tests are over."""

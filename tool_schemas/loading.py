@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.errors import LoraloopError, SchemaError, unknown
+from loraloop.tool_schemas.folders import files_of
 from loraloop.tool_schemas.jsontext import strict_loads
 from loraloop.tool_schemas.tools.tool import Tool
 from loraloop.tool_schemas.tools.tool_lists import ToolEntry, entries, is_openapi
@@ -66,17 +67,12 @@ def tool_files(path: str | os.PathLike[str]) -> list[Path]:
 
     Raises:
         SchemaError: If a folder has none.
+        InputError: If a folder cannot be listed.
     """
     place = Path(path)
     if not place.is_dir():
         return [place]
-    files = [
-        file
-        for file in sorted(place.rglob("*"))
-        if file.suffix.lower() in SUFFIXES
-        and file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(place).parts)
-    ]
+    files = sorted(file for file in files_of(place) if file.suffix.lower() in SUFFIXES and file.is_file())
     if not files:
         raise SchemaError(f"the folder {place} holds no {', '.join(SUFFIXES)} files; put the tools there")
     return files

@@ -13,7 +13,7 @@ from loraloop.agent.values.limits import check_number
 from loraloop.tool_schemas.errors import InputError
 
 _NUCLEUS = 256  # candidates looked at first; more only where they do not add up to top_p
-_COLDEST = 1e-6  # below it, logits that are divided by the temperature are no numbers
+_COLDEST, _HOTTEST = 1e-6, 1e30  # beyond them, logits that are divided by the temperature are no numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Sampler:
         if self._generator is None:
             return int(logits.argmax())
         how = self.sampling
-        probabilities = torch.softmax(logits.float() / max(how.temperature, _COLDEST), -1).cpu()
+        probabilities = torch.softmax(logits.float() / min(max(how.temperature, _COLDEST), _HOTTEST), -1).cpu()
         ids: Tensor | None = None
         if how.top_p < 1:
             probabilities, ids = _nucleus(probabilities, how.top_p)

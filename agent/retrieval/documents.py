@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.folders import files_of
 
 SUFFIXES = (".txt", ".md", ".markdown", ".rst", ".html", ".htm")
 """Files of a folder that are read."""
@@ -80,7 +81,7 @@ def read_path(path: str | os.PathLike[str]) -> DocumentsRead:
     Hidden files, links that lead out of the folder, binary files and files above `FILE_BYTES` are skipped.
 
     Raises:
-        InputError: there is no such file or folder, or a single file cannot be used.
+        InputError: there is no such file or folder, a folder cannot be listed, or a single file cannot be used.
     """
     place = Path(path)
     if place.is_dir():
@@ -106,14 +107,11 @@ def _read_folder(folder: Path) -> DocumentsRead:
 
 def _files(folder: Path) -> Iterator[Path]:
     inside = folder.resolve()
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            file = Path(parent, name)
-            if name.startswith(".") or file.suffix.lower() not in SUFFIXES or not file.is_file():
-                continue
-            if not file.is_symlink() or file.resolve().is_relative_to(inside):
-                yield file
+    for file in files_of(folder):
+        if file.suffix.lower() not in SUFFIXES or not file.is_file():
+            continue
+        if not file.is_symlink() or file.resolve().is_relative_to(inside):
+            yield file
 
 
 def read_file(file: Path, group: str = "") -> Document | str:

@@ -21,6 +21,7 @@ from loraloop.agent.sessions.sessions import Sessions
 from loraloop.agent.tracing.trace import Trace
 from loraloop.agent.tracing.tracer import Tracer
 from loraloop.cli.main import app
+from loraloop.improve.order import fingerprint
 from loraloop.testing import ScriptedRuntime, calls, verdict
 from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import InputError, SchemaError
@@ -298,3 +299,9 @@ def test_a_run_that_asked_and_was_rated_good_is_a_record_of_the_call_with_null(t
     rate(trace, "bad", '[{"name":"weather","arguments":{"city":"Oslo"}}]')
     (pair,) = from_traces(tmp_path).pairs
     assert "null" in pair["rejected"] and "Oslo" in pair["chosen"]
+
+
+def test_traces_in_a_folder_that_cannot_be_listed_are_not_left_out_in_silence(unlisted: Path) -> None:
+    for read in (from_traces, fingerprint):
+        with pytest.raises(InputError, match="all/shut cannot be listed"):
+            read(unlisted)

@@ -117,6 +117,11 @@ def test_any_tools_survive_the_way_through_openais_forms(listed: list[tuple[str,
     assert [Tool.from_schema(each) for each in chat] == tools
 
 
+def test_a_folder_that_cannot_be_listed(unlisted: Path) -> None:
+    with pytest.raises(InputError, match="all/shut cannot be listed"):
+        load_tools(unlisted)
+
+
 def test_a_folder(tmp_path: Path) -> None:
     write(tmp_path, {"name": "b"}, "b.json")
     write(tmp_path, [{"name": "a"}, {"name": "c"}], "a/list.JSON")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
+from loraloop.tool_schemas.schema.few_names import few_names
 from loraloop.tool_schemas.schema.findings import tag, tagged
 from loraloop.tool_schemas.schema.formats import ENGINE, PATTERNS, RANGES, SHORT, portable
 from loraloop.tool_schemas.schema.keywords import ENFORCED
@@ -13,7 +13,6 @@ from loraloop.tool_schemas.schema.places import followed, resolve
 
 _EXACT = 2**53  # integers beyond it are not exact as doubles, which is what the engine computes in
 _SAFE = _EXACT - 1
-_NAMES = re.compile(r"\^(?:([\w -]+)|\((?:\?:)?([\w |-]+)\))\$", re.ASCII)
 _APPLICATORS = ("anyOf", "oneOf", "allOf", "$ref")
 
 
@@ -54,6 +53,7 @@ class Dialect:
         self.root = root
         self.bounds = bounds
         self._names: dict[tuple[str, bool], str] = {}
+        self._places: dict[tuple[int, bool], str] = {}
         self._definitions: dict[str, Any] = {}
 
     def schema(self, place: Any = None) -> Any:
@@ -71,15 +71,16 @@ class Dialect:
         """Rewrites a sub-schema; `whole`: nothing beside it also judges the same value, so it may be bounded."""
         if schema is True or schema is False:
             return self._any() if schema and whole else schema
-        says = _with_names({key: value for key, value in schema.items() if key in ENFORCED})
+        says = {key: value for key, value in schema.items() if key in ENFORCED}
         applied = [key for key in _APPLICATORS if key in says]
         alone = whole and not (len(says) > 1 and applied) and len(applied) < 2 and len(says.get("allOf", ())) < 2
         out: dict[str, Any] = {}
         extra: list[Any] = []
         for key, value in says.items():
-            if key in ("properties", "patternProperties"):
-                fixed = portable if key == "patternProperties" else str
-                out[key] = {fixed(name): self._schema(inner, True) for name, inner in value.items()}
+            if key == "properties":
+                out[key] = {name: self._schema(inner, True) for name, inner in value.items()} | out.get(key, {})
+            elif key == "patternProperties":
+                self._patterns(value, says.get("properties", {}), out)
             elif key == "prefixItems":
                 out[key] = [self._schema(inner, True) for inner in value]
             elif key in ("items", "additionalProperties"):
@@ -114,6 +115,27 @@ class Dialect:
         if whole and not applied and self.bounds and not ("const" in out or "enum" in out):
             self._bound(out)
         return out
+
+    def _patterns(self, patterns: dict[str, Any], named: dict[str, Any], out: dict[str, Any]) -> None:
+        """Properties in the place of patterns that fit few names: beside these the engine looks for another name."""
+        judged: dict[str, list[Any]] = {}
+        for pattern, inner in patterns.items():
+            for name in few_names(pattern):
+                judged.setdefault(name, [named[name]] if name in named else []).append(inner)
+            if not few_names(pattern):
+                out.setdefault("patternProperties", {})[portable(pattern)] = self._schema(inner, True)
+        for name, schemas in judged.items():
+            parts = [self._shared(each, len(schemas) == 1) for each in schemas]
+            out.setdefault("properties", {})[name] = {"allOf": parts} if parts[1:] else parts[0]
+
+    def _shared(self, schema: Any, whole: bool) -> Any:
+        """A reference to a rewritten sub-schema, so that what many properties share is written once."""
+        if isinstance(schema, bool):
+            return self._schema(schema, whole)
+        if (key := (id(schema), whole)) not in self._places:
+            name = self._places[key] = f"s{len(self._places)}"
+            self._definitions[name] = self._schema(schema, whole)
+        return {"$ref": f"#/$defs/{self._places[key]}"}
 
     def _ordered(self, branch: Any, says: dict[str, Any]) -> Any:
         """The branch with the properties named beside the union, in their order; else its own would come first."""
@@ -203,17 +225,3 @@ class Dialect:
         out["patternProperties"] = {f"^[^\\x00-\\x1f\\x7f]{{1,{bounds.key}}}$": value}
         out["additionalProperties"] = False
         out["maxProperties"] = min(out.get("maxProperties", bounds.keys), max(bounds.keys, 1))
-
-
-def _with_names(says: dict[str, Any]) -> dict[str, Any]:
-    """The keywords with patterns of a few names as properties: beside those the engine would look for another name."""
-    patterns, properties = dict(says.get("patternProperties", {})), dict(says.get("properties", {}))
-    for pattern, value in says.get("patternProperties", {}).items():
-        if listed := _NAMES.fullmatch(pattern):
-            del patterns[pattern]
-            for name in (listed[1] or listed[2]).split("|"):
-                properties[name] = {"allOf": [properties[name], value]} if name in properties else value
-    if len(patterns) == len(says.get("patternProperties", {})):
-        return says
-    rest = {key: value for key, value in says.items() if key != "patternProperties"}
-    return {**rest, "properties": properties, **({"patternProperties": patterns} if patterns else {})}

@@ -140,7 +140,7 @@ def evaluate(
         return with_instruction(messages, TOLD[skill_name]) if system == "base_told" else messages
 
     def ask(example: Record, missing: Sequence[str]) -> Iterator[tuple[str, Row]]:
-        term = term_of(base, example)
+        term = term_of(base, example, asks=bench.asks)
         read: dict[Sequence[Message], float | None] = {}
         for system in missing:
             messages = seen(example, system)
@@ -154,7 +154,7 @@ def evaluate(
     def identity(example: Record, system: str) -> str:
         """The example's id with a digest of what is read and may be written, so that changed data is asked again."""
         read = [(message.role, message.content) for message in seen(example, system)]
-        text = repr(read) + repr(term_of(base, example))
+        text = repr(read) + repr(term_of(base, example, asks=bench.asks))
         return f"{example.id}/{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
 
     found = rows_of(examples, systems, ask, OutputCache(outputs, facts), identity=identity, step=step)

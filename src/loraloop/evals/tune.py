@@ -87,7 +87,7 @@ def weigh(
         raise InputError(f"{skill.card.name!r} writes {skill.card.contract!r}, which has no threshold")
     bench, found = Bench(base, skill, TOKENS[name]), []
     for example in examples:
-        term = term_of(base, example)
+        term = term_of(base, example, asks=bench.asks)
         written = bench.write(example.messages, term, threshold=NEVER, extra_prompt=example.extra_prompt)
         first = example.completion.startswith(ways[0])
         if written.weighed is not None:

@@ -27,7 +27,7 @@ from loraloop.adapters.training.improve.journal import ImproveJournal, Lines
 from loraloop.adapters.training.improve.keep import Change, verdict
 from loraloop.adapters.training.recipe.run import FOLDED
 from loraloop.improve.agents import RequestInWorld, WorldRun, ask_all, requests_of
-from loraloop.improve.measures import Measured, frozen_records, measure_records, measure_requests
+from loraloop.improve.measures import Measured, by_world, frozen_records, measure_records, measure_requests
 from loraloop.improve.order import ImproveOrder
 from loraloop.improve.report import ImproveReport
 from loraloop.improve.worlds import open_worlds
@@ -137,6 +137,7 @@ class _Improvement:
             "held-out requests" if self.worlds else "held-out records", before["held_out"], after.held_out
         )
         others = [_change(name, before["others"][name], found) for name, found in after.others.items()]
+        others += by_world(self.held_out, before["held_out"], after.held_out)
         kept, why = verdict(held_out, others)
         found: dict[str, Any] = {
             "round": number,

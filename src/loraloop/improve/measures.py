@@ -12,6 +12,7 @@ from loraloop.adapters.training.data.readers import Reading, records_of
 from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.adapters.training.improve.document import replay
 from loraloop.adapters.training.improve.journal import Lines
+from loraloop.adapters.training.improve.keep import Change
 from loraloop.adapters.training.recipe.gather import generator
 from loraloop.improve.agents import RequestInWorld, WorldRun, ask_all
 
@@ -87,6 +88,25 @@ def measure_requests(
 
     ask_all(runtime, left, documents=documents, each=keep)
     return {f"{world.name}/{request.id}": done[f"{world.name}/{request.id}"] for world, request in requests}
+
+
+def by_world(requests: Sequence[RequestInWorld], before: Mapping[str, bool], after: Mapping[str, bool]) -> list[Change]:
+    """How a skill changed in each world, where there are several: one may fall while all of them together rise.
+
+    Args:
+        requests: Worlds and held-out requests.
+        before: Whether each request came right with the old skill, by id.
+        after: The same with the new skill.
+    """
+    worlds: dict[str, list[str]] = {}
+    for world, request in requests:
+        worlds.setdefault(world.name, []).append(f"{world.name}/{request.id}")
+    if len(worlds) < 2:
+        return []
+    return [
+        Change.of(f"world {name}", [before[key] for key in keys], [after[key] for key in keys])
+        for name, keys in worlds.items()
+    ]
 
 
 def measure_records(

@@ -11,6 +11,7 @@ import typer
 
 from loraloop.inputs.loading import BaseName, SkillsFolder
 from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.folders import files_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +65,7 @@ class ImproveOrder:
 def fingerprint(place: Path) -> str:
     """SHA-256 of the files that are learnt from: their names and contents."""
     digest = hashlib.sha256()
-    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
-    for path in files:
-        if "__pycache__" not in path.parts:
+    for path in [place] if place.is_file() else sorted(files_of(place)) if place.is_dir() else []:
+        if "__pycache__" not in path.parts and path.is_file():
             digest.update(f"{path.relative_to(place)}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]

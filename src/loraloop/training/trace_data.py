@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from loraloop.agent.tracing.redact import over_texts
 from loraloop.agent.values.receipts import status_of
 from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.folders import files_of
 from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ def from_traces(place: Path, contract: Literal["calls", "text"] = "calls", tools
     if place.suffix == ".db":
         _of_sessions(found, place, contract, list(tools))
     else:
-        paths = [place] if place.is_file() else sorted(p for p in place.glob("**/*.json") if not p.name.endswith(RATED))
+        files = [place] if place.is_file() else sorted(files_of(place)) if place.is_dir() else []
+        paths = [file for file in files if file == place or (file.suffix == ".json" and not file.name.endswith(RATED))]
         if not paths:
             raise InputError(f"{place} holds no traces: name a folder that `loraloop run --trace` writes to")
         for path in paths:

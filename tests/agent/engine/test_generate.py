@@ -149,6 +149,11 @@ def test_the_coldest_sampling_takes_the_likeliest() -> None:
     assert {Sampler(Sampling(temperature=5e-324, top_p=top)).pick(logits) for top in (1.0, 0.5, 5e-324)} == {1}
 
 
+def test_a_temperature_above_what_logits_can_be_divided_by_draws_all_that_may_be_drawn_alike() -> None:
+    sampler = Sampler(Sampling(temperature=1e300, seed=0))
+    assert {sampler.pick(torch.tensor([0.0, float("-inf"), 9.0])) for _ in range(40)} == {0, 2}
+
+
 def test_a_stop_string_ends_text_and_ids(small: Base) -> None:
     free, _ = run(small, 40, seed=1)
     middle = free.text[5:7]

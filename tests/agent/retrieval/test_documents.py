@@ -63,6 +63,11 @@ def test_a_page_loses_its_scripts_and_keeps_its_headings() -> None:
     assert title == "T & U" and "bad" not in text and "## One" in text and "Two three" in text
 
 
+def test_a_folder_that_cannot_be_listed_loses_nothing_in_silence(unlisted: Path) -> None:
+    with pytest.raises(InputError, match=r"all/shut cannot be listed \(Permission denied\): let it be read"):
+        read_path(unlisted)
+
+
 def test_a_folder_gives_its_texts_and_says_what_it_skips(tmp_path: Path) -> None:
     folder = tmp_path / "docs"
     (folder / "sub").mkdir(parents=True)

@@ -13,13 +13,15 @@ import pytest
 
 from loraloop.adapters.base import Base
 from loraloop.adapters.skill import history
-from loraloop.adapters.skill.card import Card
+from loraloop.adapters.skill.blank import blank_skill
+from loraloop.adapters.skill.card import Card, Threshold
 from loraloop.adapters.skill.registry import library, register
 from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.training.data.record import Record
 from loraloop.agent import Runtime
 from loraloop.cli.main import run_command
 from loraloop.evals.records import examples, validation_examples
+from loraloop.evals.skills import evaluate
 from loraloop.evals.tune import WeighedRecord, at_most, keeping, most_worth, screened, store, store_screen, weigh
 from loraloop.router.card import WEIGHTS
 from loraloop.router.router import Router
@@ -214,3 +216,18 @@ def test_a_registered_skill_gets_its_threshold_as_a_version(tmp_path: Path, monk
     assert Card.read(folder / "card.json").threshold == before
     history.rollback("mine", 2)
     assert Card.read(folder / "card.json").threshold == tuned
+
+
+def test_a_skill_that_asks_may_write_null_as_it_may_in_use(tiny_base: Base, tmp_path: Path) -> None:
+    """The value itself fits no step: what can be written is nothing, or a call with null in its place."""
+    schema = {"type": "object", "properties": {"x": {"type": "string", "minLength": 4000}}, "required": ["x"]}
+    tool = {"name": "f", "description": "", "parameters": {**schema, "additionalProperties": False}}
+    row = {"messages": [{"role": "user", "content": "Call f."}], "tools": [tool]}
+    rows = [{**row, "calls": []}, {**row, "calls": [{"name": "f", "arguments": {"x": None}}]}]
+    (file := tmp_path / "calls.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    records, blank = examples("tools", [file]), blank_skill(tiny_base, "blank", "calls")
+    asking = Skill(blank.card.model_copy(update={"asks": True, "threshold": Threshold(value=1.0)}), blank.tensors)
+    assert [case.worth for case in weigh(tiny_base, asking, "tools", records)] == [0.0, 1.0]
+    assert [row["output"] for row in evaluate("tools", records, tiny_base, asking).outputs["skill"]] == [
+        '[{"name":"f","arguments":{"x":null}}]'
+    ] * 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -257,6 +258,30 @@ def test_a_skill_that_was_kept_is_registered_when_the_command_asks_for_it_later(
     history.remove("tools")
     improvement(register=True).run()
     assert not registered(), "it is registered once: what became of it since is the user's"
+
+
+def test_a_skill_that_falls_in_one_world_is_not_kept_although_all_together_rise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("earlier", "new"):
+        shutil.copytree(WORLDS / "bikes", tmp_path / "worlds" / name)
+    monkeypatch.setattr(loop, "_start_folder", lambda order: None)
+    asked = order(tmp_path / "out", worlds=tmp_path / "worlds", held_out=40, register=False)
+    own = loop._Improvement(asked, None, bare_runtime(Base.load("smollm2-135m")), Watch(quiet=True))
+    ids = [f"{world.name}/{request.id}" for world, request in own.held_out]
+    assert len(set(ids)) == 40
+    after = {each: each.startswith("new/") for each in ids}
+    monkeypatch.setattr(own, "_collected", lambda number: (tmp_path / "records.jsonl", {"right": 1}, {}))
+    monkeypatch.setattr(own, "_measured", lambda *given: Measured(after, {}, {}))
+    monkeypatch.setattr(own, "_trained", lambda *given: {})
+    blank_skill(own.base, "tools", "calls").save(tmp_path / "out" / "rounds" / "1" / "skill")
+    (tmp_path / "records.jsonl").write_text("{}\n")
+    earlier = [each for each in ids if each.startswith("earlier/")]
+    own.journal.facts["began"] = Measured({each: each in earlier[:10] for each in ids}, {}, {}).to_dict()
+    own._one_round(1, 1.0)
+    (done,) = own.journal.rounds
+    assert done["held_out"]["gained"] == 20 and done["held_out"]["lost"] == 10
+    assert not done["kept"] and done["why"].startswith("world earlier fell by 50.0%")
 
 
 def test_what_cannot_be_learnt_from_is_refused(tmp_path: Path) -> None:

@@ -224,7 +224,10 @@ def test_no_path_within_the_limit(compiler: GrammarCompiler) -> None:
 
 
 @pytest.mark.parametrize("bounds", [Bounds(), None])
-@pytest.mark.parametrize(("pattern", "named"), [("^c$", {}), ("^(?:c|d)$", {"c": {"type": "integer"}})])
+@pytest.mark.parametrize(
+    ("pattern", "named"),
+    [("^c$", {}), ("^(?:c|d)$", {"c": {"type": "integer"}}), ("^[c]$", {}), ("^[cd]$", {"d": {"type": "integer"}})],
+)
 def test_patterns_that_fit_few_names_leave_no_dead_end(
     compiler: GrammarCompiler, bounds: Bounds | None, pattern: str, named: dict[str, Any]
 ) -> None:
@@ -232,7 +235,7 @@ def test_patterns_that_fit_few_names_leave_no_dead_end(
         "type": "object",
         "properties": {"ab": {"type": "integer"}, **named},
         "patternProperties": {pattern: {"enum": [1, "ab"]}},
-        "required": ["c"],
+        "required": ["c", *named],
         "additionalProperties": False,
     }
     for seed in range(20):
@@ -241,6 +244,13 @@ def test_patterns_that_fit_few_names_leave_no_dead_end(
             logits = torch.zeros(compiler.vocabulary.size)
             state.mask_(logits)
             state.accept([int(rng.choice(torch.isfinite(logits).nonzero().flatten().numpy()))])
+
+
+def test_a_name_fits_all_patterns_that_it_matches(compiler: GrammarCompiler) -> None:
+    patterns = {"^[ab]$": {"type": "integer"}, "^[a]$": {"enum": ["x", 7]}, "^[b]$": False}
+    schema = {"type": "object", "patternProperties": patterns, "required": ["a"], "additionalProperties": False}
+    path = compiler.compile(JsonSchema(schema)).start().closing(LIMIT)
+    assert path is not None and compiler.vocabulary.tokenizer.decode_str(path) == '{"a":7}'
 
 
 def test_a_form_that_is_decoded_within_bounds_alone_says_so(compiler: GrammarCompiler) -> None:

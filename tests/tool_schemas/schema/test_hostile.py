@@ -64,6 +64,10 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "hostile look-around": {"type": "string", "pattern": "^(?=(a+)+$)(?!b).*$"},
     "an automaton of a million states": {"type": "string", "pattern": "^(.*a.{20})|(.*b.{20})$"},
     "patterns of keys": {"type": "object", "patternProperties": {f"^(a|b)*{at}(a|b)*$": {} for at in range(60)}},
+    "names in names": nested(
+        9,
+        lambda inner: {"type": "object", "patternProperties": {"^(a|b|c|d|e)$": inner}, "additionalProperties": False},
+    ),
     "a long text": {"type": "string", "minLength": 1_000_000, "maxLength": 10**9},
     "a long list": {"type": "array", "minItems": 10**6, "items": {"type": "integer"}},
     "a reference bomb": chain(24, lambda ref: {"allOf": [ref, ref]}),

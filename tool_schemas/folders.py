@@ -1,0 +1,26 @@
+"""The files of a user's folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from loraloop.tool_schemas.errors import InputError
+
+
+def files_of(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """The files of a folder, then those of its folders, each sorted by name; hidden ones are left out.
+
+    Raises:
+        InputError: One of the folders cannot be listed.
+    """
+    for parent, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(
+        f"the folder {error.filename} cannot be listed ({error.strerror}): let it be read, or move it away"
+    ) from error
