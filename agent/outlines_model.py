@@ -17,8 +17,7 @@ from outlines.models.vllm_offline import VLLMOffline
 from loraloop.adapters.base.messages import ROLES, Message
 from loraloop.agent.engine.generate import Delta
 from loraloop.agent.engine.sampler import Sampler, Sampling
-from loraloop.agent.engine.step import StepRequest
-from loraloop.agent.skills.one_step import write_step
+from loraloop.agent.engine.step import StepRequest, write_after
 from loraloop.agent.threads import run_all
 from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
@@ -26,7 +25,7 @@ from loraloop.tool_schemas.grammar.grammar import JsonSchema, term_of
 from loraloop.tool_schemas.schema.findings import OnUnsupported
 
 if TYPE_CHECKING:
-    from loraloop.agent.skills.one_step import SkillRuntime
+    from loraloop.agent.skills.function import SkillRuntime
     from loraloop.tool_schemas.grammar.grammar import Term
 
 BATCH = 16
@@ -141,7 +140,7 @@ class OutlinesModel(VLLMOffline):
             max_tokens=options.tokens,
             sampler=sampler,
         )
-        for piece in write_step(self.runtime, messages, request):
+        for piece in write_after(self.runtime.engine, self.runtime.base.chat.complete(messages), request):
             if isinstance(piece, Delta) and piece.text:
                 yield piece.text
 

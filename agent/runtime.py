@@ -161,7 +161,7 @@ class Runtime:
         from loraloop.adapters.bank.host import HOST_BYTES
         from loraloop.adapters.base import Base
         from loraloop.adapters.skill.registry import built_skills, fitting_skills, known_skills, library, own_router
-        from loraloop.adapters.skill.skill import SkillFolder
+        from loraloop.adapters.skill.skill import Skill, SkillFolder
         from loraloop.router import Router
         from loraloop.router.proxy import router_for
 
@@ -174,23 +174,21 @@ class Runtime:
             skills, beside = built_skills(Path(skills))
             router = router or beside
         model = base if isinstance(base, Base) else Base.load(base, quantize=quantize, device=device)
-        known = known_skills(model)
-        itself = "code" not in known and bool(library(model.name))  # such a base needs no update to write programs
-        folders = []
-        for skill in fitting_skills(model).values() if skills is None else skills:
-            if itself and skill == "code":
-                continue
+        fitting: dict[str, Path | Skill] = {**fitting_skills(model)}
+        known: dict[str, Path | Skill] = {**known_skills(model)}
+        if "code" not in known and library(model.name):  # such a base needs no update to write programs
+            known["code"] = fitting["code"] = blank_skill(model, "code", "code")
+        sources = []
+        for skill in fitting.values() if skills is None else skills:
             if isinstance(skill, str) and skill in known:
                 skill = known[skill]
             elif isinstance(skill, str) and os.sep not in skill and not Path(skill).exists():
                 raise unknown("skill", skill, known)
-            folders.append(SkillFolder.open(skill))
-        ranks = slots_for((folder.card.width for folder in folders), slots)
+            sources.append(skill if isinstance(skill, Skill) else SkillFolder.open(skill))
+        ranks = slots_for((source.card.width for source in sources), slots)
         bank = Bank(model, rank=ranks, host_bytes=HOST_BYTES if host_bytes is None else host_bytes)
-        for folder in folders:
-            bank.add(folder)
-        if itself and (skills is None or "code" in skills):
-            bank.add(blank_skill(model, "code", "code"))
+        for source in sources:
+            bank.add(source)
         if not bank.with_contract("calls") and "tools" not in bank:
             bank.add(blank_skill(model, "tools", "calls"))  # the base itself calls, under the grammar
             model = model.with_own_calls() if own_calls else model

@@ -14,13 +14,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 
 import environment  # noqa: F401
 
 from loraloop.render.report import BenchmarkReport, command_line, machine, number, spread
 
-__all__ = ["BenchmarkReport", "command_line", "finish", "growth", "machine", "number", "options", "quantile", "spread"]
+__all__ = ["BenchmarkReport", "command_line", "finish", "machine", "number", "options", "quantile", "spread"]
 
 
 def options(description: str, limit: int | None = None, seed: int = 0) -> argparse.ArgumentParser:
@@ -51,14 +50,6 @@ def quantile(values: Sequence[float], share: float) -> float:
     """The value that this share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
-
-
-def growth(samples: Sequence[tuple[float, float]]) -> float:
-    """Least-squares growth of the second of two figures for each unit of the first; 0.0 of less than two samples."""
-    if len(samples) < 2:
-        return 0.0
-    middle, mean = (fmean(each) for each in zip(*samples, strict=True))
-    return sum((at - middle) * (value - mean) for at, value in samples) / sum((at - middle) ** 2 for at, _ in samples)
 
 
 def finish(report: BenchmarkReport, json_path: Path | None) -> None:

@@ -23,11 +23,12 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from itertools import count
 from pathlib import Path
+from statistics import linear_regression
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import httpx
-from report import BenchmarkReport, finish, growth, options, quantile
+from report import BenchmarkReport, finish, options, quantile
 
 from loraloop.agent.runtime import Runtime
 from loraloop.integrations.reply import Reply, Replying
@@ -247,14 +248,16 @@ def soak(place: Serving, many: int, minutes: float) -> dict[str, float]:
     while time.monotonic() < until:
         into.add(asyncio.run(clients(place, many, numbers, 4 * many, until)))
         samples.append(((time.monotonic() - begun) / 60, place.resident()))
+    later = samples[len(samples) // 2 :]
+    growth = linear_regression(*zip(*later, strict=True)).slope if len(later) > 1 else 0.0
     return {
         "soak_minutes": minutes,
         "soak_requests": float(len(into.latencies)),
         "soak_errors": float(into.errors),
         "rss_first_mb": samples[0][1],
-        "rss_middle_mb": samples[len(samples) // 2][1],
+        "rss_middle_mb": later[0][1],
         "rss_last_mb": samples[-1][1],
-        "rss_growth_mb_per_minute": growth(samples[len(samples) // 2 :]),
+        "rss_growth_mb_per_minute": growth,
     }
 
 

@@ -29,7 +29,11 @@ SCHEMAS = {
     "nf4_linear": f"(Tensor x, {_NF4}, int outputs) -> Tensor",
     "nf4_lora_linear": f"(Tensor x, {_NF4}, int outputs, {_LORA}, Tensor(a!) counters, Tensor? spans=None) -> Tensor",
 }
-"""Each op's schema. Shapes and meanings are those of `reference`; `tiles` and `counters` are of `rows.RowSlots`."""
+"""Each op's schema. Shapes and meanings are those of `reference.lora_rows` and `reference.nf4_dequantize`.
+
+`outputs` and `rows` are O, `columns` is K. `tiles` and `counters`, of `rows.RowSlots`, are not read on a CPU.
+`lora_linear_` adds to y in place, `nf4_dequantize` returns `[O, K]` in `dtype`, the others `[N, O]` in x's dtype.
+"""
 
 _library = torch.library.Library("loraloop", "DEF")  # type: ignore[no-untyped-call]
 

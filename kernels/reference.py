@@ -67,7 +67,8 @@ def nf4_dequantize(
     """Dense values [rows, columns] of bitsandbytes' NF4.
 
     Args:
-        codes: uint8, two codes a byte over the flattened matrix; the upper half of a byte comes first.
+        codes: uint8 [rows · columns / 2, 1], two codes a byte over the flattened matrix; the upper half of a byte comes
+            first.
         absmax: uint8 [ceil(rows · columns / 64)], the coded absmax of each block of 64 values.
         absmax_code: fp32 [256], what those codes mean.
         absmax_scales: fp32 [ceil(blocks / 256)], the scale of 256 absmaxes.

@@ -83,9 +83,7 @@ def text_folds(states: Sequence[LabelledState]) -> Tensor:
 
 def balance(keys: Sequence[str], power: float = 0.5) -> Tensor:
     """Weights `[N]` that give a kind of state of size n a total weight of n ** (1 - power), with mean 1."""
-    sizes: dict[str, int] = {}
-    for key in keys:
-        sizes[key] = sizes.get(key, 0) + 1
+    sizes = Counter(keys)
     weights = torch.tensor([sizes[key] ** -power for key in keys])
     return weights / weights.mean()
 

@@ -72,6 +72,7 @@ class LocalStep:
 
     def _generate_request(self) -> GenerateRequest:
         request, room, prompt = self.request, self.room, list(self._chat.generation_prompt)
+        bounds = self.branch.sequence.request_context
         base = self._engine.base
         tokens = min(request.max_tokens, room)
         extra = self._extra_prompt(max(room - tokens, room // 2))
@@ -85,7 +86,7 @@ class LocalStep:
         return GenerateRequest(
             invocation=[*extra, *prompt],
             sampler=request.sampler,
-            budget=Budget(min(tokens, self.room), request.deadline, request.cancelled),
+            budget=Budget(min(tokens, self.room), bounds.deadline, bounds.cancelled),
             stop_ids=base.end_ids if request.call_format is None else base.stop_ids,  # calls may hold special tokens
             constraint=None if request.grammar is None else request.grammar.start(),
             stops=request.sampler.sampling.stop,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from loraloop.agent.engine.cache.sequence import UNBOUNDED, Interrupted, RequestContext
 from loraloop.agent.engine.generate import Delta, Generated
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.timer import Clock
+from loraloop.agent.threads import exit_waits, until_exit
 from loraloop.agent.values.limits import check_number
 from loraloop.agent.values.step import Tokens
 from loraloop.router.decision import NONE
@@ -51,8 +54,6 @@ class StepRequest:
             where none fits.
         max_tokens: Tokens that the step may generate; less where the context has no room for them.
         sampler: Draws the tokens; its sampling says which strings end free text.
-        deadline: When the step must end, as a time of `time.monotonic()`; None for no bound.
-        cancelled: Function that is asked before every token; true ends the step.
         openings: Openings of the text that are weighed; None for none.
         call_format: The base's own format of calls, if `grammar` is of that; the output has the runtime's form.
         not_first: Free text does not begin with one of these characters.
@@ -66,8 +67,6 @@ class StepRequest:
     extra_prompt: Sequence[Sequence[Message]] = ()
     max_tokens: int = 512
     sampler: Sampler = field(default_factory=lambda: Sampler(Sampling()))
-    deadline: float | None = None
-    cancelled: Callable[[], bool] | None = None
     openings: Openings | None = None
     call_format: CallFormat | None = None
     not_first: str = ""
@@ -85,7 +84,7 @@ class StepOutput(Generated):
 
     Attributes:
         tokens: Counts. Tokens of the transcript that were computed before the step was opened count as reused.
-        ms: Milliseconds, with the reading of the messages, where `skills.one_step` wrote it; else 0.
+        ms: Milliseconds, with the reading of the messages, where `write_after` wrote it; else 0.
     """
 
     tokens: Tokens = field(default_factory=Tokens)
@@ -143,7 +142,7 @@ class Engine(Protocol):
         """Reads a skill, so that its first step does not wait for the disk; for an engine elsewhere nothing."""
 
     def step(self, trunk: Transcript, request: StepRequest) -> AbstractContextManager[OpenStep]:
-        """Opens a step at the transcript's end. No other step of this transcript may be open."""
+        """Opens a step at the transcript's end, whose `request_context` bounds it. No other step of it may be open."""
 
     def pin(self, trunk: Transcript) -> None:
         """Keeps a beginning of transcripts for all that begin so.
@@ -178,14 +177,21 @@ def write_step(engine: Engine, trunk: Transcript, request: StepRequest) -> Gener
 
 
 def run_step(engine: Engine, trunk: Transcript, request: StepRequest) -> StepOutput:
-    """Writes one step as `write_step` does, as a whole."""
+    """Writes one step as `write_step` does, as a whole.
+
+    Raises:
+        Interrupted: The time of the transcript's `request_context` is up, or it was cancelled.
+    """
     pieces = write_step(engine, trunk, request)
     while True:
         try:
             next(pieces)
         except StopIteration as end:
             out: StepOutput = end.value
-            return out
+            break
+    if not out.whole and (reason := trunk.request_context.gone()):
+        raise Interrupted(reason)
+    return out
 
 
 def transcript(engine: Engine, messages: Sequence[Message], known: int | None = None) -> Transcript:
@@ -203,3 +209,27 @@ def transcript(engine: Engine, messages: Sequence[Message], known: int | None = 
     for message in messages[len(trunk.messages) :]:
         trunk.append(message)
     return trunk
+
+
+@exit_waits
+def write_after(
+    engine: Engine, messages: Sequence[Message], request: StepRequest, bounds: RequestContext = UNBOUNDED
+) -> Iterator[Delta | StepOutput]:
+    """Writes one step after whole messages: not routed, screened or acted on. Their transcript is kept.
+
+    Yields pieces of text, then one `StepOutput`, last. Raises what `write_step` does.
+
+    Args:
+        engine: Where it is written.
+        messages: The transcript.
+        request: What is written.
+        bounds: Until when; the function that cancels is asked before every token.
+    """
+    start = perf_counter()
+    trunk = transcript(engine, messages)
+    trunk.request_context = replace(bounds, cancelled=until_exit(bounds.cancelled))
+    try:
+        out = yield from write_step(engine, trunk, request)
+    finally:
+        engine.close(trunk)
+    yield replace(out, ms=round((perf_counter() - start) * 1e3, 3))

@@ -93,8 +93,8 @@ class Transcript:
         self.messages = [span for span in self.messages if span.end <= length]
 
     def fork(self, length: int) -> Self:
-        """A copy of the first `length` tokens that grows apart from this one."""
+        """A copy of the first `length` tokens that grows apart from this one, within the same bounds."""
         other = type(self)(self.base, self.context)
-        other.ids, other.messages = list(self.ids), list(self.messages)
+        other.ids, other.messages, other.request_context = list(self.ids), list(self.messages), self.request_context
         other.cut(length)
         return other

@@ -194,7 +194,7 @@ class Trunk(Transcript):
         self._kept_from = length
 
     def fork(self, length: int) -> Trunk:
-        """A copy of the first `length` tokens that grows apart from this one."""
+        """A copy of the first `length` tokens that grows apart from this one, within the same bounds."""
         self._check_no_branch()
         sequence = self.sequence
         other = Trunk(
@@ -208,6 +208,7 @@ class Trunk(Transcript):
         )
         other.ids, other.messages = list(self.ids), list(self.messages)
         other.sequence = sequence.fork(min(length, sequence.length))
+        other.request_context = self.request_context
         other.cut(length)
         return other
 

@@ -37,7 +37,6 @@ def contradiction(runtime: Runtime, trunk: Transcript, answer: str) -> float | N
         Interrupted: The run's time is up, or it was cancelled.
     """
     skill, prompt = runtime.answer_judge, Message("user", agreement_prompt(answer))
-    bounds = trunk.request_context
     assert skill is not None
     room = trunk.context - len(trunk.ids) - len(runtime.base.chat.message(prompt.role, prompt.content))
     if room < 2 * TOKENS:
@@ -47,8 +46,6 @@ def contradiction(runtime: Runtime, trunk: Transcript, answer: str) -> float | N
         grammar=runtime.grammar(JsonSchema(agreement_schema())),
         extra_prompt=[[prompt]],
         max_tokens=TOKENS,
-        deadline=bounds.deadline,
-        cancelled=bounds.cancelled,
         openings=runtime.openings(skill, "agreement", None),
     )
     try:
@@ -57,8 +54,6 @@ def contradiction(runtime: Runtime, trunk: Transcript, answer: str) -> float | N
         raise
     except (ContextLengthError, LimitError):
         return None
-    if not out.whole and (reason := bounds.gone()):
-        raise Interrupted(reason)
     if not out.whole or not contradicts_of(out.text):
         return None
     return 1.0 if out.weighed is None else out.weighed

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.skill.contracts import Verdict, verdict_of, verdict_schema
-from loraloop.agent.engine.cache.sequence import Interrupted, RequestContext
+from loraloop.agent.engine.cache.sequence import RequestContext
 from loraloop.agent.engine.step import StepRequest, run_step, transcript
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
@@ -83,20 +83,11 @@ class Judge:
         Raises:
             Interrupted: the run's time is up, or it was cancelled.
         """
-        runtime, start, bounds = self._runtime, perf_counter(), trunk.request_context
+        runtime, start = self._runtime, perf_counter()
         openings = runtime.openings(self.skill, "verdict", self._unsafe_from)
         grammar = runtime.grammar(JsonSchema(verdict_schema()))
-        request = StepRequest(
-            choice=self.skill,
-            grammar=grammar,
-            max_tokens=TOKENS,
-            openings=openings,
-            deadline=bounds.deadline,
-            cancelled=bounds.cancelled,
-        )
+        request = StepRequest(choice=self.skill, grammar=grammar, max_tokens=TOKENS, openings=openings)
         out = run_step(runtime.engine, trunk, request)
-        if not out.whole and (reason := bounds.gone()):
-            raise Interrupted(reason)
         verdict = verdict_of(out.text)
         chance = float(verdict.unsafe) if out.weighed is None else out.weighed
         return Judgement(verdict, out.text, chance, out.threshold, perf_counter() - start)

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.engine.cache.sequence import Interrupted, RequestContext
+from loraloop.agent.engine.cache.sequence import UNBOUNDED, Interrupted, RequestContext
 from loraloop.agent.guard.gates import UNDECIDED, judged_alone
 from loraloop.agent.guard.guard import Gate, judges
 from loraloop.agent.messages import user_message
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 KEPT = 4096
 """Passages of which the decision is kept."""
-UNBOUNDED = RequestContext()
 _ASKED = Message("user", "Look it up.")
 _CALLED = Message("assistant", '[{"name":"search","arguments":{}}]')
 

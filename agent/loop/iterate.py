@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from typing import Generic, Self
+from typing import Generic, Self, TypeVar
 
 from loraloop.agent.events import Event, Planned, RunFinished, TokenGenerated
 from loraloop.agent.loop.pending import Pending
@@ -12,6 +12,8 @@ from loraloop.agent.loop.run import Run
 from loraloop.agent.threads import awaited
 from loraloop.agent.values.result import RunResult, T
 from loraloop.tool_schemas.errors import InputError
+
+Item = TypeVar("Item")
 
 
 class RunReader(Generic[T]):
@@ -78,6 +80,18 @@ class RunReader(Generic[T]):
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.__exit__(kind)
 
+    async def _taken(self, take: Callable[[], Item | None]) -> AsyncIterator[Item]:
+        """What `take` gives, each item in a thread, until it is None."""
+        while True:
+            try:
+                item = await awaited(take, self.cancel)
+            except asyncio.CancelledError:
+                self._events.close()  # its slot and its memory are free now, and not when this is collected
+                raise
+            if item is None:
+                return
+            yield item
+
 
 class RunStream(RunReader[T]):
     """The events of one run, for `for` or `async for`."""
@@ -85,16 +99,8 @@ class RunStream(RunReader[T]):
     def __iter__(self) -> Iterator[Event]:
         return self._events
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        while True:
-            try:
-                event = await awaited(lambda: next(self._events, None), self.cancel)
-            except asyncio.CancelledError:
-                self._events.close()  # its slot and its memory are free now, and not when this is collected
-                raise
-            if event is None:
-                return
-            yield event
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self._taken(lambda: next(self._events, None))
 
 
 class AnswerText:
@@ -129,16 +135,8 @@ class RunText(RunReader[T]):
     def __iter__(self) -> Iterator[str]:
         return self._pieces
 
-    async def __aiter__(self) -> AsyncIterator[str]:
-        while True:
-            try:
-                piece = await awaited(lambda: next(self._pieces, None), self.cancel)
-            except asyncio.CancelledError:
-                self._events.close()
-                raise
-            if piece is None:
-                return
-            yield piece
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self._taken(lambda: next(self._pieces, None))
 
 
 class RunSteps(RunReader[T]):
@@ -170,16 +168,8 @@ class RunSteps(RunReader[T]):
         while (pending := self._next()) is not None:
             yield pending
 
-    async def __aiter__(self) -> AsyncIterator[Pending]:
-        while True:
-            try:
-                pending = await awaited(self._next, self.cancel)
-            except asyncio.CancelledError:
-                self._events.close()
-                raise
-            if pending is None:
-                return
-            yield pending
+    def __aiter__(self) -> AsyncIterator[Pending]:
+        return self._taken(self._next)
 
     @property
     def _pending(self) -> Pending | None:

@@ -403,7 +403,6 @@ class Run:
             contract=contract,
             messages=messages,
             tokens=self._job.limits.run_tokens - self.state.spent.tokens,
-            deadline=self._deadline,
             threshold=thresholds.get(contract),
             extra_prompt="\n".join(filter(None, (plan.extra_prompt, reminder))),
             repair=None if plan.judging else next.repair,
@@ -476,7 +475,6 @@ class Run:
         if not known:
             return outcome
         trunk = self._trunk if len(self._trunk.ids) == before else self._trunk.fork(before)
-        trunk.request_context = self._trunk.request_context
         try:
             with clock.phase("gate"):
                 probability = contradiction(self._runtime, trunk, outcome.output)

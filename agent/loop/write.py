@@ -35,7 +35,6 @@ class StepText:
         contract: The form of what it writes.
         messages: The transcript.
         tokens: Tokens that the run may still generate.
-        deadline: When the run must end, as a time of `time.monotonic()`.
         threshold: The threshold of the contract's two openings; the one on the skill's card where None.
         extra_prompt: Extra prompt text of the caller or the guard, which only this step sees.
         repair: What was wrong with the last text, if the step is written again.
@@ -48,7 +47,6 @@ class StepText:
     contract: str
     messages: Sequence[Message]
     tokens: int
-    deadline: float | None = None
     threshold: float | None = None
     extra_prompt: str = ""
     repair: Retry | None = None
@@ -98,8 +96,6 @@ class Writer:
             extra_prompt=self._extra_prompt(step, to_user, fallback),
             max_tokens=min(job.limits.step_tokens, step.tokens),
             sampler=self.sampler,
-            deadline=step.deadline,
-            cancelled=self.cancelled,
             openings=runtime.openings(choice, contract, step.threshold),
             call_format=plan.form.format if contract == "calls" else None,
             not_first=prompting.call_openers if to_user and job.tools else "",

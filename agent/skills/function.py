@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypedDict, TypeVar, Unpack
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
+from loraloop.agent.engine.cache.sequence import RequestContext
 from loraloop.agent.engine.sampler import Sampler, Sampling
-from loraloop.agent.engine.step import StepOutput, StepRequest
+from loraloop.agent.engine.step import StepOutput, StepRequest, write_after
 from loraloop.agent.messages import request, system_content
-from loraloop.agent.skills.one_step import write_step
 from loraloop.agent.skills.results import SkillResult
 from loraloop.agent.skills.schemas import PARAMETERS, RETURNS
 from loraloop.agent.threads import OnError, awaited, run_all
@@ -25,9 +25,35 @@ from loraloop.tool_schemas.grammar.grammar import Term
 from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
-    from loraloop.agent.skills.one_step import SkillRuntime
+    from loraloop.adapters.bank.bank import Bank
+    from loraloop.adapters.base import Base
+    from loraloop.agent.engine.step import Engine, Openings
+    from loraloop.tool_schemas.grammar.grammar import Grammar
+    from loraloop.tool_schemas.tools.call_format import CallFormat
 
 R = TypeVar("R", bound=SkillResult, covariant=True)
+
+
+class SkillRuntime(Protocol):
+    """The interface of a runtime that one step of a skill uses."""
+
+    base: Base
+    bank: Bank
+    engine: Engine
+
+    def grammar(self, term: Any) -> Grammar: ...
+
+    def contract(self, skill: str) -> str: ...
+
+    def check(self, skill: str) -> None: ...
+
+    def text_schema(self, skill: str) -> dict[str, Any] | None: ...
+
+    def openings(self, skill: str, contract: str, threshold: float | None) -> Openings | None: ...
+
+    def call_form(self, skill: str) -> str: ...
+
+    def call_format(self, skill: str) -> CallFormat | None: ...
 
 
 class StepOptions(TypedDict, total=False):
@@ -166,7 +192,7 @@ class SkillFunction(Generic[R]):
         if timeout is not None:
             check_number("timeout", timeout, above=0, unit=" seconds", why=", or None for no bound")
         check_probability("threshold", threshold)
-        deadline = None if timeout is None else monotonic() + timeout
+        bounds = RequestContext(0, None if timeout is None else monotonic() + timeout, how.get("cancelled"))
         runtime = self._runtime
         openings = runtime.openings(self.name, self.contract, threshold)
         form = runtime.call_form(self.name)
@@ -176,16 +202,14 @@ class SkillFunction(Generic[R]):
             extra_prompt=[[Message("user", form)]] if form else (),
             max_tokens=how.get("max_tokens", 512),
             sampler=Sampler(how.get("sampling") or Sampling()),
-            deadline=deadline,
-            cancelled=how.get("cancelled"),
             openings=openings,
             call_format=runtime.call_format(self.name),
         )
         header = runtime.base.prompting.tools_header
         system = system_content(how.get("instructions", ""), asked.tools, header)
-        messages = request(asked.prompt, asked.passages, how.get("messages", ()), system)
+        messages = runtime.base.chat.complete(request(asked.prompt, asked.passages, how.get("messages", ()), system))
         progress, written = how.get("progress"), 0
-        for piece in write_step(runtime, messages, writing):
+        for piece in write_after(runtime.engine, messages, writing, bounds):
             if isinstance(piece, StepOutput):
                 return self._read(asked, piece, writing.max_tokens, timeout)
             written += piece.tokens

@@ -17,8 +17,7 @@ from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import InputError, unknown
 
 if TYPE_CHECKING:
-    from loraloop.agent.skills.function import SkillFunction
-    from loraloop.agent.skills.one_step import SkillRuntime
+    from loraloop.agent.skills.function import SkillFunction, SkillRuntime
 
 F = TypeVar("F", bound="SkillFunction[Any]")
 

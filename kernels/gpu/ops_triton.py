@@ -1,6 +1,7 @@
 """The op table on CUDA: the Triton kernels, and the GPU's matrix product where rows are many.
 
 A Triton kernel is launched on the current device, so every op makes its operands' device the current one first.
+Shapes are those of `ops.SCHEMAS`.
 """
 
 from __future__ import annotations
@@ -19,17 +20,7 @@ _dense: dict[tuple[torch.device, torch.dtype, int], Tensor] = {}
 def lora_linear_(
     x: Tensor, y: Tensor, A: Tensor, B: Tensor, slots: Tensor, tiles: Tensor, spans: Tensor | None = None,
 ) -> None:  # fmt: skip
-    """Adds what the slots of the rows contribute to y, in place; see `reference.lora_rows`.
-
-    Args:
-        x: Inputs `[N, K]`.
-        y: The base's product `[N, O]`; changed in place.
-        A: Shrink matrices `[S, R, K]` of all slots.
-        B: Expand matrices `[S, O, R]` of all slots, the scaling already multiplied in.
-        slots: int32 `[N]`, the slot of each row; -1 where a row uses none.
-        tiles: int32 `[T]`, the row tiles in which any row uses a slot.
-        spans: int32 `[S, R, 2]`; columns of B outside of [first, last) are taken for zero.
-    """
+    """Adds what the slots of the rows contribute to y, in place; see `reference.lora_rows`."""
     with on_device(x):
         triton_lora.lora_linear_(x, y, A, B, slots, tiles, spans)
 
@@ -38,21 +29,7 @@ def nf4_dequantize(
     codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, rows: int, columns: int,
     dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
-    """Dense values of an NF4 weight `[O, K]`; see `reference.nf4_dequantize`.
-
-    Args:
-        codes: uint8 `[O · K / 2, 1]`, two codes a byte.
-        absmax: uint8 `[blocks]`, the coded absmax of each block of 64 values.
-        absmax_code: fp32 `[256]`, what those codes mean.
-        absmax_scales: fp32 `[ceil(blocks / 256)]`, the scale of 256 absmaxes.
-        offset: fp32 `[]` that was taken off all absmaxes.
-        rows: O.
-        columns: K.
-        dtype: Dtype of the result.
-
-    Returns:
-        `[O, K]` in `dtype`.
-    """
+    """Dense values of an NF4 weight `[O, K]`; see `reference.nf4_dequantize`."""
     with on_device(codes):
         return triton_nf4.dequantize((codes, absmax, absmax_code, absmax_scales, offset), rows, columns, dtype)
 
@@ -60,20 +37,7 @@ def nf4_dequantize(
 def nf4_linear(
     x: Tensor, codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, outputs: int
 ) -> Tensor:
-    """The product of x and an NF4 weight `[O, K]`; see `reference.nf4_dequantize`.
-
-    Args:
-        x: Inputs `[N, K]`.
-        codes: uint8 `[O · K / 2, 1]`, two codes a byte.
-        absmax: uint8 `[blocks]`, the coded absmax of each block of 64 values.
-        absmax_code: fp32 `[256]`, what those codes mean.
-        absmax_scales: fp32 `[ceil(blocks / 256)]`, the scale of 256 absmaxes.
-        offset: fp32 `[]` that was taken off all absmaxes.
-        outputs: O.
-
-    Returns:
-        `[N, O]` in x's dtype.
-    """
+    """The product of x and an NF4 weight `[O, K]`; see `reference.nf4_dequantize`."""
     weight = (codes, absmax, absmax_code, absmax_scales, offset)
     with on_device(x):
         return triton_nf4.linear(x, weight, outputs) if triton_nf4.fits(x) else _through_dense(x, weight, outputs)
@@ -83,26 +47,7 @@ def nf4_lora_linear(
     x: Tensor, codes: Tensor, absmax: Tensor, absmax_code: Tensor, absmax_scales: Tensor, offset: Tensor, outputs: int,
     A: Tensor, B: Tensor, slots: Tensor, tiles: Tensor, counters: Tensor, spans: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """`nf4_linear`, and what the rows' slots add to it; see `reference.lora_rows`.
-
-    Args:
-        x: Inputs `[N, K]`.
-        codes: uint8 `[O · K / 2, 1]`, two codes a byte.
-        absmax: uint8 `[blocks]`, the coded absmax of each block of 64 values.
-        absmax_code: fp32 `[256]`, what those codes mean.
-        absmax_scales: fp32 `[ceil(blocks / 256)]`, the scale of 256 absmaxes.
-        offset: fp32 `[]` that was taken off all absmaxes.
-        outputs: O.
-        A: Shrink matrices `[S, R, K]` of all slots.
-        B: Expand matrices `[S, O, R]` of all slots, the scaling already multiplied in.
-        slots: int32 `[N]`, the slot of each row; -1 where a row uses none.
-        tiles: int32 `[T]`, the row tiles in which any row uses a slot.
-        counters: int32 `[2]`, zeros before and after.
-        spans: int32 `[S, R, 2]`; columns of B outside of [first, last) are taken for zero.
-
-    Returns:
-        `[N, O]` in x's dtype.
-    """
+    """`nf4_linear`, and what the rows' slots add to it; see `reference.lora_rows`."""
     weight = (codes, absmax, absmax_code, absmax_scales, offset)
     with on_device(x):
         if triton_nf4.fits(x):

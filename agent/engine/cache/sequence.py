@@ -55,6 +55,9 @@ class RequestContext:
         return "cancelled" if self.cancelled is not None and self.cancelled() else None
 
 
+UNBOUNDED = RequestContext()
+
+
 @dataclass(frozen=True, slots=True)
 class MessageSpan:
     """A message and the positions of its tokens."""

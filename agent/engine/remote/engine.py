@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base.messages import Message
@@ -117,10 +117,7 @@ class RemoteStep:
         self._trunk.append(message, [*self._chat.generation_prompt, *self.output.ids, *self._chat.closing])
 
     def _gone(self) -> str:
-        request = self.request
-        if request.deadline is not None and monotonic() >= request.deadline:
-            return "deadline"
-        return "cancelled" if request.cancelled is not None and request.cancelled() else ""
+        return self._trunk.request_context.gone() or ""
 
     def _body(self) -> dict[str, Any]:
         request, engine = self.request, self._engine

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from loraloop.cli.options import AsJson, Quantize, secret
-from loraloop.inputs.loading import BaseName
+from loraloop.inputs.loading import BaseName, open_base, read_skill
 from loraloop.render.console import console, print_json
 
 if TYPE_CHECKING:
@@ -159,7 +159,6 @@ def export(
     """Write skills for another program, named by a hash of their content, and say what it will do differently."""
     from loraloop.adapters.peft.targets import export as write
     from loraloop.adapters.skill.store import for_whole_contexts
-    from loraloop.inputs.loading import open_base, read_skill
 
     folders = [_folder_of(name, base) for name in names]
     if target in ("vllm", "sglang"):
@@ -191,7 +190,6 @@ def push(
     from loraloop.adapters.skill.store import for_whole_contexts
     from loraloop.agent.engine.remote.adapters import load_adapters
     from loraloop.agent.engine.remote.server import RemoteServer
-    from loraloop.inputs.loading import open_base, read_skill
     from loraloop.tool_schemas.errors import SkillError
 
     folders = [for_whole_contexts(_folder_of(name, base)) for name in names]
@@ -259,7 +257,7 @@ def build(
         sys.stderr.write(f"loading {base}\n")
         sys.stderr.flush()
     from loraloop.render.training import Watch, clock
-    from loraloop.training.build import BuildOrder, left_out, load
+    from loraloop.training.build import BuildOrder, left_out
     from loraloop.training.build import build as built
     from loraloop.training.build_plan import plan
 
@@ -273,7 +271,7 @@ def build(
         else:
             console().print(report.markdown(), markup=False, soft_wrap=True)
         return
-    parts = plan(order, loaded := load(order, watch), watch.say)
+    parts = plan(order, loaded := open_base(base, quantize, watch.quiet), watch.say)
     if as_json:
         print_json([part.to_dict() for part in parts])
         return
@@ -328,8 +326,6 @@ def _check_new(folder: Path) -> None:
 
 
 def _opened(name: str, base: str, quantize: str | None, quiet: bool) -> tuple[Base, Skill]:
-    from loraloop.inputs.loading import open_base, read_skill
-
     folder = _folder_of(name, base)
     loaded = open_base(base, quantize, quiet)
     return loaded, read_skill(folder, loaded)

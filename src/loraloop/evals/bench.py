@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.skill.skill import Skill
     from loraloop.adapters.training.data.record import Record
     from loraloop.agent.engine.sampler import Sampling
+    from loraloop.agent.engine.step import StepOutput, StepRequest
     from loraloop.tool_schemas.grammar.grammar import Term
 
 LABELS = 64
@@ -82,16 +83,13 @@ class Bench:
         Returns:
             Milliseconds; None where the messages do not fit the context.
         """
-        from loraloop.agent.engine.step import StepOutput, StepRequest
-        from loraloop.agent.skills.one_step import write_step
+        from loraloop.agent.engine.step import StepRequest
         from loraloop.tool_schemas.errors import ContextLengthError
 
         try:
-            *_, last = write_step(self.runtime, messages, StepRequest(max_tokens=1))
+            return self._step(messages, StepRequest(max_tokens=1)).ms
         except ContextLengthError:
             return None
-        assert isinstance(last, StepOutput)
-        return last.ms
 
     def write(
         self,
@@ -115,8 +113,7 @@ class Bench:
         """
         from loraloop.adapters.base.messages import Message
         from loraloop.agent.engine.sampler import Sampler, Sampling
-        from loraloop.agent.engine.step import StepOutput, StepRequest
-        from loraloop.agent.skills.one_step import write_step
+        from loraloop.agent.engine.step import StepRequest
         from loraloop.tool_schemas.errors import ContextLengthError, LimitError, SchemaError
 
         name, runtime = self.name if skilled else NONE, self.runtime
@@ -132,13 +129,19 @@ class Bench:
                 sampler=Sampler(sampling or Sampling()),
                 openings=openings,
             )
-            *_, last = write_step(runtime, messages, request)
+            last = self._step(messages, request)
         except ContextLengthError:
             return BenchStep("", 0.0, False)
         except (LimitError, SchemaError):  # nothing valid was written
             return BenchStep("", 0.0)
-        assert isinstance(last, StepOutput)
         return BenchStep(last.text, last.ms, True, last.weighed, whole=last.reason in ("stop", "done"))
+
+    def _step(self, messages: Sequence[Message], request: StepRequest) -> StepOutput:
+        from loraloop.agent.engine.step import StepOutput, write_after
+
+        *_, last = write_after(self.runtime.engine, self.runtime.base.chat.complete(messages), request)
+        assert isinstance(last, StepOutput)
+        return last
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,6 +32,7 @@ from loraloop.improve.measures import Measured, by_world, frozen_records, measur
 from loraloop.improve.order import ImproveOrder
 from loraloop.improve.report import ImproveReport
 from loraloop.improve.worlds import open_worlds
+from loraloop.inputs.loading import open_base
 from loraloop.render.training import Watch, clock
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.jsontext import dumps
@@ -193,11 +195,7 @@ class _Improvement:
         if not rows:
             raise InputError("the runs gave no records: the worlds have no requests that call, ask or call nothing")
         write_text(target, "".join(dumps(row) + "\n" for row in rows))
-        counts: dict[str, int] = {}
-        for row in rows:
-            why = row["origin"]["why"]
-            counts[why] = counts.get(why, 0) + 1
-        return target, counts, learnt
+        return target, dict(Counter(row["origin"]["why"] for row in rows)), learnt
 
     def _trained(self, number: int, records: Path, count: int, seconds: float) -> dict[str, Any]:
         """Trains the round's skill, which then lies in `skill`; what its training reported."""
@@ -360,13 +358,9 @@ class _Improvement:
 
 
 def _runtime(order: ImproveOrder, base: Base | None, watch: Watch) -> Runtime:
-    from loraloop.adapters.base import Base
     from loraloop.agent import Runtime
 
-    if base is None:
-        with watch.loading() as progress:
-            base = Base.load(order.base, quantize=order.quantize, progress=progress)
-    return Runtime.load(base, skills=order.skills)
+    return Runtime.load(base or open_base(order.base, order.quantize, watch.quiet), skills=order.skills)
 
 
 def _start_folder(order: ImproveOrder) -> Path | None:

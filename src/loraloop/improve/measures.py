@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +40,7 @@ class Measured:
     kinds: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "held_out": dict(self.held_out),
-            "others": {name: dict(found) for name, found in self.others.items()},
-            "kinds": dict(self.kinds),
-        }
+        return asdict(self)
 
 
 def frozen_records(recipe: Mapping[str, Any], contract: str, count: int, header: str) -> dict[str, list[Record]]:

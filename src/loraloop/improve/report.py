@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +48,8 @@ class ImproveReport:
         return _share(kept[-1]["held_out"]) if kept else self.before
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "skill": self.skill,
-            "base": self.base,
-            "before": round(self.before, 4),
-            "after": round(self.after, 4),
-            "kept": self.kept,
-            "registered": self.registered,
-            "began": dict(self.began),
-            "rounds": [dict(done) for done in self.rounds],
-            "facts": dict(self.facts),
-        }
+        fields = {name: value for name, value in asdict(self).items() if name != "folder"}
+        return {**fields, "before": round(self.before, 4), "after": round(self.after, 4)}
 
     def write(self) -> Path:
         """Writes `report.json`, `report.md` and, where matplotlib is installed, `rounds.svg`; returns the folder."""

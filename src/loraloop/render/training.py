@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -64,35 +64,26 @@ class Watch:
             yield moved
         self.say(pace.text())
 
-    @contextmanager
-    def measured(self, records: int) -> Iterator[Callable[[], None]]:
-        """Yields what is called after each record of the evaluation."""
+    def measured(self, records: int) -> AbstractContextManager[Callable[[], None]]:
+        """Gives what is called after each record of the evaluation."""
         from loraloop.render.progress import counting
 
-        if self.quiet:
-            yield lambda: None
-            return
-        with counting("evaluating", records) as step:
-            yield step
+        return nullcontext(_nothing) if self.quiet else counting("evaluating", records)
 
-    @contextmanager
-    def working(self, what: str, count: int) -> Iterator[Callable[[], None]]:
-        """Yields what is called after each piece of some work; on a terminal one line says how far it is.
+    def working(self, what: str, count: int) -> AbstractContextManager[Callable[[], None]]:
+        """Gives what is called after each piece of some work; on a terminal one line says how far it is.
 
         Args:
             what: What is done, for the line.
             count: Number of its pieces.
         """
-        if not self.live:
-            yield lambda: None
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from loraloop.render.progress import counting
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-            task = bars.add_task(what, total=count)
-            yield lambda: bars.advance(task)
+        return counting(what, count) if self.live else nullcontext(_nothing)
+
+
+def _nothing() -> None:
+    return None
 
 
 class TrainingPace:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.payload.sites import matrix_values
+from loraloop.inputs.loading import open_base
 from loraloop.render.training import Watch
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.training.run import run_recipe, run_router_recipe
@@ -142,7 +143,7 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Watch | None
     from loraloop.render.report import PACKAGES, command_line, machine
 
     watch, start = observer or Watch(quiet=True), time.perf_counter()
-    loaded = base or load(order, watch)
+    loaded = base or open_base(order.base, order.quantize, watch.quiet)
     notes = left_out(order, loaded)
     names = skill_names(order, loaded)
     documents = {name: document for name in names if (document := skill_document(name, loaded, order))}
@@ -167,14 +168,6 @@ def build(order: BuildOrder, *, base: Base | None = None, observer: Watch | None
     )
     report.write()
     return report
-
-
-def load(order: BuildOrder, watch: Watch) -> Base:
-    """The base of an order."""
-    from loraloop.adapters.base import Base
-
-    with watch.loading() as progress:
-        return Base.load(order.base, quantize=order.quantize, progress=progress)
 
 
 def parameters(base: Base) -> int:

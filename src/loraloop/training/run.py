@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loraloop.inputs.loading import open_base
 from loraloop.render.training import Watch
 
 if TYPE_CHECKING:
@@ -110,16 +111,13 @@ def run_router_recipe(
     Raises:
         InputError: The recipe is wrong, or the public sets are not those that the states stand on.
     """
-    from loraloop.adapters.base import Base
     from loraloop.router.fit import fit_recipe, read_router_recipe
 
     watch = observer or Watch(quiet=True)
     read = read_router_recipe(recipe)
     changed = {"folder": str(data or read.folder), "output": str(output or read.output)}
     read = read.model_copy(update=changed)
-    if base is None:
-        with watch.loading() as progress:
-            base = Base.load(read.base.name, quantize=read.base.quantize, progress=progress)
+    base = base or open_base(read.base.name, read.base.quantize, watch.quiet)
     folder = Path(read.output)
     watch.say(f"reading the states of {base.name}")
     router = fit_recipe(read, base, folder.with_name(f"{folder.name}.features"))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator, model_validator
 
-from loraloop.evals.desk.request import DeskRequest, DeskTurn, WantedCall
+from loraloop.evals.desk.request import KINDS, DeskRequest, DeskTurn, WantedCall
 from loraloop.evals.desk.slots import DrawError, Facts, Part, Slot, as_text, filled, references, side
 from loraloop.evals.desk.toolbox import Toolbox
 from loraloop.tool_schemas.errors import InputError
@@ -93,23 +92,47 @@ class TurnTemplate(Part):
         return DeskTurn(say=say, calls=tuple(calls), ask=ask, **rest)
 
 
-@dataclass(frozen=True, slots=True)
-class RequestTemplate:
-    """A request with slots.
+class RequestTemplate(Part):
+    """A request of one turn, or of several, which may have slots.
 
     Attributes:
         id, kind, tags: As of a `DeskRequest`.
         slots: By name, in the order in which they are drawn.
         turns: With references.
-        where: Place of the request in `world.yaml`, for messages.
     """
 
     id: str
     kind: str
-    tags: tuple[str, ...]
-    slots: Mapping[str, Slot]
-    turns: tuple[TurnTemplate, ...]
-    where: str
+    tags: list[str] = Field(default_factory=list)
+    slots: dict[str, Slot] = Field(default_factory=dict)
+    turns: list[TurnTemplate] = Field(min_length=1)
+    _where: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_turn(cls, part: Any) -> Any:
+        if not isinstance(part, Mapping) or "turns" in part:
+            return part
+        own = {name: value for name, value in part.items() if name in ("id", "kind", "tags", "slots")}
+        return {**own, "turns": [{name: value for name, value in part.items() if name not in own}]}
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in KINDS:
+            raise ValueError(f"there is no kind {kind!r}: use one of {', '.join(KINDS)}")
+        return kind
+
+    def placed(self, shared: Mapping[str, Slot], where: str) -> RequestTemplate:
+        """A copy with the slots that all requests of a world share, which knows its place in the file."""
+        found = self.model_copy(update={"slots": {**shared, **self.slots}})
+        found._where = where
+        return found
+
+    @property
+    def where(self) -> str:
+        """Place of the request in `world.yaml`, for messages."""
+        return self._where
 
     @property
     def varied(self) -> bool:
@@ -138,7 +161,7 @@ class RequestTemplate:
                 raise DrawError(f"slot {slot}: {error}") from error
         drawn = dict(scope)
         turns = tuple(_turn(turn, scope, toolbox, rng, held_out) for turn in self.turns)
-        return DeskRequest(f"{self.id}~{seed}", self.kind, turns, self.tags, slots=drawn, seed=state)
+        return DeskRequest(f"{self.id}~{seed}", self.kind, turns, tuple(self.tags), slots=drawn, seed=state)
 
 
 def draws(

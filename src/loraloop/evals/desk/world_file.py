@@ -7,40 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError
 
 from loraloop.adapters.training.recipe.recipe_lines import Lines, explain, lines_of
-from loraloop.evals.desk.request import KINDS, DeskRequest, DeskTurn
+from loraloop.evals.desk.request import DeskRequest, DeskTurn
 from loraloop.evals.desk.slots import Part, Slot, references
 from loraloop.evals.desk.template import CallTemplate, RequestTemplate, TurnTemplate
 from loraloop.evals.desk.toolbox import Toolbox
 from loraloop.tool_schemas.errors import InputError, unknown
 from loraloop.tool_schemas.yamltext import expanded, read_yaml
-
-
-class RequestPart(Part):
-    """A request: one turn, or several; and slots of its own."""
-
-    id: str
-    kind: str
-    tags: list[str] = Field(default_factory=list)
-    slots: dict[str, Slot] = Field(default_factory=dict)
-    turns: list[TurnTemplate] = Field(min_length=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_turn(cls, part: Any) -> Any:
-        if not isinstance(part, Mapping) or "turns" in part:
-            return part
-        own = {name: value for name, value in part.items() if name in ("id", "kind", "tags", "slots")}
-        return {**own, "turns": [{name: value for name, value in part.items() if name not in own}]}
-
-    @field_validator("kind")
-    @classmethod
-    def _known(cls, kind: str) -> str:
-        if kind not in KINDS:
-            raise ValueError(f"there is no kind {kind!r}: use one of {', '.join(KINDS)}")
-        return kind
 
 
 class WorldPart(Part):
@@ -50,7 +25,7 @@ class WorldPart(Part):
     changes: list[str] = Field(default_factory=list)
     documents: list[dict[str, str]] = Field(default_factory=list)
     slots: dict[str, Slot] = Field(default_factory=dict)
-    requests: list[RequestPart]
+    requests: list[RequestTemplate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +57,7 @@ def read_world_file(file: Path, toolbox: Toolbox) -> WorldFile:
     plain, templates = [], []
     for place, part in enumerate(content.requests):
         if content.slots or part.slots or any(len(turn.wordings) > 1 for turn in part.turns):
-            templates.append(_template(part, content, lines.at(("requests", place))))
+            templates.append(part.placed(content.slots, lines.at(("requests", place))))
         else:
             plain.append(_plain(part))
     return WorldFile(content, tuple(plain), tuple(templates))
@@ -137,7 +112,7 @@ def _problems(content: WorldPart, lines: Lines, toolbox: Toolbox) -> Iterator[st
                 yield f"{at(*here, 'say')}: {problem}"
 
 
-def _slot_problems(request: RequestPart, shared: Mapping[str, Slot], toolbox: Toolbox, at: Any) -> Iterator[str]:
+def _slot_problems(request: RequestTemplate, shared: Mapping[str, Slot], toolbox: Toolbox, at: Any) -> Iterator[str]:
     before: list[str] = []
     for name, slot in {**shared, **request.slots}.items():
         if name in toolbox.names:
@@ -225,12 +200,7 @@ def references_of(call: CallTemplate) -> set[str]:
     return {reference.split(".")[0] for reference in references([call.arguments, call.holds])} | set(call.after)
 
 
-def _template(part: RequestPart, content: WorldPart, where: str) -> RequestTemplate:
-    slots = {**content.slots, **part.slots}
-    return RequestTemplate(part.id, part.kind, tuple(part.tags), slots=slots, turns=tuple(part.turns), where=where)
-
-
-def _plain(part: RequestPart) -> DeskRequest:
+def _plain(part: RequestTemplate) -> DeskRequest:
     return DeskRequest(part.id, part.kind, tuple(map(_plain_turn, part.turns)), tuple(part.tags))
 
 
