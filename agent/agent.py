@@ -410,6 +410,7 @@ class Agent(Generic[T, D]):
                 has no implementation any more.
             UnknownNameError: A decision about a call that does not exist, or a call of a tool that is gone.
             SchemaError: Arguments do not fit the tool's schema, or no longer do.
+            SessionError: The run waits in a session and none is given, or the session does not wait for these calls.
             ContextLengthError: The transcript does not fit the context.
         """
         return self._resume(pending, decisions, output_type, **options).finish()

@@ -78,9 +78,12 @@ class Journal:
 
     Attributes:
         interrupted: The run to go on with; None for a new one.
+        objects: What whoever resumes a run that waits for approval has to give again: `session`, if it is one of a
+            session.
     """
 
     interrupted: Checkpoint | None = None
+    objects: tuple[str, ...] = ()
 
     def hold(self) -> AbstractContextManager[object]:
         """A lock that is held from the run's first event to its last, or until the run is given up."""

@@ -72,7 +72,7 @@ def value_flaws(
     data = [leaf_lines(dumps({"": each.result, "error": each.error, "arguments": each.arguments})) for each in records]
     texts = (*known.user, *known.results, *known.other, *known.assistant, *known.instructions, *data, str(len(records)))
     place = Evidence.of(texts)
-    columns = [column for each in records for column in columns_of(each.result)]
+    columns = [column for each in records for column in columns_of(each.data)]
 
     def without_known(groups: re.Match[str]) -> str:
         joined = readings(re.sub(r"[^\d.,]", "", groups[0]))

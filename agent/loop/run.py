@@ -627,9 +627,10 @@ class Run:
         spent.seconds, spent.ms = monotonic() - self._began, (perf_counter() - self._start) * 1e3
         self.state.sampler = self._writer.sampler.state
         architecture = self._runtime.base.fingerprints.architecture
+        prompt, passages, objects = self._job.prompt, self._job.passages, self._journal.objects
         return Checkpoint(
             run_id=self.id,
-            asked=RunRequest(self._job.prompt, self._job.passages, architecture=architecture),
+            asked=RunRequest(prompt, passages, objects=objects, architecture=architecture),
             lines=tuple((span.message, trunk.ids[span.start : span.end]) for span in trunk.messages),
             steps=tuple(self.steps),
             state=self.state,

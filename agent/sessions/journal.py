@@ -66,6 +66,8 @@ class SessionJournal(Journal):
         asked: What the run is asked, prompt and passages left out.
     """
 
+    objects = ("session",)
+
     def __init__(
         self,
         store: SessionStore,

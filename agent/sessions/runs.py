@@ -112,10 +112,13 @@ def after_approval(
         options: What the run is given again; which objects are among it is noted, since no file can hold them.
 
     Raises:
-        SessionError: The session does not wait for approval, or waits with other calls than the run.
+        SessionError: The session does not wait for approval, or waits with other calls than the run; or the run waits
+            in a session, and none is given.
         SessionBusyError: Another runner has it.
         InputError: `session` is neither a session nor an id, or it is an id and there is no store.
     """
+    if session is None and "session" in pending.asked.objects:
+        raise SessionError("the run waits in a session, where its calls could be decided once more: give session=… too")
     if session is None:
         return NO_JOURNAL
     found = _found(store, session)

@@ -54,6 +54,11 @@ class CallRecord:
     at_least_once: bool = False
     by_runtime: bool = False
 
+    @property
+    def data(self) -> Any:
+        """The result as the JSON data that the model reads, whatever object the tool returned."""
+        return json.loads(dumps(self.result))
+
 
 @dataclass(frozen=True, slots=True)
 class Approve:

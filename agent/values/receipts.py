@@ -59,7 +59,7 @@ def receipt_of(record: CallRecord) -> Receipt:
         why = record.error.removeprefix(Deny().error).removeprefix(": ") if status == "denied" else record.error
         text += f" {'Reason' if status == 'denied' else 'Error'}: {_ended(_clipped(why))}" if why else ""
     elif status != "empty" and record.result is not None:
-        text += f" Result: {_ended(_clipped(in_words(record.result)))}"
+        text += f" Result: {_ended(_clipped(in_words(record.data)))}"
     return Receipt(status, record.name, record.arguments, text, record.id)
 
 
@@ -74,9 +74,10 @@ def status_of(record: CallRecord) -> Status:
         return "denied"
     if record.error is not None:
         return "unknown" if record.at_least_once or (record.by_runtime and record.ms > 0) else "failed"
-    if _reports_failure(record.result):
+    data = record.data
+    if _reports_failure(data):
         return "failed"
-    return "empty" if _is_empty(record.result, record.arguments) else "done"
+    return "empty" if _is_empty(data, record.arguments) else "done"
 
 
 def in_words(value: Any, depth: int = DEPTH) -> str:
@@ -107,14 +108,14 @@ def _is_empty(result: Any, arguments: Mapping[str, Any]) -> bool:
     """Whether a result holds nothing. Beside an empty list, zeros and what the call was given count as nothing."""
     if not isinstance(result, Mapping):
         return _is_nothing(result)
-    beside = [0, *arguments.values()] if any(isinstance(each, list | tuple) for each in result.values()) else []
+    beside = [0, *arguments.values()] if any(isinstance(each, list) for each in result.values()) else []
     return all(
         _is_nothing(each) or (isinstance(each, str | int | float) and each in beside) for each in result.values()
     )
 
 
 def _is_nothing(value: Any) -> bool:
-    return value is None or (isinstance(value, str | list | tuple | set | frozenset | dict) and not value)
+    return value is None or (isinstance(value, str | list | dict) and not value)
 
 
 def _words(name: str) -> str:

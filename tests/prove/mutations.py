@@ -658,7 +658,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     "agent/grounding/test_answer_check.py::test_receipts_say_what_came_of_each_call": [
         (f"{AGENT}/values/receipts.py", 'if record.approval == "denied":', "if False:"),
         (f"{AGENT}/values/receipts.py", "return \"unknown\" if record.at_least_once or (", "return \"unknown\" if False and ("),
-        (f"{AGENT}/values/receipts.py", 'return "empty" if _is_empty(record.result, record.arguments) else "done"', 'return "done"'),
+        (f"{AGENT}/values/receipts.py", 'return "empty" if _is_empty(data, record.arguments) else "done"', 'return "done"'),
     ],
     "agent/grounding/test_answer_check.py::test_a_receipt_of_deeply_nested_data_is_bounded": [
         (f"{AGENT}/values/receipts.py", "if isinstance(value, Mapping | list | tuple) and not depth:", "if False:"),

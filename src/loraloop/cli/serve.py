@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from loraloop.server.settings import ServerSettings
     from loraloop.server.state import ServerState
 
-serve_app = typer.Typer(no_args_is_help=True, help="Serve skills and agents to other programs.")
+serve_app = typer.Typer(help="Serve skills and agents to other programs.")
 
 Many = list[str] | None
 AllowHost = Annotated[Many, typer.Option(help="Host name that requests may have, such as gpu.example:8000.")]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent import Agent, CallRecord, Policy, RunResult, events
@@ -245,6 +246,18 @@ def test_receipts_say_what_came_of_each_call() -> None:
 def test_a_result_may_say_itself_that_nothing_was_done_or_found(result: Any, status: str, text: str) -> None:
     receipt = receipt_of(CallRecord("look", {"q": "x"}, result))
     assert receipt.status == status and receipt.text.startswith(text)
+
+
+class Found(BaseModel):
+    ok: bool = True
+    prices: list[float] = []
+
+
+@pytest.mark.parametrize("returned", [Found(ok=False), Found(prices=[12.5, 20]), Found()])
+def test_an_object_that_a_tool_returns_counts_as_the_data_that_it_holds(returned: Found) -> None:
+    record, same = CallRecord("look", {}, returned), CallRecord("look", {}, returned.model_dump())
+    assert receipt_of(record) == receipt_of(same)
+    assert value_flaws("Together 32.50.", [record], []) == value_flaws("Together 32.50.", [same], [])
 
 
 def test_failed_calls() -> None:

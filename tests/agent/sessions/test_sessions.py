@@ -403,6 +403,9 @@ def test_calls_that_wait_for_approval_are_decided_in_the_session(store: Sessions
         agent_of("Hm.").run_sync("Something else.", session=session)
     decisions = {kept.pending.waiting[0].id: Approve()}
     agent = agent_of(*script[1:], **asked)
+    for pending in (waits.pending, kept.pending, PendingRun.from_json(kept.pending.to_json())):
+        with pytest.raises(SessionError, match=r"waits in a session.*give session="):
+            agent.resume_sync(pending, decisions)
     stream = agent.resume_stream(kept.pending, decisions, session=session)
     next(event for event in stream if isinstance(event, ToolCallStarted))
     stream.close()

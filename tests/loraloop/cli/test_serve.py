@@ -61,3 +61,9 @@ def test_blanks_around_keys_are_no_part_of_them(monkeypatch: pytest.MonkeyPatch)
     options = ["--key-env", "KEYS", "--admin-key-env", "ADMIN"]
     typer.main.get_command(serve_app).main(options, "loraloop serve", standalone_mode=False, obj=found.append)
     assert found[0].settings.keys == {"key-of-ann", "key-of-bob"} and found[0].settings.admin_key == "key-of-admin"
+
+
+def test_without_options_it_serves() -> None:
+    found: list[ServerParts] = []
+    typer.main.get_command(serve_app).main([], "loraloop serve", standalone_mode=False, obj=found.append)
+    assert (found[0].settings.host, found[0].settings.port) == ("127.0.0.1", 8000)
