@@ -550,7 +550,7 @@ class Run:
             self._trunk.append(Message("assistant", outcome.records, Origin("runtime", step=step.index)))
         if not outcome.calls or outcome.stop is not None:
             return []
-        asked = monotonic()
+        self._executor.deadline, asked = self._deadline, monotonic()
         approver = self._executor.approver
         calls = approver.pending(step.index, outcome.calls, self._executor.answered, known)
         if any(call.open for call in calls):
