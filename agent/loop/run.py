@@ -344,7 +344,8 @@ class Run:
         with clock.phase("plan"):
             messages = [span.message for span in self._trunk.messages]
             tool_filter = ToolFilter(self._runtime, job.guard, self.state.guard, tools, choice)
-            left = tool_filter.open_tools(plan.index, job.prompt, messages, self.steps)
+            bounds = self._trunk.request_context
+            left = tool_filter.open_tools(plan.index, job.prompt, messages, self.steps, request_context=bounds)
         if len(left) < len(tools):
             plan.open_tools = tuple(name for name in tools if name in left)
             plan.form = plan.form.without(tools.keys() - left)
