@@ -134,7 +134,9 @@ async def translated(
                 ended = event["result"]
                 result = {"stopReason": ended["stop_reason"], "run": event["run_id"], "receipts": ended["receipts"]}
                 result["gates"] = [gate for gate in ended["gates"] if not GateRecord(**gate).passed]
-                outcome = {"outcome": {"type": "cancelled"}} if ended["stop_reason"] == "cancelled" else {}
+                outcome: dict[str, Any] = (
+                    {"outcome": {"type": "cancelled"}} if ended["stop_reason"] == "cancelled" else {}
+                )
                 if ended["stop_reason"] == "approval":
                     outcome = {"outcome": {"type": "interrupt", "interrupts": interrupts}}
                 yield {"type": "RUN_FINISHED", **here, "result": result, **outcome}
