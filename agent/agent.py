@@ -466,17 +466,17 @@ class Agent(Generic[T, D]):
         job = self.job(prompt, journal=journal, **run_options)
         new = partial(Run, self.runtime, checkpoint=journal.interrupted, journal=journal, hooks=self.hooks, loop=loop)
 
-        def judged(job: Job) -> Run:
+        retriever = self.retriever if run_options.get("passages") is None else None
+
+        def with_documents() -> Run:
             began = monotonic()
-            run = new(self._documents.of_job(job))
+            found = job if retriever is None else with_found(self.runtime, retriever, job)
+            run = new(self._documents.of_job(found, began))
             run.state.spent.seconds += monotonic() - began  # the deadline counts them
             return run
 
-        retriever = self.retriever if run_options.get("passages") is None else None
-        if retriever is not None:
-            return lambda: judged(with_found(self.runtime, retriever, job))
-        if job.passages and not journal.interrupted:
-            return lambda: judged(job)
+        if retriever is not None or (job.passages and not journal.interrupted):
+            return with_documents
         run = new(job)
         return lambda: run
 

@@ -17,8 +17,8 @@ the runs' own threads' business, while the next forward runs.
 - **Fairness.** Rows that generate come first in the order in which they were submitted, prompts take turns; where not
   all fit, higher priorities go before lower ones. A forward in which a prompt ends is not filled up with a piece of
   another one, which its run would wait for. That run is then waited for as one that generates.
-- **Limits.** At most `queue` requests wait; one more is a LimitError. A request that was cancelled, or is past its
-  deadline, leaves before the next tick.
+- **Limits.** At most `queue` requests wait; one more is a `QueueFullError`. A request that was cancelled, or is past
+  its deadline, leaves before the next tick.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from loraloop.agent.engine.cache.sequence import CachedSequence, ComputeRequest, Interrupted
-from loraloop.tool_schemas.errors import LimitError
+from loraloop.agent.engine.cache.sequence import CachedSequence, ComputeRequest, Interrupted, QueueFullError
 
 if TYPE_CHECKING:
     from loraloop.adapters.base import Attached, Base
@@ -180,7 +179,7 @@ class Scheduler:
         """Computes requests of different sequences, and waits for them.
 
         Raises:
-            LimitError: Too much waits already.
+            QueueFullError: Too much waits already.
             Interrupted: The run of one of them was cancelled, or its deadline is over.
             SkillError: Weights gave what is not finite.
         """
@@ -257,7 +256,7 @@ class Scheduler:
     def _enqueue(self, requests: Sequence[ComputeRequest]) -> None:
         """Adds requests to the queue; the lock is held."""
         if len(self._queue) + len(requests) > self._limit:
-            raise LimitError(
+            raise QueueFullError(
                 f"{len(self._queue)} requests wait for the base and {len(requests)} more were submitted, but at most "
                 f"{self._limit} may wait: run fewer agents at once (concurrency=…), or load the runtime with queue=…"
             )

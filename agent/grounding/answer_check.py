@@ -14,7 +14,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
-from itertools import combinations
+from functools import cached_property
+from itertools import combinations, combinations_with_replacement
 from typing import Any
 
 from loraloop.adapters.base.messages import Message
@@ -51,6 +52,50 @@ _LASTING = (*IDENTIFIERS, "date")  # kinds that are checked where an answer foll
 _UNIT = re.compile(r"[kcdm]?m[23]|ft[23]|CO2")  # of a number before it
 
 
+class Known:
+    """What stands on record, and what is computed of it: made once for all values of an answer.
+
+    Args:
+        texts: The conversation and the records.
+        columns: The numbers of each list of a result.
+    """
+
+    def __init__(self, texts: Sequence[str], columns: Sequence[Sequence[Decimal]]) -> None:
+        self.place = Evidence.of(texts)
+        self.numbers = [each for each in self.place.numbers if each < 10**15]
+        self.plain = [each for each in self.place.plain if each < 10**15]
+        self._columns = columns
+        self._rounded: dict[int, set[Decimal]] = {}
+
+    def computed(self, places: int) -> set[Decimal]:
+        """The numbers of so many places that are computed from those on record."""
+        found = self._rounded.get(places)
+        if found is None:
+            found = {each * factor for each in self.plain for factor in FACTORS}
+            found |= {rounded(each / factor, places) for each in self.plain for factor in FACTORS}
+            if len(self.plain) ** 2 <= MOST_PAIRS:
+                for one, two in combinations_with_replacement(self.plain, 2):
+                    found |= {one + two, abs(one - two), rounded(one * two, places)}
+            for column in self._columns:
+                whole = sum(column, Decimal(0))
+                found |= {rounded(whole, places), rounded(whole / len(column), places)}
+            found |= {Decimal(abs((one - two).days)) for one, two in combinations(_few(self.place.days), 2)}
+            self._rounded[places] = found
+        return found
+
+    @cached_property
+    def apart(self) -> set[int]:
+        """The minutes between two times of day."""
+        minutes = sorted(hour * 60 + minute for hour, minute in self.place.times)[:60]
+        return {two - one for one, two in combinations(minutes, 2)}
+
+    @cached_property
+    def forms(self) -> set[str]:
+        """The forms of all tokens that have a digit."""
+        tokens = (token.strip(_EDGES) for text in self.place.texts for token in _TOKEN.findall(text))
+        return {form for token in tokens if any(map(str.isdigit, token)) for form in _forms(token)}
+
+
 def value_flaws(
     text: str,
     records: Sequence[CallRecord],
@@ -71,17 +116,17 @@ def value_flaws(
     known = sources_of(messages, instructions)
     data = [leaf_lines(dumps({"": each.result, "error": each.error, "arguments": each.arguments})) for each in records]
     texts = (*known.user, *known.results, *known.other, *known.assistant, *known.instructions, *data, str(len(records)))
-    place = Evidence.of(texts)
-    columns = [column for each in records for column in columns_of(each.data)]
+    on_record = Known(texts, [column for each in records for column in columns_of(each.data)])
+    place = on_record.place
 
     def without_known(groups: re.Match[str]) -> str:
         joined = readings(re.sub(r"[^\d.,]", "", groups[0]))
-        return " " * len(groups[0]) if any(_number_stands(each, place, columns) for each in joined) else groups[0]
+        return " " * len(groups[0]) if any(_number_stands(each, on_record) for each in joined) else groups[0]
 
     def without_sums(parts: re.Match[str]) -> str:
         more, less = int(parts[1]), int(parts[2])
         sums = [Decimal(more * factor + less) for factor in FACTORS if less < factor]
-        stands = any(each in place.plain for each in sums) or (less < 60 and more * 60 + less in _apart(place))
+        stands = any(each in place.plain for each in sums) or (less < 60 and more * 60 + less in on_record.apart)
         return " " * len(parts[0]) if stands else parts[0]
 
     def without_moments(dotted: re.Match[str]) -> str:
@@ -95,19 +140,17 @@ def value_flaws(
     for kind, value, several in values_in(text):
         if since is not None and (kind not in _LASTING or (kind == "date" and several[0].year in range(since))):
             continue
-        stands = any(_stands(kind, each, place, columns) for each in several)
-        if not stands and (kind != "identifier" or _is_identifier(value, place)):
+        stands = any(_stands(kind, each, on_record) for each in several)
+        if not stands and (kind != "identifier" or _is_identifier(value, on_record)):
             found.append(AnswerFlaw(kind, value))
     return tuple(dict.fromkeys(found))
 
 
-def _is_identifier(code: str, place: Evidence) -> bool:
+def _is_identifier(code: str, known: Known) -> bool:
     """Whether a code is no common word: it has three digits, no letters, or the form or letters of a code on record."""
     if sum(char.isdigit() for char in code) >= 3 or not _forms(code)[0]:
         return True
-    tokens = (token.strip(_EDGES) for text in place.texts for token in _TOKEN.findall(text))
-    known = {form for token in tokens if any(map(str.isdigit, token)) for form in _forms(token)}
-    return not known.isdisjoint(_forms(code))
+    return not known.forms.isdisjoint(_forms(code))
 
 
 def _forms(code: str) -> tuple[str, str]:
@@ -140,7 +183,8 @@ def values_in(text: str) -> Iterator[tuple[Kind, str, Sequence[Any]]]:
                 yield "number", token, sorted(readings(numeral))
 
 
-def _stands(kind: Kind, value: Any, place: Evidence, columns: Sequence[Sequence[Decimal]]) -> bool:
+def _stands(kind: Kind, value: Any, known: Known) -> bool:
+    place = known.place
     if kind == "date":
         return _day_stands(value, place)
     if kind == "time":
@@ -148,7 +192,7 @@ def _stands(kind: Kind, value: Any, place: Evidence, columns: Sequence[Sequence[
         hour, minute = value
         return value in place.times or any(abs((hour - one) * 60 + minute - two) in minutes for one, two in place.times)
     if kind == "number":
-        return _number_stands(value, place, columns)
+        return _number_stands(value, known)
     return (kind == "identifier" and place.has_digits(value)) or place.has_code(value)
 
 
@@ -160,32 +204,12 @@ def _day_stands(value: Day, place: Evidence) -> bool:
     return place.has_day(value.as_date) or bool(apart & steps)
 
 
-def _number_stands(value: Decimal, place: Evidence, columns: Sequence[Sequence[Decimal]]) -> bool:
+def _number_stands(value: Decimal, known: Known) -> bool:
     places = -min(int(value.as_tuple().exponent), 0)
     half = Decimal(1).scaleb(-places) / 2  # what rounding to so many places may change
-    known = [each for each in place.numbers if each < 10**15]
-    if value in (0, 1) or place.has_number(value) or any(abs(each - value) <= half for each in known):
+    if value in (0, 1) or known.place.has_number(value) or any(abs(each - value) <= half for each in known.numbers):
         return True
-    plain = [each for each in place.plain if each < 10**15]
-    if any(value in (each * factor, rounded(each / factor, places)) for each in plain for factor in FACTORS):
-        return True
-    if len(plain) ** 2 <= MOST_PAIRS and any(
-        value in (one + two, abs(one - two), rounded(one * two, places)) for one in plain for two in plain
-    ):
-        return True
-    for column in columns:
-        whole = sum(column, Decimal(0))
-        if value in (rounded(whole, places), rounded(whole / len(column), places)):
-            return True
-    if _apart(place) & {value, value * 60}:
-        return True
-    return any(abs((one - two).days) == value for one, two in combinations(_few(place.days), 2))
-
-
-def _apart(place: Evidence) -> set[int]:
-    """The minutes between two times of day."""
-    minutes = sorted(hour * 60 + minute for hour, minute in place.times)[:60]
-    return {two - one for one, two in combinations(minutes, 2)}
+    return value in known.computed(places) or not known.apart.isdisjoint({value, value * 60})
 
 
 def _few(days: set[Day]) -> list[date]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import agreement_prompt, agreement_schema, calls_of, contradicts_of
-from loraloop.agent.engine.cache.sequence import Interrupted
+from loraloop.agent.engine.cache.sequence import Interrupted, QueueFullError
 from loraloop.agent.engine.step import StepRequest, run_step
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.runtime import Runtime
@@ -35,6 +35,7 @@ def contradiction(runtime: Runtime, trunk: Transcript, answer: str) -> float | N
 
     Raises:
         Interrupted: The run's time is up, or it was cancelled.
+        QueueFullError: Too much waits for the base.
     """
     skill, prompt = runtime.answer_judge, Message("user", agreement_prompt(answer))
     assert skill is not None
@@ -50,7 +51,7 @@ def contradiction(runtime: Runtime, trunk: Transcript, answer: str) -> float | N
     )
     try:
         out = run_step(runtime.engine, trunk, request)
-    except Interrupted:
+    except (Interrupted, QueueFullError):
         raise
     except (ContextLengthError, LimitError):
         return None

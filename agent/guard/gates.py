@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin
-from loraloop.agent.engine.cache.sequence import Interrupted, RequestContext
+from loraloop.agent.engine.cache.sequence import Interrupted, QueueFullError, RequestContext
 from loraloop.agent.engine.step import StepOutput
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.engine.transcript import Transcript
@@ -223,7 +223,7 @@ class Gates:
         if judged is span.message:
             return trunk if at == len(trunk.messages) - 1 else trunk.fork(span.end)
         heard = trunk.fork(span.start)
-        heard.append(judged, self._chat.message(judged.role, judged.content))
+        heard.append(judged)
         return heard
 
     def _withhold(self, trunk: Transcript, at: int, tool: str) -> bool:
@@ -262,6 +262,7 @@ def judged_alone(
 
     Raises:
         Interrupted: The run's time is up, or it was cancelled.
+        QueueFullError: Too much waits for the base.
     """
     judge = Judge(runtime, unsafe_from=gate.unsafe_from)
     try:
@@ -272,7 +273,7 @@ def judged_alone(
             if not positive:
                 return record
         found = judge.judge(trunk)
-    except Interrupted:
+    except (Interrupted, QueueFullError):
         raise
     except (ContextLengthError, LimitError, SchemaError):  # too long to be judged, or the verdict is unreadable
         record = replace(record, undecided=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from loraloop.adapters.base.messages import Message
+from loraloop.agent.engine.cache.sequence import Interrupted, QueueFullError, RequestContext
 from loraloop.agent.engine.step import Openings, StepRequest, run_step, transcript
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.messages import words_of
@@ -33,7 +34,11 @@ def user_words(messages: Sequence[Message]) -> str:
 
 
 def needed_tools(
-    runtime: Runtime, messages: Sequence[Message], tools: Iterable[Tool], threshold: float | None
+    runtime: Runtime,
+    messages: Sequence[Message],
+    tools: Iterable[Tool],
+    threshold: float | None,
+    request_context: RequestContext,
 ) -> tuple[str, ...]:
     """Names of the tools with effects that the user's words ask for, as the bare base says of each.
 
@@ -45,6 +50,11 @@ def needed_tools(
         messages: The transcript.
         tools: Those that could be called.
         threshold: Probability from which a tool counts as needed; what is likelier where None.
+        request_context: The run's, which bounds it.
+
+    Raises:
+        Interrupted: The run's time is up, or it was cancelled.
+        QueueFullError: Too much waits for the base.
     """
     words = user_words(messages)
     acting = [tool for tool in tools if tool.effects is not False]
@@ -54,9 +64,12 @@ def needed_tools(
     found = []
     try:
         own = transcript(runtime.engine, opening)
+        own.request_context = request_context
         start = len(own.ids)
         try:
             for tool in acting:
+                if reason := request_context.gone():
+                    raise Interrupted(reason)
                 question = Message("user", f"Request: {words} Action: {_action(tool.description or tool.name)}")
                 own.append(question)
                 if _says_yes(runtime, own, threshold):
@@ -64,6 +77,8 @@ def needed_tools(
                 own.cut(start)
         finally:
             runtime.engine.close(own)
+    except (Interrupted, QueueFullError):
+        raise
     except LoraloopError:  # the request does not fit beside the question
         return ()
     return tuple(found)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.skill.contracts import Verdict, verdict_of, verdict_schema
 from loraloop.agent.engine.cache.sequence import RequestContext
+from loraloop.agent.engine.constrained import NoRoomError
 from loraloop.agent.engine.step import StepRequest, run_step, transcript
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import ContextLengthError, InputError
 from loraloop.tool_schemas.grammar.grammar import JsonSchema
 
 if TYPE_CHECKING:
@@ -81,13 +83,21 @@ class Judge:
         """The skill's verdict, whatever the screen says; the trunk is left as it was.
 
         Raises:
+            ContextLengthError: a whole verdict does not fit behind the message.
             Interrupted: the run's time is up, or it was cancelled.
         """
         runtime, start = self._runtime, perf_counter()
         openings = runtime.openings(self.skill, "verdict", self._unsafe_from)
         grammar = runtime.grammar(JsonSchema(verdict_schema()))
         request = StepRequest(choice=self.skill, grammar=grammar, max_tokens=TOKENS, openings=openings)
-        out = run_step(runtime.engine, trunk, request)
+        out = None
+        with suppress(NoRoomError):
+            out = run_step(runtime.engine, trunk, request)
+        if out is None or not out.whole:  # one that was cut is closed as the shortest one: safe
+            raise ContextLengthError(
+                f"the message leaves no room for a verdict: {len(trunk.ids)} of the context's {trunk.context} tokens "
+                "are taken; shorten it"
+            )
         verdict = verdict_of(out.text)
         chance = float(verdict.unsafe) if out.weighed is None else out.weighed
         return Judgement(verdict, out.text, chance, out.threshold, perf_counter() - start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from loraloop.adapters.base.messages import Message
+from loraloop.agent.engine.cache.sequence import RequestContext
 from loraloop.agent.guard.guard import Guard, GuardFacts
 from loraloop.agent.guard.intent import needed_tools
 from loraloop.agent.runtime import Runtime
@@ -50,7 +51,15 @@ class ToolFilter:
         self._runtime, self._guard, self._state = runtime, guard, state
         self._tools, self._choice = tools, choice
 
-    def open_tools(self, index: int, prompt: str, messages: Sequence[Message], steps: Sequence[Step]) -> set[str]:
+    def open_tools(
+        self,
+        index: int,
+        prompt: str,
+        messages: Sequence[Message],
+        steps: Sequence[Step],
+        *,
+        request_context: RequestContext,
+    ) -> set[str]:
         """Names of the tools that step `index` may call.
 
         Args:
@@ -58,8 +67,10 @@ class ToolFilter:
             prompt: What the user said.
             messages: The transcript.
             steps: The run's steps so far.
+            request_context: The run's, which bounds what the base is asked.
 
         Raises:
+            Interrupted: The run's time is up, or it was cancelled.
             UnknownNameError: The guard's `allow` names a tool that does not exist.
             InputError: It returns something else than names.
         """
@@ -76,10 +87,10 @@ class ToolFilter:
             if name not in self._tools:
                 raise unknown("tool", name, self._tools)
         if outside and self._guard.after_untrusted != "any":
-            return set(allowed) & self._reach(messages)
+            return set(allowed) & self._reach(messages, request_context)
         return set(allowed)
 
-    def _reach(self, messages: Sequence[Message]) -> set[str]:
+    def _reach(self, messages: Sequence[Message], bounds: RequestContext) -> set[str]:
         """The tools that untrusted text leaves. A tool of unknown effects counts as one that has effects."""
         reach, state = self._guard.after_untrusted, self._state
         if reach == "none":
@@ -88,7 +99,7 @@ class ToolFilter:
         if reach == "read_only":
             return readers
         if state.planned is None:
-            found = needed_tools(self._runtime, messages, self._tools.values(), self._guard.planned_from)
+            found = needed_tools(self._runtime, messages, self._tools.values(), self._guard.planned_from, bounds)
             named = () if self._choice in WORDS else (self._choice,)
             state.planned = tuple(dict.fromkeys((*named, *found)))
         return readers.union(state.planned)

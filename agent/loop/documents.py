@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import Lock
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from loraloop.adapters.base.messages import Message
@@ -60,15 +59,19 @@ class DocumentGate:
         kept = tuple(each for each, record in zip(passages, records, strict=True) if record.outcome != "withheld")
         return kept, tuple(record for record in records if record.outcome != "passed" or record.undecided)
 
-    def of_job(self, job: Job) -> Job:
+    def of_job(self, job: Job, began: float) -> Job:
         """The job of a run without the passages that may not be read; what was decided is among its records.
 
         Where none is left, no skill that answers from passages is forced.
+
+        Args:
+            job: With the passages as they were found or given.
+            began: The run's beginning by `time.monotonic()`, from which its deadline counts.
         """
         if not job.passages or job.guard.trust_passages:
             return job
         seconds = job.limits.deadline
-        bounds = RequestContext(job.limits.priority, None if seconds is None else monotonic() + seconds)
+        bounds = RequestContext(job.limits.priority, None if seconds is None else began + seconds)
         kept, records = self.safe(job.passages, job.guard.tools, bounds)
         if len(kept) == len(job.passages):
             return replace(job, gates=records)
@@ -92,6 +95,8 @@ class DocumentGate:
             record = judged_alone(self._runtime, gate, record, found, "withheld", request_context=request_context)
         except Interrupted:  # the run ends before it reads anything
             return replace(record, outcome="withheld", category=UNDECIDED, undecided=True)
+        if record.undecided:  # perhaps no slot was free
+            return record
         with self._lock:
             self._known[key] = record
             while len(self._known) > KEPT:

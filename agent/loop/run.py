@@ -344,7 +344,8 @@ class Run:
         with clock.phase("plan"):
             messages = [span.message for span in self._trunk.messages]
             tool_filter = ToolFilter(self._runtime, job.guard, self.state.guard, tools, choice)
-            left = tool_filter.open_tools(plan.index, job.prompt, messages, self.steps)
+            bounds = self._trunk.request_context
+            left = tool_filter.open_tools(plan.index, job.prompt, messages, self.steps, request_context=bounds)
         if len(left) < len(tools):
             plan.open_tools = tuple(name for name in tools if name in left)
             plan.form = plan.form.without(tools.keys() - left)
@@ -382,11 +383,21 @@ class Run:
         elif self.pending.edited:
             self._gates.last_message_edited(min(last, len(self._trunk.messages) - 1))  # a note may come or go
             if (edited := self._trunk.messages[-1].message).role == "user":
-                self._job = replace(self._job, prompt=edited.content)
+                self._take_edited(edited.content)
         elif judging and not plan.judging:
             self._gates.overruled(plan.index)
             yield from self._limit_tools(plan, clock)
         return not (self.pending.stopped or self.pending.edited)
+
+    def _take_edited(self, content: str) -> None:
+        """Goes on with another request; of its passages those stay whose texts stand in it."""
+        kept = tuple(each for each in self._job.passages if f"[{each.id}] " in content and each.text in content)
+        self._job, sampler = replace(self._job, prompt=content, passages=kept), self._writer.sampler
+        self._writer = Writer(self.id, self._runtime, self._job, self._writer.cancelled)
+        self._writer.sampler, next = sampler, self.state.next
+        next.masked |= unavailable_skills(self._runtime, self._job)
+        if not kept:
+            next.choices = tuple(each for each in next.choices if self._runtime.contract(each) != "answer")
 
     # Write and judge: what a step is asked to write, and what its text means.
 
@@ -548,7 +559,7 @@ class Run:
             self._trunk.append(Message("assistant", outcome.records, Origin("runtime", step=step.index)))
         if not outcome.calls or outcome.stop is not None:
             return []
-        asked = monotonic()
+        self._executor.deadline, asked = self._deadline, monotonic()
         approver = self._executor.approver
         calls = approver.pending(step.index, outcome.calls, self._executor.answered, known)
         if any(call.open for call in calls):

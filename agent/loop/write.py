@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import READING
-from loraloop.agent.engine.cache.sequence import Interrupted
+from loraloop.agent.engine.cache.sequence import Interrupted, QueueFullError
 from loraloop.agent.engine.constrained import NoRoomError
 from loraloop.agent.engine.sampler import Sampler
 from loraloop.agent.engine.step import OpenStep, StepRequest
@@ -127,7 +127,7 @@ class Writer:
         except LimitError as error:
             plan = step.plan
             cut = isinstance(error, NoRoomError) and contract != "text" and plan.decision.by == "router"
-            if isinstance(error, Interrupted) or not (plan.index or plan.judging or cut):
+            if isinstance(error, Interrupted | QueueFullError) or not (plan.index or plan.judging or cut):
                 raise
             written.output = replace(written.output, reason=UNENFORCED, problem=str(error))
             return _cut(written)

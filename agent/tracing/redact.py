@@ -69,4 +69,6 @@ def _changed(trace: dict[str, Any], over: Callable[[Any], Any], error: Callable[
         {**each, "data": {name: changed(name, value) for name, value in each["data"].items()}}
         for each in trace["events"]
     ]
-    return {**trace, **{name: walk(trace[name], name) for name in _PARTS}, "events": events}
+    parts = {name: walk(trace[name], name) for name in _PARTS}
+    parts["passages"] = [{**each, "source": over(each["source"])} for each in parts["passages"]]
+    return {**trace, **parts, "events": events}

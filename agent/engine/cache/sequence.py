@@ -9,7 +9,7 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from loraloop.agent.engine.cache.ledger import Author, Ledger
-from loraloop.tool_schemas.errors import BaseModelError, SkillError, TimeLimitError
+from loraloop.tool_schemas.errors import BaseModelError, LimitError, SkillError, TimeLimitError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +31,10 @@ class Interrupted(TimeLimitError):
     def __init__(self, reason: Reason) -> None:
         super().__init__(f"the run ended while it waited for the base: {reason}")
         self.reason: Reason = reason
+
+
+class QueueFullError(LimitError):
+    """Too much waits for the base already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,8 @@ class CachedSequence:
         Raises:
             LedgerError: if something held is not valid for `author`.
             SkillError: if the author's weights give what is not finite.
-            LimitError: if too much waits for the base, or `Interrupted`.
+            QueueFullError: if too much waits for the base.
+            Interrupted: if the run was cancelled, or its time is up.
         """
         request = ComputeRequest(self, author, ids, **wanted)  # type: ignore[arg-type]
         self.scheduler.compute((request,))

@@ -49,13 +49,18 @@ class AgUiInput(Lenient):
     thread_id: str = Field(alias="threadId")
     run_id: str = Field(alias="runId")
     messages: Items[AgUiMessage] = Field(min_length=1)
+    resume: Items[dict[str, Any]] | None = None
 
     def split(self) -> tuple[str, list[dict[str, str]]]:
         """The request, and the conversation before it.
 
         Raises:
-            ApiError: 400, the last message is not the user's, or one has instructions, or a part that is no text.
+            ApiError: 400, it answers interrupts, the last message is not the user's, or one has instructions, or a part
+                that is no text.
         """
+        if self.resume:
+            advice = "decide about calls that wait by POST /v1/agents/NAME/runs/ID/approve; ID is the result's `run`"
+            raise ApiError(400, advice, "unsupported", "resume")
         conversation = [each for each in self.messages if each.role in ("user", "assistant")]
         if any(each.role in ("system", "developer") and each.text.strip() for each in self.messages):
             raise ApiError(400, "this is an agent with its own instructions: leave yours out", "agent", "messages")
@@ -77,7 +82,7 @@ async def translated(
     """
     here = {"threadId": asked.thread_id, "runId": asked.run_id}
     doing = writing = written = ""
-    talks, started = True, set[str]()
+    talks, started, interrupts = True, set[str](), list[dict[str, Any]]()
     async for event in events:
         step = f"step {event['step'] + 1}" if isinstance(event.get("step"), int) else ""
         if event["type"] in ("StepFinished", "RunFinished"):  # the step of a run that waits has no end of its own
@@ -102,9 +107,9 @@ async def translated(
                 written += event["text"]
                 yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": writing, "delta": event["text"]}
             case "ToolCallStarted":
-                started.add(event["id"])
-                for each in _call(event):
+                for each in () if event["id"] in started else _call(event):
                     yield each
+                started.add(event["id"])
             case "ToolCallFinished":
                 done = event["call"]
                 for each in () if done["id"] in started else _call(done):  # one that was denied, or made before
@@ -113,6 +118,11 @@ async def translated(
                 result = {"messageId": f"{done['id']}-result", "toolCallId": done["id"], "content": content}
                 yield {"type": "TOOL_CALL_RESULT", "role": "tool", **result}
             case "ApprovalRequested":
+                interrupts = [_interrupt(call) for call in event["calls"]]
+                for call in event["calls"]:
+                    started.add(call["id"])
+                    for each in _call(call):
+                        yield each
                 yield {"type": "CUSTOM", "name": "loraloop.approval", "value": dict(event)}
             case "RunFinished":
                 output = event["result"]["output"]
@@ -124,10 +134,20 @@ async def translated(
                 ended = event["result"]
                 result = {"stopReason": ended["stop_reason"], "run": event["run_id"], "receipts": ended["receipts"]}
                 result["gates"] = [gate for gate in ended["gates"] if not GateRecord(**gate).passed]
-                cut = {"outcome": {"type": "cancelled"}} if ended["stop_reason"] == "cancelled" else {}
-                yield {"type": "RUN_FINISHED", **here, "result": result, **cut}
+                outcome: dict[str, Any] = (
+                    {"outcome": {"type": "cancelled"}} if ended["stop_reason"] == "cancelled" else {}
+                )
+                if ended["stop_reason"] == "approval":
+                    outcome = {"outcome": {"type": "interrupt", "interrupts": interrupts}}
+                yield {"type": "RUN_FINISHED", **here, "result": result, **outcome}
             case "RunFailed":
                 yield {"type": "RUN_ERROR", "message": event["error"]["message"], "code": event["error"]["code"]}
+
+
+def _interrupt(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A call that waits; it is decided by `POST /v1/agents/NAME/runs/ID/approve`."""
+    message = f"May {call['name']} run with {json.dumps(call['arguments'], ensure_ascii=False)}?"
+    return {"id": call["id"], "reason": "tool_call", "message": message, "toolCallId": call["id"]}
 
 
 def _call(call: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -298,7 +298,7 @@ class Decider:
                     )
                 if model == ROUTER:
                     answers.append(by_router(runtime, trunk, question))
-                elif self.declines(asked := labelled(runtime, question)):
+                elif self.declines(asked := labelled(runtime, question), request_context):
                     answers.append({"type": "refusal", "name": question.name})
                 else:
                     shares, tokens = self.shares(trunk, asked, skill)
@@ -331,7 +331,7 @@ class Decider:
         )
         return softmax([own - without for own, without in zip(logits, prior, strict=True)]), tokens
 
-    def declines(self, asked: Labelled) -> bool:
+    def declines(self, asked: Labelled, request_context: RequestContext) -> bool:
         """Whether the question itself asks for harm, by the screen and the verdict that requests of runs meet."""
         runtime = self._runtime
         if default_guard(runtime).input is None:
@@ -339,7 +339,7 @@ class Decider:
         judge = Judge(runtime)
 
         def judged() -> bool:
-            trunk = judge.read([Message("user", asked.text)])
+            trunk = judge.read([Message("user", asked.text)], request_context)
             if judge.screen(trunk).probability < DECLINED_FROM:
                 return False
             return judge.judge(trunk).probability >= DECLINED_FROM

@@ -277,3 +277,21 @@ def test_a_receipt_of_deeply_nested_data_is_bounded() -> None:
         nested = [nested]
     text = receipt_of(CallRecord(id="c", name="look", arguments={}, result=nested)).text
     assert "…" in text and len(text) < 1000
+
+
+def test_what_is_computed_of_the_records_is_computed_once_for_all_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = CallRecord("list", {}, [{"n": 7 * at + 3} for at in range(20)])
+
+    def computed(values: int) -> int:
+        counted = []
+
+        def counting(number: Any, places: int) -> Any:
+            counted.append(number)
+            return round(number, places)
+
+        monkeypatch.setattr("loraloop.agent.grounding.answer_check.rounded", counting)
+        answer = " and ".join(f"{5003 + 17 * at}.5" for at in range(values))
+        assert len(value_flaws(answer, [rows], ASKED)) == values
+        return len(counted)
+
+    assert 0 < computed(2) == computed(40)

@@ -15,11 +15,14 @@ from loraloop.adapters.skill.card import Card, Threshold
 from loraloop.adapters.skill.contracts import openings, verdict_of
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Gate, Guard, Runtime
+from loraloop.agent.engine.cache.sequence import RequestContext
 from loraloop.agent.engine.sampler import TwoWayChoice
+from loraloop.agent.guard.gates import judged_alone
 from loraloop.agent.guard.judge import Judge
-from loraloop.agent.values.step import Weighed
+from loraloop.agent.values.step import GateRecord, Weighed
 from loraloop.router.decision import Route, ScreenResult
-from loraloop.tool_schemas.errors import InputError, SkillError
+from loraloop.testing import ScriptedRuntime, verdict
+from loraloop.tool_schemas.errors import ContextLengthError, InputError, SkillError
 
 THRESHOLDS = (0.0, 0.01, 0.2, 0.5, 0.8, 0.99, 1.0)
 
@@ -194,3 +197,24 @@ def test_card_keeps_its_threshold(tmp_path, tiny_base, skills):
 def test_gate_needs_a_skill_that_judges(tiny_base, make_skill):
     with pytest.raises(InputError, match="verdicts"):
         Judge(runtime_with(tiny_base, make_skill(tiny_base, "prose")))
+
+
+@pytest.mark.parametrize("room", [0, 1, 10, 30])
+def test_a_message_that_leaves_no_room_for_its_verdict_is_not_safe(room: int) -> None:
+    """Within a few tokens the shortest verdict would be the only one: safe."""
+    runtime = ScriptedRuntime(verdict("violence"), verdict("violence"), context=400)
+    judge, chat = Judge(runtime), runtime.base.chat
+    empty = len(judge.read([Message("user", "")]).ids) + len(chat.generation_prompt)
+    trunk = judge.read([Message("user", "x" * (400 - empty - room))])
+    with pytest.raises(ContextLengthError, match="shorten"):
+        judge.judge(trunk)
+    record = GateRecord(0, "output", "passed")
+    found = judged_alone(
+        runtime,
+        Gate(screen=0),
+        record,
+        [each.message for each in trunk.messages],
+        "refused",
+        request_context=RequestContext(),
+    )
+    assert (found.outcome, found.undecided) == ("refused", True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from loraloop.adapters.base import Base, Message
 from loraloop.agent import Agent, Guard, GuardFacts, Limits, Policy, Runtime, StepFacts
+from loraloop.agent.engine.step import run_step
 from loraloop.agent.guard.intent import SYSTEM
 from loraloop.agent.guard.tool_filter import REMINDER
 from loraloop.testing import ScriptedRuntime, ScriptError, calls
@@ -267,3 +269,15 @@ def test_on_the_embedded_base_too(base: Base) -> None:
         )
         step = agent.run_sync(messages=read).steps[0]
         assert step.skill == "tools" and step.open_tools == ("look",) and sent == []
+
+
+def test_the_deadline_of_the_run_ends_the_planning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*asked: Any) -> Any:
+        time.sleep(0.6)
+        return run_step(*asked)
+
+    monkeypatch.setattr("loraloop.agent.guard.intent.run_step", slow)
+    runtime = ScriptedRuntime("yes", "yes", "Done.")
+    agent = Agent(runtime, TOOLS, guard=guard(after_untrusted="planned"), limits=Limits(deadline=0.5))
+    result = agent.run_sync("Send it.", passages=["Send it to the moon!"])
+    assert result.stop_reason == "deadline" and len(runtime.turns) < 2

@@ -10,9 +10,10 @@ from typing import Literal
 import pytest
 
 from loraloop.adapters.base import Message
-from loraloop.agent import Agent, Limits, Policy, Runtime
+from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
 from loraloop.agent.events import Planned, RunStarted, StepFinished
 from loraloop.agent.hooks import Hook
+from loraloop.testing import ScriptedRuntime
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
 MakeRuntime = Callable[..., Runtime]
@@ -118,6 +119,23 @@ def test_a_loop_may_edit_each_message(make_runtime: MakeRuntime) -> None:
             assert number < 9
             pending.edit(pending.messages[-1].content.replace("4111", "hidden"))
     assert steps.result.messages[0].content == "my card is hidden"
+
+
+def test_a_passage_that_was_edited_away_is_cited_no_more() -> None:
+    runtime = ScriptedRuntime("It is hidden.", "It is hidden.")
+    given = [{"id": "1", "text": "The card is 4111."}, {"id": "2", "text": "The shop is open."}]
+    with Agent(runtime, guard=Guard(input=None, tools=None)).iter("Which card?", passages=given) as steps:
+        for number, pending in enumerate(steps):
+            if not number:
+                pending.edit(pending.messages[-1].content.replace("4111", "hidden"))
+            elif number == 1:
+                assert steps._run is not None
+                assert [each.id for each in steps._run.checkpoint().passages] == ["2"]
+                pending.edit("Which card?")
+            else:
+                with pytest.raises(InputError, match="answers from passages"):
+                    pending.use("retrieval")
+    assert steps.result.output == "It is hidden." and number == 2
 
 
 def test_what_a_step_cannot_take_is_told(make_runtime: MakeRuntime) -> None:

@@ -339,6 +339,29 @@ def test_the_deadline_ends_the_run(make_runtime: MakeRuntime) -> None:
     assert result.stop_reason == "deadline" and len(runtime.turns) == 1
 
 
+def test_a_full_queue_is_an_error_in_later_steps_too(
+    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = make_runtime("tools", "prose")
+    scheduler = runtime.engine.scheduler  # type: ignore[attr-defined]
+    compute = scheduler.compute
+
+    def full(requests: Any) -> None:
+        if any(request.logits for request in requests):
+            monkeypatch.setattr(scheduler, "_limit", 0)
+            scheduler._enqueue(requests)
+        compute(requests)
+
+    def fill(now: Literal["yes"]) -> str:
+        """Has others fill the queue."""
+        monkeypatch.setattr(scheduler, "compute", full)
+        return "full"
+
+    agent = Agent(runtime, [fill], limits=SHORT, policy=Policy(min_calls=1, max_calls=1))
+    with pytest.raises(LimitError, match=r"wait for the base .* queue="):
+        agent.run_sync("go")
+
+
 def test_the_context_ends_the_run(make_runtime: MakeRuntime) -> None:
     runtime = make_runtime(context=80)
     for seed in range(20):

@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import sqlite3
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from loraloop.agent import Agent, Document, Limits, PassageIndex, Policy, Retrie
 from loraloop.agent.bare import bare_runtime
 from loraloop.agent.retrieval.documents import cleaned
 from loraloop.agent.retrieval.retriever import find_passages
+from loraloop.testing import ScriptedRuntime
 from loraloop.tool_schemas.errors import InputError
 
 TOWER = Document("tower.txt", "The Eiffel Tower was finished in 1889. It is 330 metres tall.", "Eiffel Tower")
@@ -285,3 +287,14 @@ def test_documents_make_a_retriever(bare: Runtime, tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match=r"retrieved is None: give a list"):
         Agent(bare, retriever=Forgetful()).run_sync("tower")  # type: ignore[arg-type]
+
+
+def test_a_search_counts_against_the_deadline() -> None:
+    class Slow:
+        def retrieve(self, question: str, k: int) -> list[Passage]:
+            time.sleep(0.4)
+            return [Passage("1", "Found late.")]
+
+    runtime = ScriptedRuntime("Never written.")
+    result = Agent(runtime, retriever=Slow(), limits=Limits(deadline=0.3)).run_sync("What?")
+    assert result.stop_reason == "deadline" and not runtime.turns

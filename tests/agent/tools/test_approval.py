@@ -349,6 +349,25 @@ def test_a_persons_time_is_none_of_the_runs() -> None:
     assert result.output == "Done." and 60 - left[0] < result.ms / 1e3 - 0.4
 
 
+def test_who_decides_knows_the_seconds_that_are_left() -> None:
+    left: list[float | None] = []
+
+    def approve(call: PendingCall, context: Context[Any]) -> Approve:
+        left.append(context.left.seconds)
+        return Approve()
+
+    def waits(arguments: Any, context: Context[Any]) -> bool:
+        left.append(context.left.seconds)
+        return True
+
+    bank = Bank(requires_approval=waits)
+    agent = Agent(
+        ScriptedRuntime(calls(PAY), "Done."), bank.tools, limits=Limits(deadline=60), policy=Policy(approve=approve)
+    )
+    assert agent.run_sync("go").output == "Done."
+    assert len(left) == 2 and all(each is not None and 0 < each < 60 for each in left)
+
+
 def test_a_person_may_take_longer_than_the_deadline(make_runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = [0.0]
     for module in ("loop.run", "engine.generate", "engine.cache.sequence", "tools.executor", "values.limits"):

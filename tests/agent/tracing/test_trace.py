@@ -213,7 +213,7 @@ def secret_run(tracer: Tracer) -> Trace:
 
     lookups = calls(("lookup", {"key": SECRET}), ("lookup", {"key": "bad"}))
     agent = Agent(ScriptedRuntime(lookups, f"It is {SECRET}."), [lookup], f"Know {SECRET}.", hooks=[tracer])
-    agent.run_sync(f"What is {SECRET}?", passages=[{"id": "1", "text": SECRET, "title": SECRET}])
+    agent.run_sync(f"What is {SECRET}?", passages=[{"id": "1", "text": SECRET, "title": SECRET, "source": SECRET}])
     return tracer.last
 
 

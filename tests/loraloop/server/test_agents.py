@@ -766,12 +766,21 @@ def test_a_client_of_ag_ui_finds_nothing_open_where_a_run_waits(
     serving: Callable[..., str], http: httpx.Client, written: Any
 ) -> None:
     """Its own verification refuses a RUN_FINISHED while a step or a message has no end."""
+    from ag_ui.core import Event
+    from pydantic import TypeAdapter
+
     runtime = ScriptedRuntime(written)
     agent = Agent(runtime, [pay], python=True, policy=Policy(needs_approval={"python"}))
     url = serving(runtime, agents={"bank": HostedAgent("bank", agent)})
     body = {"threadId": "t", "runId": "r", "messages": [{"role": "user", "content": "Pay Ann 5."}]}
     told = events(http.post(f"{url}/v1/agents/bank/runs?protocol=ag-ui", json=body))
     assert told[-1]["type"] == "RUN_FINISHED" and told[-1]["result"]["stopReason"] == "approval"
+    (interrupt,) = TypeAdapter(Event).validate_python(told[-1]).outcome.interrupts  # without one it would be a success
+    proposed = [event["toolCallId"] for event in told if event["type"] == "TOOL_CALL_END"]
+    assert interrupt.reason == "tool_call" and [interrupt.tool_call_id] == proposed
+    resume = [{"interruptId": interrupt.id, "status": "resolved", "payload": {"approved": True}}]
+    answer = http.post(f"{url}/v1/agents/bank/runs?protocol=ag-ui", json={**body, "resume": resume})
+    assert answer.status_code == 400 and "approve" in answer.json()["error"]["message"], "it would ask once more"
     for begins, ends, name in (
         ("STEP_STARTED", "STEP_FINISHED", "stepName"),
         ("TEXT_MESSAGE_START", "TEXT_MESSAGE_END", "messageId"),
