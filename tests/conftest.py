@@ -288,6 +288,21 @@ def one_base(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
+def make_cache() -> Callable[[Path], Path]:
+    """`make_cache(folder)`: an empty cache but for the C kernels, for which a compiler takes seconds."""
+    from loraloop.adapters.base.loading.folders import cache_folder
+
+    def make(folder: Path) -> Path:
+        built = cache_folder() / "native"
+        built.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(exist_ok=True)
+        (folder / "native").symlink_to(built)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def tiny_base():
     """A random base of the same architecture with the default tokenizer, small enough for property tests."""
     from loraloop.adapters.base import random_base
