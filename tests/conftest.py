@@ -279,10 +279,12 @@ def one_base(monkeypatch: pytest.MonkeyPatch) -> None:
 
     load = Base.load
 
-    def load_or_share(model: Any = DEFAULT, *, progress: Any = None, **options: Any) -> Any:
+    def load_or_share(model: Any = DEFAULT, *, device: Any = None, progress: Any = None, **options: Any) -> Any:
         if model == DEFAULT and not any(options.values()):
-            return load_once(load)
-        return load(model, progress=progress, **options)
+            shared = load_once(load)
+            if device in (None, str(shared.device)):
+                return shared
+        return load(model, device=device, progress=progress, **options)
 
     monkeypatch.setattr(Base, "load", load_or_share)
 
