@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import glob
 import importlib
 import json
@@ -15,7 +16,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,22 @@ import torch
 
 atexit.register(shutil.rmtree, os.environ["XDG_DATA_HOME"], ignore_errors=True)
 SaveLlama = Callable[..., Any]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Imports and collects without the garbage collector, which would walk through all of it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+        gc.set_threshold(20_000, 50, 50)
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # so that libraries which look for leaks as the process ends find none
 
 
 @pytest.fixture(scope="session")
