@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import glob
 import importlib
 import json
@@ -15,7 +16,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
@@ -48,6 +49,22 @@ def unlisted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     if root:
         os.seteuid(0)
     Path("all/shut").chmod(0o700)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Imports and collects without the garbage collector, which would walk through all of it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+        gc.set_threshold(20_000, 50, 50)
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # so that libraries which look for leaks as the process ends find none
 
 
 @pytest.fixture(scope="session")
@@ -295,12 +312,29 @@ def one_base(monkeypatch: pytest.MonkeyPatch) -> None:
 
     load = Base.load
 
-    def load_or_share(model: Any = DEFAULT, *, progress: Any = None, **options: Any) -> Any:
+    def load_or_share(model: Any = DEFAULT, *, device: Any = None, progress: Any = None, **options: Any) -> Any:
         if model == DEFAULT and not any(options.values()):
-            return load_once(load)
-        return load(model, progress=progress, **options)
+            shared = load_once(load)
+            if device in (None, str(shared.device)):
+                return shared
+        return load(model, device=device, progress=progress, **options)
 
     monkeypatch.setattr(Base, "load", load_or_share)
+
+
+@pytest.fixture(scope="session")
+def make_cache() -> Callable[[Path], Path]:
+    """`make_cache(folder)`: an empty cache but for the C kernels, for which a compiler takes seconds."""
+    from loraloop.adapters.base.loading.folders import cache_folder
+
+    def make(folder: Path) -> Path:
+        built = cache_folder() / "native"
+        built.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(exist_ok=True)
+        (folder / "native").symlink_to(built)
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,10 @@ import torch
 
 
 @pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder for all tests of a run: what is built for the processor is built once."""
-    return tmp_path_factory.mktemp("cache")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory, make_cache: Any) -> Path:
+    """A cache folder for all tests of a run."""
+    made: Path = make_cache(tmp_path_factory.mktemp("cache"))
+    return made
 
 
 @pytest.fixture

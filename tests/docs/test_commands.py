@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from loraloop.cli.main import app
+from loraloop.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -36,7 +35,7 @@ def options_of(words: list[str]) -> set[str]:
         if "|" in word and not word.startswith("-"):
             each = [options_of([*words[:place], name, *words[place + 1 :]]) for name in word.split("|")]
             return set.intersection(*each)
-    command: Any = typer.main.get_command(app)
+    command: Any = main.commands()
     known = {option for parameter in command.params for option in parameter.opts}
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         command = command.commands[words.pop(0)]

@@ -25,7 +25,11 @@ LEVELS = {
 }
 
 
-def built(level: str, folder: Path) -> Native:
+BUILT = Path(__file__).resolve().parents[2] / "build" / "native"
+"""Where the libraries of tests stay: a compiler takes seconds for each, and their names hold what they are made of."""
+
+
+def built(level: str) -> Native:
     """The library for a class of processors, if this one is of it."""
     if level in ("avx2", "avx512"):
         capability = torch.backends.cpu.get_cpu_capability()
@@ -35,22 +39,22 @@ def built(level: str, folder: Path) -> Native:
         pytest.skip("this processor has no AVX-VNNI")
     if not native.has_compiler():
         pytest.skip("no C compiler")
-    path = native.build(folder, LEVELS[level])
+    path = native.build(BUILT, LEVELS[level])
     assert path is not None, "the compiler refuses the sources"
     return Native(path)
 
 
 @pytest.fixture(scope="module", params=LEVELS)
-def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Native:
-    return built(request.param, tmp_path_factory.mktemp("native"))
+def library(request: pytest.FixtureRequest) -> Native:
+    return built(request.param)
 
 
-def test_a_library_names_the_class_of_processors_that_it_was_built_for(tmp_path: Path) -> None:
+def test_a_library_names_the_class_of_processors_that_it_was_built_for() -> None:
     if not native.has_compiler() or "avx2" not in native._processor().split():
         pytest.skip("no C compiler, or a processor without AVX2")
     names = {}
     for level in ("generic", "avx2"):
-        path = native.build(tmp_path, LEVELS[level])
+        path = native.build(BUILT, LEVELS[level])
         assert path is not None
         names[level] = Native(path).processor
     assert names == {"generic": "no vector instructions of its own", "avx2": "AVX2"}

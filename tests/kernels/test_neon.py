@@ -17,7 +17,7 @@ import torch
 from loraloop.kernels.cpu import native
 from loraloop.kernels.cpu.native import Native
 from loraloop.kernels.cpu.tiles import TiledWeight, TileKind
-from tests.kernels.test_native import drawn
+from tests.kernels.test_native import BUILT, drawn
 
 COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"
 SOURCES = Path(native.__file__).parents[1] / "csrc"
@@ -35,6 +35,13 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return made
 
 
+@pytest.fixture(scope="module")
+def library() -> Native:
+    path = native.build(BUILT)
+    assert path is not None, "no C compiler"
+    return Native(path)
+
+
 def emulated(program: Path, weight: TiledWeight, x: torch.Tensor) -> torch.Tensor:
     head = [int(weight.kind), weight.data.numel(), weight.in_features, weight.out_features, x.shape[0]]
     given = numpy.array(head, numpy.int64).tobytes() + weight.data.numpy().tobytes() + x.numpy().tobytes()
@@ -44,11 +51,9 @@ def emulated(program: Path, weight: TiledWeight, x: torch.Tensor) -> torch.Tenso
 
 @pytest.mark.parametrize("count", [1, 19])
 @pytest.mark.parametrize("kind", TileKind)
-def test_products_are_those_of_this_processor(program: Path, kind: TileKind, count: int, tmp_path: Path) -> None:
+def test_products_are_those_of_this_processor(program: Path, kind: TileKind, count: int, library: Native) -> None:
     weight, _ = drawn(kind, 77, 320, seed=count)
     x = torch.randn(count, 320, generator=torch.Generator().manual_seed(count))
-    path = native.build(tmp_path)
-    assert path is not None, "no C compiler"
-    here, there = Native(path).multiply(weight, x), emulated(program, weight, x)
+    here, there = library.multiply(weight, x), emulated(program, weight, x)
     assert here.abs().max() > 1
     assert torch.allclose(here, there, rtol=1e-4, atol=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,11 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 WORLDS = sorted(path.parent for path in (RECIPES / "worlds").glob("*/world.yaml"))
 
 
+@functools.cache
+def read(file: Path) -> Any:
+    return yaml.load(file.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 @pytest.fixture(scope="module")
 def made(made_by: Callable[[str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
     return made_by("questions")
@@ -21,8 +27,8 @@ def made(made_by: Callable[[str], list[dict[str, Any]]]) -> list[dict[str, Any]]
 
 @pytest.mark.parametrize("folder", WORLDS, ids=lambda folder: folder.name)
 def test_each_document_is_asked_about(folder: Path) -> None:
-    documents = {each["id"] for each in yaml.safe_load((folder / "world.yaml").read_text("utf-8"))["documents"]}
-    items = yaml.safe_load((folder / "questions.yaml").read_text("utf-8"))
+    documents = {each["id"] for each in read(folder / "world.yaml")["documents"]}
+    items = read(folder / "questions.yaml")
     counts = Counter((item["document"], "answer" in item) for item in items)
     assert {document for document, _ in counts} == documents
     assert all(counts[document, True] >= 4 and counts[document, False] >= 2 for document in documents)
@@ -33,9 +39,9 @@ def test_each_document_is_asked_about(folder: Path) -> None:
 def test_an_answer_cites_its_document_and_nothing_else_is_answered(made: list[dict[str, Any]]) -> None:
     texts, asked = dict[str, str](), dict[str, dict[str, Any]]()
     for folder in WORLDS:
-        world = yaml.safe_load((folder / "world.yaml").read_text("utf-8"))
+        world = read(folder / "world.yaml")
         ids = {each["id"]: each["text"] for each in world["documents"]}
-        for item in yaml.safe_load((folder / "questions.yaml").read_text("utf-8")):
+        for item in read(folder / "questions.yaml"):
             texts |= dict.fromkeys(item["say"], ids[item["document"]])
             asked |= dict.fromkeys(item["say"], item)
     seen = Counter[str]()

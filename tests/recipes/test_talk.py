@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from loraloop.adapters.training.data.frozen import frozen_rows
+from tests.recipes.test_questions import read
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 WORLDS = sorted(path.parent for path in (RECIPES / "worlds").glob("*/world.yaml"))
@@ -25,7 +25,7 @@ def made(made_by: Callable[[str], list[dict[str, Any]]]) -> list[dict[str, Any]]
 
 @pytest.mark.parametrize("folder", WORLDS, ids=lambda folder: folder.name)
 def test_each_world_has_talk_of_every_kind(folder: Path) -> None:
-    written = yaml.safe_load((folder / "talk.yaml").read_text("utf-8"))
+    written = read(folder / "talk.yaml")
     items = written["talk"]
     counts = Counter(item["kind"] for item in items)
     assert counts.keys() == KINDS.keys() and all(counts[kind] >= least for kind, least in KINDS.items())
@@ -40,7 +40,7 @@ def test_each_world_has_talk_of_every_kind(folder: Path) -> None:
 def test_records_answer_what_was_said_last(made: list[dict[str, Any]]) -> None:
     wordings: dict[str, list[str]] = {}
     for folder in WORLDS:
-        for item in yaml.safe_load((folder / "talk.yaml").read_text("utf-8"))["talk"]:
+        for item in read(folder / "talk.yaml")["talk"]:
             wordings.setdefault(item["good"], []).extend(item["say"])
     seen = Counter[str]()
     for row in made:
@@ -59,7 +59,7 @@ def test_records_answer_what_was_said_last(made: list[dict[str, Any]]) -> None:
 def test_an_assistant_says_that_it_can_do_only_what_its_tools_do(made: list[dict[str, Any]]) -> None:
     phrases: dict[str, set[str]] = {}
     for folder in WORLDS:
-        for told in yaml.safe_load((folder / "talk.yaml").read_text("utf-8"))["can"].values():
+        for told in read(folder / "talk.yaml")["can"].values():
             for tool, phrase in told.items():
                 phrases.setdefault(phrase, set()).add(tool)
     known, checked = set.union(*phrases.values()), 0

@@ -29,6 +29,12 @@ def states() -> list[LabelledState]:
     return frozen_states()
 
 
+@pytest.fixture
+def read_once(states: list[LabelledState], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit has the states that were read already."""
+    monkeypatch.setattr("loraloop.router.fit.frozen_states", lambda part, data, header: states)
+
+
 def test_frozen_states_hold_what_their_labels_need(states: list[LabelledState]) -> None:
     labels = Counter(state.label for state in states if state.label)
     assert set(labels) <= set(CHOICES) and labels["none"] > 500 and labels["tools"] > 500
@@ -154,8 +160,8 @@ def test_a_share_keeps_states_with_one_system_message_together(toy: Base, states
     assert half == [state for state in some if toy.chat.complete(list(state.messages))[0] in heads]
 
 
-def test_a_recipe_fits_a_router_for_a_base(toy: Base, tmp_path: Path) -> None:
-    recipe = read_router_recipe({"base": toy.name, "share": 0.06})
+def test_a_recipe_fits_a_router_for_a_base(toy: Base, tmp_path: Path, read_once: None) -> None:
+    recipe = read_router_recipe({"base": toy.name, "share": 0.03})
     router = fit_recipe(recipe, toy, tmp_path)
     router.check(toy)
     assert router.choice.names == CHOICES and router.card["scores"]["held_out_ece"] >= 0
@@ -166,15 +172,20 @@ def test_a_recipe_fits_a_router_for_a_base(toy: Base, tmp_path: Path) -> None:
     assert Router.load(tmp_path / "router").choice.names == CHOICES
 
 
-def test_what_is_wrong_with_the_recipe_of_a_router(toy: Base, tmp_path: Path) -> None:
+def test_what_is_wrong_with_the_recipe_of_a_router(toy: Base, tmp_path: Path, read_once: None) -> None:
     with pytest.raises(InputError, match="choice"):
         read_router_recipe({"choise": {"l2": 1.0}})
     with pytest.raises(InputError, match="tail@4"):
-        fit_recipe(read_router_recipe({"share": 0.06, "choice": {"parts": ["end@99"]}}), toy, tmp_path)
+        fit_recipe(read_router_recipe({"share": 0.03, "choice": {"parts": ["end@99"]}}), toy, tmp_path)
 
 
-def test_states_of_worlds_ask_documents_and_tools_of_the_same_assistants() -> None:
-    states = world_states()
+@pytest.fixture(scope="module")
+def of_worlds() -> list[LabelledState]:
+    return world_states()
+
+
+def test_states_of_worlds_ask_documents_and_tools_of_the_same_assistants(of_worlds: list[LabelledState]) -> None:
+    states = of_worlds
     routes = Counter(state.label for state in states)
     assert min(routes["tools"], routes["retrieval"], routes["none"]) > 100
     assert all(state.messages[-1].role == "user" and state.state.tools for state in states)
@@ -187,8 +198,8 @@ def test_states_of_worlds_ask_documents_and_tools_of_the_same_assistants() -> No
         assert sum(state.messages[0] in asked for state in own) > 0.75 * len(own)
 
 
-def test_worlds_kept_for_validation_are_not_learnt_from() -> None:
+def test_worlds_kept_for_validation_are_not_learnt_from(of_worlds: list[LabelledState]) -> None:
     held = {row["messages"][0]["content"] for _, row in frozen_rows("worlds") if row.get("part") == "valid"}
     assert held
-    learnt = {state.messages[0].content for state in world_states()}
+    learnt = {state.messages[0].content for state in of_worlds}
     assert learnt and not any(head.startswith(text) for head in learnt for text in held)

@@ -9,6 +9,7 @@ has fields of its own, and `at` says how many messages stand before it. `recipes
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -49,9 +50,8 @@ def frozen_rows(name: str, public: Path | None = None) -> Iterator[tuple[int, Ro
     if name.endswith(PUBLIC) and public is None:
         raise InputError(f"{name} stands on public data sets: give the folder that holds them with --data")
     sets = PublicSets(public) if public is not None else None
-    rows = (each for text in _text(name).splitlines() for each in unfolded(json.loads(text)))
-    for line, row in enumerate(rows, 1):
-        yield line, sets.rebuilt(row) if sets is not None and "from" in row else row
+    for line, row in enumerate(_rows(name), 1):
+        yield line, sets.rebuilt(row) if sets is not None and "from" in row else dict(row)
 
 
 def unfolded(row: Row) -> Iterator[Row]:
@@ -65,12 +65,20 @@ def unfolded(row: Row) -> Iterator[Row]:
         yield {**own, "messages": row["messages"][: step["at"]], **shared}
 
 
-@lru_cache(maxsize=4)
-def _text(name: str) -> str:
+@lru_cache(maxsize=1)
+def _rows(name: str) -> tuple[Row, ...]:
+    """The records of the file that was read last, since sources of a recipe share a file."""
     import zstandard
 
     packed = (files("loraloop.recipes") / "data" / f"{name}{ENDING}").read_bytes()
-    return zstandard.ZstdDecompressor().decompress(packed).decode("utf-8")
+    text = zstandard.ZstdDecompressor().decompress(packed).decode("utf-8")
+    collects = gc.isenabled()
+    gc.disable()  # to walk through all that was read, again and again, takes four times as long as to read it
+    try:
+        return tuple(each for line in text.splitlines() for each in unfolded(json.loads(line)))
+    finally:
+        if collects:
+            gc.enable()
 
 
 @lru_cache(maxsize=64)

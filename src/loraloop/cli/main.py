@@ -7,9 +7,11 @@ run was refused, 5 a limit cut a run off before its answer was whole, 130 interr
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -111,12 +113,18 @@ def show_warning(message: Warning | str, category: type[Warning], *_: Any, **__:
         sys.stderr.write(f"warning: {' '.join(str(message).split())}\n")
 
 
+@functools.cache
+def commands() -> Callable[..., object]:
+    """The commands, which take longer to put together than many of them to run."""
+    return typer.main.get_command(app)
+
+
 def guarded(arguments: list[str]) -> int:
     """Runs one command and turns whatever it raises into a line and an exit code."""
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        code = typer.main.get_command(app)(arguments, prog_name="loraloop", standalone_mode=False)
+        code = commands()(arguments, prog_name="loraloop", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):

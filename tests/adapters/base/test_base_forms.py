@@ -59,12 +59,15 @@ def test_other_forms_of_the_default_base_say_the_same(base: Base, form: str) -> 
     assert base.fingerprints.weights != other.fingerprints.weights
 
 
-def test_that_torch_does_the_work_is_said(tmp_path: Path, save_llama: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_that_torch_does_the_work_is_said(
+    tmp_path: Path, save_llama: Any, make_cache: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """A base whose dimensions the C kernels do not fit is several times as slow: it warns whenever it is loaded."""
     save_llama(tmp_path / "odd")
+    cache = make_cache(tmp_path / "c")
     for _ in range(2):
         caplog.clear()
-        base = Base.load(tmp_path / "odd", quantize="int8", device="cpu", cache_dir=tmp_path / "c")
+        base = Base.load(tmp_path / "odd", quantize="int8", device="cpu", cache_dir=cache)
         assert not base.native and [each.levelname for each in caplog.records] == ["WARNING"]
         assert "dimensions of odd" in caplog.text and "torch does the work" in caplog.text
 
@@ -94,7 +97,8 @@ def test_a_second_load_reads_the_cache_and_notices_damage(tmp_path: Path, save_l
         Base.load(tmp_path / "hf", **arguments)
 
 
-def test_bad_bases_are_refused_with_advice(tmp_path: Path, save_llama: Any) -> None:
+def test_bad_bases_are_refused_with_advice(tmp_path: Path, save_llama: Any, make_cache: Any) -> None:
+    cache = make_cache(tmp_path / "c")
     cases: list[tuple[Any, str]] = [(tmp_path / "nowhere", "no base at"), ("smollm3", "no base at")]
     save_llama(tmp_path / "other")
     config = json.loads((tmp_path / "other" / "config.json").read_text())
@@ -106,12 +110,12 @@ def test_bad_bases_are_refused_with_advice(tmp_path: Path, save_llama: Any) -> N
     cases.append((tmp_path / "broken.gguf", "not a readable GGUF"))
     for model, message in cases:
         with pytest.raises(BaseModelError, match=message):
-            Base.load(model, quantize="fp32", device="cpu", cache_dir=tmp_path / "c")
+            Base.load(model, quantize="fp32", device="cpu", cache_dir=cache)
     save_llama(tmp_path / "fine")
     with pytest.raises(UnknownNameError, match="int4"):
-        Base.load(tmp_path / "fine", quantize="int5", device="cpu", cache_dir=tmp_path / "c")
+        Base.load(tmp_path / "fine", quantize="int5", device="cpu", cache_dir=cache)
     with pytest.raises(BaseModelError, match="multiples of 32"):
-        Base.load(tmp_path / "fine", quantize="int4", device="cpu", cache_dir=tmp_path / "c")
+        Base.load(tmp_path / "fine", quantize="int4", device="cpu", cache_dir=cache)
 
 
 @pytest.mark.parametrize(

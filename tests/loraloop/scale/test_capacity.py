@@ -43,11 +43,13 @@ LOADS = st.builds(
         ("nf4", {"tie_word_embeddings": False}),
     ],
 )
-def test_weights_take_what_the_formula_says(form: str, more: dict[str, Any], tmp_path: Path, save_llama: Any) -> None:
+def test_weights_take_what_the_formula_says(
+    form: str, more: dict[str, Any], tmp_path: Path, save_llama: Any, make_cache: Any
+) -> None:
     if form != "fp32":
         more |= {"num_attention_heads": 2, "num_key_value_heads": 1}  # heads of 32, as the C kernels need them
     save_llama(tmp_path, hidden_size=64, intermediate_size=96, **more)
-    base = Base.load(tmp_path, quantize=form, device="cpu", cache_dir=tmp_path / "cache")
+    base = Base.load(tmp_path, quantize=form, device="cpu", cache_dir=make_cache(tmp_path / "cache"))
     (file,) = tmp_path.glob("cache/bases/*/weights.safetensors")
     with safe_open(file, framework="pt") as stored:
         real = sum(stored.get_tensor(name).nbytes for name in stored.keys())  # noqa: SIM118

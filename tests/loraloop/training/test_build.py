@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +20,7 @@ from loraloop import Runtime
 from loraloop.adapters.base import Base, random_base
 from loraloop.adapters.base.loading.catalog import CATALOG
 from loraloop.evals.skills import TOKENS
-from loraloop.router import Router
+from loraloop.router import Router, fit, states
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 from loraloop.training import build_plan
 from loraloop.training.build import BuildOrder, build, recipe_folder, skill_document, skill_names
@@ -33,12 +35,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory, save_llama: Any) -> Path:
     return place
 
 
+@pytest.fixture(scope="module", autouse=True)
+def states_are_read_once() -> Iterator[None]:
+    """The states of a router, which are more than ten thousand and the same for every base here."""
+    read = functools.cache(states.frozen_states)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(states, "frozen_states", read)
+        patch.setattr(fit, "frozen_states", read)
+        yield
+
+
+@pytest.fixture
+def few_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A router is fitted on few of its states: the bases here are random, and none of its scores is looked at."""
+    monkeypatch.setattr("loraloop.training.build.LEAST_SHARE", 0.03)
+
+
 @pytest.mark.parametrize("name", ["data", "desk", "make", "worlds"])
 def test_a_folder_beside_the_recipes_is_no_bases(name: str) -> None:
     assert recipe_folder(cast(Base, SimpleNamespace(name=name, config=random_base(0).config))).name == "smollm2-135m"
 
 
-def test_a_base_of_ones_own_gets_skills_and_a_router(folder: Path, tmp_path: Path, run: Any) -> None:
+def test_a_base_of_ones_own_gets_skills_and_a_router(folder: Path, tmp_path: Path, run: Any, few_states: None) -> None:
     order = BuildOrder(str(folder), tmp_path / "out", quantize="fp32", records=24, measured=6)
     base = Base.load(str(folder), quantize="fp32")
     assert recipe_folder(base).name == "smollm2-135m"
@@ -82,7 +100,7 @@ def test_the_recipes_are_fitted_to_what_serves_the_base_and_how_long_its_context
 
 
 def test_skills_that_speak_of_a_run_are_built_too(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_states: None
 ) -> None:
     monkeypatch.setitem(TOKENS, "verdict", 64)  # this base's tokens are single characters
     order = BuildOrder(str(folder), tmp_path, ("answer", "verdict"), quantize="fp32", records=24, measured=6)

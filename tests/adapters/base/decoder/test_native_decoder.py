@@ -96,11 +96,8 @@ def test_logits_and_kept_states_are_those_of_torch(kind: str, form: str, pair: P
 
 @pytest.mark.parametrize("form", ["int4", "bf16"])
 @pytest.mark.parametrize("level", LEVELS)
-def test_slots_are_those_of_torch_on_every_class_of_processors(
-    level: str, form: str, pair: Pair, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.getbasetemp() / "native_classes"
-    ours, exact = pair(form, library=built(level, folder))
+def test_slots_are_those_of_torch_on_every_class_of_processors(level: str, form: str, pair: Pair) -> None:
+    ours, exact = pair(form, library=built(level))
     mine, theirs = adapters(ours, (4, 17, 8))
     slots = (1, 0, 2, 3, 3, 2)
     contexts, branches = [ids(20 + 31 * i, i) for i in range(6)], [ids(count, 9) for count in (1, 5, 2, 19, 1, 40)]
