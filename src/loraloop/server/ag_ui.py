@@ -84,7 +84,7 @@ async def translated(
     doing = writing = written = ""
     talks, started, interrupts = True, set[str](), list[dict[str, Any]]()
     async for event in events:
-        step = f"step {event['step'] + 1}" if isinstance(event.get("step"), int) else ""
+        step, run = f"step {event['step'] + 1}" if isinstance(event.get("step"), int) else "", event.get("run_id", "")
         if event["type"] in ("StepFinished", "RunFinished"):  # the step of a run that waits has no end of its own
             if writing:
                 yield {"type": "TEXT_MESSAGE_END", "messageId": writing}
@@ -107,52 +107,64 @@ async def translated(
                 written += event["text"]
                 yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": writing, "delta": event["text"]}
             case "ToolCallStarted":
-                for each in () if event["id"] in started else _call(event):
+                for each in () if event["id"] in started else _call(run, event):
                     yield each
                 started.add(event["id"])
             case "ToolCallFinished":
                 done = event["call"]
-                for each in () if done["id"] in started else _call(done):  # one that was denied, or made before
+                for each in () if done["id"] in started else _call(run, done):  # one that was denied, or made before
                     yield each
                 content = done["error"] if done["error"] is not None else json.dumps(done["result"], default=str)
-                result = {"messageId": f"{done['id']}-result", "toolCallId": done["id"], "content": content}
+                made = _call_id(run, done)
+                result = {"messageId": f"{made}-result", "toolCallId": made, "content": content}
                 yield {"type": "TOOL_CALL_RESULT", "role": "tool", **result}
             case "ApprovalRequested":
-                interrupts = [_interrupt(call) for call in event["calls"]]
+                interrupts = [_interrupt(run, call) for call in event["calls"]]
                 for call in event["calls"]:
                     started.add(call["id"])
-                    for each in _call(call):
+                    for each in _call(run, call):
                         yield each
                 yield {"type": "CUSTOM", "name": "loraloop.approval", "value": dict(event)}
             case "RunFinished":
-                output = event["result"]["output"]
-                if output and output.strip() != written.strip() and event["result"]["stop_reason"] != "approval":
-                    message = {"messageId": f"{event['run_id']}-output"}
+                ended = event["result"]
+                output, stop = ended["output"], ended["stop_reason"]
+                pending = [{**call, "id": f"call_{at}"} for at, call in enumerate(ended["calls"])]
+                for call in pending:  # of tools that the agent does not run
+                    for each in _call(run, call):
+                        yield each
+                if output and output.strip() != written.strip() and stop not in ("approval", "tool_call"):
+                    message = {"messageId": f"{run}-output"}
                     yield {"type": "TEXT_MESSAGE_START", "role": "assistant", **message}
                     yield {"type": "TEXT_MESSAGE_CONTENT", "delta": output, **message}
                     yield {"type": "TEXT_MESSAGE_END", **message}
-                ended = event["result"]
-                result = {"stopReason": ended["stop_reason"], "run": event["run_id"], "receipts": ended["receipts"]}
+                result = {"stopReason": stop, "run": run, "receipts": ended["receipts"]}
                 result["gates"] = [gate for gate in ended["gates"] if not GateRecord(**gate).passed]
-                outcome: dict[str, Any] = (
-                    {"outcome": {"type": "cancelled"}} if ended["stop_reason"] == "cancelled" else {}
-                )
-                if ended["stop_reason"] == "approval":
-                    outcome = {"outcome": {"type": "interrupt", "interrupts": interrupts}}
-                yield {"type": "RUN_FINISHED", **here, "result": result, **outcome}
+                outcome: dict[str, Any] = {"type": "success"}
+                if stop == "cancelled":
+                    outcome = {"type": "cancelled"}
+                elif stop == "approval":
+                    outcome = {"type": "interrupt", "interrupts": interrupts}
+                elif pending:
+                    outcome["pendingToolCallIds"] = [_call_id(run, call) for call in pending]
+                yield {"type": "RUN_FINISHED", **here, "result": result, "outcome": outcome}
             case "RunFailed":
                 yield {"type": "RUN_ERROR", "message": event["error"]["message"], "code": event["error"]["code"]}
 
 
-def _interrupt(call: Mapping[str, Any]) -> dict[str, Any]:
-    """A call that waits; it is decided by `POST /v1/agents/NAME/runs/ID/approve`."""
+def _interrupt(run: str, call: Mapping[str, Any]) -> dict[str, Any]:
+    """A call that waits; `POST /v1/agents/NAME/runs/ID/approve` decides it under the interrupt's id."""
     message = f"May {call['name']} run with {json.dumps(call['arguments'], ensure_ascii=False)}?"
-    return {"id": call["id"], "reason": "tool_call", "message": message, "toolCallId": call["id"]}
+    return {"id": call["id"], "reason": "tool_call", "message": message, "toolCallId": _call_id(run, call)}
 
 
-def _call(call: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _call(run: str, call: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A call with its arguments."""
-    here = {"toolCallId": call["id"]}
+    here = {"toolCallId": _call_id(run, call)}
     yield {"type": "TOOL_CALL_START", "toolCallName": call["name"], **here}
     yield {"type": "TOOL_CALL_ARGS", "delta": json.dumps(call["arguments"], ensure_ascii=False), **here}
     yield {"type": "TOOL_CALL_END", **here}
+
+
+def _call_id(run: str, call: Mapping[str, Any]) -> str:
+    """An id that no other run of the thread has."""
+    return f"{run}-{call['id']}"

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from loraloop.agent.engine.cache.sequence import QueueFullError
 from loraloop.tool_schemas.errors import (
     ContextLengthError,
     LimitError,
@@ -47,10 +48,11 @@ KINDS: tuple[tuple[Any, ...], ...] = (
     (SchemaError, 400, "invalid_schema"),
     (SessionBusyError, 409, "session_busy"),
     (TimeLimitError, 504, "timeout"),
+    (QueueFullError, 429, "overloaded", "", 1),
     (LimitError, 400, "limit_exceeded"),
     (LoraloopError, 400, "invalid_request"),
 )
-"""Status, code and field of the library's own errors; the first kind that fits counts."""
+"""Status, code, field and `Retry-After` of the library's own errors; the first kind that fits counts."""
 
 
 class ErrorDetails(BaseModel):

@@ -29,6 +29,7 @@ from loraloop.server.runs import KEPT, HostedAgent, HostedRun, RunRegistry, owne
 from loraloop.server.settings import ServerLimits, ServerSettings
 from loraloop.server.state import ServerState, parts_of, session_name
 from loraloop.testing import ScriptedRuntime, calls, code, verdict
+from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError, SessionError
 
 
@@ -788,6 +789,25 @@ def test_a_client_of_ag_ui_finds_nothing_open_where_a_run_waits(
         begun = [event[name] for event in told if event["type"] == begins]
         assert begun == [event[name] for event in told if event["type"] == ends]
         assert begun or (begins, written) == ("TEXT_MESSAGE_START", PAY)
+
+
+def test_a_client_of_ag_ui_answers_calls_that_the_agent_does_not_run(
+    serving: Callable[..., str], http: httpx.Client
+) -> None:
+    from ag_ui.core import Event
+    from pydantic import TypeAdapter
+
+    runtime = ScriptedRuntime(*[calls(look={"word": "bank"})] * 2)
+    looks = Tool("look", "Looks a word up.", {"type": "object", "properties": {"word": {"type": "string"}}})
+    url = serving(runtime, agents={"bank": HostedAgent("bank", Agent(runtime, [looks]))})
+    body = {"threadId": "t", "runId": "r", "messages": [{"role": "user", "content": "Look."}]}
+    made = []
+    for _ in range(2):
+        told = events(http.post(f"{url}/v1/agents/bank/runs?protocol=ag-ui", json=body))
+        assert not any(event["type"].startswith("TEXT") for event in told), "calls are no text of the assistant"
+        made += [event["toolCallId"] for event in told if event["type"] == "TOOL_CALL_END"]
+        assert TypeAdapter(Event).validate_python(told[-1]).outcome.pending_tool_call_ids == made[-1:]
+    assert len(set(made)) == 2, "a thread holds the calls of all its runs"
 
 
 def test_a_client_of_ag_ui_reads_that_a_run_was_cancelled(serving: Callable[..., str], http: httpx.Client) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from loraloop import Agent, Limits, Policy
 from loraloop.adapters.base import Base, Message
+from loraloop.agent.engine.cache.sequence import QueueFullError
 from loraloop.agent.runtime import Runtime
 from loraloop.router.decision import Route, RouterState, ScreenResult
 from loraloop.server.runs import HostedAgent
@@ -259,6 +260,20 @@ def test_requests_of_a_key_at_once_are_bounded(serving: Callable[..., str]) -> N
         assert all(each.result().status_code == 200 for each in going)
     assert refused.status_code == 429 and refused.json()["error"]["code"] == "too_many_requests"
     assert httpx.post(path, json=asked, headers=mine).status_code == 200, "there is room again"
+
+
+def test_a_client_whose_request_no_queue_has_room_for_comes_back(
+    serving: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = ScriptedRuntime("x")
+
+    def full(*_: Any) -> None:
+        raise QueueFullError("4096 requests wait for the base")
+
+    monkeypatch.setattr(runtime.engine, "step", full)
+    refused = httpx.post(f"{serving(runtime)}/v1/chat/completions", json=CHAT)
+    assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
+    assert refused.json()["error"]["type"] == "rate_limit_error"
 
 
 def test_requests_of_a_key_in_a_minute_are_bounded(serving: Callable[..., str]) -> None:
