@@ -269,7 +269,8 @@ def read_router_recipe(source: str | Path | Mapping[str, Any]) -> RouterRecipe:
     try:
         return RouterRecipe.model_validate(document)
     except ValidationError as error:
-        raise InputError(explain(error, RouterRecipe, lines)) from None
+        told = explain(error, RouterRecipe, lines)
+        raise InputError(f"{told}; a recipe without `skill` is one of a router") from None
 
 
 def fit_recipe(recipe: RouterRecipe, base: Base, cache: Path) -> Router:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic
 
 from typing_extensions import TypeVar
@@ -21,7 +21,7 @@ T = TypeVar("T", default=Any)
 
 @dataclass(frozen=True, slots=True)
 class RunResult(Generic[T]):
-    """The end of a run; `T` is what the run's `output_type` says.
+    """The end of a run; `T` is what the run's `output_type` says. Its `repr` leaves out what is long.
 
     Attributes:
         run_id: The run's, as events have it.
@@ -46,18 +46,18 @@ class RunResult(Generic[T]):
     run_id: str
     output: str
     stop_reason: StopReason
-    messages: tuple[Message, ...]
-    steps: tuple[Step, ...]
+    messages: tuple[Message, ...] = field(repr=False)
+    steps: tuple[Step, ...] = field(repr=False)
     calls: tuple[Call, ...] = ()
     citations: tuple[str, ...] = ()
     category: str = ""
     ms: float = 0.0
     value: T | None = None
-    cited: tuple[Passage, ...] = ()
-    compactions: tuple[Compaction, ...] = ()
-    gates: tuple[GateRecord, ...] = ()
+    cited: tuple[Passage, ...] = field(default=(), repr=False)
+    compactions: tuple[Compaction, ...] = field(default=(), repr=False)
+    gates: tuple[GateRecord, ...] = field(default=(), repr=False)
     planned: tuple[str, ...] | None = None
-    pending: Checkpoint | None = None
+    pending: Checkpoint | None = field(default=None, repr=False)
     receipts: tuple[Receipt, ...] = ()
 
     @property

@@ -173,7 +173,7 @@ def test_a_recipe_fits_a_router_for_a_base(toy: Base, tmp_path: Path, read_once:
 
 
 def test_what_is_wrong_with_the_recipe_of_a_router(toy: Base, tmp_path: Path, read_once: None) -> None:
-    with pytest.raises(InputError, match="choice"):
+    with pytest.raises(InputError, match=r"choice.*; a recipe without `skill` is one of a router$"):
         read_router_recipe({"choise": {"l2": 1.0}})
     with pytest.raises(InputError, match="tail@4"):
         fit_recipe(read_router_recipe({"share": 0.03, "choice": {"parts": ["end@99"]}}), toy, tmp_path)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from math import inf, nan
 
+from loraloop.agent import Agent
 from loraloop.agent.events import ToolCallFinished
 from loraloop.agent.values.calls import CallRecord
 from loraloop.agent.values.step import plain
+from loraloop.testing import ScriptedRuntime
 
 
 def test_what_json_has_no_word_for_is_not_in_a_plain_value() -> None:
@@ -21,3 +23,10 @@ def test_an_event_of_any_result_can_be_sent() -> None:
     event = ToolCallFinished("run", 0, CallRecord("look", {}, {"mean": nan, "name": "\udc80"}))
     sent = json.dumps(event.to_dict(), allow_nan=False, ensure_ascii=False).encode()
     assert json.loads(sent)["call"]["result"] == {"mean": None, "name": "\ufffd"}
+
+
+def test_a_result_is_shown_by_what_came_of_it() -> None:
+    asked = "What is the weather? " * 200
+    result = Agent(ScriptedRuntime("Sunny.")).run_sync(asked)
+    assert "output='Sunny.'" in repr(result) and "stop_reason='answer'" in repr(result) and asked not in repr(result)
+    assert asked in result.to_json(), "only the repr leaves it out"
