@@ -48,6 +48,7 @@ ARGS_episode     := --repeats 2
 ARGS_grammar     := $(if $(wildcard $(DATA)/tools),--data $(DATA)) --limit 30
 ARGS_grammar_conformance := --data $(DATA)
 ARGS_parity      := --vllm-python $(or $(VLLM_PYTHON),build/vllm/bin/python) --outputs build/parity.jsonl
+ARGS_rounding_qwen := --limit 10
 ARGS_serve       := --clients 1,16,64 --rounds 4
 ARGS_serve_memory := --clients 16 --minutes 30 --rounds 1
 ARGS_training_qwen := --systems served
