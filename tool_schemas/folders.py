@@ -9,13 +9,17 @@ from pathlib import Path
 from loraloop.tool_schemas.errors import InputError
 
 
-def files_of(folder: str | os.PathLike[str]) -> Iterator[Path]:
+def files_of(place: str | os.PathLike[str]) -> Iterator[Path]:
     """The files of a folder, then those of its folders, each sorted by name; hidden ones are left out.
+
+    A file gives itself, and what is not there nothing.
 
     Raises:
         InputError: One of the folders cannot be listed.
     """
-    for parent, folders, names in os.walk(folder, onerror=_refuse):
+    if os.path.isfile(place):
+        yield Path(place)
+    for parent, folders, names in os.walk(place, onerror=_refuse) if os.path.isdir(place) else ():
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
 

@@ -65,7 +65,7 @@ class ImproveOrder:
 def fingerprint(place: Path) -> str:
     """SHA-256 of the files that are learnt from: their names and contents."""
     digest = hashlib.sha256()
-    for path in [place] if place.is_file() else sorted(files_of(place)) if place.is_dir() else []:
+    for path in sorted(files_of(place)):
         if "__pycache__" not in path.parts and path.is_file():
             digest.update(f"{path.relative_to(place)}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]

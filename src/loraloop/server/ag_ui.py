@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -126,29 +126,43 @@ async def translated(
                         yield each
                 yield {"type": "CUSTOM", "name": "loraloop.approval", "value": dict(event)}
             case "RunFinished":
-                ended = event["result"]
-                output, stop = ended["output"], ended["stop_reason"]
-                pending = [{**call, "id": f"call_{at}"} for at, call in enumerate(ended["calls"])]
-                for call in pending:  # of tools that the agent does not run
-                    for each in _call(run, call):
-                        yield each
-                if output and output.strip() != written.strip() and stop not in ("approval", "tool_call"):
-                    message = {"messageId": f"{run}-output"}
-                    yield {"type": "TEXT_MESSAGE_START", "role": "assistant", **message}
-                    yield {"type": "TEXT_MESSAGE_CONTENT", "delta": output, **message}
-                    yield {"type": "TEXT_MESSAGE_END", **message}
-                result = {"stopReason": stop, "run": run, "receipts": ended["receipts"]}
-                result["gates"] = [gate for gate in ended["gates"] if not GateRecord(**gate).passed]
-                outcome: dict[str, Any] = {"type": "success"}
-                if stop == "cancelled":
-                    outcome = {"type": "cancelled"}
-                elif stop == "approval":
-                    outcome = {"type": "interrupt", "interrupts": interrupts}
-                elif pending:
-                    outcome["pendingToolCallIds"] = [_call_id(run, call) for call in pending]
-                yield {"type": "RUN_FINISHED", **here, "result": result, "outcome": outcome}
+                for each in _ending(event, here, written, interrupts):
+                    yield each
             case "RunFailed":
                 yield {"type": "RUN_ERROR", "message": event["error"]["message"], "code": event["error"]["code"]}
+
+
+def _ending(
+    event: Mapping[str, Any], here: Mapping[str, str], written: str, interrupts: Sequence[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """The end of a run: the calls that it leaves to the application, an answer not told yet, and what came of it.
+
+    Args:
+        event: `RunFinished`.
+        here: The thread and the run, as the client names them.
+        written: The last step's text, which was told as it came.
+        interrupts: The calls that wait.
+    """
+    run, ended = event["run_id"], event["result"]
+    output, stop = ended["output"], ended["stop_reason"]
+    pending = [{**call, "id": f"call_{at}"} for at, call in enumerate(ended["calls"])]
+    for call in pending:
+        yield from _call(run, call)
+    if output and output.strip() != written.strip() and stop not in ("approval", "tool_call"):
+        message = {"messageId": f"{run}-output"}
+        yield {"type": "TEXT_MESSAGE_START", "role": "assistant", **message}
+        yield {"type": "TEXT_MESSAGE_CONTENT", "delta": output, **message}
+        yield {"type": "TEXT_MESSAGE_END", **message}
+    result = {"stopReason": stop, "run": run, "receipts": ended["receipts"]}
+    result["gates"] = [gate for gate in ended["gates"] if not GateRecord(**gate).passed]
+    outcome: dict[str, Any] = {"type": "success"}
+    if stop == "cancelled":
+        outcome = {"type": "cancelled"}
+    elif stop == "approval":
+        outcome = {"type": "interrupt", "interrupts": interrupts}
+    elif pending:
+        outcome["pendingToolCallIds"] = [_call_id(run, call) for call in pending]
+    yield {"type": "RUN_FINISHED", **here, "result": result, "outcome": outcome}
 
 
 def _interrupt(run: str, call: Mapping[str, Any]) -> dict[str, Any]:

@@ -140,8 +140,11 @@ def from_traces(place: Path, contract: Literal["calls", "text"] = "calls", tools
     if place.suffix == ".db":
         _of_sessions(found, place, contract, list(tools))
     else:
-        files = [place] if place.is_file() else sorted(files_of(place)) if place.is_dir() else []
-        paths = [file for file in files if file == place or (file.suffix == ".json" and not file.name.endswith(RATED))]
+        paths = [
+            file
+            for file in sorted(files_of(place))
+            if file == place or (file.suffix == ".json" and not file.name.endswith(RATED))
+        ]
         if not paths:
             raise InputError(f"{place} holds no traces: name a folder that `loraloop run --trace` writes to")
         for path in paths:

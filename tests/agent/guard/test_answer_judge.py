@@ -10,6 +10,7 @@ import pytest
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import agreement_prompt, agreement_text, contradicts_of
 from loraloop.agent import Agent, Deny, Limits, Policy, RunResult, events
+from loraloop.agent.engine.cache.sequence import QueueFullError
 from loraloop.agent.guard import answer_judge
 from loraloop.agent.guard.answer_judge import records_in
 from loraloop.agent.values.receipts import receipts_of
@@ -111,6 +112,20 @@ def test_an_answer_that_the_deadline_left_unjudged_is_not_given(monkeypatch: pyt
     result = made.run_sync("Order pads for Bonn.")
     assert result.stop_reason == "deadline" and [step.outcome for step in result.steps][:1] == ["calls"]
     assert result.output != ORDERED and ORDERED not in str(result.messages)
+
+
+def test_an_answer_that_a_full_queue_left_unjudged_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime, made = agent(ORDER, calls(), ORDERED, CONTRADICTS)
+    step = runtime.engine.step
+
+    def full(trunk: Any, request: Any) -> Any:
+        if request.choice == "verdict":
+            raise QueueFullError("4096 requests wait for the base")
+        return step(trunk, request)
+
+    monkeypatch.setattr(runtime.engine, "step", full)
+    with pytest.raises(QueueFullError):
+        made.run_sync("Order pads for Bonn.")
 
 
 @pytest.mark.parametrize("why", ["free", "no records", "no skill"])

@@ -15,7 +15,7 @@ from loraloop.adapters.skill.card import Card, Threshold
 from loraloop.adapters.skill.contracts import openings, verdict_of
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Gate, Guard, Runtime
-from loraloop.agent.engine.cache.sequence import RequestContext
+from loraloop.agent.engine.cache.sequence import QueueFullError, RequestContext
 from loraloop.agent.engine.sampler import TwoWayChoice
 from loraloop.agent.guard.gates import judged_alone
 from loraloop.agent.guard.judge import Judge
@@ -218,3 +218,14 @@ def test_a_message_that_leaves_no_room_for_its_verdict_is_not_safe(room: int) ->
         request_context=RequestContext(),
     )
     assert (found.outcome, found.undecided) == ("refused", True)
+
+
+def test_a_queue_without_room_is_no_reason_to_refuse_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise QueueFullError("4096 requests wait for the base")
+
+    runtime = ScriptedRuntime(verdict())
+    monkeypatch.setattr(runtime.engine, "step", full)
+    record, said = GateRecord(0, "output", "passed"), [Message("user", "Hi")]
+    with pytest.raises(QueueFullError):
+        judged_alone(runtime, Gate(screen=0), record, said, "refused", request_context=RequestContext())
