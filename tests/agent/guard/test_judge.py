@@ -221,7 +221,7 @@ def test_a_message_that_leaves_no_room_for_its_verdict_is_not_safe(room: int) ->
 
 
 def test_a_queue_without_room_is_no_reason_to_refuse_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
+    def full(*_: object) -> None:
         raise QueueFullError("4096 requests wait for the base")
 
     runtime = ScriptedRuntime(verdict())
