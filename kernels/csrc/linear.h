@@ -19,7 +19,8 @@ enum { INT4, INT8, BF16 };
 
 #define GROUP 32
 #define INT4_GROUP_BYTES 320
-#define AHEAD 12     /* groups that are asked for before they are read: what a core multiplies while memory answers */
+#define AHEAD 12     /* groups of int4 that are asked for before they are read: what a core multiplies while memory answers */
+#define STREAMED 2   /* rows up to which the processor finds what comes next by itself; asking for it too made it read a third less */
 #define BLOCK 16     /* rows whose activations stand together */
 #define TOGETHER (MANY ? 16 : 4)  /* rows that share one reading of a tile, as many as there are registers for their sums of bytes */
 
@@ -127,7 +128,8 @@ INLINE void int4_tile(const uint8_t *w, const inputs *in, int64_t row, const int
     for (int64_t group = in->width / GROUP; group; group--, w += INT4_GROUP_BYTES, figures += FIGURES * beside) {
         vi dots[BLOCK];
         UNROLL for (int t = 0; t < m * chains; t++) dots[t] = splat_i(t % chains ? 0 : CODES_BEGIN);
-        UNROLL for (int line = 0; line < INT4_GROUP_BYTES; line += 64) __builtin_prefetch(w + AHEAD * INT4_GROUP_BYTES + line);
+        if (m > STREAMED)
+            UNROLL for (int line = 0; line < INT4_GROUP_BYTES; line += 64) __builtin_prefetch(w + AHEAD * INT4_GROUP_BYTES + line);
         UNROLL for (int quarter = 0; quarter < 4; quarter++) {
             const vi codes = load_i(w + 64 * quarter);
             const int chain = quarter % chains;
@@ -167,7 +169,8 @@ INLINE void int8_tile(const int8_t *w, const float *scales, const inputs *in, in
                     dots[t * chains + chain] = dot_signed(dots[t * chains + chain], four, load_pair(x + 4 * t));
                 x += 4 * beside;
             }
-        UNROLL for (int line = 0; line < GROUP * LANES; line += 64) __builtin_prefetch(w + 1024 + line);
+        if (m > STREAMED)
+            UNROLL for (int line = 0; line < GROUP * LANES; line += 64) __builtin_prefetch(w + 1024 + line);
         UNROLL for (int t = 0; t < m; t++) {
             vi dot = dots[t * chains];
             UNROLL for (int chain = 1; chain < chains; chain++) dot += dots[t * chains + chain];
