@@ -62,6 +62,7 @@ _UNITS = {
 MOST_PAIRS = 40_000
 """Pairs of numbers that are tried for a sum, a difference or a product."""
 _JOINED = re.compile(r"(,|;|\s(?:and|und|et|y|e|en|og|och)\s|&|\+)")
+_LEADING_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +227,11 @@ class Grounding:
     def identifier(self, value: str) -> bool:
         """Whether an identifier is made of parts that stand somewhere.
 
-        Its digits do, where they say enough (`Evidence.has_digits`); or the user says each of its numbers, and a word
-        that begins with each run of its letters: *pump 14 in the north* is `N-14`.
+        Its digits do, where they say enough (`Evidence.has_digits`); or all of it without the zeros before its numbers:
+        *E1* is `E01`; or the user says each of its numbers, and a word that begins with each run of its letters: *pump
+        14 in the north* is `N-14`.
         """
-        if self.all.has_digits(value):
+        if self.all.has_digits(value) or self.all.has_code(_LEADING_ZEROS.sub("", value)):
             return True
         runs = re.findall(r"\d+", value)
         letters, own = re.findall(r"[^\W\d_]+", folded(value)), self.user_words

@@ -8,6 +8,7 @@
 | calls | a call that has no implementation | the text | the run ends, the calls are its output |
 | calls | an invalid call | nothing | the step again, told what is wrong |
 | calls | a value that nobody gave | nothing | the step again, told which; then the base asks the user for it |
+| calls | after that only calls that were answered already | nothing | the base asks the user for the value |
 | calls | an invalid call, no repair left | nothing | route again, this contract masked; the run ends if required |
 | answer | answerable | the text | the run ends, or routes again if the policy says so |
 | answer | not answerable | nothing | route again, this contract and code masked: no program answers a question |
@@ -62,7 +63,7 @@ class Facts:
         read: Turns the text of an answer into its value; None where any text will do.
         flaw: What generation has found to be wrong with the text; empty for nothing.
         ungrounded: Finds the values of calls for which these may not run, because nobody gave them.
-        rewritten: Whether the step is written again because of such a value.
+        refused: The arguments of such values, where the step is written again because of them.
         asks: Whether the base may ask the user for an argument.
     """
 
@@ -79,7 +80,7 @@ class Facts:
     read: Callable[[str], Any] | None = None
     flaw: str = ""
     ungrounded: Callable[[Sequence[Call]], tuple[UngroundedValue, ...]] = lambda calls: ()
-    rewritten: bool = False
+    refused: tuple[str, ...] = ()
     asks: bool = True
 
 
@@ -155,8 +156,8 @@ def _calls(text: str, facts: Facts) -> Outcome:
         return Outcome("tool_call", keep=True, stop="tool_call", output=text, calls=calls)
     keys = [call_key(call) for call in calls]
     fresh = keys if facts.repeat else set(keys).difference(facts.answered)  # a repeated call does not run
-    if not fresh:
-        return Outcome("repeated", keep=False, mask=True)
+    if not fresh:  # what was refused is still to be done: an answer would say that it is
+        return Outcome("repeated", keep=False, mask=True, ask=facts.refused if facts.asks else ())
     if len(fresh) > facts.calls_left:
         return Outcome("calls", keep=False, stop="max_tool_calls")
     return Outcome("calls", keep=True, calls=calls)
@@ -170,15 +171,18 @@ def _no_question(calls: Ask) -> str:
 
 def _ungrounded(text: str, values: tuple[UngroundedValue, ...], facts: Facts) -> Outcome:
     """Calls on values that nobody gave: the step is written again once, then the user is asked for the values."""
-    if not facts.rewritten and facts.repairs:
+    if not facts.refused and facts.repairs:
         return Outcome("ungrounded", keep=False, again=True, error=ungrounded_error(values), ungrounded=values)
     if facts.asks:
-        names = tuple(dict.fromkeys(value.argument for value in values))[:MOST_ASKED]
-        return Outcome(
-            "ungrounded", keep=False, mask=True, ask=names, error=ungrounded_error(values), ungrounded=values
-        )
+        ask = arguments_of(values)
+        return Outcome("ungrounded", keep=False, mask=True, ask=ask, error=ungrounded_error(values), ungrounded=values)
     dropped = _invalid(text, clip(ungrounded_error(values)), replace(facts, repairs=0), facts.required)
     return replace(dropped, name="ungrounded", ungrounded=values)
+
+
+def arguments_of(values: Sequence[UngroundedValue]) -> tuple[str, ...]:
+    """The arguments that the user is asked for where nobody gave these values."""
+    return tuple(dict.fromkeys(value.argument for value in values))[:MOST_ASKED]
 
 
 def flawed(outcome: Outcome, flaws: tuple[AnswerFlaw, ...], records: str) -> Outcome:

@@ -50,7 +50,7 @@ from loraloop.agent.hooks import Hook, RunFacts, RunFollowers, tell_hooks
 from loraloop.agent.job import NO_JOURNAL, Job, Journal, unavailable_skills
 from loraloop.agent.loop.compaction import Compactor
 from loraloop.agent.loop.opening import Opening, open_trunk, restore_trunk
-from loraloop.agent.loop.outcome import FAILED, Facts, flawed, handed_over, outcome_of
+from loraloop.agent.loop.outcome import FAILED, Facts, arguments_of, flawed, handed_over, outcome_of
 from loraloop.agent.loop.pending import Pending, StepPlan
 from loraloop.agent.loop.route import SkillChooser, StepView, is_handed_over
 from loraloop.agent.loop.write import UNENFORCED, StepText, Writer
@@ -438,7 +438,7 @@ class Run:
             read=output.read if limit is None or output.term is None else None,  # a piece of a form is no value
             flaw=(out.problem or UNMET) if out.reason == UNENFORCED else "",
             ungrounded=self._values.refused,
-            rewritten=self.state.next.repair is not None and self.state.next.repair.about == "values",
+            refused=self.state.next.repair.refused if self.state.next.repair else (),
             asks=not plan.form.least and output.term is None,
         )
         return self._check_answer(text, outcome_of(text.contract, out.text, facts))
@@ -512,7 +512,7 @@ class Run:
         if not outcome.again:
             return None
         left = max(0, self._repairs(text, written) - 1)
-        return Retry(text.plan.decision, written, outcome.error, left, "values" if outcome.ungrounded else "form")
+        return Retry(text.plan.decision, written, outcome.error, left, arguments_of(outcome.ungrounded))
 
     @property
     def _values(self) -> ValueCheck:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
@@ -76,14 +76,14 @@ class Retry:
         text: What it wrote, where that was invalid.
         error: What is wrong with that.
         left: How often it may be tried after this time; 0 at the last.
-        about: What the error is about: values of calls, or the form of the text or something else.
+        refused: Arguments whose values nobody gave, where that is what is wrong.
     """
 
     decision: Decision
     text: str = ""
     error: str = ""
     left: int = 0
-    about: Literal["form", "values"] = "form"
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -55,6 +55,22 @@ def test_the_step_that_is_written_again_may_look_it_up_or_be_right() -> None:
     assert done == [{"order_id": "B-7"}]
 
 
+def test_a_refused_value_is_asked_for_where_the_step_repeats_an_earlier_call_instead() -> None:
+    looked_up, wrote = calls(extend={"order_id": "B-7"}), calls(extend={"order_id": "A-12"})
+    runtime = ScriptedRuntime(looked_up, wrote, looked_up, "Which order?")
+    result = Agent(runtime, [tool()]).run_sync("Extend B-7, and then her order.")
+    assert [step.outcome for step in result.steps] == ["calls", "ungrounded", "repeated", "text"]
+    assert result.steps[2].asked == ("order_id",) and result.steps[3].decided_by == "ask"
+    assert done == [{"order_id": "B-7"}]
+
+
+def test_a_code_stands_without_the_zeros_before_its_numbers() -> None:
+    wrote = calls(extend={"order_id": "E-07"})
+    runtime = ScriptedRuntime(wrote, calls(), "Done.")
+    Agent(runtime, [tool(effects=True)], policy=Policy(approve=approve)).run_sync("Extend order E7.")
+    assert done == [{"order_id": "E-07"}]
+
+
 @pytest.mark.parametrize(
     ("effects", "values", "runs"),
     [
@@ -71,10 +87,11 @@ def test_numbers_are_checked_where_a_tool_has_effects(effects: bool | None, valu
 
 
 @pytest.mark.parametrize(("effects", "values"), [(None, "check"), (False, "check"), (True, "check"), (True, "effects")])
-def test_no_effect_on_an_identifier_that_nobody_gave(effects: bool | None, values: Any) -> None:
-    wrote = calls(extend={"order_id": "A-12"})
+@pytest.mark.parametrize(("code", "said"), [("A-12", "it"), ("A-07", "A-70"), ("A-10", "A-1")])
+def test_no_effect_on_an_identifier_that_nobody_gave(effects: bool | None, values: Any, code: str, said: str) -> None:
+    wrote = calls(extend={"order_id": code})
     runtime = ScriptedRuntime(wrote, wrote, "Which one?")
-    Agent(runtime, [tool(effects=effects)], policy=Policy(values=values, approve=approve)).run_sync("Extend it.")
+    Agent(runtime, [tool(effects=effects)], policy=Policy(values=values, approve=approve)).run_sync(f"Extend {said}.")
     assert done == []
 
 
