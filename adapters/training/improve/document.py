@@ -63,8 +63,7 @@ def continued(
     data: dict[str, Any] = {"sources": [own], "longest": longest}
     if replayed:
         data |= {"sources": [{**own, "share": OWN_SHARE}, *replayed], "limit": limit}
-        if sets := recipe["data"].get("folder"):
-            data["folder"] = sets
+        data |= {name: recipe["data"][name] for name in ("folder", "on_error") if recipe["data"].get(name)}
     batch = int(schedule.get("batch", 8))
     steps = max(2, math.ceil(EPOCHS * limit / batch))
     begins = folder is not None and not is_blank(card)

@@ -54,6 +54,9 @@ def test_old_records_are_replayed_beside_the_new_ones(tmp_path: Path) -> None:
     document = made(tmp_path, "qwen2.5-coder-1.5b", count=100)
     own, *others = document["data"]["sources"]
     assert own["share"] == OWN_SHARE and document["data"]["limit"] == 200
+    assert document["data"]["on_error"] == "skip", (
+        "as the recipe reads them: a hundred of them hold a call that no tool takes"
+    )
     assert sum(source["share"] for source in others) == pytest.approx(1 - OWN_SHARE)
     names = [source["name"] for source in others]
     kinds = ["worlds", "steps", "turns", "stop", "missing"]
