@@ -135,7 +135,7 @@ JUDGES = {"safety": "verdict", "verdict": "agreement"}
 
 
 def validation_examples(skill: str, limit: int | None = None, header: str = CALLS_HEADER) -> list[Record]:
-    """The records of this package that choose a skill's threshold, without those whose calls lack a value.
+    """The records of this package that choose a skill's threshold.
 
     Args:
         skill: `tools`, `retrieval`, `safety` or `verdict`.
@@ -154,7 +154,7 @@ def validation_examples(skill: str, limit: int | None = None, header: str = CALL
         (RecordPlace(name, line), row)
         for name in VALIDATION[skill]
         for line, row in frozen_rows(name)
-        if row.get("part") == "valid" and not _lacks_values(row)
+        if row.get("part") == "valid"
     ]
     count = len(every) if limit is None else min(limit, len(every))
     rows = [every[place * len(every) // count] for place in range(count)]
@@ -162,11 +162,6 @@ def validation_examples(skill: str, limit: int | None = None, header: str = CALL
         how = Reading(JUDGES[skill], turns="last", header=header)
         return [record for place, row in rows for record in records_of(row, how, place)]
     return [_example(skill, row, place, header) for place, row in rows]
-
-
-def _lacks_values(row: Mapping[str, Any]) -> bool:
-    """Whether a call of a row has null in the place of an argument, so that the step asks the user."""
-    return any(None in call["arguments"].values() for call in row.get("calls") or ())
 
 
 def _example(skill: str, row: Mapping[str, Any], place: RecordPlace, header: str) -> Record:
