@@ -30,21 +30,22 @@ def data_files(kind: str, data: Sequence[Path]) -> list[Path]:
             records name another `task`; of any other its `.eval.jsonl` files, or all its `.jsonl` files.
 
     Raises:
-        InputError: there is no such file or folder, or nothing in it.
+        InputError: there is no such file or folder, or nothing in one of them.
     """
-    found: list[Path] = []
+    found: dict[Path, Path] = {}
     for path in data:
         if path.is_file():
-            found.append(path)
+            files = [path]
         elif (inside := path / kind).is_dir():
-            found += [file for file in sorted(inside.glob("*.eval.jsonl")) if _task(file, kind) == kind]
+            files = [file for file in sorted(inside.glob("*.eval.jsonl")) if _task(file, kind) == kind]
         elif path.is_dir():
-            found += sorted(path.glob("*.eval.jsonl")) or sorted(path.glob("*.jsonl"))
+            files = sorted(path.glob("*.eval.jsonl")) or sorted(path.glob("*.jsonl"))
         else:
             raise InputError(f"there is no {path}: --data takes files, and folders of them")
-    if not found:
-        raise InputError(f"no evaluation files of {kind} in {', '.join(map(str, data))}: name a file, or the folder")
-    return list(dict.fromkeys(found))
+        if not files:
+            raise InputError(f"no evaluation files of {kind} in {path}: name a file, or the folder")
+        found |= {file.resolve(): file for file in files if file.resolve() not in found}
+    return list(found.values())
 
 
 def _task(file: Path, usual: str) -> str:
