@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from array import array
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -12,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from loraloop.adapters.atomic_write import remove_parts, stats
 from loraloop.adapters.base.config import ModelConfig
 
 _GB = 1 << 30
-_OLD = 3600  # seconds
 
 
 class TrunkCache:
@@ -49,10 +48,8 @@ class TrunkCache:
         self._bound = int(most * _GB)
         self._wanted = {self._name(trunk) for trunk in wanted}
         folder.mkdir(parents=True, exist_ok=True)
-        for part in folder.glob("*.part"):  # of a killed run; a younger one may be another process's
-            if part.stat().st_mtime < time.time() - _OLD:
-                part.unlink(missing_ok=True)
-        self._sizes = {path.name: path.stat().st_size for path in folder.glob("*.kv")}
+        remove_parts(folder, "*.part")
+        self._sizes = {path.name: stat.st_size for stat, path in stats(folder, "*.kv")}
         self.hits = self.misses = 0
 
     @property

@@ -247,6 +247,8 @@ def test_the_trunk_store_is_bounded_and_knows_its_base(tmp_path: Path) -> None:
     def store(weights: str = "w", wanted: tuple[tuple[int, ...], ...] = ()) -> TrunkCache:
         return TrunkCache(tmp_path, weights, config, torch.float32, most, wanted)
 
+    for name in ("gone.kv", "gone.kv.1.part"):
+        (tmp_path / name).symlink_to(tmp_path / "nothing")  # another process removes it at the same time
     first = store()
     assert first.get((1, 2, 3, 4, 5)) is None
     assert first.put([((number, 2, 3, 4, 5), data + number) for number in range(3)]) == 2
@@ -258,7 +260,7 @@ def test_the_trunk_store_is_bounded_and_knows_its_base(tmp_path: Path) -> None:
     later = store(wanted=((1, 2, 3, 4, 5), (9, 9, 9, 9, 9)))
     assert later.put([((9, 9, 9, 9, 9), data)]) == 1 and later.get((0, 2, 3, 4, 5)) is None
     assert later.get((1, 2, 3, 4, 5)) is not None
-    (file,) = [file for file in tmp_path.glob("*.kv") if file.stat().st_size and later._name((9,) * 5) == file.name]
+    (file,) = [file for file in tmp_path.glob("*.kv") if later._name((9,) * 5) == file.name]
     file.write_bytes(b"cut")
     assert store().get((9, 9, 9, 9, 9)) is None
 
