@@ -133,10 +133,10 @@ REPEATS = 1_000_000
 """Most repeats that a pattern may ask for, those inside one another multiplied."""
 
 
-def too_many_repeats(pattern: str) -> bool:
+def too_many_repeats(pattern: str, most: int = REPEATS) -> bool:
     """Whether compiling a pattern would take the memory of the machine: repeats are written out, a{2000000000} too."""
     counts = (int(digits.lstrip("0")[:8] or "1") for digits in re.findall(r"\{(\d+)", pattern))
-    return math.prod(counts) > REPEATS
+    return math.prod(counts) > most
 
 
 def pattern_problem(pattern: str) -> PatternProblem | None:
