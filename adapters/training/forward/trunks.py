@@ -13,6 +13,8 @@ from torch import Tensor
 
 from loraloop.adapters.atomic_write import remove_parts, stats
 from loraloop.adapters.base.config import ModelConfig
+from loraloop.adapters.training import checkpoint
+from loraloop.tool_schemas.errors import InputError
 
 _GB = 1 << 30
 
@@ -91,8 +93,14 @@ class TrunkCache:
             if name in self._sizes or not self._has_room(data.nbytes):
                 continue
             part = self.folder / f"{name}.{os.getpid()}.part"
-            data.detach().cpu().contiguous().view(torch.uint8).numpy().tofile(part)
             parts.append((part, name))
+            try:
+                with checkpoint.writing(part):
+                    part.write_bytes(data.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+            except InputError:
+                for half, _ in parts:
+                    half.unlink(missing_ok=True)
+                raise
             self._sizes[name] = data.nbytes
             kept += 1
         for part, name in parts:

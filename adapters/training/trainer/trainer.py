@@ -357,7 +357,8 @@ class Trainer:
 
     def _write(self, record: dict[str, Any]) -> None:
         if self.workers.rank == 0:
-            with open(self.folder / checkpoint.LOG, "a", encoding="utf-8") as file:
+            path = self.folder / checkpoint.LOG
+            with checkpoint.writing(path), open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -263,6 +264,32 @@ def test_the_trunk_store_is_bounded_and_knows_its_base(tmp_path: Path) -> None:
     (file,) = [file for file in tmp_path.glob("*.kv") if later._name((9,) * 5) == file.name]
     file.write_bytes(b"cut")
     assert store().get((9, 9, 9, 9, 9)) is None
+
+
+def test_a_full_disk_ends_a_training_that_then_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, told = trainer(tmp_path / "cut"), "No space left on device; make room and begin again"
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    made.advance(4)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(InputError, match=rf"cannot write .*\.pt: {told}"):
+            made.run()
+    again = trainer(tmp_path / "cut")
+    assert again.step == 4 and equal(again.run(), trainer(tmp_path / "whole").run())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that takes nothing")
+def test_a_full_disk_leaves_no_half_of_a_batch_of_trunks(tmp_path: Path) -> None:
+    config = random_base(0).config
+    store, trunks = TrunkCache(tmp_path, "w", config, torch.float32, 1.0), ((1, 2, 3), (4, 5, 6))
+    (tmp_path / f"{store._name(trunks[1])}.{os.getpid()}.part").symlink_to("/dev/full")
+    data = torch.ones(config.layers, 2, config.kv_heads, 3, config.head_dim)
+    with pytest.raises(InputError, match="make room and begin again"):
+        store.put([(trunk, data) for trunk in trunks])
+    assert not list(tmp_path.iterdir())
 
 
 def test_settings_are_checked() -> None:
