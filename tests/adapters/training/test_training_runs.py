@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 import socket
@@ -279,6 +280,21 @@ def test_a_full_disk_ends_a_training_that_then_goes_on(tmp_path: Path, monkeypat
             made.run()
     again = trainer(tmp_path / "cut")
     assert again.step == 4 and equal(again.run(), trainer(tmp_path / "whole").run())
+
+
+def test_a_training_whose_loss_is_no_number_ends_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = trainer(tmp_path / "high", learning_rate=1e20)
+    with pytest.raises(InputError, match="not a number: give a lower learning_rate"):
+        made.run()
+    assert made.step < 4
+    late = trainer(tmp_path / "late")
+    late.advance(6)
+    before = late.best_parameters()
+    monkeypatch.setattr(late, "_optimize", lambda batch, elapsed: (1e-2, math.nan))
+    assert equal(late.run(), late.method.finished(before, late.context)) and late.step == 7
+    assert "the loss of step 7 is not a number" in caplog.text
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that takes nothing")
