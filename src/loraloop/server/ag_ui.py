@@ -47,7 +47,7 @@ class AgUiApproval(Lenient):
     """A decision about a call; the arguments take the place of its own, all of them."""
 
     approved: StrictBool
-    arguments: dict[str, Any] | None = Field(None, alias="editedArgs")
+    arguments: dict[str, Any] | None = Field(default=None, alias="editedArgs")
 
 
 class AgUiResume(Lenient):
