@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_OLD = 3600  # seconds
 
 
 @contextmanager
@@ -25,3 +28,20 @@ def write_text(path: Path, text: str) -> None:
     """Writes a text."""
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def stats(folder: Path, pattern: str) -> list[tuple[os.stat_result, Path]]:
+    """The files of a folder with what the system says of each; without those that another process removes meanwhile."""
+    found = []
+    for path in folder.glob(pattern):
+        with suppress(FileNotFoundError):
+            found.append((path.stat(), path))
+    return found
+
+
+def remove_parts(folder: Path, pattern: str) -> None:
+    """Removes what killed processes left of files that fit a pattern; a younger one may be another process's."""
+    for stat, part in stats(folder, pattern):
+        if stat.st_mtime < time.time() - _OLD:
+            with suppress(OSError):  # somebody else's file stays
+                part.unlink(missing_ok=True)

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from loraloop.adapters.atomic_write import atomic_path
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, file_errors
 
 STATE, BEST, LOG = "state.pt", "best.pt", "log.jsonl"
 
 
+def writing(path: Path) -> AbstractContextManager[None]:
+    """Turns what the system says, a full disk, into an InputError that says how to go on."""
+    return file_errors(f"cannot write {path}", "; make room and begin again: it goes on from the last checkpoint")
+
+
 def write(content: Any, path: Path) -> None:
-    """Writes whole or not at all, and on the disk before the name is taken."""
-    with atomic_path(path) as part, open(part, "wb") as file:
+    """Writes whole or not at all, and on the disk before the name is taken.
+
+    Raises:
+        InputError: if the disk does not take it.
+    """
+    with writing(path), atomic_path(path) as part, open(part, "wb") as file:
         torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())

@@ -15,8 +15,8 @@ from loraloop.agent.values.calls import Kind
 IDENTIFIERS: tuple[Kind, ...] = ("identifier", "email")
 """What nobody can make up: kinds that are checked in the calls of every tool."""
 _FORMATS: dict[str, Kind] = {
-    "date": "date", "time": "time", "date-time": "date", "email": "email", "idn-email": "email", "uri": "url",
-    "uuid": "identifier",
+    "date": "date", "time": "time", "time-local": "time", "date-time": "date", "date-time-local": "date",
+    "email": "email", "idn-email": "email", "uri": "url", "uuid": "identifier",
 }  # fmt: skip
 _EMAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\W\d_]+")
 _URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)

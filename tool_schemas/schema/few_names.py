@@ -7,10 +7,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from loraloop.tool_schemas.schema.formats import portable
+from loraloop.tool_schemas.schema.formats import portable, too_many_repeats
 
 _MOST = 32
 """Names that are few, and bytes that one of them has at most."""
+_REPEATS = 1000
+"""Repeats beyond which a pattern is not tried: the engine takes seconds for a million, and no name so long counts."""
 
 
 @lru_cache(1024)
@@ -18,6 +20,8 @@ def few_names(pattern: str) -> tuple[str, ...]:
     """The names that a pattern fits; empty where they are not few, or the engine does not take the pattern."""
     from llguidance import LLMatcher, LLTokenizer
 
+    if too_many_repeats(pattern, _REPEATS):
+        return ()
     try:
         source = LLMatcher.grammar_from_json_schema(json.dumps({"type": "string", "pattern": portable(pattern)}))
     except ValueError:

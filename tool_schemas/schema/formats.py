@@ -12,7 +12,8 @@ _DATE = (
     f"(?:{_YEAR}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
     f"|02-(?:0[1-9]|1[0-9]|2[0-8]))|(?:[0-9]{{2}}{_FOURTH}|{_FOURTH}00)-02-29)"
 )
-_TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,9})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+_LOCAL = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,9})?"
+_TIME = f"{_LOCAL}(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 
 _POINTER = "(?:/(?:[^/~]|~[01])*)*"
 
@@ -20,15 +21,19 @@ PATTERNS = {
     "date": f"^{_DATE}$",
     "time": f"^{_TIME}$",
     "date-time": f"^{_DATE}T{_TIME}$",
+    "time-local": f"^{_LOCAL}$",
+    "date-time-local": f"^{_DATE}T{_LOCAL}$",
     "json-pointer": f"^{_POINTER}$",
     "relative-json-pointer": f"^(?:0|[1-9]+0?)(?:#|{_POINTER})$",
 }
 """Formats that are decoded by a pattern of ours: real calendar days, no leap seconds (RFC 3339); RFC 6901.
 
+Those that end in `-local` have no offset; they are of OpenAPI's registry.
+
 jsonschema takes no number of a relative pointer in which a digit follows a 0.
 """
 
-SHORT = frozenset(PATTERNS[form] for form in ("date", "time", "date-time"))
+SHORT = frozenset(pattern for form, pattern in PATTERNS.items() if "pointer" not in form)
 """Those patterns whose texts cannot run on."""
 
 _URI = "[A-Za-z0-9._~:/?#@!$&'()*+,;=%\\[\\]-]"
@@ -128,10 +133,10 @@ REPEATS = 1_000_000
 """Most repeats that a pattern may ask for, those inside one another multiplied."""
 
 
-def too_many_repeats(pattern: str) -> bool:
+def too_many_repeats(pattern: str, most: int = REPEATS) -> bool:
     """Whether compiling a pattern would take the memory of the machine: repeats are written out, a{2000000000} too."""
     counts = (int(digits.lstrip("0")[:8] or "1") for digits in re.findall(r"\{(\d+)", pattern))
-    return math.prod(counts) > REPEATS
+    return math.prod(counts) > most
 
 
 def pattern_problem(pattern: str) -> PatternProblem | None:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def untitled_schema(make: Callable[..., dict[str, Any]], **options: Any) -> dict[str, Any]:
-    """The schema of a model or an adapter, without titles; decimals are numbers, and what has no JSON form is left out.
+    """The schema of a model or an adapter, without titles; what has no JSON form is left out.
+
+    Decimals are numbers, and times of day have no offset.
 
     Args:
         make: `model_json_schema` of a model, or `json_schema` of an adapter.
@@ -29,6 +31,13 @@ def untitled_schema(make: Callable[..., dict[str, Any]], **options: Any) -> dict
             bounds = {key: float(schema[key]) for key in ("ge", "gt", "le", "lt") if schema.get(key) is not None}
             plain: Any = {"type": "float", **bounds}
             return self.float_schema(plain)
+
+        def time_schema(self, schema: Any) -> Any:
+            return {"type": "string", "format": "time-local"}  # as people write it, and what `time(9)` compares with
+
+        def datetime_schema(self, schema: Any) -> Any:
+            naive = schema.get("tz_constraint") == "naive"
+            return {"type": "string", "format": "date-time-local" if naive else "date-time"}
 
         def encode_default(self, dft: Any) -> Any:
             encoded = super().encode_default(dft)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.jsontext import dumps, levels
-from loraloop.tool_schemas.schema.formats import too_many_repeats
+from loraloop.tool_schemas.schema.formats import PATTERNS, too_many_repeats
 from loraloop.tool_schemas.schema.normal import check_form, copied, draft_of, draft_validator
 from loraloop.tool_schemas.schema.places import DEEPEST, every, json_path
 
@@ -46,8 +46,13 @@ def format_checker() -> FormatChecker:
     def checks(rule: str) -> Callable[[object], bool]:
         return lambda value: not isinstance(value, str) or bool(validate_rfc3986(_mapped(value), rule=rule))
 
+    def fits(pattern: str) -> Callable[[object], bool]:
+        return lambda value: not isinstance(value, str) or bool(re.fullmatch(pattern, value))
+
     for name, rule in (("iri", "URI"), ("iri-reference", "URI_reference")):
         checker.checkers[name] = (checks(rule), ())
+    for name in ("time-local", "date-time-local"):
+        checker.checkers[name] = (fits(PATTERNS[name]), ())
     return checker
 
 

@@ -26,7 +26,10 @@ _NAME = re.compile(r"[A-Za-z_$][\w$.-]*", re.ASCII)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ROOT = "arguments"  # the name of the whole schema in its own signature
 _INLINE = 240  # characters up to which a definition is written where it is used
-_FORMATS = {"date": "YYYY-MM-DD", "time": "HH:MM:SSZ", "date-time": "YYYY-MM-DDTHH:MM:SSZ"}
+_FORMATS = {
+    "date": "YYYY-MM-DD", "time": "HH:MM:SSZ", "date-time": "YYYY-MM-DDTHH:MM:SSZ",
+    "time-local": "HH:MM:SS", "date-time-local": "YYYY-MM-DDTHH:MM:SS",
+}  # fmt: skip
 """How formats are written out: a small model does not know them by their names (RFC 3339, with the zone in UTC)."""
 _PYTHON = {
     "string": (str,),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Collection, Iterator
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def _parquet(path: Path, texts: Collection[str]) -> Iterator[tuple[int, dict[str
     with needing(f"{path} needs the datasets package", "'loraloop[data]'"):
         from datasets import load_dataset
     try:
-        rows = load_dataset("parquet", data_files=str(path), split="train", streaming=True)
+        rows = load_dataset("parquet", data_files=escape(str(path)), split="train", streaming=True)
         for index, row in enumerate(rows):
             yield index + 1, _cells(row, texts)
     except InputError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from array import array
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -12,10 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from loraloop.adapters.atomic_write import remove_parts, stats
 from loraloop.adapters.base.config import ModelConfig
+from loraloop.adapters.training import checkpoint
+from loraloop.tool_schemas.errors import InputError
 
 _GB = 1 << 30
-_OLD = 3600  # seconds
 
 
 class TrunkCache:
@@ -49,10 +50,8 @@ class TrunkCache:
         self._bound = int(most * _GB)
         self._wanted = {self._name(trunk) for trunk in wanted}
         folder.mkdir(parents=True, exist_ok=True)
-        for part in folder.glob("*.part"):  # of a killed run; a younger one may be another process's
-            if part.stat().st_mtime < time.time() - _OLD:
-                part.unlink(missing_ok=True)
-        self._sizes = {path.name: path.stat().st_size for path in folder.glob("*.kv")}
+        remove_parts(folder, "*.part")
+        self._sizes = {path.name: stat.st_size for stat, path in stats(folder, "*.kv")}
         self.hits = self.misses = 0
 
     @property
@@ -94,8 +93,14 @@ class TrunkCache:
             if name in self._sizes or not self._has_room(data.nbytes):
                 continue
             part = self.folder / f"{name}.{os.getpid()}.part"
-            data.detach().cpu().contiguous().view(torch.uint8).numpy().tofile(part)
             parts.append((part, name))
+            try:
+                with checkpoint.writing(part):
+                    part.write_bytes(data.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+            except InputError:
+                for half, _ in parts:
+                    half.unlink(missing_ok=True)
+                raise
             self._sizes[name] = data.nbytes
             kept += 1
         for part, name in parts:

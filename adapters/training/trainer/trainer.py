@@ -151,7 +151,11 @@ class Trainer:
         return finished
 
     def advance(self, most: int | None = None) -> None:
-        """Trains to the end; or so many steps at most, which are not validated where they are not the last ones."""
+        """Trains to the end; or so many steps at most, which are not validated where they are not the last ones.
+
+        Raises:
+            InputError: The loss is not a number, and nothing was validated before; or the disk is full.
+        """
         config, order = self.config, self.batches()
         end = config.steps if most is None else min(most, config.steps)
         for _ in range(self.step):
@@ -164,6 +168,9 @@ class Trainer:
             seconds = time.monotonic() - started
             self._at.spent = time.monotonic() - began
             tokens = sum(example.length for example in batch)
+            if not math.isfinite(loss):
+                self._diverged()
+                break
             self._write({"step": self.step, "loss": loss, "lr": lr, "seconds": seconds, "tokens": tokens})
             if self.step % config.validate_every == 0 or self.step == config.steps or self._over():
                 self._validated()
@@ -287,6 +294,13 @@ class Trainer:
         self._write({"step": self.step, "valid_loss": valid, "spent": self.spent})
         self._save()
 
+    def _diverged(self) -> None:
+        """Says that no step can follow; raises InputError where no earlier one was validated."""
+        problem = f"the loss of step {self.step} is not a number"
+        if math.isinf(self._at.best):
+            raise InputError(f"{problem}: give a lower learning_rate, and another folder than {self.folder}")
+        _log.warning("%s: the training ends there, with the parameters that were best before", problem)
+
     def _plain(self) -> dict[str, Tensor]:
         return {name: tensor.detach().cpu() for name, tensor in self.parameters.items()}
 
@@ -357,7 +371,8 @@ class Trainer:
 
     def _write(self, record: dict[str, Any]) -> None:
         if self.workers.rank == 0:
-            with open(self.folder / checkpoint.LOG, "a", encoding="utf-8") as file:
+            path = self.folder / checkpoint.LOG
+            with checkpoint.writing(path), open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
 
 

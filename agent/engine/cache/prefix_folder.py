@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 import threading
-import time
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from loraloop.adapters.atomic_write import atomic_path
+from loraloop.adapters.atomic_write import atomic_path, remove_parts, stats
 from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder.native_cache import NativeCache
 from loraloop.adapters.base.decoder.native_decoder import NativeDecoder
@@ -28,7 +27,6 @@ WORTH = 64
 MOST = 1 << 30
 """Bytes that a folder's files take at most; the least recently used go first."""
 _ENDING = ".prefix"
-_OLD = 3600  # seconds
 
 
 class PrefixFolder:
@@ -104,10 +102,8 @@ class PrefixFolder:
 
     def _bound(self) -> None:
         """Lets the least recently used files go, and what killed processes left."""
-        for part in self.folder.glob(f".*{_ENDING}*.part"):
-            if part.stat().st_mtime < time.time() - _OLD:
-                _remove(part)
-        files = sorted(((path.stat(), path) for path in self.folder.glob(f"*{_ENDING}")), key=lambda f: f[0].st_mtime)
+        remove_parts(self.folder, f".*{_ENDING}*.part")
+        files = sorted(stats(self.folder, f"*{_ENDING}"), key=lambda f: f[0].st_mtime)
         size = sum(stat.st_size for stat, _ in files)
         for stat, path in files[:-1]:
             if size <= self._most:

@@ -30,21 +30,22 @@ def data_files(kind: str, data: Sequence[Path]) -> list[Path]:
             records name another `task`; of any other its `.eval.jsonl` files, or all its `.jsonl` files.
 
     Raises:
-        InputError: there is no such file or folder, or nothing in it.
+        InputError: there is no such file or folder, or nothing in one of them.
     """
-    found: list[Path] = []
+    found: dict[Path, Path] = {}
     for path in data:
         if path.is_file():
-            found.append(path)
+            files = [path]
         elif (inside := path / kind).is_dir():
-            found += [file for file in sorted(inside.glob("*.eval.jsonl")) if _task(file, kind) == kind]
+            files = [file for file in sorted(inside.glob("*.eval.jsonl")) if _task(file, kind) == kind]
         elif path.is_dir():
-            found += sorted(path.glob("*.eval.jsonl")) or sorted(path.glob("*.jsonl"))
+            files = sorted(path.glob("*.eval.jsonl")) or sorted(path.glob("*.jsonl"))
         else:
             raise InputError(f"there is no {path}: --data takes files, and folders of them")
-    if not found:
-        raise InputError(f"no evaluation files of {kind} in {', '.join(map(str, data))}: name a file, or the folder")
-    return list(dict.fromkeys(found))
+        if not files:
+            raise InputError(f"no evaluation files of {kind} in {path}: name a file, or the folder")
+        found |= {file.resolve(): file for file in files if file.resolve() not in found}
+    return list(found.values())
 
 
 def _task(file: Path, usual: str) -> str:
@@ -135,7 +136,7 @@ JUDGES = {"safety": "verdict", "verdict": "agreement"}
 
 
 def validation_examples(skill: str, limit: int | None = None, header: str = CALLS_HEADER) -> list[Record]:
-    """The records of this package that choose a skill's threshold, without those whose calls lack a value.
+    """The records of this package that choose a skill's threshold.
 
     Args:
         skill: `tools`, `retrieval`, `safety` or `verdict`.
@@ -154,7 +155,7 @@ def validation_examples(skill: str, limit: int | None = None, header: str = CALL
         (RecordPlace(name, line), row)
         for name in VALIDATION[skill]
         for line, row in frozen_rows(name)
-        if row.get("part") == "valid" and not _lacks_values(row)
+        if row.get("part") == "valid"
     ]
     count = len(every) if limit is None else min(limit, len(every))
     rows = [every[place * len(every) // count] for place in range(count)]
@@ -162,11 +163,6 @@ def validation_examples(skill: str, limit: int | None = None, header: str = CALL
         how = Reading(JUDGES[skill], turns="last", header=header)
         return [record for place, row in rows for record in records_of(row, how, place)]
     return [_example(skill, row, place, header) for place, row in rows]
-
-
-def _lacks_values(row: Mapping[str, Any]) -> bool:
-    """Whether a call of a row has null in the place of an argument, so that the step asks the user."""
-    return any(None in call["arguments"].values() for call in row.get("calls") or ())
 
 
 def _example(skill: str, row: Mapping[str, Any], place: RecordPlace, header: str) -> Record:

@@ -70,7 +70,9 @@ def weigh(
     examples: Sequence[Record],
     step: Callable[[], None] = lambda: None,
 ) -> list[WeighedRecord]:
-    """What the skill gives to the first of its two openings, on each record.
+    """What the skill gives to the first of its two openings, on each record that it can write.
+
+    A record whose calls have null for what nobody said is for skills that ask.
 
     Args:
         base: The base.
@@ -87,6 +89,9 @@ def weigh(
         raise InputError(f"{skill.card.name!r} writes {skill.card.contract!r}, which has no threshold")
     bench, found = Bench(base, skill, TOKENS[name]), []
     for example in examples:
+        if "ask" in example.gold and not bench.asks:
+            step()
+            continue
         term = term_of(base, example, asks=bench.asks)
         written = bench.write(example.messages, term, threshold=NEVER, extra_prompt=example.extra_prompt)
         first = example.completion.startswith(ways[0])

@@ -298,8 +298,7 @@ class _Improvement:
         from loraloop.adapters.skill.blank import blank_skill
 
         bank, name = self.runtime.bank, self.order.skill
-        bank.remove(name)
-        bank.add(folder if folder is not None else blank_skill(self.base, name, self.card.contract))
+        bank.replace(folder if folder is not None else blank_skill(self.base, name, self.card.contract))
         if not quietly:
             self.folder, self.card = folder, bank.card(name)
 

@@ -98,10 +98,7 @@ def forced_skills(runtime: Runtime, listed: list[str]) -> tuple[str, ...]:
             runtime.check(value)
             names.append(value)
             continue
-        skill = read_skill(Path(value), runtime.base)
-        if skill.card.name in runtime.bank.names:
-            runtime.bank.remove(skill.card.name)
-        names.append(runtime.bank.add(skill))
+        names.append(runtime.bank.replace(read_skill(Path(value), runtime.base)))
     return tuple(names)
 
 

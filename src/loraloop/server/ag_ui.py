@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from loraloop.agent.values.step import GateRecord
 from loraloop.server.errors import ApiError
@@ -43,34 +43,72 @@ class AgUiMessage(Lenient):
         return "".join(part.text for part in self.content) if isinstance(self.content, list) else ""
 
 
+class AgUiApproval(Lenient):
+    """A decision about a call; the arguments take the place of its own, all of them."""
+
+    approved: StrictBool
+    arguments: dict[str, Any] | None = Field(default=None, alias="editedArgs")
+
+
+class AgUiResume(Lenient):
+    """An answer to an interrupt; one that is `cancelled` denies the call."""
+
+    interrupt_id: str = Field(alias="interruptId")
+    status: Literal["resolved", "cancelled"]
+    payload: AgUiApproval | None = None
+
+
 class AgUiInput(Lenient):
     """What an AG-UI client posts (`RunAgentInput`). Tools of the client and its state are not used."""
 
     thread_id: str = Field(alias="threadId")
     run_id: str = Field(alias="runId")
-    messages: Items[AgUiMessage] = Field(min_length=1)
-    resume: Items[dict[str, Any]] | None = None
+    messages: Items[AgUiMessage]
+    resume: Items[AgUiResume] | None = None
+
+    def decided(self) -> tuple[str, dict[str, AgUiApproval]]:
+        """The run whose calls wait, and what `resume` decides about each.
+
+        Raises:
+            ApiError: 400, it answers interrupts of several runs, or decides nothing.
+        """
+        runs, decisions = set[str](), dict[str, AgUiApproval]()
+        for entry in self.resume or ():
+            run, _, call = entry.interrupt_id.partition("-")
+            if entry.status == "resolved" and entry.payload is None:
+                message = "an answer that is resolved needs a payload with approved: true or false"
+                raise ApiError(400, message, "missing", "resume")
+            runs.add(run)
+            decisions[call] = entry.payload if entry.payload and entry.status == "resolved" else _DENIED
+        if len(runs) > 1:
+            raise ApiError(400, "the interrupts are those of several runs: answer one", "invalid_value", "resume")
+        return "".join(runs), decisions
 
     def split(self) -> tuple[str, list[dict[str, str]]]:
         """The request, and the conversation before it.
 
         Raises:
-            ApiError: 400, it answers interrupts, the last message is not the user's, or one has instructions, or a part
-                that is no text.
+            ApiError: 400, the last message is not the user's, or one has instructions, or a part that is no text.
         """
-        if self.resume:
-            advice = "decide about calls that wait by POST /v1/agents/NAME/runs/ID/approve; ID is the result's `run`"
-            raise ApiError(400, advice, "unsupported", "resume")
         conversation = [each for each in self.messages if each.role in ("user", "assistant")]
         if any(each.role in ("system", "developer") and each.text.strip() for each in self.messages):
             raise ApiError(400, "this is an agent with its own instructions: leave yours out", "agent", "messages")
         if any(part.type != "text" for each in conversation if isinstance(each.content, list) for part in each.content):
             raise ApiError(400, "only text is read: leave images and files out", "invalid_value", "messages")
-        last = self.messages[-1]
-        if last.role != "user" or not last.text.strip():
+        last = self.messages[-1] if self.messages else None
+        if last is None or last.role != "user" or not last.text.strip():
             raise ApiError(400, "the last message has to be the user's", "invalid_value", "messages")
         turns = [{"role": each.role, "content": each.text} for each in conversation if each.text.strip()]
         return last.text, turns[:-1]
+
+
+_DENIED = AgUiApproval(approved=False)
+_ANSWER = {
+    "type": "object",
+    "properties": {"approved": {"type": "boolean"}, "editedArgs": {"type": "object"}},
+    "required": ["approved"],
+}
+"""JSON Schema of the payload that decides about a call."""
 
 
 async def translated(
@@ -82,7 +120,7 @@ async def translated(
     """
     here = {"threadId": asked.thread_id, "runId": asked.run_id}
     doing = writing = written = ""
-    talks, started, interrupts = True, set[str](), list[dict[str, Any]]()
+    talks, started, interrupts = True, set(asked.decided()[1]), list[dict[str, Any]]()  # calls that were told before
     async for event in events:
         step, run = f"step {event['step'] + 1}" if isinstance(event.get("step"), int) else "", event.get("run_id", "")
         if event["type"] in ("StepFinished", "RunFinished"):  # the step of a run that waits has no end of its own
@@ -93,8 +131,7 @@ async def translated(
             doing = writing = ""
         match event["type"]:
             case "RunStarted":
-                if not event["resumed"]:
-                    yield {"type": "RUN_STARTED", **here}
+                yield {"type": "RUN_STARTED", **here}
             case "Routed":
                 doing, written = f"{step}: {event['skill']}", ""
                 talks = runtime.contract(event["skill"]) in ("text", "code")
@@ -166,9 +203,12 @@ def _ending(
 
 
 def _interrupt(run: str, call: Mapping[str, Any]) -> dict[str, Any]:
-    """A call that waits; `POST /v1/agents/NAME/runs/ID/approve` decides it under the interrupt's id."""
-    message = f"May {call['name']} run with {json.dumps(call['arguments'], ensure_ascii=False)}?"
-    return {"id": call["id"], "reason": "tool_call", "message": message, "toolCallId": _call_id(run, call)}
+    """A call that waits, which `resume` decides about."""
+    message, made = (
+        f"May {call['name']} run with {json.dumps(call['arguments'], ensure_ascii=False)}?",
+        _call_id(run, call),
+    )
+    return {"id": made, "reason": "tool_call", "message": message, "toolCallId": made, "responseSchema": _ANSWER}
 
 
 def _call(run: str, call: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

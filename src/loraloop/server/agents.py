@@ -213,6 +213,13 @@ async def start_run(
     if (client is not None) != (protocol == "ag-ui"):
         raise ApiError(400, "the body is not one of this protocol: ?protocol=ag-ui takes a RunAgentInput", "protocol")
     if isinstance(body, AgUiInput):
+        if body.resume:
+            run_id, decided = body.decided()
+            answers = {
+                call: CallDecision(approve=each.approved, arguments=each.arguments) for call, each in decided.items()
+            }
+            goes_on = await _decided(request, name, run_id, answers)
+            return event_stream(state, _sent(translated(body, goes_on, state.runtime), named=False))
         prompt, history = body.split()
         body = RunBody(input=prompt, messages=history)
     options: dict[str, Any] = {"skill": body.skill}
@@ -283,14 +290,24 @@ async def _read(
 @routes.post("/v1/agents/{name}/runs/{run_id}/approve", responses={**STREAM, **documented({404, 409})})
 async def approve_run(name: str, run_id: str, body: ApproveBody, request: Request) -> Response:
     """Decides about calls that wait; the run goes on, and its events come as server-sent events."""
+    return event_stream(state_of(request), _sent(await _decided(request, name, run_id, body.decisions)))
+
+
+async def _decided(
+    request: Request, name: str, run_id: str, decided: Mapping[str, CallDecision]
+) -> AsyncGenerator[dict[str, Any], None]:
+    """The events of a run that goes on, once there are decisions about its calls that wait.
+
+    Raises:
+        ApiError: 404 or 409, there is no such run, or it does not wait; or a decision does not fit its call.
+    """
     from loraloop.agent import Approve, Deny
 
     state = state_of(request)
     hosted = hosted_agent(state, name)
     run = await run_of(request, name, run_id)
     decisions = {
-        call: Approve(_plain(each.arguments)) if each.approve else Deny(each.reason)
-        for call, each in body.decisions.items()
+        call: Approve(_plain(each.arguments)) if each.approve else Deny(each.reason) for call, each in decided.items()
     }
     pending = await asyncio.to_thread(state.runs.take, run)  # a second decision that comes meanwhile is refused
     try:
@@ -305,7 +322,7 @@ async def approve_run(name: str, run_id: str, body: ApproveBody, request: Reques
         await asyncio.shield(asyncio.to_thread(state.runs.waits, run, pending, run.result))
         raise
 
-    return event_stream(state, _sent(await begun(_read(state, run, stream, turn))))
+    return await begun(_read(state, run, stream, turn))
 
 
 @routes.post("/v1/agents/{name}/runs/{run_id}/cancel", responses=documented({404, 409}))

@@ -22,7 +22,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field, StrictBool, StrictStr
 
 from loraloop.adapters.base.messages import Message
-from loraloop.agent.engine.cache.sequence import Interrupted, RequestContext
+from loraloop.agent.engine.cache.sequence import UNBOUNDED, Interrupted, RequestContext
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.step import StepRequest, run_step, transcript
 from loraloop.agent.guard.guard import default_guard
@@ -283,8 +283,7 @@ class Decider:
         skill = model if model in runtime.with_contract("text") else NONE
         longest = most or runtime.base.config.max_positions
         check_length(sum(len(each.content) for each in messages), runtime.base.tokenizer.longest, longest)
-        trunk, reused = read(runtime, messages, routed=model == ROUTER)
-        trunk.request_context = request_context
+        trunk, reused = read(runtime, messages, request_context, routed=model == ROUTER)
         answers, written = [], 0
         try:
             check_prompt(len(trunk.ids), most)
@@ -324,10 +323,10 @@ class Decider:
         """The calibrated probabilities of a question's labels, and the tokens that were read for it."""
         runtime = self._runtime
         logits, tokens = weigh(runtime, trunk, asked, skill)
-        identity = runtime.bank.identity(skill) if skill != NONE else NONE
+        identity, nothing = runtime.bank.identity(skill) if skill != NONE else NONE, [Message("user", NOTHING)]
         prior = self._once(
             ("prior", identity, asked.text),
-            lambda: weigh(runtime, read(runtime, [Message("user", NOTHING)])[0], asked, skill)[0],
+            lambda: weigh(runtime, read(runtime, nothing, trunk.request_context)[0], asked, skill)[0],
         )
         return softmax([own - without for own, without in zip(logits, prior, strict=True)]), tokens
 
@@ -360,16 +359,20 @@ class Decider:
         return found
 
 
-def read(runtime: Runtime, messages: Sequence[Message], *, routed: bool = False) -> tuple[Transcript, int]:
+def read(
+    runtime: Runtime, messages: Sequence[Message], request_context: RequestContext = UNBOUNDED, *, routed: bool = False
+) -> tuple[Transcript, int]:
     """The trunk of some messages, and how many of its tokens were known.
 
     Args:
         runtime: The runtime, whose store may know the messages, or their beginning.
         messages: The input.
+        request_context: Until when, and for whom, it is read.
         routed: The router reads the hidden states of the last message, which is computed again for that.
     """
     complete = runtime.base.chat.complete(list(messages))
     trunk = transcript(runtime.engine, complete, known=len(complete) - routed)
+    trunk.request_context = request_context
     return trunk, len(trunk.ids) - trunk.pending
 
 

@@ -282,7 +282,7 @@ def _tune(report: RecipeReport, base: Base, count: int, watch: Watch) -> None:
     from loraloop.render.report import command_line
 
     name, folder = report.name, report.skill
-    records = [record for record in report.valid if "ask" not in record.gold][:count]
+    records = report.valid[:count]
     examples = records if name == "verdict" else [record.inlined() for record in records]
     with watch.measured(len(examples)) as step:
         try:

@@ -247,8 +247,10 @@ def test_nested_arguments_are_in_the_order_in_which_decoding_writes_them(tmp_pat
 
 def test_parquet_is_read_through_datasets(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
-    datasets.Dataset.from_list([{"messages": [ASK], "completion": "Warm."}]).to_parquet(str(tmp_path / "a.parquet"))
-    assert read(tmp_path / "a.parquet")[0].completion == "Warm."
+    for name in ("a[1]", "a1", "a*"):  # the name is no pattern
+        row = {"messages": [ASK], "completion": name}
+        datasets.Dataset.from_list([row]).to_parquet(str(tmp_path / f"{name}.parquet"))
+        assert [record.completion for record in read(tmp_path / f"{name}.parquet")] == [name]
 
 
 def test_a_json_list_has_lines_too(tmp_path: Path) -> None:

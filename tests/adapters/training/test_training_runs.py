@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
 import signal
 import socket
@@ -247,6 +249,8 @@ def test_the_trunk_store_is_bounded_and_knows_its_base(tmp_path: Path) -> None:
     def store(weights: str = "w", wanted: tuple[tuple[int, ...], ...] = ()) -> TrunkCache:
         return TrunkCache(tmp_path, weights, config, torch.float32, most, wanted)
 
+    for name in ("gone.kv", "gone.kv.1.part"):
+        (tmp_path / name).symlink_to(tmp_path / "nothing")  # another process removes it at the same time
     first = store()
     assert first.get((1, 2, 3, 4, 5)) is None
     assert first.put([((number, 2, 3, 4, 5), data + number) for number in range(3)]) == 2
@@ -258,9 +262,50 @@ def test_the_trunk_store_is_bounded_and_knows_its_base(tmp_path: Path) -> None:
     later = store(wanted=((1, 2, 3, 4, 5), (9, 9, 9, 9, 9)))
     assert later.put([((9, 9, 9, 9, 9), data)]) == 1 and later.get((0, 2, 3, 4, 5)) is None
     assert later.get((1, 2, 3, 4, 5)) is not None
-    (file,) = [file for file in tmp_path.glob("*.kv") if file.stat().st_size and later._name((9,) * 5) == file.name]
+    (file,) = [file for file in tmp_path.glob("*.kv") if later._name((9,) * 5) == file.name]
     file.write_bytes(b"cut")
     assert store().get((9, 9, 9, 9, 9)) is None
+
+
+def test_a_full_disk_ends_a_training_that_then_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, told = trainer(tmp_path / "cut"), "No space left on device; make room and begin again"
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    made.advance(4)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(InputError, match=rf"cannot write .*\.pt: {told}"):
+            made.run()
+    again = trainer(tmp_path / "cut")
+    assert again.step == 4 and equal(again.run(), trainer(tmp_path / "whole").run())
+
+
+def test_a_training_whose_loss_is_no_number_ends_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = trainer(tmp_path / "high", learning_rate=1e20)
+    with pytest.raises(InputError, match="not a number: give a lower learning_rate"):
+        made.run()
+    assert made.step < 4
+    late = trainer(tmp_path / "late")
+    late.advance(6)
+    before = late.best_parameters()
+    monkeypatch.setattr(late, "_optimize", lambda batch, elapsed: (1e-2, math.nan))
+    assert equal(late.run(), late.method.finished(before, late.context)) and late.step == 7
+    assert "the loss of step 7 is not a number" in caplog.text
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that takes nothing")
+def test_a_full_disk_leaves_no_half_of_a_batch_of_trunks(tmp_path: Path) -> None:
+    config = random_base(0).config
+    store, trunks = TrunkCache(tmp_path, "w", config, torch.float32, 1.0), ((1, 2, 3), (4, 5, 6))
+    (tmp_path / f"{store._name(trunks[1])}.{os.getpid()}.part").symlink_to("/dev/full")
+    data = torch.ones(config.layers, 2, config.kv_heads, 3, config.head_dim)
+    with pytest.raises(InputError, match="make room and begin again"):
+        store.put([(trunk, data) for trunk in trunks])
+    assert not list(tmp_path.iterdir())
 
 
 def test_settings_are_checked() -> None:

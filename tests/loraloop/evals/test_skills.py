@@ -178,8 +178,10 @@ def test_files_of_a_folder_and_a_share_of_each(tmp_path: Path) -> None:
     assert len(examples("tools", files, 6)) == 6, "what a short file lacks, the next one gives"
     others = [e.id for e in examples("tools", [one], 2, seed=3)]
     assert others != ["sgd-0", "sgd-1"] and others == [e.id for e in examples("tools", [one], 2, seed=3)]
-    with pytest.raises(InputError, match="no evaluation files"):
-        data_files("code", [tmp_path])
+    assert data_files("tools", [one, tmp_path / "tools" / ".." / "tools" / one.name]) == [one], "it is read once"
+    for given in ([tmp_path], [one, tmp_path]):
+        with pytest.raises(InputError, match="no evaluation files"):
+            data_files("code", given)
 
 
 def test_a_record_has_the_title_of_its_first_passage(tmp_path: Path) -> None:

@@ -170,14 +170,17 @@ def test_the_skill_is_asked_for_its_probabilities(base: Base, tmp_path: Path) ->
     assert 0 <= harmless.probability < harmful.probability <= 1
 
 
-def test_a_tools_skill_is_tuned_on_steps_of_conversations_that_ask_for_nothing(base: Base) -> None:
-    records = validation_examples("tools", 400)
-    assert len(records) == 400 and not any("ask" in record.gold for record in records)
+def test_a_tools_skill_is_tuned_on_steps_that_ask_if_it_asks(base: Base) -> None:
+    records, skill = validation_examples("tools", 400), Skill.load(library()["tools"])
+    asking = [record for record in records if "ask" in record.gold]
     none = [record for record in records if record.completion == "[]"]
-    others = [record for record in records if record not in none]
-    found = weigh(base, Skill.load(library()["tools"]), "tools", [*none[:3], *others[:3]])
-    assert [case.first for case in found] == [True] * 3 + [False] * 3
+    others = [record for record in records if record not in [*none, *asking]]
+    assert len(records) == 400 and asking
+    found = weigh(base, skill, "tools", [*none[:3], *asking[:1], *others[:3]])
+    assert [case.first for case in found] == [True] * 3 + [False] * 3, "it has no way to write null"
     assert all(0 <= case.probability <= 1 for case in found)
+    able = Skill(skill.card.model_copy(update={"asks": True}), skill.tensors)
+    assert [case.first for case in weigh(base, able, "tools", [none[0], asking[0]])] == [True, False]
 
 
 def test_a_skill_that_looks_for_contradictions_is_asked_too(base: Base) -> None:

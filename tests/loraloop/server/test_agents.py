@@ -779,9 +779,6 @@ def test_a_client_of_ag_ui_finds_nothing_open_where_a_run_waits(
     (interrupt,) = TypeAdapter(Event).validate_python(told[-1]).outcome.interrupts  # without one it would be a success
     proposed = [event["toolCallId"] for event in told if event["type"] == "TOOL_CALL_END"]
     assert interrupt.reason == "tool_call" and [interrupt.tool_call_id] == proposed
-    resume = [{"interruptId": interrupt.id, "status": "resolved", "payload": {"approved": True}}]
-    answer = http.post(f"{url}/v1/agents/bank/runs?protocol=ag-ui", json={**body, "resume": resume})
-    assert answer.status_code == 400 and "approve" in answer.json()["error"]["message"], "it would ask once more"
     for begins, ends, name in (
         ("STEP_STARTED", "STEP_FINISHED", "stepName"),
         ("TEXT_MESSAGE_START", "TEXT_MESSAGE_END", "messageId"),
@@ -789,6 +786,42 @@ def test_a_client_of_ag_ui_finds_nothing_open_where_a_run_waits(
         begun = [event[name] for event in told if event["type"] == begins]
         assert begun == [event[name] for event in told if event["type"] == ends]
         assert begun or (begins, written) == ("TEXT_MESSAGE_START", PAY)
+
+
+def test_a_client_of_ag_ui_decides_by_its_next_run(serving: Callable[..., str], http: httpx.Client) -> None:
+    from ag_ui.core import Event, ResumeEntry
+    from pydantic import TypeAdapter
+
+    both = calls(("pay", {"to": "ann", "amount": 5}), ("pay", {"to": "bob", "amount": 6}))
+    runtime, agents = hosted(both, "Ann was paid 4.")
+    url = f"{serving(runtime, agents=agents)}/v1/agents/bank/runs?protocol=ag-ui"
+    body = {"threadId": "t", "runId": "r", "messages": [{"role": "user", "content": "Pay Ann 5 and Bob 6."}]}
+    waits = TypeAdapter(Event).validate_python(events(http.post(url, json=body))[-1])
+    ann, bob = waits.outcome.interrupts
+    assert ann.response_schema["required"] == ["approved"] and "editedArgs" in ann.response_schema["properties"]
+    edited = {"approved": True, "editedArgs": {"to": "ann", "amount": 4}}
+    given = [
+        ResumeEntry(interrupt_id=ann.id, status="resolved", payload=edited).model_dump(by_alias=True, mode="json"),
+        ResumeEntry(interrupt_id=bob.id, status="cancelled").model_dump(by_alias=True, mode="json"),
+    ]
+    other = {**body, "runId": "s", "messages": []}
+    for wrong, status in (
+        (given[:1], 400),
+        ([given[0], {**given[1], "status": "resolved"}], 400),
+        ([given[0], {**given[1], "interruptId": "another-call"}], 400),
+        ([{**given[0], "interruptId": "another-call"}], 404),
+    ):
+        assert http.post(url, json={**other, "resume": wrong}).status_code == status, wrong
+    told = events(http.post(url, json={**other, "resume": given}))
+    for event in told:
+        TypeAdapter(Event).validate_python(event)
+    assert told[0] == {"type": "RUN_STARTED", "threadId": "t", "runId": "s"}
+    assert told[-1]["type"] == "RUN_FINISHED" and told[-1]["outcome"] == {"type": "success"}
+    assert not [event for event in told if event["type"] == "TOOL_CALL_START"], "they were told by the run that waited"
+    results = {event["toolCallId"]: event["content"] for event in told if event["type"] == "TOOL_CALL_RESULT"}
+    assert results[ann.tool_call_id] == '"paid 4 to ann"' and "denied" in results[bob.tool_call_id]
+    assert http.post(url, json={**other, "resume": given}).status_code == 409, "nothing is paid twice"
+    assert http.post(url, json={**other, "resume": []}).status_code == 400, "nothing is asked"
 
 
 def test_a_client_of_ag_ui_answers_calls_that_the_agent_does_not_run(

@@ -11,9 +11,10 @@ import pytest
 
 from loraloop.adapters.base import Base, Message
 from loraloop.agent.engine.cache.sequence import RequestContext
+from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.runtime import Runtime
 from loraloop.server import decisions, responses
-from loraloop.server.decisions import Decider, PredicateQuestion, labelled, read, softmax, weigh
+from loraloop.server.decisions import Decider, Labelled, PredicateQuestion, labelled, read, softmax, weigh
 from loraloop.server.wire import ChatMessage
 from loraloop.tool_schemas.errors import LimitError
 
@@ -175,7 +176,7 @@ def test_a_runner_of_tools_by_decisions_takes_its_answers(client: openai.OpenAI)
         assert error.reason == "step_limit" and done
 
 
-def test_probabilities_are_divided_by_those_without_an_input(runtime: Runtime) -> None:
+def test_probabilities_are_divided_by_those_without_an_input(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     decider, request_context = Decider(runtime), RequestContext(deadline=time.monotonic() + 60)
     question = PredicateQuestion(type="predicate", instructions="It is about money.")
     messages, asked = [Message("user", "I lost my wallet.")], labelled(runtime, question)
@@ -184,5 +185,14 @@ def test_probabilities_are_divided_by_those_without_an_input(runtime: Runtime) -
     for _ in range(2):  # the second time, what is known of the question is kept
         (found,) = decider.decide(messages, [question], "base", request_context)["answers"]
         assert found["probability"] == pytest.approx(expected, abs=1e-3)
+    bounds = list[RequestContext]()
+
+    def noted(runtime: Runtime, trunk: Transcript, asked: Labelled, skill: str) -> tuple[list[float], int]:
+        bounds.append(trunk.request_context)
+        return weigh(runtime, trunk, asked, skill)
+
+    monkeypatch.setattr(decisions, "weigh", noted)
+    Decider(runtime).decide(messages, [question], "base", request_context)
+    assert bounds == [request_context] * 2, "what is read without an input is bounded as the input is"
     with pytest.raises(LimitError, match="0 of 1 questions"):
         decider.decide(messages, [question], "base", RequestContext(deadline=time.monotonic()))

@@ -1,5 +1,6 @@
 """Whatever is decoded at random under a random schema parses, validates, and can always be brought to an end."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from loraloop.tool_schemas import (
     parse_calls,
 )
 from loraloop.tool_schemas.errors import SchemaError
+from loraloop.tool_schemas.schema.few_names import few_names
 
 LIMIT = 600  # tokens within which a text has to be closed; a small vocabulary makes long ones
 NAMES = ["city", "unit", "a b", "n", "été", 'q"', "start_date", "value"]
@@ -244,6 +246,13 @@ def test_patterns_that_fit_few_names_leave_no_dead_end(
             logits = torch.zeros(compiler.vocabulary.size)
             state.mask_(logits)
             state.accept([int(rng.choice(torch.isfinite(logits).nonzero().flatten().numpy()))])
+
+
+@pytest.mark.parametrize("pattern", ["^a{100000}$", "^(?:a{1000}){1000}$", "^((((a{10}){10}){10}){10}){10}$"])
+def test_very_long_names_are_not_looked_for(pattern: str) -> None:
+    assert few_names("^x{20}$") == ("x" * 20,)
+    began = time.process_time()
+    assert few_names(pattern) == () and time.process_time() - began < 0.2
 
 
 def test_a_name_fits_all_patterns_that_it_matches(compiler: GrammarCompiler) -> None:

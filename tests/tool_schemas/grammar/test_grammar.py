@@ -249,13 +249,29 @@ def test_compiled_grammars_are_kept(compiler: GrammarCompiler) -> None:
 
 
 @pytest.mark.parametrize(
-    "form", ["date", "time", "date-time", "email", "ipv4", "ipv6", "uuid", "duration", "uri", "relative-json-pointer"]
+    "form",
+    [
+        "date",
+        "time",
+        "date-time",
+        "time-local",
+        "date-time-local",
+        "email",
+        "ipv4",
+        "ipv6",
+        "uuid",
+        "duration",
+        "uri",
+        "relative-json-pointer",
+    ],
 )
 def test_formats(compiler: GrammarCompiler, tokenizer: Tokenizer, form: str) -> None:
     good = {
         "date": ["2024-02-29", "0001-01-31", "2000-02-29"],
         "time": ["23:59:59Z", "00:00:00.5+01:00"],
         "date-time": ["2024-12-31T00:00:00Z"],
+        "time-local": ["23:59:59", "00:00:00.5"],
+        "date-time-local": ["2024-12-31T00:00:00"],
         "email": ["a.b@example.com"],
         "ipv4": ["255.0.10.1"],
         "ipv6": ["::1", "2001:db8::ff00:42:8329"],
@@ -268,6 +284,8 @@ def test_formats(compiler: GrammarCompiler, tokenizer: Tokenizer, form: str) -> 
         "date": ["2023-02-29", "1900-02-29", "0000-01-01", "2024-04-31", "2024-13-01", "24-01-01"],
         "time": ["24:00:00Z", "12:00Z", "23:59:60Z", "12:00:00"],
         "date-time": ["2024-12-31 00:00:00Z", "2023-02-29T00:00:00Z"],
+        "time-local": ["24:00:00", "12:00", "12:00:00Z"],
+        "date-time-local": ["2024-12-31T00:00:00Z", "2023-02-29T00:00:00"],
         "email": ["a.example.com"],
         "ipv4": ["256.0.0.1", "1.2.3"],
         "ipv6": ["1::2::3", "12345::"],

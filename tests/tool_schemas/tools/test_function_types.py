@@ -36,6 +36,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    NaiveDatetime,
     RootModel,
     SecretStr,
     TypeAdapter,
@@ -44,7 +45,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from loraloop.tool_schemas import Bounds, GrammarCompiler, JsonSchema, Tool
+from loraloop.tool_schemas import Bounds, GrammarCompiler, JsonSchema, Tool, render_tools
 from loraloop.tool_schemas.errors import SchemaError
 from loraloop.tool_schemas.grammar.walks import WalkVocabulary, random_walk
 
@@ -216,7 +217,8 @@ TYPES: list[tuple[Any, Any, Any]] = [
     (dict[str, Any], {"a": None}, {"a": None}),
     (datetime.date, "2024-02-29", datetime.date(2024, 2, 29)),
     (datetime.datetime, "2024-02-29T10:00:00Z", datetime.datetime(2024, 2, 29, 10, tzinfo=datetime.UTC)),
-    (datetime.time, "10:30:00Z", datetime.time(10, 30, tzinfo=datetime.UTC)),
+    (datetime.time, "10:30:00", datetime.time(10, 30)),
+    (NaiveDatetime, "2024-02-29T10:00:00", datetime.datetime(2024, 2, 29, 10)),
     (datetime.timedelta, "P1DT2H", datetime.timedelta(days=1, hours=2)),
     (uuid.UUID, "12345678-1234-4678-9234-567812345678", uuid.UUID("12345678-1234-4678-9234-567812345678")),
     (pathlib.Path, "a/b", pathlib.Path("a/b")),
@@ -244,6 +246,19 @@ def test_every_type_arrives(annotation: Any, given_: Any, wanted: Any) -> None:
     if annotation == Iterable[int]:
         got = list(got)
     assert got == wanted and isinstance(got, type(wanted))
+
+
+def test_a_time_of_day_has_no_offset_and_compares_with_others() -> None:
+    def is_early(at: datetime.time = datetime.time(9)) -> bool:
+        """Whether it is before ten."""
+        return at < datetime.time(10)
+
+    made = Tool.from_function(is_early)
+    assert made.call({"at": "09:30:00"}) and made.call({})
+    assert "at?: string(HH:MM:SS) = " in render_tools([made])
+    for annotation, wrong in ((datetime.time, "10:30:00Z"), (NaiveDatetime, "2024-02-29T10:00:00Z")):
+        with pytest.raises(SchemaError, match="-local"):
+            call(annotation, wrong)
 
 
 CHECKED: list[tuple[Any, Any, Any]] = [  # a set's items differ, which a grammar cannot see to: checked while decoding
@@ -289,6 +304,7 @@ DECODED = [
     datetime.date,
     datetime.datetime,
     datetime.time,
+    NaiveDatetime,
     uuid.UUID,
     ipaddress.IPv4Address,
     ipaddress.IPv6Address,

@@ -130,6 +130,17 @@ def test_the_folder_is_bounded_and_the_least_recently_used_go(
     assert found == [100, 102] and len(files(tmp_path)) == 2
 
 
+def test_files_that_another_process_removes_at_the_same_time_are_passed_over(
+    native_base: Base, author: Author, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("gone.prefix", ".gone.prefix.1-1.part"):
+        (tmp_path / name).symlink_to(tmp_path / "nothing")  # listed, and not there any more
+    kept, sequence = PrefixFolder(tmp_path, native_base, most=1), computed(native_base, author, IDS)
+    for count in (100, 101):
+        kept.save(sequence, count)
+    assert not caplog.text and [count for count in (100, 101) if kept._path(IDS[:count]).exists()] == [101]
+
+
 def test_the_next_process_reads_instructions_and_tools_no_more(native_base: Base, tmp_path: Path) -> None:
     """The second of two runtimes, as of two processes, computes the question alone, and answers the same."""
 
