@@ -15,11 +15,18 @@ STATE, BEST, LOG = "state.pt", "best.pt", "log.jsonl"
 
 
 def write(content: Any, path: Path) -> None:
-    """Writes whole or not at all, and on the disk before the name is taken."""
-    with atomic_path(path) as part, open(part, "wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
+    """Writes whole or not at all, and on the disk before the name is taken.
+
+    Raises:
+        InputError: The disk is full, or cannot be written to.
+    """
+    try:
+        with atomic_path(path) as part, open(part, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:  # of a full disk torch may say only "unexpected pos"
+        raise InputError(f"cannot write {path} ({error}): make room, and give the same command again") from error
 
 
 def read(path: Path) -> Any:
