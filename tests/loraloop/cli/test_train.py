@@ -298,7 +298,7 @@ def test_a_recipe_that_asks_for_nonsense_is_refused(
 
 def test_steps_that_are_misspelt_are_not_called_missing(tmp_path: Path) -> None:
     made = {**recipe(tmp_path), "schedule": {"stps": 6}}
-    with pytest.raises(InputError, match="unknown key schedule.stps; did you mean 'steps'"):
+    with pytest.raises(InputError, match=r"unknown key schedule\.stps; did you mean 'steps'"):
         run_recipe(made, base=random_base(0))
 
 
