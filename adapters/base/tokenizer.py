@@ -33,11 +33,14 @@ class Tokenizer:
                 "with a byte-level one, such as Llama 3, Mistral Nemo, Qwen or Granite"
             )
         self.backend = tokenizers.Tokenizer.from_str(tokenizer_json)
-        spec["added_tokens"] = []
-        spec["post_processor"] = _only_byte_level(spec.get("post_processor"))
-        if isinstance(spec.get("model"), dict) and spec["model"].get("ignore_merges"):
-            spec["model"]["ignore_merges"] = False
-        self._plain = tokenizers.Tokenizer.from_str(json.dumps(spec))
+        model = self.backend.model  # both copies share it
+        if (spec.get("model") or {}).get("ignore_merges"):  # it would find special tokens that are in the vocabulary
+            model = tokenizers.Tokenizer.from_str(tokenizer_json).model
+            model.ignore_merges = False
+        self._plain = tokenizers.Tokenizer(model)
+        self._plain.pre_tokenizer = self.backend.pre_tokenizer
+        if self.backend.normalizer is not None:
+            self._plain.normalizer = self.backend.normalizer
         vocabulary = self._plain.get_vocab(with_added_tokens=False)
         self.longest = max(map(len, vocabulary))  # bytes of the longest token
         self._absent = frozenset(byte for char, byte in self._byte_of.items() if char not in vocabulary)
@@ -103,10 +106,3 @@ class Tokenizer:
         for count, byte in enumerate(b for b in range(256) if b not in set(printable)):
             stand_in[chr(256 + count)] = byte
         return stand_in
-
-
-def _only_byte_level(post_processor: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Templates that add special tokens are dropped: the chat format places those itself."""
-    if post_processor and post_processor.get("type") == "ByteLevel":
-        return post_processor
-    return None

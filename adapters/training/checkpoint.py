@@ -27,7 +27,10 @@ def write(content: Any, path: Path) -> None:
         InputError: if the disk does not take it.
     """
     with writing(path), atomic_path(path) as part, open(part, "wb") as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # of a full disk torch may say only "unexpected pos"
+            raise OSError(str(error)) from error
         file.flush()
         os.fsync(file.fileno())
 

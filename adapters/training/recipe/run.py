@@ -342,6 +342,10 @@ def _config(recipe: Recipe, examples: int) -> TrainConfig:
     """The schedule; `epochs` may stand in place of `steps`."""
     settings = dict(recipe.content.schedule)
     at = ("schedule", "epochs")
+    known = ("epochs", *setting_names())
+    for name in settings:
+        if name not in known:
+            raise InputError(f"{recipe.at('schedule', name)}: {unknown_key(f'schedule.{name}', name, known)}")
     if "epochs" in settings:
         epochs = settings.pop("epochs")
         if "steps" in settings:
@@ -357,10 +361,6 @@ def _config(recipe: Recipe, examples: int) -> TrainConfig:
         raise InputError(f"{recipe.at('schedule')}: schedule.steps is missing: add it, or schedule.epochs")
     if isinstance(steps := settings["steps"], int):
         settings.setdefault("validate_every", max(1, min(200, steps // 4)))
-    for name in settings:
-        if name not in setting_names():
-            problem = unknown_key(f"schedule.{name}", name, setting_names())
-            raise InputError(f"{recipe.at('schedule', name)}: {problem}")
     if "optimizer" in settings:
         settings["name"] = settings.pop("optimizer")
     parts: dict[str, Any] = {}

@@ -126,6 +126,8 @@ def guarded(arguments: list[str]) -> int:
     try:
         code = commands()(arguments, prog_name="loraloop", standalone_mode=False)
         sys.stdout.flush()
+        if code == 130:  # typer makes this of an interrupt
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("interrupted\n")

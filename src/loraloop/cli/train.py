@@ -62,7 +62,11 @@ def train(
         if first:
             _show_dry_run(prepared, examples, reckoned, as_json)
         return
-    report = run_recipe(recipe, data=data or "", output=out or "", observer=watch)
+    try:
+        report = run_recipe(recipe, data=data or "", output=out or "", observer=watch)
+    except KeyboardInterrupt:
+        sys.stderr.write("give the same command again: it goes on from its last checkpoint\n")
+        raise
     if not first:
         return
     if as_json:

@@ -233,7 +233,11 @@ async def on_error(request: Request, error: Exception) -> JSONResponse:
 async def on_http(request: Request, error: Exception) -> JSONResponse:
     """Unknown paths and methods as documents."""
     assert isinstance(error, HTTPException)
-    return ApiError(error.status_code, str(error.detail), "http").response()
+    message, path = str(error.detail), request.scope["path"]
+    if error.status_code in (404, 405):
+        message = f"there is no {request.method} {path[:100]} here; /openapi.json lists what there is"
+        message += "" if path.startswith("/v1/") else "; OpenAI's clients take the address with /v1"
+    return ApiError(error.status_code, message, "http").response()
 
 
 async def on_invalid(request: Request, error: Exception) -> JSONResponse:

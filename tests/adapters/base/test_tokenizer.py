@@ -1,10 +1,12 @@
-"""Long texts."""
+"""Long texts, and what a `tokenizer.json` may say."""
 
 from __future__ import annotations
 
+import json
 import threading
 
 from loraloop.adapters.base import Base
+from loraloop.adapters.base.tokenizer import Tokenizer
 
 
 def test_other_threads_run_while_a_long_text_is_encoded(base: Base) -> None:
@@ -37,3 +39,15 @@ def test_no_token_has_more_bytes_than_the_longest(base: Base) -> None:
 def test_the_bytes_of_all_tokens_are_those_of_each(base: Base) -> None:
     tokenizer = base.tokenizer
     assert tokenizer.all_bytes() == [tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)]
+
+
+def test_a_vocabulary_that_is_searched_before_merges_gives_no_special_token(base: Base) -> None:
+    """The copy that encodes keeps the normalizer and the splitting, and merges where the other need not."""
+    spec = json.loads(base.tokenizer.json)
+    spec["model"]["ignore_merges"], spec["normalizer"] = True, {"type": "NFC"}
+    spec["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    token = spec["added_tokens"][0]
+    spec["model"]["vocab"][token["content"]] = token["id"]
+    tokenizer = Tokenizer(json.dumps(spec), base.tokenizer.eos_ids)
+    assert token["id"] not in tokenizer.encode(token["content"])
+    assert tokenizer.encode("e\u0301") == tokenizer.encode("\u00e9")

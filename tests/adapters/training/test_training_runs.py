@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import torch
 
 from loraloop.adapters.base import random_base
 from loraloop.adapters.methods.lora import Lora
+from loraloop.adapters.training import checkpoint
 from loraloop.adapters.training.forward.past import Past
 from loraloop.adapters.training.forward.trunks import TrunkCache
 from loraloop.adapters.training.trainer import schedules
@@ -56,6 +58,17 @@ def finish(process: subprocess.Popen[bytes]) -> None:
 
 def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_a_checkpoint_that_does_not_fit_the_disk_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot write .*state.pt: .*make room and begin again"):
+            checkpoint.write({"weights": torch.ones(1000, 1000)}, tmp_path / "state.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_killed_with_sigkill_ends_with_the_same_bits(tmp_path: Path) -> None:

@@ -126,7 +126,8 @@ def test_an_interrupt_is_130(monkeypatch, run):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("loraloop.cli.run.command.text_of", interrupt)
-    assert run("run", "x")[0] == 130
+    code, _, err = run("run", "x")
+    assert code == 130 and err == "interrupted\n"
 
 
 def test_skills_list_and_show(run):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -295,6 +296,12 @@ def test_a_recipe_that_asks_for_nonsense_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_steps_that_are_misspelt_are_not_called_missing(tmp_path: Path) -> None:
+    made = {**recipe(tmp_path), "schedule": {"stps": 6}}
+    with pytest.raises(InputError, match=r"unknown key schedule\.stps; did you mean 'steps'"):
+        run_recipe(made, base=random_base(0))
+
+
 @pytest.fixture
 def written(tmp_path: Path, save_llama: Any) -> Path:
     save_llama(tmp_path / "tiny")
@@ -410,6 +417,14 @@ def test_errors_of_a_recipe_are_one_line(written: Path, capsys: pytest.CaptureFi
     written.write_text(written.read_text().replace("license:", "licence:"), encoding="utf-8")
     assert run_command(["train", str(written)]) == 2
     assert "did you mean 'license'?" in capsys.readouterr().err
+
+
+def test_an_interrupted_training_says_how_to_go_on(
+    written: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loraloop.training.run.run_recipe", Mock(side_effect=KeyboardInterrupt))
+    assert run_command(["train", str(written)]) == 130
+    assert capsys.readouterr().err == "give the same command again: it goes on from its last checkpoint\ninterrupted\n"
 
 
 def test_data_check_says_once_what_is_wrong_with_many_records(

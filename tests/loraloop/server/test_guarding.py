@@ -155,9 +155,19 @@ def test_too_large_bodies_and_nonsense_are_refused(serving: Callable[..., str]) 
     assert httpx.post(path, content=pieces(), headers={"content-type": "application/json"}).status_code == 413
     assert httpx.post(path, content=b"{", headers={"content-type": "application/json"}).status_code == 400
     assert httpx.post(path, content=b'"\xff"', headers={"content-type": "application/json"}).status_code == 400
-    assert httpx.get(f"{url}/nowhere").status_code == 404 and httpx.delete(path).status_code == 405
+    refused = httpx.delete(path)
+    assert refused.status_code == 405 and "no DELETE /v1/chat/completions here" in refused.json()["error"]["message"]
     deep = b'{"model":"auto","messages":' + b"[" * 900 + b"]" * 900 + b"}"
     assert httpx.post(path, content=deep, headers={"content-type": "application/json"}).status_code == 400
+
+
+def test_an_unknown_address_is_told_what_there_is(serving: Callable[..., str]) -> None:
+    url = serving(ScriptedRuntime())
+    without, unknown = httpx.post(f"{url}/chat/completions", json={}), httpx.post(f"{url}/v1/embeddings", json={})
+    assert without.status_code == unknown.status_code == 404
+    message = unknown.json()["error"]["message"]
+    assert message == "there is no POST /v1/embeddings here; /openapi.json lists what there is"
+    assert without.json()["error"]["message"].endswith("; OpenAI's clients take the address with /v1")
 
 
 def until(url: str, name: str, count: int) -> None:
