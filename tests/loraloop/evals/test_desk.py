@@ -29,6 +29,7 @@ from loraloop.testing import ScriptedRuntime, calls, forbid_real_model
 from loraloop.tool_schemas.errors import InputError, ToolError, UnknownNameError
 from loraloop.tool_schemas.tools.tool import Tool
 
+CAMPSITE = Path(__file__).parents[3] / "examples" / "improve_a_skill" / "campsite"
 WORLDS = load_worlds(SHIPPED)
 
 
@@ -424,7 +425,9 @@ def test_calls_in_the_bases_own_format_are_for_a_bare_base_that_has_one(
 def test_the_command_tests_worlds_without_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with forbid_real_model():
         code, out, _ = shown_by(capsys, "--self-test", "--world", "workshop")
-    assert code == 0 and re.search(r"workshop: \d+ requests, \d{3} wrong outcomes, 0 problems", out)
+        assert code == 0 and re.search(r"workshop: \d+ requests, \d{3} wrong outcomes, 0 problems", out)
+        code, out, _ = shown_by(capsys, "--self-test", "--worlds", str(CAMPSITE))
+    assert code == 0 and re.search(r"campsite: 20 requests, \d{2,} wrong outcomes, 0 problems", out)
     shutil.copytree(SHIPPED / "workshop", tmp_path / "workshop")
     file = tmp_path / "workshop" / "world.yaml"
     file.write_text(file.read_text().replace("says: [119], good: It costs 119 euros.", "good: It costs 119 euros."))
