@@ -41,6 +41,8 @@ from loraloop.adapters.training.trainer.workers import Workers, current
 from loraloop.tool_schemas.errors import InputError
 
 _log = logging.getLogger(__name__)
+LONGEST_UNSAVED = 60.0
+"""Seconds after which a checkpoint is written without a validation: what an interrupt costs at most, and a step."""
 
 
 @dataclass(slots=True)
@@ -117,7 +119,7 @@ class Trainer:
         }
         self.trained = {name: tensor for name, tensor in self.parameters.items() if name in chosen}
         self.optimizer = optimizers.make(config, self.trained)
-        self._at = _Position()
+        self._at, self._saved = _Position(), time.monotonic()
         self._resume()
         everything, full = [*self.train_set, *self.valid_set], config.mode == "full"
         self.objective.prepare(self.reader, everything, folder, base.fingerprints.weights, full)
@@ -174,7 +176,7 @@ class Trainer:
             self._write({"step": self.step, "loss": loss, "lr": lr, "seconds": seconds, "tokens": tokens})
             if self.step % config.validate_every == 0 or self.step == config.steps or self._over():
                 self._validated()
-            elif config.save_every and self.step % config.save_every == 0:
+            elif self._is_due():
                 self._save()
             if self.progress and self.workers.rank == 0:
                 left = self._at.spent / self.step * (config.steps - self.step)
@@ -280,6 +282,12 @@ class Trainer:
             return True
         return config.seconds is not None and self._together(self.spent) >= config.seconds
 
+    def _is_due(self) -> bool:
+        """Whether a checkpoint is due without a validation; several processes have clocks that differ: they count."""
+        every = self.config.save_every
+        waited = self.workers.count == 1 and time.monotonic() - self._saved > LONGEST_UNSAVED
+        return waited or (every is not None and self.step % every == 0)
+
     def _validated(self) -> None:
         valid = self.validate()
         counts = self.method.settled(self.step, self.config.steps) or self._over()
@@ -315,6 +323,7 @@ class Trainer:
                 "log": log.stat().st_size if log.exists() else 0, **self._identity(), **asdict(self._at),
             }  # fmt: skip
             checkpoint.write(state, self.folder / checkpoint.STATE)
+        self._saved = time.monotonic()
         self.workers.wait()
 
     def _resume(self) -> None:

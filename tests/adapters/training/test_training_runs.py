@@ -310,6 +310,17 @@ def test_a_training_whose_loss_is_no_number_ends_there(
     assert "the loss of step 7 is not a number" in caplog.text
 
 
+def test_a_checkpoint_is_never_older_than_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = trainer(tmp_path / "cut", validate_every=100)
+    made.advance(3)
+    monkeypatch.setattr("loraloop.adapters.training.trainer.trainer.LONGEST_UNSAVED", 0.0)
+    made.advance(5)
+    assert trainer(tmp_path / "cut", validate_every=100).step == 5
+    monkeypatch.undo()
+    made.advance(7)
+    assert trainer(tmp_path / "cut", validate_every=100).step == 5
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that takes nothing")
 def test_a_full_disk_leaves_no_half_of_a_batch_of_trunks(tmp_path: Path) -> None:
     config = random_base(0).config
