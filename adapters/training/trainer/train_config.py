@@ -93,7 +93,8 @@ class TrainConfig:
         dropout: of the adapters' input, in training.
         mode: `branch` (the skill computes branches, as it will be served here) or `full` (it computes the whole
             context, as a server without branches will use it).
-        save_every: steps between checkpoints without a validation (None: one a minute).
+        save_every: steps between checkpoints without a validation; a process that trains alone writes one a minute
+            besides.
         optimizer: how parameters are changed.
         compute: what a step computes with.
     """

@@ -204,10 +204,8 @@ def _ending(
 
 def _interrupt(run: str, call: Mapping[str, Any]) -> dict[str, Any]:
     """A call that waits, which `resume` decides about."""
-    message, made = (
-        f"May {call['name']} run with {json.dumps(call['arguments'], ensure_ascii=False)}?",
-        _call_id(run, call),
-    )
+    made, arguments = _call_id(run, call), json.dumps(call["arguments"], ensure_ascii=False)
+    message = f"May {call['name']} run with {arguments}?"
     return {"id": made, "reason": "tool_call", "message": message, "toolCallId": made, "responseSchema": _ANSWER}
 
 
