@@ -188,14 +188,14 @@ class PendingStep:
         calls: The calls of the step, with the decisions about those that needed approval.
     """
 
-    step: Step
+    step: Step = field(repr=False)
     contract: str
     calls: tuple[PendingCall, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """All that a run needs to go on.
+    """All that a run needs to go on. Its `repr` leaves out what is long.
 
     Attributes:
         run_id: The run's; it keeps it.
@@ -210,9 +210,9 @@ class Checkpoint:
 
     run_id: str
     asked: RunRequest
-    lines: tuple[Line, ...]
-    steps: tuple[Step, ...]
-    state: RunState
+    lines: tuple[Line, ...] = field(repr=False)
+    steps: tuple[Step, ...] = field(repr=False)
+    state: RunState = field(repr=False)
     written: PendingStep | None = None
     version: int = VERSION
     signature: str = field(default="", compare=False)
