@@ -131,6 +131,8 @@ class _Improvement:
         journal, folder = self.journal, self._round(number)
         start = journal.seconds
         records, counts, learnt = self._collected(number)
+        # What running took less than was estimated, training has more.
+        seconds = max(LEAST_SECONDS, seconds - (journal.seconds - start) - float(journal.facts["measuring"]))
         trained = self._trained(number, records, sum(1 for _ in records.open(encoding="utf-8")), seconds)
         before = self._current()
         self._use(folder / "skill", quietly=True)
@@ -274,7 +276,7 @@ class _Improvement:
         return kept if self.journal.facts["start"] else None
 
     def _next(self) -> float | None:
-        """Seconds that the next round trains; None where no time is left for one."""
+        """Seconds that the next round takes; None where no time is left for one."""
         journal = self.journal
         left = 60 * self.order.minutes - journal.seconds
         if len(journal.rounds) >= (MOST_ROUNDS if self.worlds else 1):
@@ -282,10 +284,8 @@ class _Improvement:
         measuring = float(journal.facts["measuring"])
         other = measuring * (1 + (self.order.requests / self.order.held_out if self.worlds else 0))
         rounds = max(1, min(MOST_ROUNDS - len(journal.rounds), int((1 - TRAINED_SHARE) * left / max(other, 1e-9))))
-        seconds = left / rounds - other
-        if seconds < max(LEAST_SECONDS, 0.2 * other) and journal.rounds:
-            return None
-        return max(LEAST_SECONDS, seconds)
+        training = left / rounds - other
+        return None if training < max(LEAST_SECONDS, 0.2 * other) and journal.rounds else left / rounds
 
     def _current(self) -> Mapping[str, Any]:
         """How the current skill did."""

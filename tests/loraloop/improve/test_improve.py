@@ -222,11 +222,37 @@ def test_a_round_goes_on_from_the_skill_that_was_kept_where_it_began_from_nothin
         patch.setattr(own, "_collected", lambda number: (records, {}, {}))
         patch.setattr(own, "_measured", lambda *given: Measured({"a": True}, {}, {}))
         patch.setattr(own, "_trained", first)
-        own.journal.facts["began"] = Measured({"a": False}, {}, {}).to_dict()
+        own.journal.facts |= {"began": Measured({"a": False}, {}, {}).to_dict(), "measuring": 0.0}
         own._one_round(1, 10.0)
     with pytest.raises(InterruptedError):
         own._trained(2, records, 1, 10.0)
     assert "start" not in asked[0] and asked[1]["start"] == str(own._round(1) / "skill")
+
+
+def test_a_round_trains_for_the_time_that_running_and_measuring_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_start_folder", lambda order: None)
+    runtime = bare_runtime(Base.load("smollm2-135m"))
+    own = loop._Improvement(order(tmp_path / "out"), None, runtime, Watch(quiet=True))
+    (records := tmp_path / "records.jsonl").write_text("{}\n")
+    given: list[float] = []
+
+    def collected(number: int) -> tuple[Path, dict[str, int], dict[str, Any]]:
+        own.journal._before += 200.0  # the seconds that the runs take
+        return records, {}, {}
+
+    def trained(number: int, records: Path, count: int, seconds: float) -> dict[str, Any]:
+        given.append(seconds)
+        raise InterruptedError
+
+    monkeypatch.setattr(own, "_collected", collected)
+    monkeypatch.setattr(own, "_trained", trained)
+    own.journal.facts["measuring"] = 100.0
+    for seconds in (1000.0, 50.0):
+        with pytest.raises(InterruptedError):
+            own._one_round(1, seconds)
+    assert given[0] == pytest.approx(700, abs=20) and given[1] == loop.LEAST_SECONDS
 
 
 def test_a_skill_that_was_kept_is_registered_when_the_command_asks_for_it_later(
@@ -250,7 +276,7 @@ def test_a_skill_that_was_kept_is_registered_when_the_command_asks_for_it_later(
 
     (tmp_path / "records.jsonl").write_text("{}\n")
     first = improvement(register=False)
-    first.journal.facts["began"] = Measured({"a": False}, {}, {}).to_dict()
+    first.journal.facts |= {"began": Measured({"a": False}, {}, {}).to_dict(), "measuring": 0.0}
     assert not first.run().registered and not registered()
     assert improvement(register=True).run().registered and "tools" in registered()
     (version,) = history.versions("tools")
@@ -277,7 +303,8 @@ def test_a_skill_that_falls_in_one_world_is_not_kept_although_all_together_rise(
     blank_skill(own.base, "tools", "calls").save(tmp_path / "out" / "rounds" / "1" / "skill")
     (tmp_path / "records.jsonl").write_text("{}\n")
     earlier = [each for each in ids if each.startswith("earlier/")]
-    own.journal.facts["began"] = Measured({each: each in earlier[:10] for each in ids}, {}, {}).to_dict()
+    began = Measured({each: each in earlier[:10] for each in ids}, {}, {})
+    own.journal.facts |= {"began": began.to_dict(), "measuring": 0.0}
     own._one_round(1, 1.0)
     (done,) = own.journal.rounds
     assert done["held_out"]["gained"] == 20 and done["held_out"]["lost"] == 10
