@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from loraloop.adapters.atomic_write import write_text
 from loraloop.adapters.skill.blank import is_blank
 from loraloop.adapters.skill.card import Card, method_of
-from loraloop.adapters.training.data.frozen import frozen_rows
+from loraloop.adapters.training.data.frozen import Row, frozen_rows
 from loraloop.adapters.training.data.readers import is_among
 from loraloop.adapters.training.recipe.gather import FROZEN_LICENSE, generator
 from loraloop.tool_schemas.jsontext import dumps
@@ -24,6 +24,8 @@ LONGEST = 2048
 """Tokens of a record: the states of long runs are the ones that are worth most."""
 SLOWER = 0.5
 """Factor on the learning rate with which the skill was first trained."""
+ALIKE = 2
+"""Old records of one assistant that a source replays: training reads what stands before them once."""
 
 
 def continued(
@@ -118,12 +120,24 @@ def _replayed(recipe: Mapping[str, Any], count: int, folder: Path, seed: int) ->
             name, where = source.get("name", frozen), source.pop("where", {})
             every = (row for _, row in frozen_rows(frozen) if row.get("part", "train") == "train")
             rows = [row for row in every if is_among(row, where)]
-            wanted = min(len(rows), math.ceil(count * source["share"] / OWN_SHARE))
             path = folder / f"replay.{name}.jsonl"
-            drawn = generator("replay", name, seed, count).sample(rows, wanted)
+            drawn = _drawn(rows, math.ceil(count * source["share"] / OWN_SHARE), f"{seed} {count}")
             write_text(path, "".join(dumps(row) + "\n" for row in drawn))
             source |= {"file": str(path), "license": FROZEN_LICENSE, "name": name}
     return sources
+
+
+def _drawn(rows: Sequence[Row], wanted: int, seed: str) -> list[Row]:
+    """So many rows of a source, `ALIKE` of each assistant; all sources take the assistants in the same order."""
+    assistants: dict[str, list[Row]] = {}
+    for row in rows:
+        first = row["messages"][0]
+        system = first["content"] if first["role"] == "system" else ""
+        assistants.setdefault(dumps([system, [tool["name"] for tool in row["tools"]]]), []).append(row)
+    order = sorted(assistants, key=lambda assistant: generator("replay", seed, assistant).random())
+    mixed = [generator("replay", seed).sample(assistants[each], len(assistants[each])) for each in order]
+    rounds = range(0, max(map(len, mixed), default=0), ALIKE)
+    return [row for start in rounds for each in mixed for row in each[start : start + ALIKE]][:wanted]
 
 
 def inherited(card: Card, before: Card) -> Card:

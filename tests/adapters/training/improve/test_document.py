@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,11 @@ def test_old_records_are_replayed_beside_the_new_ones(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in Path(others[0]["file"]).read_text(encoding="utf-8").splitlines()]
     assert len(rows) == math.ceil(others[0]["share"] * 200)
     assert all(json.dumps(row) in known for row in rows), "none that validates is learnt"
+    assistants = [
+        Counter(json.dumps([json.loads(line)["messages"][0], json.loads(line)["tools"]]) for line in lines)
+        for lines in (Path(source["file"]).read_text(encoding="utf-8").splitlines() for source in others[:5])
+    ]
+    assert max(assistants[0].values()) == 2 and len(set().union(*assistants)) < sum(map(Counter.total, assistants)) / 4
     again = made(tmp_path, "qwen2.5-coder-1.5b", count=100, seed=1)["data"]["sources"][1]["file"]
     assert [json.loads(line) for line in Path(again).read_text(encoding="utf-8").splitlines()] != rows
 
