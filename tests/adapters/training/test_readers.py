@@ -378,6 +378,8 @@ def test_a_schema_of_text_is_checked(tmp_path: Path) -> None:
 def test_what_cannot_be_read_at_all_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no file"):
         list(read_file(tmp_path / "none.jsonl", Reading()))
+    with pytest.raises(InputError, match="is a folder: give the files in it"):
+        list(read_file(tmp_path, Reading()))
     with pytest.raises(UnknownNameError, match=r"jsonl"):
         list(read_file(lines(tmp_path / "a.jsnl", {}), Reading()))
     with pytest.raises(UnknownNameError, match="alpaca"):
