@@ -126,8 +126,8 @@ def teacher(
     from loraloop.render.progress import counting
     from loraloop.tool_schemas.errors import InputError
 
-    if bool(url) == bool(base):
-        raise InputError("give a teacher: --url and --model for an endpoint, or --base for a local one")
+    if bool(url) == bool(base) or bool(url) != bool(model) or (url and skill):
+        raise InputError("give a teacher: --url and --model for an endpoint, or --base, and --skill, for a local one")
     loaded = open_base(base, quantize) if base else None
     records = _records(files, contract, form, limit, loaded)
     if loaded is None:

@@ -149,9 +149,10 @@ def test_tokens_are_counted_with_tools_as_the_base_lists_them(
 
 
 def test_a_teacher_is_needed_and_only_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = str(tmp_path / "out.jsonl")
-    assert run_command(["data", "teacher", str(prompts(tmp_path)), "--out", out]) == 2
-    assert "give a teacher" in capsys.readouterr().err and not Path(out).exists()
+    out, url = str(tmp_path / "out.jsonl"), ["--url", "http://127.0.0.1:9/v1"]
+    for given in ([], url, [*url, "--model", "m", "--skill", "tools"], ["--base", "smollm2-135m", "--model", "m"]):
+        assert run_command(["data", "teacher", str(prompts(tmp_path)), "--out", out, *given]) == 2
+        assert "give a teacher" in capsys.readouterr().err and not Path(out).exists()
     with pytest.raises(InputError, match="nothing was written"):
         write_rows([], Path(out))
 
