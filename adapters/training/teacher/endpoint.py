@@ -60,7 +60,7 @@ class Endpoint:
             raise InputError(f"options cannot hold {', '.join(sorted(clash))}: the teacher sets them itself")
 
     def write(self, transcripts: Sequence[Sequence[Message]], done: Callable[[], None] = lambda: None) -> list[str]:
-        """A completion of each transcript, in their order; empty where it was cut off at the most tokens.
+        """A completion of each transcript, in their order; empty where it was cut off or refused.
 
         Args:
             transcripts: messages up to the step.
@@ -113,7 +113,7 @@ class Endpoint:
             raise InputError(
                 f"{self.url} refuses the request ({error}): correct the url, model, key or options"
             ) from None
-        if choices and choices[0].finish_reason == "length":
+        if choices and (choices[0].finish_reason in ("length", "content_filter") or choices[0].message.refusal):
             return ""
         text = choices[0].message.content if choices else None
         if not text or not text.strip():

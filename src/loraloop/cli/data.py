@@ -148,9 +148,8 @@ def teacher(
     with counting("writing", len(records)) as done:
         rows, cut = taught(records, partial(write, done=done))
     if cut:
-        sys.stderr.write(
-            f"{plural(cut, 'record')} left out: the completion did not end within {max_tokens} tokens (--max-tokens)\n"
-        )
+        left = f"{plural(cut, 'record')} left out"
+        sys.stderr.write(f"{left}: the teacher refused, or did not end within {max_tokens} tokens (--max-tokens)\n")
     write_rows(rows, out)
     sys.stderr.write(f"{plural(len(rows), 'record')} written to {out}\n")
 
