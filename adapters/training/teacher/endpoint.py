@@ -15,7 +15,7 @@ from typing import Any
 
 from loraloop.adapters.atomic_write import write_text
 from loraloop.adapters.base.messages import Message
-from loraloop.tool_schemas.errors import InputError, LimitError, needing
+from loraloop.tool_schemas.errors import InputError, LimitError, file_errors, needing
 
 
 @dataclass(slots=True)
@@ -67,12 +67,13 @@ class Endpoint:
             done: called after each completion, in the caller's thread.
 
         Raises:
-            InputError: the endpoint refuses a request, or answers something else than a completion.
+            InputError: the folder cannot be made; the endpoint refuses a request, or answers no completion.
             LimitError: it did not answer within all tries. What it answered before is kept.
         """
         with needing("a teacher at an endpoint needs OpenAI's client", "'loraloop[data]'"):
             from openai import OpenAI
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with file_errors(f"cannot write to {self.folder}"):
+            self.folder.mkdir(parents=True, exist_ok=True)
         key = os.environ.get(self.key_variable) or "none"
         client = OpenAI(base_url=self.url, api_key=key, max_retries=self.retries, timeout=self.timeout)
         with client, ThreadPoolExecutor(self.at_once) as pool:

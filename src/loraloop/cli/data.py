@@ -31,7 +31,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Training data: what is wrong 
 
 Files = Annotated[list[Path], typer.Argument(help="JSON Lines, JSON, CSV or Parquet.")]
 Form = Annotated[str, typer.Option(help="Form of the records; found out from their keys by default.")]
-Limit = Annotated[int | None, typer.Option(help="Maximum number of records.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Maximum number of records.")]
 Out = Annotated[Path, typer.Option("--out", help="The JSON Lines file that is written.")]
 
 
@@ -161,7 +161,7 @@ def preferences(
     skill: Annotated[str, typer.Option(help="Skill whose outputs are judged, by name or folder.")],
     base: BaseName = "smollm2-135m",
     quantize: Quantize = None,
-    samples: Annotated[int, typer.Option(help="Number of outputs sampled for each transcript.")] = 4,
+    samples: Annotated[int, typer.Option(min=1, help="Number of outputs sampled for each transcript.")] = 4,
     temperature: Annotated[float, typer.Option(help="Temperature of the sampling.")] = 0.8,
     max_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of tokens of one output.")] = 256,
     contract: What = "text",

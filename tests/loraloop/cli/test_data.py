@@ -157,6 +157,15 @@ def test_a_teacher_is_needed_and_only_one(tmp_path: Path, capsys: pytest.Capture
         write_rows([], Path(out))
 
 
+def test_what_cannot_be_made_is_said_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    command = ["data", "teacher", str(prompts(tmp_path)), "--url", "http://127.0.0.1:9/v1", "--model", "m", "--out"]
+    assert run_command([*command, str(tmp_path / "file" / "made.jsonl")]) == 2
+    assert "cannot write" in capsys.readouterr().err
+    assert run_command([*command, str(tmp_path / "made.jsonl"), "--limit", "-1"]) == 2
+    assert "--limit" in capsys.readouterr().err
+
+
 def record(contract: str, completion: str, **parts: Any) -> Record:
     messages = transcript([Message("user", "Do it.")], "Be brief.", parts.get("tools", ()))
     return Record(messages, completion, contract, RecordPlace("a", 1), **parts)
