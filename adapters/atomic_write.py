@@ -25,9 +25,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text."""
-    with atomic_path(path) as part:
-        part.write_text(text, encoding="utf-8")
+    """Writes a text, on the disk before the name is taken: also a power loss leaves it whole, or as it was."""
+    with atomic_path(path) as part, part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def stats(folder: Path, pattern: str) -> list[tuple[os.stat_result, Path]]:

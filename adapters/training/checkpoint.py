@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from loraloop.adapters.atomic_write import atomic_path
+from loraloop.adapters.atomic_write import atomic_path, remove_parts
 from loraloop.tool_schemas.errors import InputError, file_errors
 
 STATE, BEST, LOG = "state.pt", "best.pt", "log.jsonl"
@@ -21,11 +21,12 @@ def writing(path: Path) -> AbstractContextManager[None]:
 
 
 def write(content: Any, path: Path) -> None:
-    """Writes whole or not at all, and on the disk before the name is taken.
+    """Writes whole or not at all, and on the disk before the name is taken; removes what killed runs left half written.
 
     Raises:
         InputError: if the disk does not take it.
     """
+    remove_parts(path.parent, ".*.part")
     with writing(path), atomic_path(path) as part, open(part, "wb") as file:
         try:
             torch.save(content, file)

@@ -186,6 +186,11 @@ class Grounding:
         return self.user_words | self.results | Evidence.of(self._sources.other)
 
     @cached_property
+    def _without_zeros(self) -> Evidence:
+        """Those of all texts, which have lost the zeros before their numbers."""
+        return Evidence.of(_LEADING_ZEROS.sub("", text) for text in self.all.texts)
+
+    @cached_property
     def agreed(self) -> Evidence:
         """The values and words that the assistant offered and the user then confirmed."""
         return Evidence.of(self._sources.assistant)
@@ -227,11 +232,11 @@ class Grounding:
     def identifier(self, value: str) -> bool:
         """Whether an identifier is made of parts that stand somewhere.
 
-        Its digits do, where they say enough (`Evidence.has_digits`); or all of it without the zeros before its numbers:
-        *E1* is `E01`; or the user says each of its numbers, and a word that begins with each run of its letters: *pump
-        14 in the north* is `N-14`.
+        Its digits do, where they say enough (`Evidence.has_digits`); or all of it does but for the zeros before its
+        numbers: *E1* is `E01`, and *E07* is `E7`; or the user says each of its numbers, and a word that begins with
+        each run of its letters: *pump 14 in the north* is `N-14`.
         """
-        if self.all.has_digits(value) or self.all.has_code(_LEADING_ZEROS.sub("", value)):
+        if self.all.has_digits(value) or self._without_zeros.has_code(_LEADING_ZEROS.sub("", value)):
             return True
         runs = re.findall(r"\d+", value)
         letters, own = re.findall(r"[^\W\d_]+", folded(value)), self.user_words

@@ -98,7 +98,7 @@ class Checker:
     schema: dict[str, Any] | None = None
     findings: list[Finding] = field(default_factory=list)
     read: int = 0
-    _seen: dict[str, tuple[RecordPlace, str]] = field(default_factory=dict)
+    _seen: dict[str, tuple[RecordPlace, str, str | None]] = field(default_factory=dict)
     _places: list[RecordPlace] = field(default_factory=list)
     _grams: dict[tuple[str, ...], list[int]] = field(default_factory=lambda: defaultdict(list))
 
@@ -192,15 +192,16 @@ class Checker:
     def _new(self, record: Record) -> bool:
         """Whether no earlier record is the same; says so too if one is nearly."""
         known = self._seen.get(record.key)
-        completion = f"{record.completion}\x1e{record.rejected or ''}"
+        completion, rejected = record.completion, record.rejected
         if known is not None:
-            place, other = known
-            if other == completion:
+            place, *other = known
+            if other == [completion, rejected]:
                 self._add("duplicate", record.place, f"the same as {place}: left out")
                 return False
-            self._add("contradiction", record.place, f"the same transcript as {place}, with another completion")
+            if rejected is None or rejected == other[0] or completion == other[1]:  # pairs may differ otherwise
+                self._add("contradiction", record.place, f"the same transcript as {place}, with another completion")
             return True
-        self._seen[record.key] = record.place, completion
+        self._seen[record.key] = record.place, completion, rejected
         if near := self._nearest(record):
             self._add("near duplicate", record.place, f"{near[1]:.0%} of its request stands in {near[0]} already")
         return True

@@ -34,8 +34,10 @@ def read_rows(path: Path, texts: Collection[str] = TEXTS) -> Iterator[tuple[int,
         texts: Columns of a table whose cells are texts; in others, a list or an object is read as JSON.
 
     Raises:
-        InputError: the file is missing, of an unknown kind, or not of the kind that its name says.
+        InputError: the file is missing, a folder, of an unknown kind, or not of the kind that its name says.
     """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the files in it")
     if not path.is_file():
         raise InputError(f"there is no file {path}")
     kind = path.suffix.lower()

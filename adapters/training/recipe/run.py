@@ -39,6 +39,7 @@ from loraloop.adapters.training.trainer.train_config import GROUPS, TrainConfig,
 from loraloop.adapters.training.trainer.trainer import Trainer
 from loraloop.adapters.training.trainer.workers import Workers, current
 from loraloop.tool_schemas.errors import InputError, LoraloopError, file_errors
+from loraloop.tool_schemas.jsontext import loads_or
 
 FOLDED = ("adalora", "galore")
 """Methods whose skills are stored as the low-rank pairs that they amount to."""
@@ -372,7 +373,7 @@ def _config(recipe: Recipe, examples: int) -> TrainConfig:
 
 
 def _claim(folder: Path, prepared: Prepared) -> None:
-    """Marks the folder as this recipe's and this data's, or refuses one that is another's."""
+    """Marks the folder as this recipe's and this data's, or refuses one that is another's, or may be."""
     mark = {
         "base": prepared.base.fingerprints.weights,
         "method": _plain(prepared.method),
@@ -383,7 +384,12 @@ def _claim(folder: Path, prepared: Prepared) -> None:
     path = folder / "run.json"
     text = json.dumps(mark, indent=1, sort_keys=True, default=str)
     if path.exists():
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = loads_or(path.read_bytes())
+        if not isinstance(known, dict):
+            raise InputError(
+                f"{path} is damaged: if recipe and data are as they were, remove it alone, and the training goes on; "
+                f"else remove {folder}"
+            )
         changed = [name for name, value in json.loads(text).items() if known.get(name) != value]
         if changed:
             raise InputError(

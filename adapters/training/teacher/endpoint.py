@@ -15,7 +15,7 @@ from typing import Any
 
 from loraloop.adapters.atomic_write import write_text
 from loraloop.adapters.base.messages import Message
-from loraloop.tool_schemas.errors import InputError, LimitError, needing
+from loraloop.tool_schemas.errors import InputError, LimitError, file_errors, needing
 
 
 @dataclass(slots=True)
@@ -60,19 +60,20 @@ class Endpoint:
             raise InputError(f"options cannot hold {', '.join(sorted(clash))}: the teacher sets them itself")
 
     def write(self, transcripts: Sequence[Sequence[Message]], done: Callable[[], None] = lambda: None) -> list[str]:
-        """A completion of each transcript, in their order; empty where it was cut off at the most tokens.
+        """A completion of each transcript, in their order; empty where it was cut off or refused.
 
         Args:
             transcripts: messages up to the step.
             done: called after each completion, in the caller's thread.
 
         Raises:
-            InputError: the endpoint refuses a request, or answers something else than a completion.
+            InputError: the folder cannot be made; the endpoint refuses a request, or answers no completion.
             LimitError: it did not answer within all tries. What it answered before is kept.
         """
         with needing("a teacher at an endpoint needs OpenAI's client", "'loraloop[data]'"):
             from openai import OpenAI
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with file_errors(f"cannot write to {self.folder}"):
+            self.folder.mkdir(parents=True, exist_ok=True)
         key = os.environ.get(self.key_variable) or "none"
         client = OpenAI(base_url=self.url, api_key=key, max_retries=self.retries, timeout=self.timeout)
         with client, ThreadPoolExecutor(self.at_once) as pool:
@@ -113,7 +114,7 @@ class Endpoint:
             raise InputError(
                 f"{self.url} refuses the request ({error}): correct the url, model, key or options"
             ) from None
-        if choices and choices[0].finish_reason == "length":
+        if choices and (choices[0].finish_reason in ("length", "content_filter") or choices[0].message.refusal):
             return ""
         text = choices[0].message.content if choices else None
         if not text or not text.strip():

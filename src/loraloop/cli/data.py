@@ -31,7 +31,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Training data: what is wrong 
 
 Files = Annotated[list[Path], typer.Argument(help="JSON Lines, JSON, CSV or Parquet.")]
 Form = Annotated[str, typer.Option(help="Form of the records; found out from their keys by default.")]
-Limit = Annotated[int | None, typer.Option(help="Maximum number of records.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Maximum number of records.")]
 Out = Annotated[Path, typer.Option("--out", help="The JSON Lines file that is written.")]
 
 
@@ -126,8 +126,8 @@ def teacher(
     from loraloop.render.progress import counting
     from loraloop.tool_schemas.errors import InputError
 
-    if bool(url) == bool(base):
-        raise InputError("give a teacher: --url and --model for an endpoint, or --base for a local one")
+    if bool(url) == bool(base) or bool(url) != bool(model) or (url and skill):
+        raise InputError("give a teacher: --url and --model for an endpoint, or --base, and --skill, for a local one")
     loaded = open_base(base, quantize) if base else None
     records = _records(files, contract, form, limit, loaded)
     if loaded is None:
@@ -148,9 +148,8 @@ def teacher(
     with counting("writing", len(records)) as done:
         rows, cut = taught(records, partial(write, done=done))
     if cut:
-        sys.stderr.write(
-            f"{plural(cut, 'record')} left out: the completion did not end within {max_tokens} tokens (--max-tokens)\n"
-        )
+        left = f"{plural(cut, 'record')} left out"
+        sys.stderr.write(f"{left}: the teacher refused, or did not end within {max_tokens} tokens (--max-tokens)\n")
     write_rows(rows, out)
     sys.stderr.write(f"{plural(len(rows), 'record')} written to {out}\n")
 
@@ -162,7 +161,7 @@ def preferences(
     skill: Annotated[str, typer.Option(help="Skill whose outputs are judged, by name or folder.")],
     base: BaseName = "smollm2-135m",
     quantize: Quantize = None,
-    samples: Annotated[int, typer.Option(help="Number of outputs sampled for each transcript.")] = 4,
+    samples: Annotated[int, typer.Option(min=1, help="Number of outputs sampled for each transcript.")] = 4,
     temperature: Annotated[float, typer.Option(help="Temperature of the sampling.")] = 0.8,
     max_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of tokens of one output.")] = 256,
     contract: What = "text",

@@ -112,6 +112,15 @@ def test_refusals_and_other_answers_are_errors(server: Server, tmp_path: Path) -
         unreachable.write(ASKED[:1])
 
 
+@pytest.mark.parametrize("reason", ["content_filter", "stop"])
+def test_a_request_that_the_model_refuses_has_no_completion(server: Server, tmp_path: Path, reason: str) -> None:
+    message = {"role": "assistant", "content": None, "refusal": "I cannot help with that."}
+    server.answer = {"choices": [{"message": message, "finish_reason": reason}]}
+    for _ in range(2):
+        assert endpoint(server, tmp_path).write(ASKED[:1]) == [""]
+    assert len(server.seen) == 1, "nor is it asked again"
+
+
 def test_the_rate_is_kept(server: Server, tmp_path: Path) -> None:
     began = time.monotonic()
     endpoint(server, tmp_path, per_minute=600).write(ASKED)

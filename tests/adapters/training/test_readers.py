@@ -365,6 +365,13 @@ def test_repeated_and_leaking_records_are_found(tmp_path: Path) -> None:
     assert "eval.jsonl:2" in leaks[0] and "eval.jsonl:1" in leaks[-1]
 
 
+def test_pairs_of_one_transcript_contradict_each_other_where_they_reject_what_the_other_chose(tmp_path: Path) -> None:
+    pairs = [("a", "b"), ("a", "c"), ("d", "c"), ("b", "a"), ("a", "b")]
+    rows = [{"prompt": "Which?", "chosen": chosen, "rejected": rejected} for chosen, rejected in pairs]
+    found = check_files([lines(tmp_path / "pairs.jsonl", *rows)], [], Reading("text"), Checker())
+    assert [(f.kind, f.place.line) for f in found.findings] == [("contradiction", 4), ("duplicate", 5)]
+
+
 def test_a_schema_of_text_is_checked(tmp_path: Path) -> None:
     schema = {"type": "object", "properties": {"queue": {"enum": ["a"]}}, "required": ["queue"]}
     file = lines(
@@ -378,6 +385,8 @@ def test_a_schema_of_text_is_checked(tmp_path: Path) -> None:
 def test_what_cannot_be_read_at_all_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no file"):
         list(read_file(tmp_path / "none.jsonl", Reading()))
+    with pytest.raises(InputError, match="is a folder: give the files in it"):
+        list(read_file(tmp_path, Reading()))
     with pytest.raises(UnknownNameError, match=r"jsonl"):
         list(read_file(lines(tmp_path / "a.jsnl", {}), Reading()))
     with pytest.raises(UnknownNameError, match="alpaca"):

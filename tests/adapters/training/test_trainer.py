@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,10 +136,14 @@ def test_a_killed_run_resumes_exactly(tmp_path: Path) -> None:
     cut._write = lambda record: (_ for _ in ()).throw(KeyboardInterrupt) if record["step"] == 15 else None  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         cut.run()
+    part = tmp_path / "cut" / ".state.pt.1-1.part"  # of a checkpoint that another kill cut short
+    part.touch()
+    os.utime(part, (0, 0))
     resumed = trainer(tmp_path / "cut", steps=20)
     assert resumed.step == 10
     for name, tensor in resumed.run().items():
         torch.testing.assert_close(tensor, whole[name], atol=0, rtol=0)
+    assert not part.exists()
 
 
 def test_bad_settings_are_refused(tmp_path: Path) -> None:

@@ -149,11 +149,21 @@ def test_tokens_are_counted_with_tools_as_the_base_lists_them(
 
 
 def test_a_teacher_is_needed_and_only_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = str(tmp_path / "out.jsonl")
-    assert run_command(["data", "teacher", str(prompts(tmp_path)), "--out", out]) == 2
-    assert "give a teacher" in capsys.readouterr().err and not Path(out).exists()
+    out, url = str(tmp_path / "out.jsonl"), ["--url", "http://127.0.0.1:9/v1"]
+    for given in ([], url, [*url, "--model", "m", "--skill", "tools"], ["--base", "smollm2-135m", "--model", "m"]):
+        assert run_command(["data", "teacher", str(prompts(tmp_path)), "--out", out, *given]) == 2
+        assert "give a teacher" in capsys.readouterr().err and not Path(out).exists()
     with pytest.raises(InputError, match="nothing was written"):
         write_rows([], Path(out))
+
+
+def test_what_cannot_be_made_is_said_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    command = ["data", "teacher", str(prompts(tmp_path)), "--url", "http://127.0.0.1:9/v1", "--model", "m", "--out"]
+    assert run_command([*command, str(tmp_path / "file" / "made.jsonl")]) == 2
+    assert "cannot write" in capsys.readouterr().err
+    assert run_command([*command, str(tmp_path / "made.jsonl"), "--limit", "-1"]) == 2
+    assert "--limit" in capsys.readouterr().err
 
 
 def record(contract: str, completion: str, **parts: Any) -> Record:

@@ -120,6 +120,12 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_recipe(recipe(tmp_path / "b", **off), base=base, observer=Killed(quiet=True))
     assert not (tmp_path / "b" / "out" / "skill").exists()
+    mark = tmp_path / "b" / "out" / "checkpoints" / "run.json"
+    for cut in (mark.read_text()[:20], ""):
+        mark.write_text(cut)
+        with pytest.raises(InputError, match=r"run\.json is damaged: .* remove it alone, and the training goes on"):
+            run_recipe(recipe(tmp_path / "b", **off), base=base)
+    mark.unlink()
     again = run_recipe(recipe(tmp_path / "b", **off), base=base)
     mine, theirs = Skill.load(whole.skill).tensors, Skill.load(again.skill).tensors
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
