@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -128,6 +129,7 @@ def teacher(
 
     if bool(url) == bool(base) or bool(url) != bool(model) or (url and skill):
         raise InputError("give a teacher: --url and --model for an endpoint, or --base, and --skill, for a local one")
+    _check_place(out, files)
     loaded = open_base(base, quantize) if base else None
     records = _records(files, contract, form, limit, loaded)
     if loaded is None:
@@ -175,6 +177,7 @@ def preferences(
     from loraloop.inputs.loading import open_base
     from loraloop.render.progress import counting
 
+    _check_place(out, files)
     loaded = open_base(base, quantize)
     records = _records(files, contract, form, limit, loaded)
     several = _writer(loaded, skill, max_tokens, temperature)
@@ -269,6 +272,17 @@ def from_worlds(
     right = sum(run.right for run in runs)
     kept = plural(sum(written.counts.values()), "record")
     sys.stderr.write(f"{right} of {plural(len(runs), 'request')} right; {kept} ({counts}): {out}\n")
+
+
+def _check_place(out: Path, files: Sequence[Path]) -> None:
+    """Refuses a place for the records that cannot be written or is one of the files, before any work is done."""
+    from loraloop.tool_schemas.errors import InputError, file_errors
+
+    if any(out.exists() and file.exists() and out.samefile(file) for file in files):
+        raise InputError(f"{out} is read from, and would be replaced: give another --out")
+    with file_errors(f"cannot write {out}"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=out.parent).close()
 
 
 def _records(

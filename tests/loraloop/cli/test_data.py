@@ -162,6 +162,11 @@ def test_what_cannot_be_made_is_said_at_once(tmp_path: Path, capsys: pytest.Capt
     command = ["data", "teacher", str(prompts(tmp_path)), "--url", "http://127.0.0.1:9/v1", "--model", "m", "--out"]
     assert run_command([*command, str(tmp_path / "file" / "made.jsonl")]) == 2
     assert "cannot write" in capsys.readouterr().err
+    for kind in (["teacher", "--base", "smollm2-135m"], ["preferences", "--skill", "tools"]):
+        for out, said in ((tmp_path / "file" / "made.jsonl", "cannot write"), (prompts(tmp_path), "is read from")):
+            before = out.parent.is_dir() and out.read_bytes()
+            assert run_command(["data", *kind, str(tmp_path / "prompts.jsonl"), "--out", str(out)]) == 2
+            assert said in capsys.readouterr().err and before == (out.parent.is_dir() and out.read_bytes())
     assert run_command([*command, str(tmp_path / "made.jsonl"), "--limit", "-1"]) == 2
     assert "--limit" in capsys.readouterr().err
 
