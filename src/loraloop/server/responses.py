@@ -173,13 +173,10 @@ def options_of(body: ResponseRequest) -> ReplyOptions:
         if body.text.format.type == "json_schema" and schema is None:
             raise ApiError(400, "text.format of the type json_schema needs schema", "missing", "text.format")
         schema = schema or {"type": "object"}
-    choice = body.tool_choice
-    if isinstance(choice, dict) and "name" in choice:
-        choice = {"type": "function", "function": {"name": choice["name"]}}
     return ReplyOptions(
         model=body.model,
         tools=body.tools or (),
-        tool_choice=choice,
+        tool_choice=body.tool_choice,
         parallel=body.parallel_tool_calls,
         schema=schema,
         temperature=body.temperature,

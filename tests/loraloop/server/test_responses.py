@@ -51,6 +51,20 @@ def test_text_calls_and_their_results(client: Callable[..., openai.OpenAI]) -> N
     assert second.output_text == "Sunny in Oslo." and second.usage is not None and second.usage.input_tokens > 10
 
 
+def test_only_allowed_tools_are_called(client: Callable[..., openai.OpenAI]) -> None:
+    choice: Any = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "weather"}]}
+    tools: list[Any] = [{**TOOL, "name": "radar"}, TOOL]
+    asking = client(calls(weather={"city": "Oslo"}), calls(radar={"city": "Oslo"}))
+    made = asking.responses.create(model="auto", input="How is Oslo?", tools=tools, tool_choice=choice)
+    assert made.output[0].to_dict()["name"] == "weather" and made.to_dict()["tool_choice"] == choice
+    with pytest.raises(openai.BadRequestError, match="the step's form has 'weather"):
+        asking.responses.create(model="auto", input="How is Oslo?", tools=tools, tool_choice=choice)
+    with pytest.raises(openai.BadRequestError, match=r"tool_choice is .*'custom'"):
+        asking.responses.create(
+            model="auto", input="Hi", tools=tools, tool_choice={"type": "custom", "name": "weather"}
+        )
+
+
 def test_a_stream_has_the_events_that_the_client_gathers(client: Callable[..., openai.OpenAI]) -> None:
     told: Any = {"instructions": "Be brief.", "metadata": {"a": "b"}, "tools": [TOOL], "tool_choice": "none"}
     with client("It is sunny.").responses.stream(model="auto", input="Hi", store=False, **told) as stream:
