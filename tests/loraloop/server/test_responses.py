@@ -181,6 +181,31 @@ def test_any_server_goes_on_with_a_response(
             one.responses.retrieve(gone)
 
 
+def test_the_input_of_a_response_is_listed(serving: Callable[..., str], tmp_path: Path) -> None:
+    by = keeping(serving, str(tmp_path / "sessions.db"), calls(weather={"city": "Oslo"}), "Sunny in Oslo.", "Yes.")
+    asking = by("first").responses
+    said: list[Any] = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "How is Oslo?"}]
+    first = asking.create(model="auto", input=said, instructions="Be kind.", tools=[TOOL])
+    (call,) = first.output
+    assert call.type == "function_call"
+    output: Any = {"type": "function_call_output", "call_id": call.call_id, "output": '{"sky": "sunny"}'}
+    second = asking.create(model="auto", previous_response_id=first.id, input=[output], tools=[TOOL])
+    whole = list(asking.input_items.list(second.id, order="asc", limit=3))
+    assert [item.type for item in whole] == ["message", "message", "function_call", "function_call_output"]
+    told: list[Any] = [item.to_dict() for item in whole]
+    assert told[0]["role"] == "developer" and told[1]["role"] == "user" and len({each["id"] for each in told}) == 4
+    assert told[1]["content"] == [{"type": "input_text", "text": "How is Oslo?"}]
+    assert {each["status"] for each in told} == {"completed"}
+    assert told[2]["call_id"] == call.call_id == told[3]["call_id"] and told[3]["output"] == output["output"]
+    assert told[2]["name"] == "weather" and json.loads(told[2]["arguments"]) == {"city": "Oslo"}
+    assert asking.input_items.list(second.id).data == whole[::-1] and len(asking.input_items.list(first.id).data) == 2
+    page = asking.input_items.list(second.id, limit=1)
+    assert page.has_more and page.to_dict()["first_id"] == page.data[0].id == page.to_dict()["last_id"]
+    assert asking.create(model="base", input=told, store=False).output_text == "Yes.", "it is an input as it is"
+    with pytest.raises(openai.BadRequestError, match="has no item 'msg_1'"):
+        asking.input_items.list(second.id, after="msg_1")
+
+
 def test_responses_belong_to_their_key(serving: Callable[..., str], sessions_place: str) -> None:
     by = keeping(serving, sessions_place, "Hello Ann.", "You are Ann.")
     mine = by("first").responses.create(model="base", input="I am Ann.")
@@ -188,6 +213,7 @@ def test_responses_belong_to_their_key(serving: Callable[..., str], sessions_pla
     for ask in (
         lambda: other.retrieve(mine.id),
         lambda: other.delete(mine.id),
+        lambda: other.input_items.list(mine.id),
         lambda: other.create(model="base", input="Who am I?", previous_response_id=mine.id),
     ):
         with pytest.raises(openai.NotFoundError):
