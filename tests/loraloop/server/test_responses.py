@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -88,6 +89,20 @@ def test_a_text_that_was_cut_is_incomplete_as_its_response_is(client: Callable[.
     found = client("It is sunny there.").responses.create(model="auto", input="Hi", max_output_tokens=3)
     assert found.incomplete_details is not None and found.incomplete_details.reason == "max_output_tokens"
     assert found.status == found.output[0].status == "incomplete"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"model": "auto", "input": "Hi", "tools": [{"type": "web_search"}]}', "tools.0.type: Input should be 'func"),
+        ('{"model": "auto", "input": "Café"}'.encode("latin-1"), "the body is not UTF-8: it has 0xe9 at 31"),
+        (('{"model": "auto", "input": "' + 70_000 * "é").encode("latin-1"), "the body is not UTF-8: it has 0xe9 at 28"),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_named(serving: Callable[..., str], body: bytes, message: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(serving(ScriptedRuntime()) + "/v1/responses", content=body, headers=headers)
+    assert answer.status_code == 400 and message in answer.json()["error"]["message"], answer.text
 
 
 def test_structured_output_and_refusals(client: Callable[..., openai.OpenAI]) -> None:
@@ -202,6 +217,8 @@ def test_the_input_of_a_response_is_listed(serving: Callable[..., str], tmp_path
     page = asking.input_items.list(second.id, limit=1)
     assert page.has_more and page.to_dict()["first_id"] == page.data[0].id == page.to_dict()["last_id"]
     assert asking.create(model="base", input=told, store=False).output_text == "Yes.", "it is an input as it is"
+    with pytest.raises(openai.BadRequestError, match=" limit: Input should be less"):
+        asking.input_items.list(second.id, limit=101)
     with pytest.raises(openai.BadRequestError, match="has no item 'msg_1'"):
         asking.input_items.list(second.id, after="msg_1")
 
