@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from loraloop.server.settings import ServerLimits
 
 log = logging.getLogger("loraloop.server")
-FORMS = ("body", "TextPart", "OutputPart", "RefusalPart")
+FORMS = ("body", "query", "TextPart", "OutputPart", "RefusalPart")
 """What the place of an error in a body has besides the client's own names: which form of a part was tried."""
 PAGE = Path(__file__).parent / "page"
 FILES = {"/": "index.html"} | {
@@ -243,12 +243,15 @@ async def on_http(request: Request, error: Exception) -> JSONResponse:
 async def on_invalid(request: Request, error: Exception) -> JSONResponse:
     """A body that does not fit: the first thing that is wrong with it.
 
-    Of several forms, the one that fits furthest; of these, one of the type that was given.
+    Of several forms, the one that fits furthest; of these, one of the type that was given. A `type` that is not known
+    comes before what it lacks.
     """
     assert isinstance(error, RequestValidationError)
     around = error.errors()[0]["loc"][:-1]
     beside = [each for each in error.errors() if each["loc"][: len(around)] == around]
-    first = max(beside, key=lambda each: (len(each["loc"]), not each["type"].endswith("_type")))
+    first = max(
+        beside, key=lambda each: (len(each["loc"]), each["type"] == "literal_error", not each["type"].endswith("_type"))
+    )
     names = [part for part in map(str, first["loc"]) if part not in FORMS and not part.startswith("list[")]
     place = ".".join(names)
     if first["type"] == "json_invalid":

@@ -290,11 +290,9 @@ class Decider:
             if not most and request_context.deadline is not None:
                 left = request_context.deadline - monotonic()
                 check_time(len(trunk.ids) - reused, runtime.engine.stats.prompt_token, left)
-            for number, question in enumerate(questions):
-                if request_context.gone():
-                    raise TimeLimitError(
-                        f"{number} of {len(questions)} questions were answered in time: ask fewer at once"
-                    )
+            for question in questions:
+                if reason := request_context.gone():
+                    raise Interrupted(reason)
                 if model == ROUTER:
                     answers.append(by_router(runtime, trunk, question))
                 elif self.declines(asked := labelled(runtime, question), request_context):
@@ -305,9 +303,8 @@ class Decider:
                     written += tokens
             size = len(trunk.ids)
         except Interrupted:
-            raise TimeLimitError(
-                f"{len(answers)} of {len(questions)} questions were answered in time: shorten the input"
-            ) from None
+            done = f"{len(answers)} of {len(questions)} questions were answered in time"
+            raise TimeLimitError(f"{done}: ask fewer at once, or shorten them or the input") from None
         finally:
             runtime.engine.close(trunk)
         usage = {

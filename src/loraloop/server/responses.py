@@ -7,9 +7,9 @@ import json
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
@@ -165,6 +165,28 @@ async def delete_response(response_id: str, request: Request) -> JSONResponse:
     return JSONResponse({"id": response_id, "object": "response", "deleted": True})
 
 
+@routes.get("/v1/responses/{response_id}/input_items", responses=documented({404}))
+async def list_input(
+    request: Request,
+    response_id: str,
+    order: Literal["asc", "desc"] = "desc",
+    after: str = "",
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> JSONResponse:
+    """What a response that was kept answers: the conversation up to it, without the instructions."""
+    kept = await asyncio.to_thread(store_of(request).get, response_id)
+    items = await asyncio.to_thread(input_items, response_id, *kept)
+    items = items if order == "asc" else items[::-1]
+    names = [item["id"] for item in items]
+    if after and after not in names:
+        raise ApiError(400, f"{response_id} has no item {after!r}", "invalid_value", "after")
+    left = items[names.index(after) + 1 if after else 0 :]
+    page = left[:limit]
+    first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
+    ends = {"first_id": first, "last_id": last, "has_more": len(left) > limit}
+    return JSONResponse({"object": "list", "data": page, **ends})
+
+
 def options_of(body: ResponseRequest) -> ReplyOptions:
     """The options of a request."""
     schema: dict[str, Any] | None = None
@@ -173,13 +195,10 @@ def options_of(body: ResponseRequest) -> ReplyOptions:
         if body.text.format.type == "json_schema" and schema is None:
             raise ApiError(400, "text.format of the type json_schema needs schema", "missing", "text.format")
         schema = schema or {"type": "object"}
-    choice = body.tool_choice
-    if isinstance(choice, dict) and "name" in choice:
-        choice = {"type": "function", "function": {"name": choice["name"]}}
     return ReplyOptions(
         model=body.model,
         tools=body.tools or (),
-        tool_choice=choice,
+        tool_choice=body.tool_choice,
         parallel=body.parallel_tool_calls,
         schema=schema,
         temperature=body.temperature,
@@ -229,6 +248,26 @@ def _add(messages: list[ChatMessage], item: InputItem, where: str) -> None:
     if item.role is None:
         raise ApiError(400, "a message needs a role", "missing", where)
     messages.append(ChatMessage(role=item.role, content=text_of(item.content)))
+
+
+def input_items(response_id: str, conversation: str, document: str) -> list[dict[str, Any]]:
+    """The items of a kept conversation without those of the response; the inverse of `_add`."""
+    items = list[dict[str, Any]]()
+    for message in adapter(list[ChatMessage]).validate_json(conversation):
+        if message.role == "tool":
+            items.append({"type": "function_call_output", "call_id": message.tool_call_id, "output": message.text})
+        elif message.tool_calls:
+            for call in message.tool_calls:
+                items.append({"type": "function_call", "call_id": call.id, **call.function.model_dump()})
+        else:
+            more = {"type": "output_text", "annotations": []} if message.role == "assistant" else {"type": "input_text"}
+            items.append({"type": "message", "role": message.role, "content": [{**more, "text": message.text}]})
+    del items[len(items) - len(json.loads(document)["output"]) :]
+    start = {"message": "msg", "function_call": "fc", "function_call_output": "fco"}
+    return [
+        {"id": f"{start[item['type']]}_{response_id.removeprefix('resp_')}_{place}", "status": "completed", **item}
+        for place, item in enumerate(items)
+    ]
 
 
 def empty_document(body: ResponseRequest) -> dict[str, Any]:

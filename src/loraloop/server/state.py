@@ -504,7 +504,11 @@ class BodyRequest(Request):
     async def json(self) -> Any:
         """The body, checked if it is large; one that does not fit as it is, for FastAPI to say what is wrong."""
         body = await self.body()
-        return json.loads(body) if len(body) <= LARGE else await in_turn(self, lambda _: self._read(body))
+        try:
+            return json.loads(body) if len(body) <= LARGE else await in_turn(self, lambda _: self._read(body))
+        except UnicodeDecodeError as error:
+            wrong = f"it has {body[error.start]:#04x} at {error.start}"
+            raise ApiError(400, f"the body is not UTF-8: {wrong}", "invalid_json") from None
 
     def _read(self, body: bytes) -> Any:
         if sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:  # a millisecond for a megabyte

@@ -12,9 +12,11 @@ from pydantic_core import PydanticCustomError
 from loraloop.agent.guard.guard import default_guard
 from loraloop.agent.values.output_type import FREE, OutputType
 from loraloop.agent.values.policy import Policy
+from loraloop.agent.values.tool_choice import choice_of
 from loraloop.integrations.conversation import ConversationBuilder, tool_of
 from loraloop.integrations.reply import MAX_TOKENS, ReplyRequest, sampling_of
 from loraloop.server.errors import ApiError
+from loraloop.tool_schemas.errors import unknown
 from loraloop.tool_schemas.grammar.effort import check_going_on
 from loraloop.tool_schemas.jsontext import levels, loads_or
 from loraloop.tool_schemas.schema.validation import DEEPEST_VALUE
@@ -221,6 +223,25 @@ def chat_options(body: ChatRequest) -> ReplyOptions:
     )
 
 
+def allowed_tools(options: ReplyOptions) -> ReplyOptions:
+    """The options with what the choice `allowed_tools` stands for: those of the tools, and its mode as the choice.
+
+    Raises:
+        InputError: It lists what is no tool.
+        UnknownNameError: It lists a tool that is not offered.
+    """
+    match options.tool_choice:
+        case {"type": "allowed_tools", "mode": "auto" | "required" as mode, "tools": list(listed)} | {
+            "type": "allowed_tools",
+            "allowed_tools": {"mode": "auto" | "required" as mode, "tools": list(listed)},
+        }:
+            names, offered = set(map(choice_of, listed)), {tool.name for tool in options.tools}
+            for name in names - offered:
+                raise unknown("tool", name, offered)
+            return replace(options, tool_choice=mode, tools=[tool for tool in options.tools if tool.name in names])
+    return options
+
+
 def schema_of(form: ResponseFormat | None) -> dict[str, Any] | None:
     """The JSON Schema that a form of text stands for; None for any text."""
     if form is None or form.type == "text":
@@ -294,6 +315,7 @@ def reply_request(
     tokens = options.max_tokens or min(MAX_TOKENS, limits.max_tokens)
     if tokens > limits.max_tokens:
         raise ApiError(400, f"at most {limits.max_tokens} tokens may be asked for, not {tokens}", "invalid_value")
+    options = allowed_tools(options)
     if options.tool_choice not in (None, "auto", "none") and not options.tools:
         raise ApiError(400, "tool_choice needs tools", "invalid_value", "tool_choice")
     policy = policy_of(runtime, options.model)

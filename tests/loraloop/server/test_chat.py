@@ -21,6 +21,7 @@ TOOL: dict[str, Any] = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
+OTHER: Any = {"type": "function", "function": {"name": "radar"}}
 ASKED: list[Any] = [{"role": "user", "content": "How is Oslo?"}]
 
 
@@ -75,6 +76,16 @@ def test_a_named_tool_is_called(client: Callable[..., openai.OpenAI]) -> None:
     named: Any = {"type": "function", "function": {"name": "weather"}}
     done = asking.chat.completions.create(model="auto", messages=ASKED, tools=[TOOL], tool_choice=named)
     assert done.choices[0].finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_only_allowed_tools_are_called(client: Callable[..., openai.OpenAI], mode: str) -> None:
+    choice: Any = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [OTHER]}}
+    made: dict[str, Any] = {"model": "tools", "messages": ASKED, "tools": [TOOL, OTHER], "tool_choice": choice}
+    (call,) = client(calls(radar={})).chat.completions.create(**made).choices[0].message.tool_calls or ()
+    assert call.type == "function" and call.function.name == "radar"
+    with pytest.raises(openai.BadRequestError, match="the step's form has 'radar"):
+        client(calls(weather={"city": "Oslo"})).chat.completions.create(**made)
 
 
 def test_structured_output_is_enforced(client: Callable[..., openai.OpenAI]) -> None:
@@ -140,6 +151,11 @@ def test_a_part_with_an_earlier_refusal_is_read(serving: Callable[..., str]) -> 
         ({"model": "gpt-6"}, 404, "there is no model 'gpt-6' here; there are auto, base"),
         ({"stop": ["a"] * 5}, 400, "one to four"),
         ({"tool_choice": "required"}, 400, "tool_choice needs tools"),
+        (
+            {"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [TOOL]}, "tools": [OTHER]},
+            400,
+            "no tool is called 'weather'; known: radar",
+        ),
         ({"max_completion_tokens": 100_000}, 400, "at most 4096 tokens"),
         ({"messages": [{"role": "tool", "tool_call_id": "x", "content": "1"}]}, 400, "no call has the id"),
         (

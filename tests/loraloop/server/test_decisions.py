@@ -16,7 +16,7 @@ from loraloop.agent.runtime import Runtime
 from loraloop.server import decisions, responses
 from loraloop.server.decisions import Decider, Labelled, PredicateQuestion, labelled, read, softmax, weigh
 from loraloop.server.wire import ChatMessage
-from loraloop.tool_schemas.errors import LimitError
+from loraloop.tool_schemas.errors import LimitError, TimeLimitError
 
 QUESTIONS: list[Any] = [
     {"type": "predicate", "name": "angry", "instructions": "The customer is angry."},
@@ -39,6 +39,14 @@ def runtime(base: Base) -> Runtime:
 def client(serving: Callable[..., str], runtime: Runtime) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=serving(runtime) + "/v1", api_key="none", max_retries=0) as made:
         yield made
+
+
+def test_a_question_for_which_the_time_does_not_suffice_is_not_blamed_on_the_input(runtime: Runtime) -> None:
+    asked = PredicateQuestion(type="predicate", instructions="It is a greeting.")
+    looks = iter([False, False])  # the time ends within the question
+    context = RequestContext(cancelled=lambda: next(looks, True))
+    with pytest.raises(TimeLimitError, match=r"^0 of 1 questions were answered in time: ask fewer at once"):
+        Decider(runtime).decide([Message("user", "Hi")], [asked], "base", context)
 
 
 def test_each_kind_of_question_has_its_kind_of_answer(client: openai.OpenAI) -> None:

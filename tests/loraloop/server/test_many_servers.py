@@ -183,7 +183,10 @@ def test_what_a_server_that_died_had_taken_waits_again_if_its_session_says_so(
 
 
 def paying(place: str, effects: Path) -> ServerState:
-    """A server whose agent pays a few times in each run; each payment is a line of a file."""
+    """A server whose agent pays a few times in each run; each payment is a line of a file.
+
+    While there is a file `hold` beside it, no call returns from the first `RUNS` payments on.
+    """
     from loraloop import Context  # an annotation's names have to be there where Ray unpickles this function
 
     def pay(context: Context[None]) -> str:
@@ -191,6 +194,8 @@ def paying(place: str, effects: Path) -> ServerState:
         with open(effects, "a") as file:
             file.write(f"{context.run_id} {context.step} {os.getpid()}\n")
         time.sleep(0.2)
+        while effects.with_name("hold").exists() and len(effects.read_text().splitlines()) > RUNS:
+            time.sleep(0.02)
         return "paid"
 
     if "://" in place:
@@ -243,18 +248,22 @@ def pay_while_one_is_killed(servers: Sequence[str], place: str, effects: Path, v
         servers: Addresses that a client asks in turn.
         place: The sessions.
         effects: The file of payments.
-        victims: Process ids of the servers, the first of which is killed; empty for the one that pays the most.
+        victims: Process ids of the servers, the first of which is killed; empty for the one that holds the most calls.
     """
+    hold = effects.with_name("hold")
+    hold.touch()
     names = [f"s{number}" for number in range(RUNS)]
     client = httpx.Client(timeout=120, limits=httpx.Limits(max_connections=2 * RUNS))
     with client, ThreadPoolExecutor(RUNS) as pool:
         orders = [servers if number % 2 else servers[::-1] for number in range(len(names))]
         going = [pool.submit(to_its_end, client, *each) for each in zip(orders, names, strict=True)]
-        while len(lines := effects.read_text().splitlines()) < RUNS:
+        working, held = Counter[int](), Counter[int]()
+        while len(working) < 2 or not (held[victims[0]] if victims else held):  # both work, and it makes a call
             time.sleep(0.02)
-        working = Counter(int(line.split()[2]) for line in lines)
-        assert len(working) == 2 and set(victims) <= set(working), "both work"
-        os.kill(victims[0] if victims else working.most_common(1)[0][0], signal.SIGKILL)
+            paid = [int(line.split()[2]) for line in effects.read_text().splitlines()]
+            working, held = Counter(paid), Counter(paid[RUNS:])
+        os.kill(victims[0] if victims else held.most_common(1)[0][0], signal.SIGKILL)
+        hold.unlink()
         asked = [each.result() for each in going]
     marked, elsewhere = payments_marked(place, effects, names), sum(tries > 1 for tries in asked)
     assert elsewhere >= 5 and 1 <= marked <= 8  # at most the calls that the server had begun

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -51,6 +52,20 @@ def test_text_calls_and_their_results(client: Callable[..., openai.OpenAI]) -> N
     assert second.output_text == "Sunny in Oslo." and second.usage is not None and second.usage.input_tokens > 10
 
 
+def test_only_allowed_tools_are_called(client: Callable[..., openai.OpenAI]) -> None:
+    choice: Any = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "weather"}]}
+    tools: list[Any] = [{**TOOL, "name": "radar"}, TOOL]
+    asking = client(calls(weather={"city": "Oslo"}), calls(radar={"city": "Oslo"}))
+    made = asking.responses.create(model="auto", input="How is Oslo?", tools=tools, tool_choice=choice)
+    assert made.output[0].to_dict()["name"] == "weather" and made.to_dict()["tool_choice"] == choice
+    with pytest.raises(openai.BadRequestError, match="the step's form has 'weather"):
+        asking.responses.create(model="auto", input="How is Oslo?", tools=tools, tool_choice=choice)
+    with pytest.raises(openai.BadRequestError, match=r"tool_choice is .*'custom'"):
+        asking.responses.create(
+            model="auto", input="Hi", tools=tools, tool_choice={"type": "custom", "name": "weather"}
+        )
+
+
 def test_a_stream_has_the_events_that_the_client_gathers(client: Callable[..., openai.OpenAI]) -> None:
     told: Any = {"instructions": "Be brief.", "metadata": {"a": "b"}, "tools": [TOOL], "tool_choice": "none"}
     with client("It is sunny.").responses.stream(model="auto", input="Hi", store=False, **told) as stream:
@@ -74,6 +89,20 @@ def test_a_text_that_was_cut_is_incomplete_as_its_response_is(client: Callable[.
     found = client("It is sunny there.").responses.create(model="auto", input="Hi", max_output_tokens=3)
     assert found.incomplete_details is not None and found.incomplete_details.reason == "max_output_tokens"
     assert found.status == found.output[0].status == "incomplete"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"model": "auto", "input": "Hi", "tools": [{"type": "web_search"}]}', "tools.0.type: Input should be 'func"),
+        ('{"model": "auto", "input": "Café"}'.encode("latin-1"), "the body is not UTF-8: it has 0xe9 at 31"),
+        (('{"model": "auto", "input": "' + 70_000 * "é").encode("latin-1"), "the body is not UTF-8: it has 0xe9 at 28"),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_named(serving: Callable[..., str], body: bytes, message: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(serving(ScriptedRuntime()) + "/v1/responses", content=body, headers=headers)
+    assert answer.status_code == 400 and message in answer.json()["error"]["message"], answer.text
 
 
 def test_structured_output_and_refusals(client: Callable[..., openai.OpenAI]) -> None:
@@ -167,6 +196,33 @@ def test_any_server_goes_on_with_a_response(
             one.responses.retrieve(gone)
 
 
+def test_the_input_of_a_response_is_listed(serving: Callable[..., str], tmp_path: Path) -> None:
+    by = keeping(serving, str(tmp_path / "sessions.db"), calls(weather={"city": "Oslo"}), "Sunny in Oslo.", "Yes.")
+    asking = by("first").responses
+    said: list[Any] = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "How is Oslo?"}]
+    first = asking.create(model="auto", input=said, instructions="Be kind.", tools=[TOOL])
+    (call,) = first.output
+    assert call.type == "function_call"
+    output: Any = {"type": "function_call_output", "call_id": call.call_id, "output": '{"sky": "sunny"}'}
+    second = asking.create(model="auto", previous_response_id=first.id, input=[output], tools=[TOOL])
+    whole = list(asking.input_items.list(second.id, order="asc", limit=3))
+    assert [item.type for item in whole] == ["message", "message", "function_call", "function_call_output"]
+    told: list[Any] = [item.to_dict() for item in whole]
+    assert told[0]["role"] == "developer" and told[1]["role"] == "user" and len({each["id"] for each in told}) == 4
+    assert told[1]["content"] == [{"type": "input_text", "text": "How is Oslo?"}]
+    assert {each["status"] for each in told} == {"completed"}
+    assert told[2]["call_id"] == call.call_id == told[3]["call_id"] and told[3]["output"] == output["output"]
+    assert told[2]["name"] == "weather" and json.loads(told[2]["arguments"]) == {"city": "Oslo"}
+    assert asking.input_items.list(second.id).data == whole[::-1] and len(asking.input_items.list(first.id).data) == 2
+    page = asking.input_items.list(second.id, limit=1)
+    assert page.has_more and page.to_dict()["first_id"] == page.data[0].id == page.to_dict()["last_id"]
+    assert asking.create(model="base", input=told, store=False).output_text == "Yes.", "it is an input as it is"
+    with pytest.raises(openai.BadRequestError, match=" limit: Input should be less"):
+        asking.input_items.list(second.id, limit=101)
+    with pytest.raises(openai.BadRequestError, match="has no item 'msg_1'"):
+        asking.input_items.list(second.id, after="msg_1")
+
+
 def test_responses_belong_to_their_key(serving: Callable[..., str], sessions_place: str) -> None:
     by = keeping(serving, sessions_place, "Hello Ann.", "You are Ann.")
     mine = by("first").responses.create(model="base", input="I am Ann.")
@@ -174,6 +230,7 @@ def test_responses_belong_to_their_key(serving: Callable[..., str], sessions_pla
     for ask in (
         lambda: other.retrieve(mine.id),
         lambda: other.delete(mine.id),
+        lambda: other.input_items.list(mine.id),
         lambda: other.create(model="base", input="Who am I?", previous_response_id=mine.id),
     ):
         with pytest.raises(openai.NotFoundError):
