@@ -135,7 +135,8 @@ def _drawn(rows: Sequence[Row], wanted: int, seed: str) -> list[Row]:
         system = first["content"] if first["role"] == "system" else ""
         assistants.setdefault(dumps([system, [tool["name"] for tool in row["tools"]]]), []).append(row)
     order = sorted(assistants, key=lambda assistant: generator("replay", seed, assistant).random())
-    mixed = [generator("replay", seed).sample(assistants[each], len(assistants[each])) for each in order]
+    rng = generator("replay", seed)
+    mixed = [rng.sample(assistants[each], len(assistants[each])) for each in order]
     rounds = range(0, max(map(len, mixed), default=0), ALIKE)
     return [row for start in rounds for each in mixed for row in each[start : start + ALIKE]][:wanted]
 
