@@ -280,6 +280,8 @@ def _check_place(out: Path, files: Sequence[Path]) -> None:
 
     if any(out.exists() and file.exists() and out.samefile(file) for file in files):
         raise InputError(f"{out} is read from, and would be replaced: give another --out")
+    if out.is_dir():
+        raise InputError(f"cannot write {out}: it is a folder")
     with file_errors(f"cannot write {out}"):
         out.parent.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=out.parent).close()

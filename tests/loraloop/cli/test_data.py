@@ -163,10 +163,11 @@ def test_what_cannot_be_made_is_said_at_once(tmp_path: Path, capsys: pytest.Capt
     assert run_command([*command, str(tmp_path / "file" / "made.jsonl")]) == 2
     assert "cannot write" in capsys.readouterr().err
     for kind in (["teacher", "--base", "smollm2-135m"], ["preferences", "--skill", "tools"]):
-        for out, said in ((tmp_path / "file" / "made.jsonl", "cannot write"), (prompts(tmp_path), "is read from")):
-            before = out.parent.is_dir() and out.read_bytes()
-            assert run_command(["data", *kind, str(tmp_path / "prompts.jsonl"), "--out", str(out)]) == 2
-            assert said in capsys.readouterr().err and before == (out.parent.is_dir() and out.read_bytes())
+        asked, inside = prompts(tmp_path), tmp_path / "file" / "made.jsonl"
+        before = asked.read_bytes()
+        for out, said in ((inside, "cannot write"), (tmp_path, "is a folder"), (asked, "is read from")):
+            assert run_command(["data", *kind, str(asked), "--out", str(out)]) == 2
+            assert said in capsys.readouterr().err and asked.read_bytes() == before
     assert run_command([*command, str(tmp_path / "made.jsonl"), "--limit", "-1"]) == 2
     assert "--limit" in capsys.readouterr().err
 
