@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -52,12 +53,12 @@ class OutputPart(TextPart):
 
 
 class InputItem(Strict):
-    """An item of the conversation: a message, a call, or a call's output.
+    """An item of the conversation: a message, a call, a call's output, or the id of an item that was answered.
 
     What a client dumps of an answer has the last fields too, with nothing in them.
     """
 
-    type: Literal["message", "function_call", "function_call_output"] = "message"
+    type: Literal["message", "function_call", "function_call_output", "item_reference"] = "message"
     id: str | None = None
     status: str | None = None
     role: Literal["system", "developer", "user", "assistant"] | None = None
@@ -126,7 +127,8 @@ async def create_response(body: ResponseRequest, request: Request) -> Response:
     state, messages = state_of(request), list[ChatMessage]()
     if body.store is None:
         body.store = state.sessions is not None
-    store = store_of(request) if body.store or body.previous_response_id is not None else None
+    refers = not isinstance(body.input, str) and any(item.type == "item_reference" for item in body.input)
+    store = store_of(request) if body.store or refers or body.previous_response_id is not None else None
 
     def talk() -> ConversationBuilder:
         instructions = [ChatMessage(role="system", content=body.instructions)] if body.instructions else []
@@ -212,11 +214,11 @@ def messages_of(body: ResponseRequest, store: ResponseStore | None, most: int) -
 
     Args:
         body: The request.
-        store: Where the response is that it goes on from, if it does.
+        store: Where the responses are that it goes on from or refers to, if it does.
         most: Bytes that the conversation up to there may have.
 
     Raises:
-        ApiError: 404, there is no such response; 400, the conversation is too long, or wrong.
+        ApiError: 404, there is no such response or item; 400, the conversation is too long, or wrong.
     """
     messages = list[ChatMessage]()
     items = [InputItem(role="user", content=body.input)] if isinstance(body.input, str) else body.input
@@ -227,6 +229,8 @@ def messages_of(body: ResponseRequest, store: ResponseStore | None, most: int) -
             message = "the conversation is longer than a request may be: send what matters of it as input"
             raise ApiError(400, f"{message}, without previous_response_id", "too_long", "previous_response_id")
     for place, item in enumerate(items):
+        if store is not None and item.type == "item_reference":
+            item = InputItem.model_validate(store.item(item.id or ""))
         _add(messages, item, f"input.{place}")
     return messages
 
@@ -436,6 +440,21 @@ class ResponseStore:
         if found is None:
             raise missing(response_id)
         return found
+
+    def item(self, item_id: str) -> dict[str, Any]:
+        """An item of a response, by its id.
+
+        Raises:
+            ApiError: 404, no response that is kept has one.
+        """
+        if re.fullmatch(r"(msg|fc)_[0-9a-f]{32}", item_id):
+            with self._database.reading() as database:
+                statement = "SELECT body FROM responses WHERE owner = ? AND body LIKE ?"
+                found = database.execute(statement, (self._owner, f'%"{item_id}"%')).fetchall()
+            for item in (item for (body,) in found for item in json.loads(body)["output"]):
+                if item["id"] == item_id:
+                    return dict(item)
+        raise ApiError(404, f"there is no item {item_id!r}: send the item itself, it may be too old", "item_not_found")
 
     def delete(self, response_id: str) -> None:
         """Removes a response; those that go on with it have their conversations of their own.

@@ -223,6 +223,37 @@ def test_the_input_of_a_response_is_listed(serving: Callable[..., str], tmp_path
         asking.input_items.list(second.id, after="msg_1")
 
 
+def test_an_earlier_item_is_sent_by_its_id(
+    serving: Callable[..., str], sessions_place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = list[list[tuple[str, str]]]()
+
+    def noted(messages: list[ChatMessage]) -> Any:
+        read.append([(each.role, each.text or str(each.tool_calls)) for each in messages])
+        return conversation_of(messages)
+
+    monkeypatch.setattr("loraloop.server.responses.conversation_of", noted)
+    by = keeping(serving, sessions_place, calls(weather={"city": "Oslo"}), "Sunny in Oslo.", "Yes.")
+    asking = by("first").responses
+    user: Any = {"role": "user", "content": "How is Oslo?"}
+    first = asking.create(model="auto", input=[user], tools=[TOOL])
+    (call,) = first.output
+    assert call.type == "function_call"
+    items: list[Any] = [
+        user,
+        {"type": "item_reference", "id": call.id},
+        {"type": "function_call_output", "call_id": call.call_id, "output": '{"sky": "sunny"}'},
+    ]
+    second = asking.create(model="auto", input=items, tools=[TOOL])
+    items += [{"type": "item_reference", "id": second.output[0].id}, {"role": "user", "content": "Warm?"}]
+    assert asking.create(model="base", input=items, store=False).output_text == "Yes."
+    assert [role for role, _ in read[-1]] == ["user", "assistant", "tool", "assistant", "user"]
+    assert "Oslo" in read[-1][1][1] and read[-1][3][1] == "Sunny in Oslo."
+    for key, name in (("second", call.id), ("first", "fc_" + "0" * 32), ("first", "%"), ("first", None)):
+        with pytest.raises(openai.NotFoundError, match="send the item itself"):
+            by(key).responses.create(model="base", input=[user, {"type": "item_reference", "id": name}])
+
+
 def test_responses_belong_to_their_key(serving: Callable[..., str], sessions_place: str) -> None:
     by = keeping(serving, sessions_place, "Hello Ann.", "You are Ann.")
     mine = by("first").responses.create(model="base", input="I am Ann.")
