@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PAGES = 200  # of a tool list, and
 _TOOLS = 2_000  # so many tools at most: a server that lists without end is refused
-_QUIET = 0.2  # seconds between two looks at a list that keeps changing
+_QUIET = 0.2  # seconds between two looks at a list that keeps changing, and before an ended session is left
 _STRAY = 1_000  # messages that are no MCP before a server is given up
 _GONE = "the MCP server {label!r} is not connected: {why}; open it (again), and call its tools while it is open"
 _log = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ class McpSession:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scope: anyio.CancelScope | None = None
         self._changed: anyio.Event | None = None
+        self._renew: anyio.Event | None = None
+        self._renewed: anyio.Event | None = None
         self._why = "it has not been opened"
         self._ended = False
         self._thread = threading.Thread(target=self._run, daemon=True, name="loraloop-mcp")
@@ -104,7 +106,12 @@ class McpSession:
 
         async def done() -> None:
             try:
-                result = await work(client)
+                try:
+                    result = await work(client)
+                except Exception as error:
+                    if not self._over_for(error):
+                        raise
+                    result = await work(await self._next(client))
             except asyncio.CancelledError:
                 raise
             except Exception as error:
@@ -123,6 +130,23 @@ class McpSession:
                     loop.call_soon_threadsafe(task.cancel)
 
         out.add_done_callback(abandoned)
+
+    def _over_for(self, error: Exception) -> bool:
+        """Whether a request failed because the server knows the session no more, so that it did nothing."""
+        from mcp import MCPError
+        from mcp_types import CONNECTION_CLOSED
+
+        return self._words.ended and isinstance(error, MCPError) and error.code != CONNECTION_CLOSED
+
+    async def _next(self, client: Client) -> Client:
+        """The client of the session that follows that of `client`."""
+        if self._client is client:
+            assert self._renew is not None and self._renewed is not None
+            renewed = self._renewed
+            self._renew.set()
+            await renewed.wait()
+        assert self._client is not None
+        return self._client
 
     def _run(self) -> None:
         logging.getLogger("mcp").addHandler(logging.NullHandler())  # else Python prints what nobody asked to see
@@ -178,23 +202,39 @@ class McpSession:
                 self._loop, self._scope, self._changed = asyncio.get_running_loop(), scope, anyio.Event()
                 if self._ended:
                     return
-            async with Client(
-                self.transport.connect(self._words),
-                message_handler=self._heard,
-                client_info=own_version(),
-                cache=None,
-            ) as client:
-                if client.server_info is not None and client.server_info.name:
-                    self.label = fold(client.server_info.name)[:64] or self.label
-                self._listed(await self._list(client), self.label)
-                scope.deadline = math.inf
-                with self._lock:
-                    self._client = client
-                with suppress(InvalidStateError):
-                    self.ready.set_result(None)
-                async with anyio.create_task_group() as group:
-                    group.start_soon(self._subscribe, client)
-                    await self._follow(client)
+            while True:
+                async with Client(
+                    self.transport.connect(self._words),
+                    message_handler=self._heard,
+                    client_info=own_version(),
+                    cache=None,
+                ) as client:
+                    renew = await self._opened(client)
+                    scope.deadline = math.inf
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(self._subscribe, client)
+                        group.start_soon(self._follow, client)
+                        await renew.wait()
+                        await anyio.sleep(_QUIET)  # for the calls that are being told the same
+                        group.cancel_scope.cancel()
+                scope.deadline = anyio.current_time() + self._start_timeout
+
+    async def _opened(self, client: Client) -> anyio.Event:
+        """Lists the tools of a new session and lets calls use it; set when another session has to follow."""
+        import anyio
+
+        if client.server_info is not None and client.server_info.name:
+            self.label = fold(client.server_info.name)[:64] or self.label
+        self._listed(await self._list(client), self.label)
+        renewed, self._renewed = self._renewed, anyio.Event()
+        self._renew = renew = anyio.Event()
+        with self._lock:
+            self._client, self._words.ended = client, False
+        with suppress(InvalidStateError):
+            self.ready.set_result(None)
+        if renewed is not None:
+            renewed.set()
+        return renew
 
     async def _heard(self, message: Any) -> None:
         if isinstance(message, Exception):

@@ -31,12 +31,14 @@ class Words:
 
     Attributes:
         kept: Most characters that `last` gives.
+        ended: Whether it said that it knows the session no more.
     """
 
     kept = 400
 
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque(maxlen=16)
+        self.ended = False
 
     @property
     def last(self) -> str:
@@ -168,6 +170,8 @@ class Http:
         async def noted(response: Any) -> None:
             failed = response.status_code >= 400
             words.note(f"HTTP {response.status_code} {response.reason_phrase}" if failed else "")
+            asked = response.request
+            words.ended |= response.status_code == 404 and asked.method == "POST" and "mcp-session-id" in asked.headers
 
         # A call has a time limit of its own, so a quiet stream of answers is no reason to give up.
         patience = httpx2.Timeout(30.0, read=None)

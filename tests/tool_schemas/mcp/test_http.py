@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
 
 import pytest
 import uvicorn
@@ -111,3 +113,59 @@ def test_an_http_server_that_dies_in_the_middle(served: Served) -> None:
         with pytest.raises(LoraloopError):
             server.call("add", {"a": 1, "b": 1})
         assert time.monotonic() - start < 8
+
+
+class Forgetful(BaseHTTPRequestHandler):
+    """A server of 2025-06-18 that knows one session, and forgets it when a tool says so."""
+
+    protocol_version = "HTTP/1.1"
+    sessions = 0
+    calls: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        kind, method, known = type(self), asked["method"], self.headers["Mcp-Session-Id"]
+        if method == "initialize":
+            kind.sessions += 1
+        elif method != "server/discover" and known != str(kind.sessions):
+            return self.answer(404, None)
+        if method == "tools/call":
+            name = asked["params"]["name"]
+            kind.calls.append(name)
+            kind.sessions += name == "forget"
+        reply = {"jsonrpc": "2.0", "id": asked["id"], **self.says(method)} if "id" in asked else None
+        self.answer(202 if reply is None else 200, reply)
+
+    def says(self, method: str) -> dict[str, Any]:
+        named = {"name": "forgetful", "version": "1"}
+        results: dict[str, Any] = {
+            "initialize": {"protocolVersion": "2025-06-18", "serverInfo": named, "capabilities": {"tools": {}}},
+            "tools/list": {"tools": [{"name": n, "inputSchema": {"type": "object"}} for n in ("forget", "work")]},
+            "tools/call": {"content": [{"type": "text", "text": "done"}]},
+        }
+        return {"result": results[method]} if method in results else {"error": {"code": -32601, "message": "none"}}
+
+    def answer(self, status: int, body: Any) -> None:
+        content = b"" if body is None else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Mcp-Session-Id", str(type(self).sessions))
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+async def test_a_session_that_the_server_has_ended_is_followed_by_another() -> None:
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Forgetful)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    with running:
+        async with McpServer.http(f"http://127.0.0.1:{running.server_port}/mcp", timeout=5) as server:
+            for _ in range(2):
+                assert await server.call_async("forget") == "done"
+                assert await asyncio.gather(*(server.call_async("work") for _ in range(3))) == ["done"] * 3
+        running.shutdown()
+    assert Forgetful.calls == (["forget"] + ["work"] * 3) * 2, "each call ran once"
+    assert Forgetful.sessions == 5, "three were opened, two forgotten"
