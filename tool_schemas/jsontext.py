@@ -125,6 +125,11 @@ def levels(value: Any) -> int:
     return deepest
 
 
+def shortened(text: str, most: int) -> str:
+    """The text; where it has more characters than that, its beginning and "…"."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def fold(text: str | None) -> str:
     """The text on one line: every run of white space becomes one space."""
     return " ".join(text.split()) if text else ""

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from loraloop.tool_schemas.errors import ToolError
-from loraloop.tool_schemas.jsontext import strict_loads
+from loraloop.tool_schemas.jsontext import shortened, strict_loads
 
 if TYPE_CHECKING:
     from loraloop.tool_schemas.http.auth import Redactor
@@ -162,4 +162,4 @@ def excerpt(content: bytes, content_type: str, hide: Redactor) -> str:
     if "html" in content_type:
         text = _MARKUP.sub(" ", text)
     text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
-    return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
+    return shortened(text, _EXCERPT)

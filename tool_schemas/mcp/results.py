@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from loraloop import __version__
 from loraloop.tool_schemas.errors import ToolError
+from loraloop.tool_schemas.jsontext import dumps, shortened
 from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
@@ -83,8 +84,10 @@ def data_of(result: mcp_types.CallToolResult) -> Any:
     """
     blocks = [_plain(block) for block in result.content]
     if result.is_error:
-        texts = [block if isinstance(block, str) else str(block) for block in blocks]
-        raise ToolError("\n".join(texts).strip()[:_SAID] or "the tool failed without saying why")
+        if not blocks and result.structured_content is not None:
+            blocks = [result.structured_content]
+        said = "\n".join(block if isinstance(block, str) else dumps(block) for block in blocks).strip()
+        raise ToolError(shortened(said, _SAID) or "the tool failed without saying why")
     if result.structured_content is not None:
         return result.structured_content
     if all(isinstance(block, str) for block in blocks):
@@ -99,7 +102,8 @@ def _plain(block: Any) -> Any:
     if kind in ("image", "audio"):
         return {"type": kind, "mime": block.mime_type, "bytes": _size(block.data)}
     if kind == "resource_link":
-        content = {"type": kind, "uri": str(block.uri), "name": block.name, "mime": block.mime_type}
+        content = {"type": kind, "uri": str(block.uri), "name": block.name, "title": block.title}
+        content |= {"description": block.description, "mime": block.mime_type, "bytes": block.size}
         return {key: value for key, value in content.items() if value is not None}
     inner = block.resource
     content = {"type": "resource", "uri": str(inner.uri), "mime": inner.mime_type}

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from loraloop.tool_schemas.errors import LimitError, LoraloopError, ToolError
-from loraloop.tool_schemas.jsontext import fold
+from loraloop.tool_schemas.jsontext import dumps, fold, shortened
 from loraloop.tool_schemas.mcp.transport import Http, Stdio, Words
 
 if TYPE_CHECKING:
@@ -181,7 +181,9 @@ class McpSession:
             error = error.exceptions[0]
         if isinstance(error, LoraloopError):
             return error
-        reason = fold(str(error))[:400] or type(error).__name__
+        data = getattr(error, "data", None)  # of an error of JSON-RPC
+        reason = fold(str(error)) + ("" if data is None else f" ({dumps(data)})")
+        reason = shortened(reason, 400) or type(error).__name__
         if reason == "Connection closed":
             reason = "it closed the connection"
         return ToolError(f"the MCP server {self.label!r} failed: {reason}{self._hints()}")

@@ -83,9 +83,17 @@ for line in sys.stdin:
                         {"type": "resource", "resource": {"uri": "file:///etc/passwd", "text": "inner"}},
                         {"type": "resource", "resource": {"uri": "a:b", "mimeType": "x/y", "blob": "AAAA"}},
                         {"type": "resource_link", "uri": "https://example.com/", "name": "home"},
+                        {"type": "resource_link", "uri": "db:a", "name": "a", "description": "All of it", "size": 12},
                     ]
                 },
             )
+        elif name == "fails" and given.get("how") == "structured":
+            send(id=number, result={"content": [], "structuredContent": {"why": "quota"}, "isError": True})
+        elif name == "fails" and given.get("how") == "protocol":
+            send(id=number, error={"code": -32602, "message": "Invalid params", "data": {"field": "how"}})
+        elif name == "fails" and given.get("how") == "long":
+            blob = {"type": "resource", "resource": {"uri": "a:b", "text": "x" * 3000}}
+            send(id=number, result={"content": [blob], "isError": True})
         elif name == "fails":
             send(id=number, result={"content": [{"type": "text", "text": "no such row"}, TEXT], "isError": True})
         elif name == "typed":

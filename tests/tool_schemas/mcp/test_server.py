@@ -104,11 +104,19 @@ def test_results_are_data(hand: Hand) -> None:
             {"type": "resource", "uri": "file:///etc/passwd", "text": "inner"},
             {"type": "resource", "uri": "a:b", "mime": "x/y", "bytes": 3},
             {"type": "resource_link", "uri": "https://example.com/", "name": "home"},
+            {"type": "resource_link", "uri": "db:a", "name": "a", "description": "All of it", "bytes": 12},
         ]
         assert run(tools["change"]) is None
         assert run(tools["typed"], n=2) == {"n": 2}
         with pytest.raises(ToolError, match="no such row\ntwo"):
             run(tools["fails"])
+        for how, words in (
+            ("structured", r'^\{"why":"quota"\}$'),
+            ("protocol", r'Invalid params \(\{"field":"how"\}\)'),
+            ("long", r'^\{"type":"resource","uri":"a:b","text":"x+…$'),
+        ):
+            with pytest.raises(ToolError, match=words):
+                run(tools["fails"], how=how)
         with pytest.raises(ToolError, match=r"'x' is not of type 'integer'"):
             run(tools["typed"], n="x")
         with pytest.raises(SchemaError, match="integer"):
