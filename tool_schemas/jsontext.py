@@ -14,7 +14,7 @@ def _plain(value: Any) -> Any:
 
     try:
         return to_jsonable_python(value, fallback=_opened, bytes_mode="base64")
-    except UnicodeEncodeError:  # pydantic writes half of a surrogate pair in a value, but not in a key
+    except UnicodeError:  # pydantic writes half of a surrogate pair in no key, and a model's bytes only as UTF-8
         opened = adapter(Any).dump_python(value, by_alias=True, fallback=_opened)
         return to_jsonable_python(_written(opened), bytes_mode="base64")
 

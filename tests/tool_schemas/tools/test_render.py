@@ -1,5 +1,7 @@
 import json
 
+import pydantic
+
 from loraloop.tool_schemas import Tool, dumps, render_tools
 from loraloop.tool_schemas.tools.render import signature
 
@@ -126,3 +128,5 @@ def test_dumps() -> None:
     assert dumps({"a": float("nan"), "b": [float("inf")]}) == '{"a":null,"b":[null]}'
     assert json.loads(dumps({"d": {1, 2}, "b": b"x", "o": object})) is not None
     dumps("\ud800").encode()
+    model = pydantic.create_model("Photo", data=bytes, name=str)
+    assert dumps([model(data=b"\xff\xd8", name="a")]) == '[{"data":"_9g=","name":"a"}]'
