@@ -59,7 +59,7 @@ def read_function(function: Callable[..., Any], name: str | None = None) -> Func
         model = pydantic.create_model(
             called, __config__=pydantic.ConfigDict(extra="forbid", protected_namespaces=()), **fields
         )
-    except (pydantic.errors.PydanticUserError, TypeError, ValueError) as error:
+    except (pydantic.errors.PydanticUserError, TypeError, ValueError, ImportError) as error:
         raise SchemaError(f"tool {called!r}: {_first_line(error)}; use types that pydantic can read") from error
 
     def bind(arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -276,7 +276,15 @@ def test_types_that_need_check_mode(annotation: Any, given_: Any, wanted: Any) -
     assert call(annotation, given_, on_unsupported="check") == wanted
 
 
-@pytest.mark.parametrize("annotation", [Callable[[int], int], type, memoryview])
+class NotInstalled:
+    """A type that needs a package, as pydantic's `EmailStr` does."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
+        raise ImportError("email-validator is not installed")
+
+
+@pytest.mark.parametrize("annotation", [Callable[[int], int], type, memoryview, NotInstalled])
 def test_types_without_a_json_form_say_so(annotation: Any) -> None:
     with pytest.raises(SchemaError, match=r"JSON|pydantic"):
         call(annotation, 1)
