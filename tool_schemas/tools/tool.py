@@ -245,7 +245,12 @@ class Tool:
             raise
         except Exception as error:
             log.warning("the tool %s raised", self.name, exc_info=error)
-            raise ToolError(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
+            first: BaseException = error
+            while isinstance(first, BaseExceptionGroup):  # of a task group
+                first = first.exceptions[0]
+            if isinstance(first, ToolError):
+                raise first from error
+            raise ToolError(f"{type(first).__name__}: {first}" if str(first) else type(first).__name__) from error
 
     @classmethod
     def from_function(

@@ -105,6 +105,12 @@ def test_a_tools_own_error_keeps_its_words() -> None:
     def break_down() -> None:
         raise KeyError("city")
 
+    async def fail_in_a_group() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail_later())
+
+    with pytest.raises(ToolError, match=r"^no such city$"):
+        asyncio.run(Tool("a", function=fail_in_a_group).call({}))
     with pytest.raises(ToolError, match=r"^no such city$"):
         Tool("a", function=fail).call({})
     with pytest.raises(ToolError, match=r"^no such city$"):
