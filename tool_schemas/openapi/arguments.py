@@ -263,7 +263,7 @@ def _body(writer: SchemaWriter, body: dict[str, Any], parts: Parts) -> tuple[str
         )
     kind, media = chosen
     there = (*parts, "content", media, "schema")
-    sent = "application/json" if "*" in media else media
+    sent = {"text/plain": "text/plain; charset=utf-8"}.get(media, "application/json" if "*" in media else media)
     if not _MEDIA.fullmatch(sent):
         raise SchemaError(f"{media!r} is not a media type", json_path((*parts, "content")))
     described = content[media] if isinstance(content[media], dict) else {}
