@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from loraloop.agent.threads import awaited
 from loraloop.integrations.mcp_offers import CallWatch, Offer, by_name
 from loraloop.tool_schemas.errors import InputError, LoraloopError, unknown
 from loraloop.tool_schemas.jsontext import dumps
@@ -96,7 +97,7 @@ async def _answer(
         offer.tool.validate(arguments)
         return offer.call(arguments, watch)
 
-    task = asyncio.ensure_future(asyncio.to_thread(work))
+    task = asyncio.ensure_future(awaited(work, lambda: setattr(watch, "gone", True)))
     task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be there to see it
     try:
         while not task.done():

@@ -20,10 +20,11 @@ from mcp.client.stdio import stdio_client
 from mcp.shared.exceptions import MCPError
 
 from loraloop import Agent, McpServer
-from loraloop.integrations.mcp_offers import agent_offer, skill_offers
+from loraloop.integrations.mcp_offers import CallWatch, Offer, agent_offer, skill_offers
 from loraloop.integrations.mcp_server import mcp_server
 from loraloop.integrations.mcp_serving import http_app
 from loraloop.testing import ScriptedRuntime, answer, calls, text, verdict
+from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import InputError, SchemaError, ToolError, UnknownNameError
 
 PASSAGES = [{"id": "p", "text": "The tower was finished in 1889."}]
@@ -118,6 +119,18 @@ async def test_concurrent_calls_and_progress(serve: Any) -> None:
         ran = await client.call_tool("run", {"prompt": "Hi."}, progress_callback=progress)
         assert not ran.structured_content["complete"], "512 of its bytes are what a step may write"
         assert told and told == sorted(told, key=lambda each: each[0]) and told[-1][1] == "step 1: none"
+
+
+async def test_each_call_has_a_thread_of_its_own() -> None:
+    together = threading.Barrier(33)  # one more than asyncio's own executor ever has
+
+    def call(arguments: dict[str, Any], watch: CallWatch) -> tuple[dict[str, Any], dict[str, Any]]:
+        together.wait(10)
+        return {}, {}
+
+    async with Client(mcp_server([Offer(Tool("meet"), {}, call)])) as client:
+        results = await asyncio.gather(*(client.call_tool("meet", {}) for _ in range(33)))
+    assert not any(each.is_error for each in results)
 
 
 async def test_a_cancelled_call_ends_and_the_server_goes_on(serve: Any) -> None:
