@@ -97,6 +97,14 @@ def test_your_own_skills_are_listed_and_shown(run: Run, place: Path) -> None:
     assert "full" in run("skills", "show", str(place / "prefix"))[1]
 
 
+def test_a_skill_without_its_tensors_is_said(run: Run, place: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("LORALOOP_SKILLS", str(tmp_path))
+    shutil.copytree(place / "lora", tmp_path / "lora")
+    (tmp_path / "lora" / "skill.safetensors").unlink()
+    code, _, err = run("skills", "list")
+    assert code == 2 and "skill.safetensors cannot be read" in err
+
+
 def test_merge(run: Run, place: Path, tmp_path: Path) -> None:
     given = ("--base", str(place / "tiny"), "--quantize", "fp32")
     code, out, err = run(
