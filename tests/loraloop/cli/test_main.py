@@ -236,6 +236,7 @@ def test_route_and_its_explanation(run):
     code, out, _ = run("route", QUESTION, "--tools", str(WEATHER), "--explain")
     assert code == 0 and "threshold" in out and "tools" in out
     assert "tools" in json.loads(run("route", QUESTION, "--json")[1])["route"]["masked"]
+    assert "leave out --explain" in refused(run("route", QUESTION, "--bare", "--explain"))
 
 
 def test_a_request_about_an_order_reaches_the_tools(run):
