@@ -138,7 +138,7 @@ def test_ratings_and_corrections(tmp_path: Path) -> None:
         rate(wrong, "bad", step=7)
     for text in ("good", "[]", '{"rating":"fine"}'):
         (tmp_path / f"{idle.stem}.rating.json").write_text(text)
-        with pytest.raises(InputError, match="rating.json is damaged"):
+        with pytest.raises(InputError, match=r"rating\.json is damaged"):
             from_traces(tmp_path)
     for text in ('[{"name":"wether","arguments":{}}]', '[{"name":"weather","arguments":{"city":null,"day":null}}]'):
         with pytest.raises(SchemaError):
