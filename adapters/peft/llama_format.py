@@ -45,7 +45,7 @@ def to_llama(skill: Skill, file: str | Path, config: ModelConfig) -> list[str]:
         writer.add_array(TOKENS, list(skill.card.invocation))
     heads = {"q_proj": config.heads, "k_proj": config.kv_heads}
     permuted = config.architecture in PERMUTED or architecture in PERMUTED
-    for name, tensor in tensors.items():  # base_model.model.model.layers.<i>.<path>.<factor>.weight
+    for name, tensor in sorted(tensors.items()):  # base_model.model.model.layers.<i>.<path>.<factor>.weight
         *_, layer, block, module, factor, _ = name.split(".")
         values = tensor.float()
         if factor == "lora_B" and module in heads and permuted:

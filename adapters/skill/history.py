@@ -12,17 +12,19 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from pydantic import ValidationError
 
 from loraloop.adapters.base.loading.folders import skills_folder
 from loraloop.adapters.skill import store
 from loraloop.tool_schemas.errors import InputError, SkillError, unknown
-from loraloop.tool_schemas.jsontext import loads_or
+from loraloop.tool_schemas.jsontext import adapter, loads_or
+from loraloop.tool_schemas.schema.untitled import first_problem
 
 HISTORY = ".history"
 
@@ -49,7 +51,7 @@ class Version:
 def versions(name: str) -> list[Version]:
     """All versions of a user's skill, the oldest first; none where there is no such skill, or it has no history."""
     current, listed = _read(name)
-    return [Version(**{**row, "current": row["number"] == current}) for row in listed]
+    return [replace(version, current=version.number == current) for version in listed]
 
 
 def version_folder(name: str, number: int) -> Path:
@@ -73,13 +75,13 @@ def put(name: str, files: Mapping[str, bytes], origin: Mapping[str, Any]) -> Ver
         if not listed and (old := _files(skills_folder() / name)):
             current, listed = 1, [_written(name, 1, old, {"command": "registered before versions were kept"})]
         sha256 = _sha256(files)
-        same = next((row for row in listed if row["number"] == current and row["sha256"] == sha256), None)
-        if same is None:
-            number = max((row["number"] for row in listed), default=0) + 1
-            current, listed = number, [*listed, _written(name, number, files, origin)]
+        version = next((each for each in listed if each.number == current and each.sha256 == sha256), None)
+        if version is None:
+            version = _written(name, max((each.number for each in listed), default=0) + 1, files, origin)
+            listed.append(version)
         store.write_folder(skills_folder() / name, files)
-        _write(name, current, listed)
-    return versions(name)[-1] if same is None else Version(**{**same, "current": True})
+        _write(name, version.number, listed)
+    return replace(version, current=True)
 
 
 def rollback(name: str, number: int | None = None) -> Version:
@@ -99,7 +101,7 @@ def rollback(name: str, number: int | None = None) -> Version:
             raise InputError(f"{name} was registered before versions were kept: there is no earlier one to use")
         if not listed:
             _no_skill(name)
-        numbers = [row["number"] for row in listed]
+        numbers = [version.number for version in listed]
         if number is None:
             number = max((each for each in numbers if each < current), default=None)
             if number is None:
@@ -157,32 +159,34 @@ def _locked(name: str) -> Iterator[None]:
         yield
 
 
-def _read(name: str) -> tuple[int, list[dict[str, Any]]]:
+def _read(name: str) -> tuple[int, list[Version]]:
     """The current version's number, and all versions."""
     try:
         found = json.loads((_home(name) / "history.json").read_text(encoding="utf-8"))
-        return int(found["current"]), list(found["versions"])
+        return int(found["current"]), adapter(list[Version]).validate_python(found["versions"])
     except FileNotFoundError:
         return 0, []
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"the history of {name} in {_home(name)} is damaged ({error}): remove that folder") from None
+        what = ": ".join(first_problem(error)) if isinstance(error, ValidationError) else error
+        raise InputError(f"the history of {name} in {_home(name)} is damaged ({what}): remove that folder") from None
 
 
-def _write(name: str, current: int, listed: list[dict[str, Any]]) -> None:
-    text = json.dumps({"current": current, "versions": listed}, indent=1, ensure_ascii=False) + "\n"
+def _write(name: str, current: int, listed: list[Version]) -> None:
+    rows = [asdict(version) for version in listed]
+    for row in rows:
+        del row["current"]
+    text = json.dumps({"current": current, "versions": rows}, indent=1, ensure_ascii=False) + "\n"
     path = _home(name) / "history.json"
     draft = path.with_suffix(".part")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
 
 
-def _written(name: str, number: int, files: Mapping[str, bytes], origin: Mapping[str, Any]) -> dict[str, Any]:
-    """Writes a version's files; its row of the history."""
+def _written(name: str, number: int, files: Mapping[str, bytes], origin: Mapping[str, Any]) -> Version:
+    """Writes a version's files."""
     store.write_folder(version_folder(name, number), files)
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    row = asdict(Version(number, when, dict(origin), _sha256(files)))
-    del row["current"]
-    return row
+    return Version(number, when, dict(origin), _sha256(files))
 
 
 def _files(folder: Path) -> dict[str, bytes]:

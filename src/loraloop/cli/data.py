@@ -207,8 +207,10 @@ def from_traces(
     """
     from loraloop.inputs.tool_sources import tools_from_sources
     from loraloop.tool_schemas.errors import InputError
+    from loraloop.tool_schemas.folders import files_of
     from loraloop.training.trace_data import from_traces as harvest
 
+    _check_place(out, [file for file in files_of(place) if file == place or file.suffix == ".json"])
     shown = [
         {"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools_from_sources(tools)
     ]
@@ -245,6 +247,7 @@ def from_worlds(
     from loraloop.improve.agents import WorldRun, ask_all, requests_of
     from loraloop.improve.worlds import open_worlds
 
+    _check_place(out, ())
     found = open_worlds(worlds)
     asked = requests_of(found, requests, seed)
     from loraloop.agent.engine.sampler import Sampling

@@ -147,6 +147,8 @@ def guarded(arguments: list[str]) -> int:
             message, code = formatted(), 2
         elif isinstance(error, LoraloopError):
             message, code = str(error), 2
+        elif isinstance(error, OSError) and error.filename is not None:
+            message, code = f"{error.filename}: {error.strerror} (--debug shows where)", 2
         else:
             message, code = f"{type(error).__name__}: {error} (--debug shows where)", 1
         if message:  # none where a group of commands was named alone, and its help is shown

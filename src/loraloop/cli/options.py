@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from loraloop.inputs.loading import BaseName, SkillsFolder, forced_skills, open_runtime, read_documents
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, file_errors
 
 if TYPE_CHECKING:
     from loraloop.agent import Agent, Fallback, PassageIndex, Runtime
@@ -280,9 +280,10 @@ def text_of(prompt: str) -> str:
     """The request itself, which may come from standard input.
 
     Raises:
-        InputError: It is empty.
+        InputError: It is empty, or cannot be read.
     """
-    text = sys.stdin.read() if prompt == "-" else prompt
+    with file_errors("cannot read standard input"):
+        text = sys.stdin.read() if prompt == "-" else prompt
     if not text.strip():
         raise InputError("the prompt is empty: say what the agent should do")
     return text

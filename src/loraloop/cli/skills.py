@@ -33,11 +33,12 @@ def list_skills(base: BaseName = "smollm2-135m", as_json: AsJson = False) -> Non
     """List the shipped skills of a base and your own."""
     from loraloop.adapters.skill.card import Card
     from loraloop.adapters.skill.registry import known_skills
+    from loraloop.adapters.skill.store import read_header
 
     folders = known_skills(base)
     cards = {name: Card.read(folder / "card.json") for name, folder in folders.items()}
     _check_base(base)
-    sizes = {name: (folder / "skill.safetensors").stat().st_size for name, folder in folders.items()}
+    sizes = {name: read_header(folder / "skill.safetensors").size for name, folder in folders.items()}
     if as_json:
         print_json([{**card.model_dump(mode="json"), "bytes": sizes[name]} for name, card in cards.items()])
         return

@@ -144,7 +144,9 @@ def read_passages(file: Path | None) -> list[Passage]:
     listed = []
     for index, entry in enumerate(entries):
         try:
-            listed.append(Passage(**{key: str(value) for key, value in dict(entry).items() if value is not None}))
+            given = {key: value for key, value in dict(entry).items() if value is not None}
+            numbers = {key: str(value) for key, value in given.items() if isinstance(value, int | float)}
+            listed.append(Passage(**given | numbers))
         except (TypeError, ValueError) as error:
             raise InputError(f"{file}, passage {index}: {error}; {wanted}") from error
     return listed

@@ -15,7 +15,8 @@ from loraloop.agent.tracing.redact import over_texts
 from loraloop.agent.values.receipts import status_of
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.folders import files_of
-from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.jsontext import adapter, dumps
+from loraloop.tool_schemas.schema.untitled import first_problem
 
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
@@ -115,9 +116,20 @@ def rate(trace: Path, rating: Literal["good", "bad"], correct: str = "", step: i
 
 
 def rating_of(trace: Path) -> Rating | None:
-    """The rating beside a trace; None where there is none."""
+    """The rating beside a trace; None where there is none.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    from pydantic import ValidationError
+
     path = trace.with_name(trace.name.removesuffix(".json") + RATED)
-    return Rating(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    try:
+        found: Rating | None = adapter(Rating).validate_json(path.read_bytes()) if path.is_file() else None
+    except ValidationError as error:
+        why = ": ".join(first_problem(error))
+        raise InputError(f"{path} is damaged ({why}): rate the run again (loraloop trace rate)") from None
+    return found
 
 
 def from_traces(place: Path, contract: Literal["calls", "text"] = "calls", tools: Sequence[Any] = ()) -> Harvest:

@@ -93,7 +93,13 @@ def test_what_is_damaged_is_said(tmp_path: Path, tiny_base: Base, home: Path) ->
     with pytest.raises(SkillError, match="is gone"):
         history.rollback("mine")
     assert used() == "two" and history.versions("mine")[1].current
-    (home / ".history" / "mine" / "history.json").write_text("{", encoding="utf-8")
+    file = home / ".history" / "mine" / "history.json"
+    (row, *_) = json.loads(file.read_text(encoding="utf-8"))["versions"]
+    for wrong in (3, {"number": 1}, row | {"origin": None}, row | {"number": "one"}):
+        file.write_text(json.dumps({"current": 1, "versions": [wrong]}), encoding="utf-8")
+        with pytest.raises(InputError, match="is damaged"):
+            history.rollback("mine", 1)
+    file.write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match="is damaged"):
         history.versions("mine")
 

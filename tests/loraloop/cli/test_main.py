@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -236,6 +237,7 @@ def test_route_and_its_explanation(run):
     code, out, _ = run("route", QUESTION, "--tools", str(WEATHER), "--explain")
     assert code == 0 and "threshold" in out and "tools" in out
     assert "tools" in json.loads(run("route", QUESTION, "--json")[1])["route"]["masked"]
+    assert "leave out --explain" in refused(run("route", QUESTION, "--bare", "--explain"))
 
 
 def test_a_request_about_an_order_reaches_the_tools(run):
@@ -291,3 +293,22 @@ def test_adapters_are_loaded_into_the_server_that_writes_the_steps(run, adapter_
     assert "no skill is called 'tool'" in refused(run("run", "x", *there, "--adapter", f"tool={tmp_path}"))
     code, out, _ = run("run", "Hi.", *there, "--adapter", f"tools={tmp_path}", "--skill", "none")
     assert code == 0 and "Fine." in out and adapter_server.adapters == {tmp_path.name: str(tmp_path)}
+
+
+def test_a_file_that_cannot_be_used_is_named_whichever_command_meets_it(run, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    inside = tmp_path / "file" / "x"
+    monkeypatch.setenv("LORALOOP_SKILLS", str(inside))
+    for command in (("skills", "export", "tools", "--out", str(inside)), ("skills", "rollback", "mine")):
+        assert f"{inside}" in refused(run(*command)) and "Errno" not in refused(run(*command))
+
+
+def test_a_prompt_from_standard_input_that_is_no_text_is_refused(run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9"), encoding="utf-8"))
+    assert "cannot read standard input" in refused(run("run", "-"))
+
+
+def test_a_passage_whose_text_is_a_list_is_refused(run, tmp_path):
+    file = tmp_path / "passages.json"
+    file.write_text('[{"id": 1, "text": ["Honey keeps", "for years."], "title": 7}]')
+    assert "passage 0: the text of a passage is ['Honey" in refused(run("route", "x", "--passages", str(file)))

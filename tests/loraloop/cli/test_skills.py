@@ -97,6 +97,14 @@ def test_your_own_skills_are_listed_and_shown(run: Run, place: Path) -> None:
     assert "full" in run("skills", "show", str(place / "prefix"))[1]
 
 
+def test_a_skill_without_its_tensors_is_said(run: Run, place: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("LORALOOP_SKILLS", str(tmp_path))
+    shutil.copytree(place / "lora", tmp_path / "lora")
+    (tmp_path / "lora" / "skill.safetensors").unlink()
+    code, _, err = run("skills", "list")
+    assert code == 2 and "skill.safetensors cannot be read" in err
+
+
 def test_merge(run: Run, place: Path, tmp_path: Path) -> None:
     given = ("--base", str(place / "tiny"), "--quantize", "fp32")
     code, out, err = run(
@@ -156,6 +164,19 @@ def test_the_name_of_an_exported_skill_tells_its_content(run: Run, place: Path, 
     Skill(skill.card, other).save(tmp_path / "other" / "branch")
     made = exported(run, place, tmp_path, tmp_path / "other" / "branch", "--for", "vllm")
     assert made["path"] != first["path"] and Path(made["path"]).parent == Path(first["path"]).parent
+
+
+@pytest.mark.parametrize("target", ["peft", "vllm", "llama.cpp"])
+def test_the_order_in_which_tensors_are_read_changes_no_name(place: Path, tmp_path: Path, target: Any) -> None:
+    """The library that reads them gives them in another order in each process."""
+    from loraloop.adapters.base import Base
+    from loraloop.adapters.peft.targets import export
+
+    base = Base.load(str(place / "tiny"), quantize="fp32", device="cpu", cache_dir=place / "cache")
+    skill = Skill.load(place / "branch")
+    turned = Skill(skill.card, dict(reversed([*skill.tensors.items()])))
+    paths = [export(each, target, tmp_path, base.config).path for each in (skill, turned)]
+    assert paths[0] == paths[1] and [path.name for path in tmp_path.iterdir()] == [paths[0].name]
 
 
 def test_servers_get_the_skill_that_was_trained_for_whole_contexts(run: Run, place: Path, tmp_path: Path) -> None:

@@ -136,6 +136,10 @@ def test_ratings_and_corrections(tmp_path: Path) -> None:
     assert asked["origin"]["why"] == "corrected"
     with pytest.raises(InputError, match="no step 7"):
         rate(wrong, "bad", step=7)
+    for text in ("good", "[]", '{"rating":"fine"}'):
+        (tmp_path / f"{idle.stem}.rating.json").write_text(text)
+        with pytest.raises(InputError, match=r"rating\.json is damaged"):
+            from_traces(tmp_path)
     for text in ('[{"name":"wether","arguments":{}}]', '[{"name":"weather","arguments":{"city":null,"day":null}}]'):
         with pytest.raises(SchemaError):
             rate(wrong, "bad", text)
@@ -276,6 +280,13 @@ def test_the_commands(tmp_path: Path) -> None:
         {"name": "weather", "description": "", "parameters": {"type": "object"}}
     ]
     assert run(app, [*of_sessions, str(tmp_path / "absent.json")]).exit_code != 0
+    for read in (trace, tmp_path / "s.db"):
+        before, other = read.read_bytes(), tmp_path / "weather.json"
+        for place, out_there, said in ((read, read, "is read from"), (read, other / "x", "cannot write")):
+            command = ["data", "from-traces", str(place), "--tools", str(other), "--out", str(out_there)]
+            told = run(app, command)
+            assert isinstance(told.exception, InputError) and said in str(told.exception)
+            assert read.read_bytes() == before
     assert run(app, ["trace", "rate", str(trace), "fine"]).exit_code != 0
     assert run(app, ["data", "from-traces", str(tmp_path / "out"), "--out", str(out)]).exit_code != 0
 

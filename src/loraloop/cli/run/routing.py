@@ -44,15 +44,18 @@ def first_route(
         explain: Whether the nearest training examples are looked up.
 
     Raises:
-        InputError: The prompt is empty.
+        InputError: The prompt is empty, or there is no router to explain.
         ContextLengthError: The request does not fit the context.
     """
     from loraloop.agent.engine.timer import Clock
     from loraloop.agent.messages import request, system_content
     from loraloop.agent.values.step import plain
     from loraloop.router.decision import RouterState
+    from loraloop.tool_schemas.errors import InputError
 
     router = runtime.router
+    if explain and not hasattr(router, "explain"):
+        raise InputError("a base without trained skills has no router to explain: leave out --explain, or --bare")
     system = system_content(instructions, tools, runtime.base.prompting.tools_header)
     messages = runtime.base.chat.complete(request(prompt, passages, (), system))
     trunk = runtime.trunk()
