@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from loraloop.agent.tracing.provenance import runtime_used
 from loraloop.agent.tracing.trace import SCHEMA, EventRecord, RunEnd, SettingsUsed, ToolUsed, Trace, taken
 from loraloop.agent.values.result import RunResult
 from loraloop.agent.values.step import Step, plain
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, file_errors
 from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Tracer(RunHook):
         keep: Traces that are kept in memory, the newest.
 
     Raises:
-        InputError: `keep` is negative, or there is a mask for contents that are left out.
+        InputError: `keep` is negative, there is a mask for contents that are left out, or nothing can be written there.
     """
 
     def __init__(
@@ -70,6 +71,11 @@ class Tracer(RunHook):
         self._folder = path is not None and (
             os.fspath(path).endswith((os.sep, "/")) or not (Path(path).suffix or Path(path).exists())
         )
+        if self.path is not None:
+            folder = self.path if self._folder or self.path.is_dir() else self.path.parent
+            with file_errors(f"cannot write traces to {self.path}", ": give another place"):
+                folder.mkdir(parents=True, exist_ok=True)
+                TemporaryFile(dir=folder).close()
         self._content = content
         self._mask = mask
         self._traces: deque[Trace] = deque(maxlen=keep)

@@ -192,8 +192,11 @@ def test_files_are_written_whole_and_one_a_run_into_a_folder(tmp_path: Path) -> 
 
 
 def test_a_file_that_cannot_be_written_is_a_failed_hook(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
     tracer = Tracer(tmp_path / "file" / "under.json")
+    (tmp_path / "file").rmdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write traces to .*under\.json.*: give another place"):
+        Tracer(tmp_path / "file" / "under.json")
     agent = Agent(ScriptedRuntime("a", "b"), hooks=[tracer])
     failed = [event for event in agent.stream("hi") if event.type == "HookFailed"]
     assert [event.event for event in failed] == ["RunFinished"]
