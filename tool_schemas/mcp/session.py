@@ -134,9 +134,8 @@ class McpSession:
     def _over_for(self, error: Exception) -> bool:
         """Whether a request failed because the server knows the session no more, so that it did nothing."""
         from mcp import MCPError
-        from mcp_types import CONNECTION_CLOSED
 
-        return self._words.ended and isinstance(error, MCPError) and error.code != CONNECTION_CLOSED
+        return isinstance(error, MCPError) and (error.code, error.message) == self._words.ended
 
     async def _next(self, client: Client) -> Client:
         """The client of the session that follows that of `client`."""
@@ -231,7 +230,7 @@ class McpSession:
         renewed, self._renewed = self._renewed, anyio.Event()
         self._renew = renew = anyio.Event()
         with self._lock:
-            self._client, self._words.ended = client, False
+            self._client, self._words.ended = client, None
         with suppress(InvalidStateError):
             self.ready.set_result(None)
         if renewed is not None:

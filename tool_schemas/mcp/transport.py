@@ -31,14 +31,14 @@ class Words:
 
     Attributes:
         kept: Most characters that `last` gives.
-        ended: Whether it said that it knows the session no more.
+        ended: The code and message with which it said that it knows the session no more; None until it does.
     """
 
     kept = 400
 
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque(maxlen=16)
-        self.ended = False
+        self.ended: tuple[int, str] | None = None
 
     @property
     def last(self) -> str:
@@ -171,7 +171,9 @@ class Http:
             failed = response.status_code >= 400
             words.note(f"HTTP {response.status_code} {response.reason_phrase}" if failed else "")
             asked = response.request
-            words.ended |= response.status_code == 404 and asked.method == "POST" and "mcp-session-id" in asked.headers
+            if response.status_code == 404 and asked.method == "POST" and "mcp-session-id" in asked.headers:
+                written = "json" in response.headers.get("content-type", "")
+                words.ended = _session_gone(await response.aread() if written else b"") or words.ended
 
         # A call has a time limit of its own, so a quiet stream of answers is no reason to give up.
         patience = httpx2.Timeout(30.0, read=None)
@@ -181,3 +183,14 @@ class Http:
             streamable_http_client(self.url, http_client=client) as streams,
         ):
             yield streams
+
+
+def _session_gone(body: bytes) -> tuple[int, str] | None:
+    """The error that a request gets whose answer was 404 with this body; None where only its method is unknown."""
+    from mcp_types import INVALID_REQUEST, METHOD_NOT_FOUND, ErrorData, JSONRPCError
+
+    try:
+        error = JSONRPCError.model_validate_json(body).error
+    except ValueError:  # what the SDK then says
+        error = ErrorData(code=INVALID_REQUEST, message="Session terminated")
+    return None if error.code == METHOD_NOT_FOUND else (error.code, error.message)

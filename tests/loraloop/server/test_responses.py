@@ -159,16 +159,22 @@ def keeping(serving: Callable[..., str], place: str, *script: Any, **limits: Any
     return lambda name: openai.OpenAI(base_url=url, api_key=f"{name}-key", max_retries=0)
 
 
-def test_any_server_goes_on_with_a_response(
-    serving: Callable[..., str], sessions_place: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read = list[list[tuple[str, str]]]()
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[str, str]]]:
+    """The role and text of each message of the conversations that the server has read."""
+    found = list[list[tuple[str, str]]]()
 
     def noted(messages: list[ChatMessage]) -> Any:
-        read.append([(each.role, each.text or str(each.tool_calls)) for each in messages])
+        found.append([(each.role, each.text or str(each.tool_calls)) for each in messages])
         return conversation_of(messages)
 
     monkeypatch.setattr("loraloop.server.responses.conversation_of", noted)
+    return found
+
+
+def test_any_server_goes_on_with_a_response(
+    serving: Callable[..., str], sessions_place: str, read: list[list[tuple[str, str]]]
+) -> None:
     one = keeping(serving, sessions_place, calls(weather={"city": "Oslo"}), "Bring one.")("first")
     two = keeping(serving, sessions_place, "Sunny in Oslo.", "Nothing.")("first")
     first = one.responses.create(model="auto", input="How is Oslo?", instructions="Be brief.", tools=[TOOL])
@@ -224,15 +230,8 @@ def test_the_input_of_a_response_is_listed(serving: Callable[..., str], tmp_path
 
 
 def test_an_earlier_item_is_sent_by_its_id(
-    serving: Callable[..., str], sessions_place: str, monkeypatch: pytest.MonkeyPatch
+    serving: Callable[..., str], sessions_place: str, read: list[list[tuple[str, str]]]
 ) -> None:
-    read = list[list[tuple[str, str]]]()
-
-    def noted(messages: list[ChatMessage]) -> Any:
-        read.append([(each.role, each.text or str(each.tool_calls)) for each in messages])
-        return conversation_of(messages)
-
-    monkeypatch.setattr("loraloop.server.responses.conversation_of", noted)
     by = keeping(serving, sessions_place, calls(weather={"city": "Oslo"}), "Sunny in Oslo.", "Yes.")
     asking = by("first").responses
     user: Any = {"role": "user", "content": "How is Oslo?"}

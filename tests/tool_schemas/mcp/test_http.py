@@ -115,6 +115,9 @@ def test_an_http_server_that_dies_in_the_middle(served: Served) -> None:
         assert time.monotonic() - start < 8
 
 
+TOLD = ("forget", "work", "missing", "fails")
+
+
 class Forgetful(BaseHTTPRequestHandler):
     """A server of 2025-06-18 that knows one session, and forgets it when a tool says so."""
 
@@ -128,10 +131,15 @@ class Forgetful(BaseHTTPRequestHandler):
         if method == "initialize":
             kind.sessions += 1
         elif method != "server/discover" and known != str(kind.sessions):
-            return self.answer(404, None)
+            unknown = {"jsonrpc": "2.0", "id": None, "error": {"code": -32001, "message": "Session not found"}}
+            return self.answer(404, unknown if kind.sessions == 2 else None)
         if method == "tools/call":
             name = asked["params"]["name"]
             kind.calls.append(name)
+            if name in ("missing", "fails"):  # the one says so with the status 404, as the protocol has it
+                problem = {"code": -32601 if name == "missing" else -32000, "message": f"it {name}"}
+                reply = {"jsonrpc": "2.0", "id": asked["id"], "error": problem}
+                return self.answer(404 if name == "missing" else 200, reply)
             kind.sessions += name == "forget"
         reply = {"jsonrpc": "2.0", "id": asked["id"], **self.says(method)} if "id" in asked else None
         self.answer(202 if reply is None else 200, reply)
@@ -140,7 +148,7 @@ class Forgetful(BaseHTTPRequestHandler):
         named = {"name": "forgetful", "version": "1"}
         results: dict[str, Any] = {
             "initialize": {"protocolVersion": "2025-06-18", "serverInfo": named, "capabilities": {"tools": {}}},
-            "tools/list": {"tools": [{"name": n, "inputSchema": {"type": "object"}} for n in ("forget", "work")]},
+            "tools/list": {"tools": [{"name": n, "inputSchema": {"type": "object"}} for n in TOLD]},
             "tools/call": {"content": [{"type": "text", "text": "done"}]},
         }
         return {"result": results[method]} if method in results else {"error": {"code": -32601, "message": "none"}}
@@ -163,9 +171,12 @@ async def test_a_session_that_the_server_has_ended_is_followed_by_another() -> N
     threading.Thread(target=running.serve_forever, daemon=True).start()
     with running:
         async with McpServer.http(f"http://127.0.0.1:{running.server_port}/mcp", timeout=5) as server:
+            for name in ("missing", "fails"):
+                with pytest.raises(ToolError, match=f"it {name}"):
+                    await server.call_async(name)
             for _ in range(2):
                 assert await server.call_async("forget") == "done"
                 assert await asyncio.gather(*(server.call_async("work") for _ in range(3))) == ["done"] * 3
         running.shutdown()
-    assert Forgetful.calls == (["forget"] + ["work"] * 3) * 2, "each call ran once"
+    assert Forgetful.calls == ["missing", "fails"] + (["forget"] + ["work"] * 3) * 2, "each call ran once"
     assert Forgetful.sessions == 5, "three were opened, two forgotten"
