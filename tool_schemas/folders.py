@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, LoraloopError, file_errors
 
 
 def files_of(place: str | os.PathLike[str]) -> Iterator[Path]:
@@ -22,6 +23,21 @@ def files_of(place: str | os.PathLike[str]) -> Iterator[Path]:
     for parent, folders, names in os.walk(place, onerror=_refuse) if os.path.isdir(place) else ():
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+
+
+def writable_folder(folder: Path, trouble: str, advice: str, kind: type[LoraloopError] = InputError) -> Path:
+    """Makes a folder if it is missing, and checks that files can be written there.
+
+    Args:
+        folder: The folder.
+        trouble: What cannot be done without it; the system's reason follows.
+        advice: What follows the reason.
+        kind: The error that is raised where it cannot be made or written.
+    """
+    with file_errors(trouble, advice, kind):
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    return folder
 
 
 def _refuse(error: OSError) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryFile
 from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,8 @@ from loraloop.agent.tracing.provenance import runtime_used
 from loraloop.agent.tracing.trace import SCHEMA, EventRecord, RunEnd, SettingsUsed, ToolUsed, Trace, taken
 from loraloop.agent.values.result import RunResult
 from loraloop.agent.values.step import Step, plain
-from loraloop.tool_schemas.errors import InputError, file_errors
+from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.folders import writable_folder
 from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
@@ -73,9 +73,7 @@ class Tracer(RunHook):
         )
         if self.path is not None:
             folder = self.path if self._folder or self.path.is_dir() else self.path.parent
-            with file_errors(f"cannot write traces to {self.path}", ": give another place"):
-                folder.mkdir(parents=True, exist_ok=True)
-                TemporaryFile(dir=folder).close()
+            writable_folder(folder, f"cannot write traces to {self.path}", ": give another place")
         self._content = content
         self._mask = mask
         self._traces: deque[Trace] = deque(maxlen=keep)

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -279,15 +278,14 @@ def from_worlds(
 
 def _check_place(out: Path, files: Sequence[Path]) -> None:
     """Refuses a place for the records that cannot be written or is one of the files, before any work is done."""
-    from loraloop.tool_schemas.errors import InputError, file_errors
+    from loraloop.tool_schemas.errors import InputError
+    from loraloop.tool_schemas.folders import writable_folder
 
     if any(out.exists() and file.exists() and out.samefile(file) for file in files):
         raise InputError(f"{out} is read from, and would be replaced: give another --out")
     if out.is_dir():
         raise InputError(f"cannot write {out}: it is a folder")
-    with file_errors(f"cannot write {out}"):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=out.parent).close()
+    writable_folder(out.parent, f"cannot write {out}", ": give another --out")
 
 
 def _records(
