@@ -168,6 +168,8 @@ def test_what_cannot_be_made_is_said_at_once(tmp_path: Path, capsys: pytest.Capt
         for out, said in ((inside, "cannot write"), (tmp_path, "is a folder"), (asked, "is read from")):
             assert run_command(["data", *kind, str(asked), "--out", str(out)]) == 2
             assert said in capsys.readouterr().err and asked.read_bytes() == before
+    assert run_command(["data", "from-worlds", str(tmp_path / "none"), "--out", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err, "before the worlds are opened"
     assert run_command([*command, str(tmp_path / "made.jsonl"), "--limit", "-1"]) == 2
     assert "--limit" in capsys.readouterr().err
 
