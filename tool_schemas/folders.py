@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from loraloop.tool_schemas.errors import InputError, LoraloopError, file_errors
+from loraloop.tool_schemas.errors import InputError, file_errors
 
 
 def files_of(place: str | os.PathLike[str]) -> Iterator[Path]:
@@ -25,19 +25,20 @@ def files_of(place: str | os.PathLike[str]) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
 
 
-def writable_folder(folder: Path, trouble: str, advice: str, kind: type[LoraloopError] = InputError) -> Path:
+def writable_folder(folder: Path, trouble: str, advice: str) -> None:
     """Makes a folder if it is missing, and checks that files can be written there.
 
     Args:
         folder: The folder.
         trouble: What cannot be done without it; the system's reason follows.
         advice: What follows the reason.
-        kind: The error that is raised where it cannot be made or written.
+
+    Raises:
+        InputError: It cannot be made or written.
     """
-    with file_errors(trouble, advice, kind):
+    with file_errors(trouble, advice):
         folder.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=folder).close()
-    return folder
 
 
 def _refuse(error: OSError) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import platformdirs
 
 from loraloop.tool_schemas.errors import BaseModelError
-from loraloop.tool_schemas.folders import writable_folder
 
 _APP = "loraloop"
 
@@ -25,8 +25,15 @@ def make_writable(folder: Path) -> Path:
     Raises:
         BaseModelError: It cannot be made or written.
     """
-    advice = ": set LORALOOP_CACHE to a folder that can be written"
-    return writable_folder(folder, f"cannot write to the cache folder {folder}", advice, BaseModelError)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise BaseModelError(
+            f"cannot write to the cache folder {folder} ({error.strerror or error}): "
+            "set LORALOOP_CACHE to a folder that can be written"
+        ) from error
 
 
 def data_folder() -> Path:
