@@ -242,10 +242,10 @@ class RouterRecipe(BaseModel):
         base: The base whose hidden states are read.
         folder: Folder of the public sets that some states stand on; without it the states written for this project are
             used.
-        share: Share of all system messages that are read; fewer are faster.
+        share: Share of all system messages that are read, beside the states labelled unsafe; fewer are faster.
         choice: Settings of the model that picks the skill.
         screen: Settings of the model that finds unsafe messages.
-        recall: Recall of the screen on held-out unsafe messages; it sets its threshold.
+        recall: Recall of the screen on unsafe messages of sources that were left out; it sets its threshold.
         output: The folder to write to.
     """
 
@@ -351,7 +351,7 @@ def _screen(
     near = screen_logits(replace(asked, fold=text_folds(asked.states)), x, l2)
     slope, offset = fit_platt(near, asked.target, asked.weights)
     q, q_far = torch.sigmoid(slope * near + offset), torch.sigmoid(slope * far + offset)
-    floor = recall_threshold(q, asked.target, even(asked), recipe.recall)
+    floor = recall_threshold(q_far, asked.target, even(asked), recipe.recall)
     fitted = fit_screen(parts, x, asked.target, asked.weights, l2=l2, slope=slope, offset=offset, threshold=floor)
     return fitted, {
         "screen_auroc": auroc(near[asked.target], near[~asked.target]),
@@ -394,13 +394,16 @@ def recall_threshold(p: Tensor, unsafe: Tensor, weights: Tensor, recall: float) 
 
 
 def share_of(base: Base, states: Sequence[LabelledState], share: float) -> list[LabelledState]:
-    """The states under a share of all system messages, drawn by their hash: states that share one stay together."""
+    """The states under a share of all system messages, and all that are labelled unsafe, which are few and short.
+
+    System messages are drawn by their hash: states that share one stay together.
+    """
 
     def place(state: LabelledState) -> float:
         head = base.chat.complete(list(state.messages))[0].content
         return int(hashlib.sha256(json.dumps("s" + head).encode()).hexdigest()[:8], 16) / 2**32
 
-    return [state for state in states if share >= 1 or place(state) < share]
+    return [state for state in states if share >= 1 or state.unsafe or place(state) < share]
 
 
 def remember(problem: Problem, z: Tensor) -> ExampleMemory:

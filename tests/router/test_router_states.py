@@ -152,12 +152,16 @@ def test_reading_stops_at_the_last_layer_that_is_asked_for() -> None:
     assert torch.equal(lower, whole[:, : lower.shape[1]])
 
 
-def test_a_share_keeps_states_with_one_system_message_together(toy: Base, states: list[LabelledState]) -> None:
-    some = states[:400]
+def test_a_share_keeps_states_with_one_system_message_together_and_all_unsafe_ones(
+    toy: Base, states: list[LabelledState]
+) -> None:
+    unsafe = [state for state in states if state.unsafe]
+    some = [state for state in states if not state.unsafe][:400]
     half = share_of(toy, some, 0.5)
     assert 0 < len(half) < len(some) and share_of(toy, some, 1.0) == some
     heads = {toy.chat.complete(list(state.messages))[0] for state in half}
     assert half == [state for state in some if toy.chat.complete(list(state.messages))[0] in heads]
+    assert len(unsafe) > 100 and share_of(toy, [*some, *unsafe], 0.5) == [*half, *unsafe]
 
 
 def test_a_recipe_fits_a_router_for_a_base(toy: Base, tmp_path: Path, read_once: None) -> None:
