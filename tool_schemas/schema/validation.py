@@ -248,7 +248,7 @@ def first_error(validator: Validator, value: Any, start: str = "$") -> SchemaErr
 
     token = _left.set([WORK])
     try:
-        error = best_match(validator.iter_errors(value))
+        error = best_match(map(_of_meant_branch, validator.iter_errors(value)))
     except RecursionError:
         return SchemaError("is nested too deeply to be checked; flatten the value", start)
     except TimeoutError:
@@ -256,3 +256,20 @@ def first_error(validator: Validator, value: Any, start: str = "$") -> SchemaErr
     finally:
         _left.reset(token)
     return None if error is None else SchemaError(error.message, json_path(error.absolute_path, start))
+
+
+def _of_meant_branch(error: Any) -> Any:
+    """The error; of the alternatives that failed, those stay whose constants (``"kind": "cat"``) the value has."""
+    branches: dict[Any, list[Any]] = {}
+    for each in map(_of_meant_branch, error.context):
+        branches.setdefault(each.schema_path[0], []).append(each)
+    meant = [errors for errors in branches.values() if not any(map(_is_tag, errors))]
+    if meant:
+        error.context = [each for errors in meant for each in errors]
+    return error
+
+
+def _is_tag(error: Any) -> bool:
+    """Whether a property of the value is not the only one that is allowed there."""
+    fixed = error.validator == "const" or (error.validator == "enum" and len(error.validator_value) == 1)
+    return fixed and len(error.relative_path) == 1
