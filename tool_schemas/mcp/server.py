@@ -102,7 +102,12 @@ class McpServer:
 
     @property
     def tools(self) -> tuple[Tool, ...]:
-        """The server's tools in the server's order; after a change notification, the new ones."""
+        """The server's tools in the server's order; after a change notification, the new ones.
+
+        Raises:
+            ToolError: If the server was not connected yet.
+        """
+        self._connected()
         return self._tools
 
     @property
@@ -205,7 +210,7 @@ class McpServer:
     def _connected(self) -> McpSession:
         if self._session is None:
             raise ToolError(
-                f"the MCP server {self.name!r} is not connected; call its tools inside `with` or `async with`"
+                f"the MCP server {self.name!r} is not connected; use its tools inside `with` or `async with`"
             )
         return self._session
 

@@ -351,6 +351,16 @@ def test_the_child_never_outlives_us(hand: Hand, mode: str, how: str) -> None:
     raise AssertionError("the server is still running")
 
 
+def test_the_tools_of_a_server_that_is_not_open_yet_are_not_none(hand: Hand) -> None:
+    server = hand.server()
+    for ask in (lambda: server.tools, lambda: mcp_tools(server)):
+        with pytest.raises(ToolError, match="not connected; use its tools inside"):
+            ask()
+    with server:
+        assert server.tools
+    assert server.tools, "what was listed stays"
+
+
 def test_what_cannot_be_a_server() -> None:
     with pytest.raises(InputError, match="no program"):
         McpServer.stdio("no-such-program-anywhere")
