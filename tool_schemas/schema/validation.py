@@ -189,20 +189,21 @@ def _class(draft: int) -> type[Validator]:
     return extended
 
 
-def validator_of(schema: dict[str, Any]) -> Validator:
-    """A validator that checks formats and fetches nothing.
+def validator_of(schema: dict[str, Any], formats: bool = True) -> Validator:
+    """A validator that fetches nothing, and checks formats unless they are to be annotations.
 
     Raises:
         SchemaError: If the schema names an unknown draft.
     """
     from referencing.jsonschema import EMPTY_REGISTRY
 
-    return _class(draft_of(schema))(schema, registry=EMPTY_REGISTRY, format_checker=format_checker())
+    checker = format_checker() if formats else None
+    return _class(draft_of(schema))(schema, registry=EMPTY_REGISTRY, format_checker=checker)
 
 
 @functools.lru_cache(maxsize=512)
-def _validator(schema_text: str) -> Validator:
-    return validator_of(json.loads(schema_text))
+def _validator(schema_text: str, formats: bool) -> Validator:
+    return validator_of(json.loads(schema_text), formats)
 
 
 def check_schema(schema: dict[str, Any], start: str = "$") -> None:
@@ -215,13 +216,14 @@ def check_schema(schema: dict[str, Any], start: str = "$") -> None:
     check_form(schema, draft_of(schema), start)
 
 
-def check_value(value: Any, schema: dict[str, Any], start: str = "$") -> None:
+def check_value(value: Any, schema: dict[str, Any], start: str = "$", formats: bool = True) -> None:
     """Checks a value against a schema.
 
     Args:
         value: JSON data.
         schema: A valid schema whose references are all local.
         start: How the path in an error begins.
+        formats: Whether formats are checked too.
 
     Raises:
         SchemaError: With the JSON path of what does not fit.
@@ -231,7 +233,7 @@ def check_value(value: Any, schema: dict[str, Any], start: str = "$") -> None:
     if levels(value) > DEEPEST_VALUE:
         raise SchemaError(f"is nested more than {DEEPEST_VALUE} levels deep; flatten it", start)
     try:
-        error = first_error(_validator(dumps(schema)), value, start)
+        error = first_error(_validator(dumps(schema), formats), value, start)
     except Unresolvable as missing:
         raise SchemaError(f"the schema refers to {missing.ref!r}, which is not in it; add it", start) from None
     if error is not None:

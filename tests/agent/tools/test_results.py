@@ -72,6 +72,14 @@ def test_an_iterator_is_no_result(make: Callable[[], Any]) -> None:
     assert record.error is not None and "iterator" in record.error and "list(…)" in record.error
 
 
+def test_a_moment_without_an_offset_is_a_result() -> None:
+    """As pydantic writes a naive one, which many MCP servers send under the schema that it makes."""
+    schema = {"type": "object", "properties": {"at": {"type": "string", "format": "date-time"}}}
+    tool = Tool("now", function=lambda: {"at": "2024-01-01T00:00:00"}, returns=schema)
+    record = ToolRunner().run(tool, Call("now", {}), 20)
+    assert record.error is None and record.result == {"at": "2024-01-01T00:00:00"}
+
+
 async def fetch() -> int:
     return 1
 
