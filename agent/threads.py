@@ -130,7 +130,7 @@ async def awaited(function: Callable[[], T], cancel: Callable[[], object]) -> T:
     """
     work = asyncio.get_running_loop().run_in_executor(_pool(), copy_context().run, function)
     try:
-        return await asyncio.shield(work)
+        await asyncio.wait([work])
     except asyncio.CancelledError:
         cancel()
         while not work.done():  # whoever cancels may do so again
@@ -138,6 +138,7 @@ async def awaited(function: Callable[[], T], cancel: Callable[[], object]) -> T:
                 await asyncio.wait([work])
         work.exception()  # it is nobody's any more
         raise
+    return work.result()
 
 
 def run_all(

@@ -278,8 +278,8 @@ def check_shape(result: Any) -> None:
     """Refuses what has no end, and what is nested too deeply to be stored and read again.
 
     Raises:
-        ToolError: The result is or holds an iterator, or an object without data or text, or is nested more than
-            `DEEPEST` levels deep.
+        ToolError: The result is or holds an iterator, something to await, or an object without data or text, or is
+            nested more than `DEEPEST` levels deep.
     """
     deepest: dict[int, int] = {}  # the depth at which each container was looked at
     waiting = [(result, 1)]
@@ -288,6 +288,8 @@ def check_shape(result: Any) -> None:
         if isinstance(value, Iterator | AsyncIterator):
             kind = type(value).__name__
             raise ToolError(f"the result is or holds an iterator ({kind}), which may have no end: return list(…) of it")
+        if inspect.isawaitable(value):
+            raise ToolError(f"the result holds what nobody has awaited ({type(value).__name__}): await it in the tool")
         if _is_opaque(value):
             kind = type(value).__name__
             raise ToolError(

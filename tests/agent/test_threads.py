@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from loraloop.agent.sessions.sessions import Sessions
+from loraloop.agent.threads import awaited
 
 PROGRAM = """
 import sys, threading, time
@@ -54,3 +60,21 @@ def test_the_interpreter_ends_while_daemon_threads_are_in_the_middle_of_runs(tmp
     assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
     assert time.monotonic() - start < 300, "the tool was waited for"
     assert Sessions(tmp_path / "sessions.db").session("kept").state == "interrupted"
+
+
+async def test_an_error_after_the_caller_was_cancelled_is_nobodys() -> None:
+    """Python 3.14 logs what a future raises whose `asyncio.shield` was cancelled."""
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    gone = threading.Event()
+
+    def work() -> None:
+        gone.wait(10)
+        raise ValueError("the run was cancelled")
+
+    task = asyncio.ensure_future(awaited(work, gone.set))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not told

@@ -8,12 +8,12 @@ import os
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError, ToolError, needing, unknown
 from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.mcp.listing import LeftOut
 from loraloop.tool_schemas.mcp.options import McpOptions, McpOptionsDict, options_of
 from loraloop.tool_schemas.mcp.session import McpSession
 from loraloop.tool_schemas.mcp.transport import Http, Stdio
@@ -29,21 +29,6 @@ class McpWarning(UserWarning):
 
 
 _open: weakref.WeakSet[McpServer] = weakref.WeakSet()
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A tool of a server that is not offered, because its schema is refused.
-
-    Attributes:
-        name: What the server calls it.
-        path: JSON path in its schema; empty where the schema is not the reason.
-        reason: What is wrong, and what could be done.
-    """
-
-    name: str
-    path: str
-    reason: str
 
 
 class McpServer:
@@ -117,7 +102,12 @@ class McpServer:
 
     @property
     def tools(self) -> tuple[Tool, ...]:
-        """The server's tools in the server's order; after a change notification, the new ones."""
+        """The server's tools in the server's order; after a change notification, the new ones.
+
+        Raises:
+            ToolError: If the server was not connected yet.
+        """
+        self._connected()
         return self._tools
 
     @property
@@ -220,7 +210,7 @@ class McpServer:
     def _connected(self) -> McpSession:
         if self._session is None:
             raise ToolError(
-                f"the MCP server {self.name!r} is not connected; call its tools inside `with` or `async with`"
+                f"the MCP server {self.name!r} is not connected; use its tools inside `with` or `async with`"
             )
         return self._session
 
@@ -235,16 +225,18 @@ class McpServer:
         self._session.begin()
         return self._session
 
-    def _listed(self, listed: list[mcp_types.Tool], label: str) -> None:
+    def _listed(self, listed: list[mcp_types.Tool], refused: list[LeftOut], label: str) -> None:
         from loraloop.tool_schemas.mcp.results import tool_of
 
         options = self.options
-        known = [each.name for each in listed]
+        known = [*(each.name for each in listed), *(each.name for each in refused)]
         for wanted in options.include or ():
             if wanted not in known:
                 raise unknown(f"tool of the MCP server {label!r}", wanted, known)
         tools: list[Tool] = []
-        left_out: list[LeftOut] = []
+        left_out = [each for each in refused if options.include is None or each.name in options.include]
+        if left_out and options.on_refused == "raise":
+            raise SchemaError(f"the tool {left_out[0].name!r} cannot be used: {left_out[0].reason}")
         hints: dict[str, dict[str, Any]] = {}
         seen: set[str] = set()
         for entry in listed:

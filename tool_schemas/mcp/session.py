@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from loraloop.tool_schemas.errors import LimitError, LoraloopError, ToolError
 from loraloop.tool_schemas.jsontext import dumps, fold, shortened
+from loraloop.tool_schemas.mcp.listing import LeftOut, Sieve
 from loraloop.tool_schemas.mcp.transport import Http, Stdio, Words
 
 if TYPE_CHECKING:
@@ -35,11 +36,15 @@ class McpSession:
     Args:
         transport: How the server is reached.
         start_timeout: Seconds for the server to start, shake hands and list its tools.
-        listed: Told every list of tools; what it raises at the first list becomes the error of `begin`.
+        listed: Told every list of tools, and what in it is no tool; what it raises at the first list becomes the error
+            of `begin`.
     """
 
     def __init__(
-        self, transport: Stdio | Http, start_timeout: float, listed: Callable[[list[mcp_types.Tool], str], None]
+        self,
+        transport: Stdio | Http,
+        start_timeout: float,
+        listed: Callable[[list[mcp_types.Tool], list[LeftOut], str], None],
     ) -> None:
         self.transport = transport
         self.label = transport.label
@@ -47,6 +52,7 @@ class McpSession:
         self._start_timeout = start_timeout
         self._listed = listed
         self._words = Words()
+        self._sieve = Sieve()
         self._stray: list[str] = []
         self._pending: set[Future[Any]] = set()
         self._lock = threading.Lock()
@@ -205,7 +211,7 @@ class McpSession:
                     return
             while True:
                 async with Client(
-                    self.transport.connect(self._words),
+                    self._sieve.over(self.transport.connect(self._words)),
                     message_handler=self._heard,
                     client_info=own_version(),
                     cache=None,
@@ -226,7 +232,8 @@ class McpSession:
 
         if client.server_info is not None and client.server_info.name:
             self.label = fold(client.server_info.name)[:64] or self.label
-        self._listed(await self._list(client), self.label)
+        self._sieve.version = client.protocol_version
+        self._listed(*await self._list(client), self.label)
         renewed, self._renewed = self._renewed, anyio.Event()
         self._renew = renew = anyio.Event()
         with self._lock:
@@ -275,16 +282,17 @@ class McpSession:
             self._changed = anyio.Event()
             try:
                 with anyio.fail_after(self._start_timeout):
-                    self._listed(await self._list(client), self.label)
+                    self._listed(*await self._list(client), self.label)
             except Exception as error:
                 _log.warning(
                     "MCP server %r: its tools could not be listed again: %s", self.label, self._explained(error)
                 )
 
-    async def _list(self, client: Client) -> list[mcp_types.Tool]:
-        """Every page of the tool list."""
+    async def _list(self, client: Client) -> tuple[list[mcp_types.Tool], list[LeftOut]]:
+        """Every page of the tool list, and what in it is no tool."""
         if client.server_capabilities.tools is None:
-            return []
+            return [], []
+        self._sieve.taken = []
         tools: list[mcp_types.Tool] = []
         cursor: str | None = None
         seen: set[str] = set()
@@ -293,8 +301,8 @@ class McpSession:
             tools += page.tools
             cursor = page.next_cursor
             if not cursor:
-                return tools
-            if cursor in seen or len(tools) > _TOOLS:
+                return tools, self._sieve.taken
+            if cursor in seen or len(tools) + len(self._sieve.taken) > _TOOLS:
                 break
             seen.add(cursor)
         raise LimitError(

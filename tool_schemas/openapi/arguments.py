@@ -55,6 +55,7 @@ class Arguments:
 
 
 _BODIES: tuple[tuple[str, Callable[[str], bool]], ...] = (  # kinds of bodies, the first that is offered is taken
+    ("json", lambda media: media == "application/json"),
     ("json", is_json),
     ("form", lambda media: media == _FORM),
     ("text", lambda media: media == "text/plain"),

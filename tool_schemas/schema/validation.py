@@ -189,20 +189,21 @@ def _class(draft: int) -> type[Validator]:
     return extended
 
 
-def validator_of(schema: dict[str, Any]) -> Validator:
-    """A validator that checks formats and fetches nothing.
+def validator_of(schema: dict[str, Any], formats: bool = True) -> Validator:
+    """A validator that fetches nothing, and checks formats unless they are to be annotations.
 
     Raises:
         SchemaError: If the schema names an unknown draft.
     """
     from referencing.jsonschema import EMPTY_REGISTRY
 
-    return _class(draft_of(schema))(schema, registry=EMPTY_REGISTRY, format_checker=format_checker())
+    checker = format_checker() if formats else None
+    return _class(draft_of(schema))(schema, registry=EMPTY_REGISTRY, format_checker=checker)
 
 
 @functools.lru_cache(maxsize=512)
-def _validator(schema_text: str) -> Validator:
-    return validator_of(json.loads(schema_text))
+def _validator(schema_text: str, formats: bool) -> Validator:
+    return validator_of(json.loads(schema_text), formats)
 
 
 def check_schema(schema: dict[str, Any], start: str = "$") -> None:
@@ -215,13 +216,14 @@ def check_schema(schema: dict[str, Any], start: str = "$") -> None:
     check_form(schema, draft_of(schema), start)
 
 
-def check_value(value: Any, schema: dict[str, Any], start: str = "$") -> None:
+def check_value(value: Any, schema: dict[str, Any], start: str = "$", formats: bool = True) -> None:
     """Checks a value against a schema.
 
     Args:
         value: JSON data.
         schema: A valid schema whose references are all local.
         start: How the path in an error begins.
+        formats: Whether formats are checked too.
 
     Raises:
         SchemaError: With the JSON path of what does not fit.
@@ -231,7 +233,7 @@ def check_value(value: Any, schema: dict[str, Any], start: str = "$") -> None:
     if levels(value) > DEEPEST_VALUE:
         raise SchemaError(f"is nested more than {DEEPEST_VALUE} levels deep; flatten it", start)
     try:
-        error = first_error(_validator(dumps(schema)), value, start)
+        error = first_error(_validator(dumps(schema), formats), value, start)
     except Unresolvable as missing:
         raise SchemaError(f"the schema refers to {missing.ref!r}, which is not in it; add it", start) from None
     if error is not None:
@@ -248,7 +250,7 @@ def first_error(validator: Validator, value: Any, start: str = "$") -> SchemaErr
 
     token = _left.set([WORK])
     try:
-        error = best_match(validator.iter_errors(value))
+        error = best_match(map(_of_meant_branch, validator.iter_errors(value)))
     except RecursionError:
         return SchemaError("is nested too deeply to be checked; flatten the value", start)
     except TimeoutError:
@@ -256,3 +258,20 @@ def first_error(validator: Validator, value: Any, start: str = "$") -> SchemaErr
     finally:
         _left.reset(token)
     return None if error is None else SchemaError(error.message, json_path(error.absolute_path, start))
+
+
+def _of_meant_branch(error: Any) -> Any:
+    """The error; of the alternatives that failed, those stay whose constants (``"kind": "cat"``) the value has."""
+    branches: dict[Any, list[Any]] = {}
+    for each in map(_of_meant_branch, error.context):
+        branches.setdefault(each.schema_path[0], []).append(each)
+    meant = [errors for errors in branches.values() if not any(map(_is_tag, errors))]
+    if meant:
+        error.context = [each for errors in meant for each in errors]
+    return error
+
+
+def _is_tag(error: Any) -> bool:
+    """Whether a property of the value is not the only one that is allowed there."""
+    fixed = error.validator == "const" or (error.validator == "enum" and len(error.validator_value) == 1)
+    return fixed and len(error.relative_path) == 1

@@ -185,14 +185,14 @@ class Tool:
         check_value(arguments, self.parameters)
 
     def check_result(self, result: Any) -> None:
-        """Checks what a call gave against `returns`, formats included.
+        """Checks what a call gave against `returns`, where formats are annotations.
 
         Raises:
             SchemaError: With the JSON path of what does not fit.
             ValueError: If the result cannot be written as JSON.
         """
         if self.returns is not None:
-            check_value(json.loads(dumps(result)), self.returns)
+            check_value(json.loads(dumps(result)), self.returns, formats=False)
 
     def call(self, arguments: dict[str, Any], context: Context[Any] | None = None) -> Any:
         """Validates the arguments, then runs the tool.

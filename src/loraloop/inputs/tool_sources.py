@@ -63,20 +63,34 @@ def tools_from_sources(
         LoraloopError: If one cannot be read or is wrong.
     """
     from loraloop.tool_schemas import load_tools, python_tools, tools_from_openapi
-    from loraloop.tool_schemas.tools.tool import check_names
 
-    tools: list[Tool] = []
+    found: list[tuple[str, Sequence[Tool]]] = []
     for source in sources or ():
         if is_url(source):
-            tools += tools_from_openapi(source, policy=policy)
+            found.append((source, tools_from_openapi(source, policy=policy)))
         else:
-            tools += python_tools(source, Path.cwd()) if is_python(source) else load_tools(source, policy=policy)
+            read = python_tools(source, Path.cwd()) if is_python(source) else load_tools(source, policy=policy)
+            found.append((source, read))
     for text in servers or ():
         assert context is not None
         server: McpServer = context.with_resource(mcp_server(text, folder))
-        tools += server.tools
-    check_names(tools)
-    return tools
+        found.append((f"--mcp {text!r}", server.tools))
+    _check_names(found)
+    return [tool for _, tools in found for tool in tools]
+
+
+def _check_names(found: Sequence[tuple[str, Sequence[Tool]]]) -> None:
+    places: dict[str, str] = {}
+    for place, tools in found:
+        for tool in tools:
+            if tool.name in places:
+                served = any(each.startswith("--mcp") for each in (place, places[tool.name]))
+                other = "open the MCP server in Python with a prefix=, and give its tools as --tools FILE.py:tools"
+                raise SchemaError(
+                    f"two tools are called {tool.name!r} ({places[tool.name]} and {place}); "
+                    + (other if served else "rename one")
+                )
+            places[tool.name] = place
 
 
 def mcp_server(text: str, folder: Path | None = None) -> McpServer:

@@ -72,6 +72,25 @@ def test_an_iterator_is_no_result(make: Callable[[], Any]) -> None:
     assert record.error is not None and "iterator" in record.error and "list(…)" in record.error
 
 
+def test_a_moment_without_an_offset_is_a_result() -> None:
+    """As pydantic writes a naive one, which many MCP servers send under the schema that it makes."""
+    schema = {"type": "object", "properties": {"at": {"type": "string", "format": "date-time"}}}
+    tool = Tool("now", function=lambda: {"at": "2024-01-01T00:00:00"}, returns=schema)
+    record = ToolRunner().run(tool, Call("now", {}), 20)
+    assert record.error is None and record.result == {"at": "2024-01-01T00:00:00"}
+
+
+async def fetch() -> int:
+    return 1
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'fetch' was never awaited")
+@pytest.mark.parametrize("make", [lambda: [fetch()], lambda: Rows({"row": fetch()})])
+def test_what_was_not_awaited_is_no_result(make: Callable[[], Any]) -> None:
+    record = ToolRunner().run(Tool("rows", function=make), Call("rows", {}), 20)
+    assert record.error == "the result holds what nobody has awaited (coroutine): await it in the tool"
+
+
 def test_a_process_that_was_given_an_endless_result_ends(tmp_path: Path) -> None:
     program = """
         import itertools, resource

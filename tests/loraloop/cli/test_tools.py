@@ -152,7 +152,18 @@ def test_render(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch:
     told = json.loads(capsys.readouterr().out)
     assert told["tools"] == openai_tools(load_tools(EXAMPLES / "weather.json")) and "get_forecast" in told["rendered"]
     assert run_command(["tools", "render", str(EXAMPLES), str(EXAMPLES)]) == 2
-    assert "two tools" in capsys.readouterr().err
+    assert f"({EXAMPLES} and {EXAMPLES}); rename one" in capsys.readouterr().err
+    server = f"{sys.executable} {ROOT / 'examples' / 'mcp_server.py'}"
+    assert run_command(["tools", "render", "--mcp", server, "--mcp", server]) == 2
+    told = capsys.readouterr().err
+    assert f"'get_weather' (--mcp {server!r} and" in told and "Python with a prefix=" in told
+    (tmp_path / "other.py").write_text(
+        "from loraloop import McpServer\n"
+        f"server = McpServer.stdio(*{server.split()[:1]!r}, {server.split()[1:]!r}, prefix='b_')\n"
+        "tools = server.__enter__().tools\n"
+    )
+    assert run_command(["tools", "render", "--mcp", server, f"{tmp_path / 'other.py'}:tools"]) == 0
+    assert "b_get_weather: Current" in capsys.readouterr().out
 
 
 def test_a_service_of_this_machine(capsys: pytest.CaptureFixture[str], bytes_only: None, tmp_path: Path) -> None:

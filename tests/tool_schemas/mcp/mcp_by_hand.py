@@ -34,6 +34,8 @@ PAGES = {
     ],
 }
 NEXT = {None: "1", "1": "2", "2": None}
+if mode == "loose":
+    PAGES["1"] += [{"name": "untyped", "inputSchema": {}}, {**tool("n"), "name": 5}, "no tool"]
 
 if mode == "crash":
     sys.exit("the licence has expired")

@@ -93,6 +93,26 @@ def test_tools_of_all_pages_with_what_is_refused_left_out(hand: Hand) -> None:
     assert not hand.alive()
 
 
+def test_an_entry_that_is_no_tool_of_mcp_is_left_out_alone(hand: Hand) -> None:
+    with pytest.warns(McpWarning, match=r"5 of its tools cannot be used: .*'untyped' \(\$: .*inputSchema"):
+        server = hand.server("loose").__enter__()
+    with closing(server):
+        assert [tool.name for tool in server.tools] == ["echo", "mixed", "fails", "slow", "die", "typed", "change"]
+        left = {each.name: each.reason for each in server.left_out}
+        assert "inputSchema.type: Field required" in left["untyped"] and "name:" in left["5"] and "no tool" in left
+        server.call("change")
+        deadline = time.monotonic() + 5
+        while "fresh" not in [tool.name for tool in server.tools] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert {each.name: each.reason for each in server.left_out} == left
+    with hand.server("loose", include=["echo"]) as server:
+        assert [tool.name for tool in server.tools] == ["echo"] and not server.left_out
+    with hand.server("loose", include=["untyped"]) as server:
+        assert not server.tools and [each.name for each in server.left_out] == ["untyped"]
+    with pytest.raises(SchemaError, match=r"untyped.*inputSchema"), hand.server("loose", on_refused="raise"):
+        pass
+
+
 def test_results_are_data(hand: Hand) -> None:
     with hand.server() as server:
         tools = {tool.name: tool for tool in server.tools}
@@ -329,6 +349,16 @@ def test_the_child_never_outlives_us(hand: Hand, mode: str, how: str) -> None:
         time.sleep(0.05)
     os.kill(hand.logged()[0]["pid"], 9)
     raise AssertionError("the server is still running")
+
+
+def test_the_tools_of_a_server_that_is_not_open_yet_are_not_none(hand: Hand) -> None:
+    server = hand.server()
+    for ask in (lambda: server.tools, lambda: mcp_tools(server)):
+        with pytest.raises(ToolError, match="not connected; use its tools inside"):
+            ask()
+    with server:
+        assert server.tools
+    assert server.tools, "what was listed stays"
 
 
 def test_what_cannot_be_a_server() -> None:

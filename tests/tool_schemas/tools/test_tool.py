@@ -99,6 +99,38 @@ def test_wrong_arguments_never_reach_the_function(arguments: dict[str, Any], pat
     assert caught.value.path == path
 
 
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int = Field(le=9)
+    home: dict[str, int] = {}
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("pet", "why"),
+    [
+        ({"kind": "cat", "lives": 12}, "$.pet.lives: 12 is greater than"),
+        ({"kind": "cat"}, "$.pet: 'lives' is a required property"),
+        ({"kind": "dog", "lives": 3, "home": {"a": "b"}}, "$.pet: 'name' is a required property"),
+        ({"kind": "cow", "lives": 3}, "$.pet: .*not valid under any"),
+    ],
+)
+@pytest.mark.parametrize("union", [Cat | Dog, Annotated[Cat | Dog, Field(discriminator="kind")]])
+def test_what_is_wrong_is_told_of_the_alternative_whose_constant_the_value_has(
+    pet: dict[str, Any], why: str, union: Any
+) -> None:
+    def keep(pet: Any) -> None:
+        """Keeps a pet."""
+
+    keep.__annotations__["pet"] = union
+    with pytest.raises(SchemaError, match=why.replace("$", r"^\$")):
+        Tool.from_function(keep).call({"pet": pet})
+
+
 def test_async_positional_only_and_failures() -> None:
     @tool(name="divide", description="Divides.")
     async def divide(a: int, /, b: int = 2) -> int:
