@@ -47,11 +47,11 @@ def check(
     ] = None,
     contract: What = "text",
     form: Form = "auto",
-    longest: Annotated[int, typer.Option(help="Tokens beyond which a record is too long.")] = 1024,
+    longest: Annotated[int, typer.Option(min=1, help="Tokens beyond which a record is too long.")] = 1024,
     base: Annotated[
         str, typer.Option(help="Count tokens as this base does; estimated from the characters if not given.")
     ] = "",
-    limit: Annotated[int, typer.Option(help="Findings that are printed; --json prints all.")] = 40,
+    limit: Annotated[int, typer.Option(min=0, help="Findings that are printed; --json prints all.")] = 40,
     as_json: AsJson = False,
 ) -> None:
     """Read data, and report what cannot or should not be trained on, with file and line.

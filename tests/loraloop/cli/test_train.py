@@ -453,6 +453,9 @@ def test_data_check_reports_and_exits(tmp_path: Path, capsys: pytest.CaptureFixt
     told = json.loads(capsys.readouterr().out)
     assert told["counts"] == {"broken JSON": 1, "leakage": 1} and told["findings"][0]["line"] == 2
     assert run_command(["data", "check", str(tmp_path / "none.jsonl")]) == 2
+    for wrong in (("--limit", "-3"), ("--longest", "0")):
+        capsys.readouterr()
+        assert run_command(["data", "check", str(bad), *wrong]) == 2 and wrong[0] in capsys.readouterr().err
 
 
 def test_progress_off_a_terminal_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
