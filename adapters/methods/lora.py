@@ -30,6 +30,8 @@ from loraloop.adapters.payload.sites import MODULES, module_shape, tensor_name
 from loraloop.tool_schemas.errors import InputError, unknown
 
 STARTS = ("kaiming", "gaussian", "pissa", "olora", "loftq")
+DOUBLED = ("pissa", "olora")
+"""Starts whose skill is twice as wide, since it also takes back what it began from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class Lora(PlainMethod):
                 A, B = self._from_weights(context, layer, module, rank)
             parameters[tensor_name(layer, module, "lora_A")] = A.requires_grad_()
             parameters[tensor_name(layer, module, "lora_B")] = B.requires_grad_()
-            if self.start in ("pissa", "olora"):
+            if self.start in DOUBLED:
                 parameters[tensor_name(layer, module, "lora_A0")] = A.detach().clone()
                 parameters[tensor_name(layer, module, "lora_B0")] = B.detach().clone()
         return parameters
@@ -184,7 +186,7 @@ class Lora(PlainMethod):
 
     @property
     def _simple(self) -> bool:
-        return not self.rank_pattern and not self.alpha_pattern and self.start not in ("pissa", "olora")
+        return not self.rank_pattern and not self.alpha_pattern and self.start not in DOUBLED
 
 
 @dataclass(frozen=True, slots=True)

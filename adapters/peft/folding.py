@@ -13,7 +13,7 @@ from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import GROUPS, rows_of
 from loraloop.tool_schemas.errors import SkillError
 
-_NO_MATRIX = {
+NO_MATRIX = {
     "prefix": "its prefix is keys and values, which no matrix can hold",
     "prompt": "its virtual tokens are read before the text, which no matrix can do",
     "bottlenecks": "its bottlenecks are not linear",
@@ -31,7 +31,7 @@ class Folded(NamedTuple):
 
 def _check_foldable(payload: Payload, where: str) -> None:
     """Raises SkillError where a payload is more than matrices."""
-    for kind, reason in _NO_MATRIX.items():
+    for kind, reason in NO_MATRIX.items():
         if kind in payload.kinds:
             raise SkillError(f"{where} cannot be merged into a base: {reason}; serve it as a skill")
 

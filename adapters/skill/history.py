@@ -95,12 +95,12 @@ def rollback(name: str, number: int | None = None) -> Version:
         InputError: There is no earlier version.
         UnknownNameError: There is no such skill, or no such version.
     """
+    _check_known(name)
     with _locked(name):
+        _check_known(name)
         current, listed = _read(name)
-        if not listed and _files(skills_folder() / name):
-            raise InputError(f"{name} was registered before versions were kept: there is no earlier one to use")
         if not listed:
-            _no_skill(name)
+            raise InputError(f"{name} was registered before versions were kept: there is no earlier one to use")
         numbers = [version.number for version in listed]
         if number is None:
             number = max((each for each in numbers if each < current), default=None)
@@ -124,11 +124,11 @@ def remove(name: str) -> int:
     Raises:
         UnknownNameError: There is no such skill.
     """
+    _check_known(name)
     with _locked(name):
+        _check_known(name)
         _, listed = _read(name)
         folder = skills_folder() / name
-        if not listed and not (folder / store.CARD).is_file():
-            _no_skill(name)
         # The skill goes first: what a kill leaves behind is a history without a skill, which a next try removes.
         gone = folder.with_name(f".{name}.removed")
         shutil.rmtree(gone, ignore_errors=True)
@@ -137,6 +137,12 @@ def remove(name: str) -> int:
         shutil.rmtree(gone, ignore_errors=True)
         shutil.rmtree(_home(name), ignore_errors=True)
     return max(1, len(listed))
+
+
+def _check_known(name: str) -> None:
+    """Raises UnknownNameError where there is no such skill: asked before its lock is made, and again under it."""
+    if not versions(name) and not (skills_folder() / name / store.CARD).is_file():
+        _no_skill(name)
 
 
 def _no_skill(name: str) -> None:
@@ -166,7 +172,7 @@ def _read(name: str) -> tuple[int, list[Version]]:
         return int(found["current"]), adapter(list[Version]).validate_python(found["versions"])
     except FileNotFoundError:
         return 0, []
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         what = ": ".join(first_problem(error)) if isinstance(error, ValidationError) else error
         raise InputError(f"the history of {name} in {_home(name)} is damaged ({what}): remove that folder") from None
 

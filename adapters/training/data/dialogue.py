@@ -29,11 +29,12 @@ SPEAKERS = {
 
 @dataclass(frozen=True, slots=True)
 class DialogueTurn:
-    """A turn of a dialogue; `calls` is None where it is text."""
+    """A turn of a dialogue; `calls` is None where it is text. One that is not `learnt` has OpenAI's `weight` 0."""
 
     role: str
     content: str
     calls: tuple[dict[str, Any], ...] | None = None
+    learnt: bool = True
 
 
 def openai_turns(messages: Any) -> list[DialogueTurn]:
@@ -53,16 +54,17 @@ def openai_turns(messages: Any) -> list[DialogueTurn]:
             raise RecordError("wrong form", f"message {index} is not an object")
         role, content = message.get("role"), _content(message.get("content"), index)
         role = {"function": "tool", "developer": "system"}.get(str(role), role)
+        learnt = message.get("weight", 1) != 0
         calls = message.get("tool_calls") or ([message["function_call"]] if message.get("function_call") else None)
         if role == "assistant" and calls:
             read = tuple(_call(call) for call in calls)
             named.update((call.get("id"), parsed["name"]) for call, parsed in zip(calls, read, strict=True))
             if content.strip():  # beside the calls: later steps see it, none learns it
                 turns.append(DialogueTurn("assistant", content))
-            turns.append(DialogueTurn("assistant", _written(read), read))
+            turns.append(DialogueTurn("assistant", _written(read), read, learnt))
             continue
         if role == "assistant" and _answers(messages[index + 1 : index + 2]) and (written := calls_of(content)):
-            turns.append(DialogueTurn("assistant", content, tuple(written)))  # as a transcript keeps calls
+            turns.append(DialogueTurn("assistant", content, tuple(written), learnt))  # as a transcript keeps calls
             continue
         if role == "tool":
             content = _result(content, str(message.get("name") or named.get(message.get("tool_call_id")) or ""), turns)
@@ -73,7 +75,7 @@ def openai_turns(messages: Any) -> list[DialogueTurn]:
         if not content.strip() and role != "tool":
             kind = "empty completion" if role == "assistant" else "empty message"
             raise RecordError(kind, f"message {index} ({role}) is empty")
-        turns.append(DialogueTurn(str(role), content))
+        turns.append(DialogueTurn(str(role), content, learnt=learnt))
     _ordered(turns)
     return turns
 
@@ -118,7 +120,7 @@ def steps(turns: Sequence[DialogueTurn], contract: str, tools: bool) -> Iterator
     for index, turn in enumerate(turns):
         if turn.role != "assistant":
             start = index + 1
-        elif start == 0 or turns[start - 1].role == "system":
+        elif start == 0 or turns[start - 1].role == "system" or not turn.learnt:
             continue
         elif turn.calls is not None:
             if contract == "calls":

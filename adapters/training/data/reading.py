@@ -73,7 +73,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
 
 def _parsed(raw: bytes, first: bool) -> dict[str, Any] | RecordError:
     try:
-        value = json.loads(raw.decode("utf-8-sig" if first else "utf-8"))
+        value = json.loads(raw.decode("utf-8-sig" if first else "utf-8"), parse_constant=_no_json)
     except UnicodeDecodeError as error:
         return RecordError("broken JSON", f"the line is not UTF-8 (byte {error.start})")
     except ValueError as error:
@@ -81,6 +81,11 @@ def _parsed(raw: bytes, first: bool) -> dict[str, Any] | RecordError:
     except RecursionError:
         return RecordError("broken JSON", "the line is nested too deeply")
     return _mapping(value)
+
+
+def _no_json(name: str) -> None:
+    """Refuses NaN and infinities, which Python's reader takes: they stand where a value is missing."""
+    raise ValueError(f"{name} is no JSON")
 
 
 def _mapping(value: Any) -> dict[str, Any] | RecordError:
@@ -95,7 +100,7 @@ def _document(path: Path) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 (byte {error.start})") from None
-    decoder, at = json.JSONDecoder(), 0
+    decoder, at = json.JSONDecoder(parse_constant=_no_json), 0
     start = len(text) - len(text.lstrip())
     if text[start : start + 1] != "[":
         raise InputError(f"{path}: a .json file of records is a JSON list; name files with one record a line .jsonl")
@@ -124,10 +129,10 @@ def _document(path: Path) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
 def _table(path: Path, separator: str, texts: Collection[str]) -> Iterator[tuple[int, dict[str, Any] | RecordError]]:
     csv.field_size_limit(LINE_BYTES)
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, delimiter=separator, strict=True)
+        rows = csv.reader(file, delimiter=separator, strict=True)
         line = 1
         try:
-            header = rows.fieldnames or []
+            header = next(rows, [])
             if not header or len(set(header)) != len(header):
                 raise InputError(f"{path}:1: the first line of a table must name its columns, each once")
             while True:
@@ -135,10 +140,12 @@ def _table(path: Path, separator: str, texts: Collection[str]) -> Iterator[tuple
                 row = next(rows, None)
                 if row is None:
                     return
-                if None in row or None in row.values():
+                if not row:  # an empty line
+                    continue
+                if len(row) != len(header):
                     yield line, RecordError("broken row", f"the row has not the {len(header)} columns of the first one")
                     continue
-                yield line, _cells(row, texts)
+                yield line, _cells(dict(zip(header, row, strict=True)), texts)
         except csv.Error as error:
             yield line, RecordError("broken row", f"no CSV from here on: {error}")
         except UnicodeDecodeError as error:

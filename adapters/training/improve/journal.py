@@ -22,7 +22,7 @@ class Lines(dict[Any, dict[str, Any]]):
         head: The file's first line, which says what the rows depend on; none where empty.
 
     Raises:
-        InputError: The file has another first line.
+        InputError: The file has another first line, or is damaged.
     """
 
     def __init__(self, path: Path | None, *keys: str, head: str = "") -> None:
@@ -30,15 +30,18 @@ class Lines(dict[Any, dict[str, Any]]):
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        whole = text.split("\n")[:-1] or ([head] if head else [])
-        if head and whole[0] != head:
+        data = path.read_bytes() if path.exists() else b""
+        whole = data.split(b"\n")[:-1] or ([head.encode()] if head else [])
+        if head and whole[0] != head.encode():
             raise InputError(f"{path} holds outputs of another evaluation: give another file, or remove it")
-        for line in whole[1 if head else 0 :]:
-            row = json.loads(line)
-            self[self._key(row)] = row
-        if (written := "".join(f"{line}\n" for line in whole)) != text:
-            write_text(path, written)
+        for number, line in enumerate(whole[1 if head else 0 :], 2 if head else 1):
+            try:
+                row = json.loads(line)
+                self[self._key(row)] = row
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{path}:{number} is damaged ({error}): remove that line, or the file") from None
+        if (written := b"".join(line + b"\n" for line in whole)) != data:
+            write_text(path, written.decode())
 
     def put(self, row: dict[str, Any]) -> None:
         """Adds a row, JSON data with the fields of the key."""
@@ -60,7 +63,7 @@ class ImproveJournal:
         facts: What was measured before the first round.
 
     Raises:
-        InputError: The folder is another improvement's.
+        InputError: The folder is another improvement's, or its journal is damaged.
     """
 
     may_change = frozenset({"minutes"})
@@ -72,18 +75,22 @@ class ImproveJournal:
         self.facts: dict[str, Any] = {}
         self._before, self._start = 0.0, monotonic()
         if self.path.exists():
-            known = json.loads(self.path.read_text(encoding="utf-8"))
+            try:
+                known = json.loads(self.path.read_text(encoding="utf-8"))
+                before = dict(known["order"])
+                self.rounds, self.facts, self._before = known["rounds"], known["facts"], known["seconds"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{self.path} is damaged ({error}): remove {folder}, or give another --out") from None
             changed = [
                 name
-                for name in sorted({*self.order, *known["order"]} - self.may_change)
-                if self.order.get(name) != known["order"].get(name)
+                for name in sorted({*self.order, *before} - self.may_change)
+                if self.order.get(name) != before.get(name)
             ]
             if changed:
                 other = " and ".join(changed)
                 raise InputError(
                     f"{folder} holds an improvement with another {other}: remove it, or give another --out"
                 )
-            self.rounds, self.facts, self._before = known["rounds"], known["facts"], known["seconds"]
 
     @property
     def seconds(self) -> float:

@@ -133,7 +133,7 @@ def gather(
 
 def _part_of(record: Record, test: float, valid: float) -> Part:
     """The part of a record that has none of its own, from what the user said first."""
-    if test and in_part(f"evaluation {record.group}", round(test * 100)):
+    if test and in_part(f"evaluation {record.group}", max(1, round(test * 100))):
         return "test"
     return "valid" if in_part(f"validation {record.group}", max(1, round(valid * 100))) else "train"
 
@@ -214,10 +214,14 @@ def _read(recipe: Recipe, source: Source, checker: Checker, header: str, sample:
         shown=source.file,
         header=header,
     )
+    before = checker.read
     if source.file:
         records = checker.check(read_file(recipe.path(source.file), how))
     else:
         records = checker.fitting(_frozen(recipe, source, how, sample))
+    if checker.read == before and sample is None:
+        selected = " that its where selects" if source.where else ""
+        raise InputError(f"{recipe.where}: {source.title} has no records{selected}: correct it, or remove the source")
     if form := recipe.content.skill.form:
         records = [_compact(record, dict(form)) for record in records]
     if source.limit is not None and len(records) > source.limit:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -18,11 +18,13 @@ from loraloop.adapters.base import Base
 from loraloop.adapters.methods import METHODS, card_fields, make_method
 from loraloop.adapters.methods.context import BaseContext
 from loraloop.adapters.methods.dora import Dora
-from loraloop.adapters.methods.lora import STARTS, Lora
+from loraloop.adapters.methods.lora import DOUBLED, STARTS, Lora
 from loraloop.adapters.methods.method import Method
 from loraloop.adapters.methods.vera import Vera
+from loraloop.adapters.payload.extras import SIZES
 from loraloop.adapters.payload.pairs import of_module
 from loraloop.adapters.payload.payload import Payload
+from loraloop.adapters.payload.slots import BUCKETS
 from loraloop.adapters.skill.card import Card, Fingerprints
 from loraloop.adapters.skill.codes import decode, encode
 from loraloop.adapters.skill.skill import Skill
@@ -35,10 +37,10 @@ from loraloop.adapters.training.recipe.recipe_file import Recipe
 from loraloop.adapters.training.recipe.recipe_lines import checked, unknown_key
 from loraloop.adapters.training.trainer.originals import Originals
 from loraloop.adapters.training.trainer.progress import ProgressCallback
-from loraloop.adapters.training.trainer.train_config import GROUPS, TrainConfig, setting_names
+from loraloop.adapters.training.trainer.train_config import GROUPS, OptimizerName, TrainConfig, setting_names
 from loraloop.adapters.training.trainer.trainer import Trainer
 from loraloop.adapters.training.trainer.workers import Workers, current
-from loraloop.tool_schemas.errors import InputError, LoraloopError, file_errors
+from loraloop.tool_schemas.errors import InputError, LoraloopError, file_errors, unknown
 from loraloop.tool_schemas.jsontext import loads_or
 
 FOLDED = ("adalora", "galore")
@@ -334,9 +336,21 @@ def _method(recipe: Recipe) -> Method:
             at = recipe.at("method", name)
             raise InputError(f"{at}: {unknown_key(f'method.{name}', name, known)}")
     try:
-        return make_method(part.name, options)
+        method = make_method(part.name, options)
     except LoraloopError as error:
         raise InputError(f"{recipe.at('method')}: {error}") from None
+    _check_served(recipe, method)
+    return method
+
+
+def _check_served(recipe: Recipe, method: Method) -> None:
+    """Refuses, before it is trained, what no slot could hold."""
+    rank = max([getattr(method, "rank", 0), *getattr(method, "rank_pattern", {}).values()])
+    rank *= 2 if getattr(method, "start", "") in DOUBLED else 1
+    if rank > BUCKETS[-1]:
+        raise InputError(f"{recipe.at('method')}: no slot holds a rank of {rank}: give {BUCKETS[-1]} at most")
+    if (tokens := getattr(method, "tokens", 0)) > SIZES[-1]:
+        raise InputError(f"{recipe.at('method')}: no slot holds {tokens} tokens: give {SIZES[-1]} at most")
 
 
 def _config(recipe: Recipe, examples: int) -> TrainConfig:
@@ -363,6 +377,9 @@ def _config(recipe: Recipe, examples: int) -> TrainConfig:
     if isinstance(steps := settings["steps"], int):
         settings.setdefault("validate_every", max(1, min(200, steps // 4)))
     if "optimizer" in settings:
+        if settings["optimizer"] not in get_args(OptimizerName):
+            wrong = unknown("optimizer", str(settings["optimizer"]), get_args(OptimizerName))
+            raise InputError(f"{recipe.at('schedule', 'optimizer')}: {wrong}")
         settings["name"] = settings.pop("optimizer")
     parts: dict[str, Any] = {}
     for group, kind in GROUPS.items():

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import torch
@@ -43,6 +44,11 @@ from loraloop.tool_schemas.errors import InputError
 _log = logging.getLogger(__name__)
 LONGEST_UNSAVED = 60.0
 """Seconds after which a checkpoint is written without a validation: what an interrupt costs at most, and a step."""
+
+LONGEST_PIECE = 10
+"""How many times as long as usual a step or a validation may count as: what took longer was paused, as by Ctrl-Z."""
+SHORTEST_PAUSE = 10.0
+"""Seconds below which nothing is taken for a pause."""
 
 
 @dataclass(slots=True)
@@ -120,6 +126,7 @@ class Trainer:
         self.trained = {name: tensor for name, tensor in self.parameters.items() if name in chosen}
         self.optimizer = optimizers.make(config, self.trained)
         self._at, self._saved = _Position(), time.monotonic()
+        self._took: dict[str, list[float]] = {"step": [], "validation": []}
         self._resume()
         everything, full = [*self.train_set, *self.valid_set], config.mode == "full"
         self.objective.prepare(self.reader, everything, folder, base.fingerprints.weights, full)
@@ -136,7 +143,7 @@ class Trainer:
 
     @property
     def spent(self) -> float:
-        """Seconds of training, over all runs that this one resumes."""
+        """Seconds of training, over all runs that this one resumes, without pauses."""
         return self._at.spent
 
     def run(self) -> dict[str, Tensor]:
@@ -162,13 +169,13 @@ class Trainer:
         end = config.steps if most is None else min(most, config.steps)
         for _ in range(self.step):
             next(order)
-        began = time.monotonic() - self.spent
+        since = time.monotonic()
         while self.step < end and not self._over():
             started, batch = time.monotonic(), next(order)
-            lr, loss = self._optimize(batch, self._together(started - began))
+            lr, loss = self._optimize(batch, self._together(self.spent))
             self._at.step += 1
             seconds = time.monotonic() - started
-            self._at.spent = time.monotonic() - began
+            since = self._passed("step", since)
             tokens = sum(example.length for example in batch)
             if not math.isfinite(loss):
                 self._diverged()
@@ -176,6 +183,7 @@ class Trainer:
             self._write({"step": self.step, "loss": loss, "lr": lr, "seconds": seconds, "tokens": tokens})
             if self.step % config.validate_every == 0 or self.step == config.steps or self._over():
                 self._validated()
+                since = self._passed("validation", since)
             elif self._is_due():
                 self._save()
             if self.progress and self.workers.rank == 0:
@@ -267,6 +275,13 @@ class Trainer:
 
     def _payload(self) -> Payload:
         return self.method.payload(self.parameters, self.context)
+
+    def _passed(self, piece: str, since: float) -> float:
+        """Adds what a piece of work took to the seconds of training, and returns when it ended."""
+        now, alike = time.monotonic(), self._took[piece]
+        alike.append(now - since)
+        self._at.spent += min(now - since, max(SHORTEST_PAUSE, LONGEST_PIECE * median_low(alike)))
+        return now
 
     def _together(self, elapsed: float) -> float:
         """The first process's clock, where a time limit makes the schedule follow it."""

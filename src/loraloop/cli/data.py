@@ -47,11 +47,11 @@ def check(
     ] = None,
     contract: What = "text",
     form: Form = "auto",
-    longest: Annotated[int, typer.Option(help="Tokens beyond which a record is too long.")] = 1024,
+    longest: Annotated[int, typer.Option(min=1, help="Tokens beyond which a record is too long.")] = 1024,
     base: Annotated[
         str, typer.Option(help="Count tokens as this base does; estimated from the characters if not given.")
     ] = "",
-    limit: Annotated[int, typer.Option(help="Findings that are printed; --json prints all.")] = 40,
+    limit: Annotated[int, typer.Option(min=0, help="Findings that are printed; --json prints all.")] = 40,
     as_json: AsJson = False,
 ) -> None:
     """Read data, and report what cannot or should not be trained on, with file and line.
@@ -180,12 +180,20 @@ def preferences(
     loaded = open_base(base, quantize)
     records = _records(files, contract, form, limit, loaded)
     several = _writer(loaded, skill, max_tokens, temperature)
+    cut = 0
 
     def write(transcripts: Sequence[Transcript], samples: int, done: Callable[[], None]) -> list[list[str]]:
-        return [[step.text for step in steps] for steps in several(transcripts, samples, done)]
+        nonlocal cut
+        written = several(transcripts, samples, done)
+        cut = sum(not step.whole for steps in written for step in steps)
+        return [[step.text if step.whole else "" for step in steps] for steps in written]
 
     with counting("writing", len(records)) as done:
-        write_rows(rows := made(records, write, samples, runs_program, done), out)
+        rows = made(records, write, samples, runs_program, done)
+    if cut:
+        left = f"{plural(cut, 'output')} left out"
+        sys.stderr.write(f"{left}: they did not end within {max_tokens} tokens (--max-tokens)\n")
+    write_rows(rows, out)
     sys.stderr.write(f"{len(rows)} pairs written to {out}\n")
 
 

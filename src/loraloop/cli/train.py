@@ -30,7 +30,7 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show examples as tokenized and estimate time and memory; write nothing.")
     ] = False,
-    examples: Annotated[int, typer.Option(help="Examples that --dry-run shows.")] = 2,
+    examples: Annotated[int, typer.Option(min=0, help="Examples that --dry-run shows.")] = 2,
     data: Annotated[
         Path | None, typer.Option(help="The folder of public sets that the recipe's `public` sources need.")
     ] = None,

@@ -37,7 +37,7 @@ class ImproveOrder:
     held_out: Annotated[int, typer.Option(min=1, help="Held-out requests that are measured.")] = 60
     others: Annotated[int, typer.Option(min=1, help="Old records of each source that are measured.")] = 40
     temperature: Annotated[
-        float, typer.Option(help="Sampling temperature of the runs that are learnt from; 0 is greedy.")
+        float, typer.Option(min=0, help="Sampling temperature of the runs that are learnt from; 0 is greedy.")
     ] = 0.7
     data: Annotated[Path | None, typer.Option(help="The folder of public sets, for their replay.")] = None
     quantize: Annotated[str | None, typer.Option(help="int4, int8, bf16, fp32 or nf4.")] = None

@@ -51,6 +51,7 @@ def run_recipe(
     watch = observer or Watch(quiet=True)
     read = read_recipe(recipe, data=data, output=output)
     check_router(read)
+    _check_merged(read)
     if base is None:
         with watch.loading() as progress:
             base = load_base(read, progress)
@@ -151,6 +152,17 @@ def _measure(prepared: Prepared, trained: Trained, watch: Watch) -> Measured | N
             max_tokens=content.skill.max_tokens,
             each=each,
         )
+
+
+def _check_merged(recipe: Recipe) -> None:
+    """Raises InputError, before it is trained, where a skill was to be merged into the base and cannot be."""
+    from loraloop.adapters.peft.folding import NO_MATRIX
+    from loraloop.tool_schemas.errors import InputError
+
+    method, at = recipe.content.method.name, recipe.at("output", "merged")
+    kind = "bottlenecks" if method == "bottleneck" else method
+    if recipe.content.output.merged and kind in NO_MATRIX:
+        raise InputError(f"{at}: a skill of {method} cannot be merged into a base: {NO_MATRIX[kind]}")
 
 
 def _merge(prepared: Prepared, trained: Trained, folder: Path) -> None:

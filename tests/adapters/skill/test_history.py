@@ -84,6 +84,10 @@ def test_a_removed_skill_is_gone_with_its_versions(tmp_path: Path, tiny_base: Ba
     for name in ("../mine", "a/b", ""):
         with pytest.raises(UnknownNameError):
             history.remove(name)
+    for action in (history.remove, history.rollback):
+        with pytest.raises(UnknownNameError):
+            action("nobodys")
+    assert not list(home.rglob("nobodys*"))
 
 
 def test_what_is_damaged_is_said(tmp_path: Path, tiny_base: Base, home: Path) -> None:

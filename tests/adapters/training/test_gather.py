@@ -56,7 +56,7 @@ def test_data_of_which_nothing_is_left_says_why(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no record is left to train on \(1 read, overlong record: 2\)"):
         gathered(source, data={"longest": 2}, evaluation={"enabled": False})
     (tmp_path / "a.jsonl").write_text("")
-    with pytest.raises(InputError, match=r"no record is left to train on \(0 read\)"):
+    with pytest.raises(InputError, match=r"a\.jsonl has no records: correct it"):
         gathered(source)
 
 
@@ -79,6 +79,10 @@ def test_a_label_is_a_string_under_a_schema_of_strings(tmp_path: Path, name: str
     (tmp_path / name).write_text("\n".join(lines).replace("warm", "worm"), encoding="utf-8")
     with pytest.raises(InputError, match="no JSON"):
         gather(read_recipe({"skill": skill, "data": {"sources": [{"file": str(tmp_path / name), "license": "MIT"}]}}))
+
+
+def test_a_small_share_of_much_data_is_held_out(tmp_path: Path) -> None:
+    assert gathered(rows(tmp_path, "a.jsonl", 400), evaluation={"share": 0.004}).held_out
 
 
 def test_no_dialogue_is_parted(tmp_path: Path) -> None:
@@ -206,8 +210,14 @@ def test_a_source_may_be_a_part_of_a_file_or_of_frozen_data(tmp_path: Path) -> N
     found = gathered(source, evaluation={"enabled": False})
     chosen = {k + 1 for k, row in enumerate(lines) if row["kind"] == "ask" and row["n"] in (1, 2)}
     assert {record.place.line for record in (*found.train, *found.valid)} == chosen and len(chosen) == 16
-    with pytest.raises(InputError, match=r"no record is left to train on \(0 read\)"):
-        gathered({**source, "where": {"sort": ["ask"]}}, evaluation={"enabled": False})
+    other = {**source, "name": "others", "where": {"sort": ["ask"]}}
+    for parts in ({"evaluation": {"enabled": False}}, {"evaluation": {"sources": [other]}}):
+        others = () if "sources" in parts["evaluation"] else (other,)
+        with pytest.raises(InputError, match="others has no records that its where selects: correct it, or remove"):
+            gathered(source, *others, **parts)
+    path.write_text("\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"talk\.jsonl has no records: correct it, or remove"):
+        gathered({"file": str(path), "license": "MIT"})
     recipe = {
         "skill": {"name": "x", "description": "y", "contract": "calls"},
         "data": {"sources": [{"frozen": "worlds", "where": {"kind": ["no_tool"]}}]},

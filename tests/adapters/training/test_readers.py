@@ -121,6 +121,12 @@ def test_text_beside_calls_is_shown_later_and_learned_by_nobody(tmp_path: Path) 
     assert [message.content for message in last.messages[2:4]] == ["A moment.", CALLED_AS_WRITTEN]
 
 
+def test_a_turn_of_the_weight_0_is_shown_later_and_learned_by_nobody(tmp_path: Path) -> None:
+    bad, good = ({"role": "assistant", "content": text, "weight": text == "yes"} for text in ("no", "yes"))
+    (record,) = read(lines(tmp_path / "a.jsonl", {"messages": [ASK, bad, ASK, good]}))
+    assert record.completion == "yes" and [m.content for m in record.messages][1] == "no"
+
+
 def test_sharegpt_is_the_same_dialogue(tmp_path: Path) -> None:
     talk = [
         {"from": "human", "value": ASK["content"]},
@@ -138,10 +144,10 @@ def test_sharegpt_is_the_same_dialogue(tmp_path: Path) -> None:
 
 def test_tables_have_columns_that_may_be_renamed(tmp_path: Path) -> None:
     path = tmp_path / "mails.csv"
-    path.write_text('body,queue\n"Two\nlines",billing\nOne,shipping\nonly one cell\n', encoding="utf-8")
+    path.write_text('body,queue\n"Two\nlines",billing\n\nOne,shipping\n\nonly one cell\n', encoding="utf-8")
     found = list(read_file(path, Reading("text", columns={"text": "body", "label": "queue"})))
-    assert [(r.completion, r.place.line) for r in found if isinstance(r, Record)] == [("billing", 2), ("shipping", 4)]
-    assert isinstance(found[2], Broken) and found[2].place.line == 5
+    assert [(r.completion, r.place.line) for r in found if isinstance(r, Record)] == [("billing", 2), ("shipping", 5)]
+    assert isinstance(found[2], Broken) and found[2].place.line == 7
 
 
 def test_a_text_in_a_table_stays_a_text_where_it_looks_like_json(tmp_path: Path) -> None:
@@ -284,6 +290,7 @@ def test_a_note_stands_before_the_message_that_it_explains(tmp_path: Path) -> No
 BAD = [
     ("broken JSON", "{broken", "no JSON"),
     ("broken JSON", "[1]", "JSON object"),
+    ("broken JSON", '{"messages": [], "completion": NaN}', "NaN is no JSON"),
     ("broken JSON", "[" * 100_000, "nested|no JSON"),
     ("wrong roles", {"messages": [{"role": "usr", "content": "x"}], "completion": "y"}, "'usr'"),
     ("wrong roles", {"messages": [ASK, {"role": "assistant", "content": "x"}], "completion": "y"}, "next turn"),

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -92,6 +93,21 @@ def test_a_run_killed_with_sigkill_ends_with_the_same_bits(tmp_path: Path) -> No
     logs = [[json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()] for folder in (whole, cut)]
     told = [[(r["step"], r.get("loss"), r.get("valid_loss")) for r in log] for log in logs]
     assert told[0] == told[1]
+
+
+def test_a_pause_is_no_time_of_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def told(at: Progress) -> None:
+        nonlocal now
+        now += 3600.0 if at.step == 5 else 1.0
+
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr("loraloop.adapters.training.trainer.trainer.time", clock)
+    paused = trainer(tmp_path, steps=100, seconds=30.0)
+    paused.progress = told
+    paused.advance()
+    assert 20 <= paused.step <= 31, "steps of a second each, and an hour's pause"
 
 
 def test_accumulated_gradients_are_those_of_one_large_batch(tmp_path: Path) -> None:

@@ -132,6 +132,12 @@ def test_a_refused_line_is_told_and_the_rest_goes_on(piped: Piped) -> None:
     assert status == 2 and "the script has 1 steps" in err and "The weather in a city." in out  # "two" failed
 
 
+def test_lines_that_are_no_text_are_refused(piped: Piped, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9\n"), encoding="utf-8"))
+    with pytest.raises(InputError, match="cannot read standard input"):
+        converse(talk("Hello."))
+
+
 def test_the_skill_can_be_forced_and_given_back(piped: Piped) -> None:
     mine = talk(calls(), "Hm.", "Hello.", "Again.")
     status, out, _ = piped(mine, "/skill tools", "hi", "/skill none", "hi", "/skills", "/skill auto", "hi")

@@ -20,6 +20,7 @@ from loraloop.adapters.training.data.record import Record, RecordPlace
 from loraloop.adapters.training.recipe.objective import encoded
 from loraloop.adapters.training.scoring.score import right
 from loraloop.adapters.training.teacher.making import preferences, write_rows
+from loraloop.agent.engine.sampler import Sampling
 from loraloop.cli.main import run_command
 from loraloop.evals.bench import Bench
 from loraloop.tool_schemas.errors import InputError
@@ -93,7 +94,9 @@ def test_a_completion_that_was_cut_off_is_left_out(
     assert len(endpoint[1]) == 3, "nor is it asked for again"
 
 
-def test_a_local_base_teaches_and_a_skill_judges_itself(tmp_path: Path, save_llama: Any) -> None:
+def test_a_local_base_teaches_and_a_skill_judges_itself(
+    tmp_path: Path, save_llama: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     save_llama(tmp_path / "tiny")
     base, file = str(tmp_path / "tiny"), str(prompts(tmp_path))
     made, local = str(tmp_path / "made.jsonl"), ["--base", base, "--quantize", "fp32", "--max-tokens", "4"]
@@ -102,7 +105,9 @@ def test_a_local_base_teaches_and_a_skill_judges_itself(tmp_path: Path, save_lla
     blank_skill(Base.load(base, quantize="fp32"), "blank").save(tmp_path / "blank")
     pairs = str(tmp_path / "pairs.jsonl")
     options = ["--skill", str(tmp_path / "blank"), *local, "--samples", "2"]
-    assert run_command(["data", "preferences", file, "--out", pairs, *options]) == 0
+    assert run_command(["data", "preferences", file, "--out", pairs, *options]) == 2
+    assert "6 outputs left out: they did not end within 4 tokens (--max-tokens)" in capsys.readouterr().err
+    assert run_command(["data", "preferences", file, "--out", pairs, *options, "--max-tokens", "999"]) == 0
     records = read(Path(pairs))
     assert records and all(r.completion == "?" and r.rejected not in (None, "?") for r in records)
 
@@ -121,15 +126,16 @@ def test_a_skill_is_judged_on_what_it_reads_in_use(tmp_path: Path, save_llama: A
         "part": "test",
     }
     (tmp_path / "asked.jsonl").write_text(json.dumps(row), encoding="utf-8")
-    out, options = tmp_path / "pairs.jsonl", ["--skill", str(tmp_path / "blank"), "--max-tokens", "8"]
-    drawn = ["--temperature", "0", "--samples", "1", "--base", str(tmp_path / "tiny"), *how]
+    out, options = tmp_path / "pairs.jsonl", ["--skill", str(tmp_path / "blank"), "--max-tokens", "999"]
+    drawn = ["--temperature", "1", "--samples", "1", "--base", str(tmp_path / "tiny"), *how]
     assert run_command(["data", "preferences", str(tmp_path / "asked.jsonl"), "--out", str(out), *options, *drawn]) == 0
     reading = Reading("calls", header=base.prompting.tools_header)
     (before,) = read_file(tmp_path / "asked.jsonl", reading)
     (after,) = read_file(out, reading)
     assert isinstance(before, Record) and isinstance(after, Record)
     assert (after.key, after.part, after.completion) == (before.key, "test", CALL)
-    assert after.rejected == Bench(base, None, 8).write([*before.messages, extra], None).text.strip()
+    written = Bench(base, None, 999).write([*before.messages, extra], None, sampling=Sampling(1.0, seed=0))
+    assert after.rejected == written.text.strip()
     (wanted, unwanted), (alone,) = encoded(base, after, "dpo").branches, encoded(base, before).branches
     assert wanted.tokens == alone.tokens and unwanted.tokens[: unwanted.start] == alone.tokens[: alone.start]
 

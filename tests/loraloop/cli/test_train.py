@@ -288,6 +288,11 @@ def test_bad_data_is_told_and_nothing_is_written(tmp_path: Path) -> None:
     [
         ("method", {"name": "lorra"}, "unknown key method 'lorra'; did you mean 'lora'"),
         ("method", {"rnk": 3}, "unknown key method.rnk; did you mean 'rank'"),
+        ("method", {"rank": 300}, "no slot holds a rank of 300: give 256 at most"),
+        ("method", {"rank_pattern": {"q_proj": 300}}, "no slot holds a rank of 300"),
+        ("method", {"rank": 200, "start": "pissa"}, "no slot holds a rank of 400"),
+        ("output", {"merged": True}, "prefix cannot be merged into a base: its prefix is keys and values"),
+        ("schedule", {"optimizer": "adam"}, "no optimizer is called 'adam'; did you mean 'adamw'"),
         ("schedule", {"epochs": 1}, "give steps or epochs, not both"),
         ("schedule", {"lerning_rate": 1}, "did you mean 'learning_rate'"),
         ("data", {"longest": 10**6}, "has 4096 positions"),
@@ -297,8 +302,11 @@ def test_bad_data_is_told_and_nothing_is_written(tmp_path: Path) -> None:
 def test_a_recipe_that_asks_for_nonsense_is_refused(
     tmp_path: Path, part: str, values: dict[str, Any], message: str
 ) -> None:
+    made = recipe(tmp_path, **{part: values})
+    if part == "output":
+        made["method"] = {"name": "prefix", "tokens": 4}
     with pytest.raises(InputError, match=message):
-        run_recipe(recipe(tmp_path, **{part: values}), base=random_base(0))
+        run_recipe(made, base=random_base(0))
     assert not (tmp_path / "out").exists()
 
 
@@ -453,6 +461,9 @@ def test_data_check_reports_and_exits(tmp_path: Path, capsys: pytest.CaptureFixt
     told = json.loads(capsys.readouterr().out)
     assert told["counts"] == {"broken JSON": 1, "leakage": 1} and told["findings"][0]["line"] == 2
     assert run_command(["data", "check", str(tmp_path / "none.jsonl")]) == 2
+    for wrong in (("--limit", "-3"), ("--longest", "0")):
+        capsys.readouterr()
+        assert run_command(["data", "check", str(bad), *wrong]) == 2 and wrong[0] in capsys.readouterr().err
 
 
 def test_progress_off_a_terminal_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:

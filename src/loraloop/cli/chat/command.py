@@ -16,7 +16,7 @@ import typer
 from loraloop.cli.options import AgentOptions, BaseOptions, PassageFile, ToolSources
 from loraloop.cli.run.approval import decisions_at_terminal
 from loraloop.inputs.loading import read_passages
-from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.errors import InputError, file_errors
 
 if TYPE_CHECKING:
     from loraloop.agent import PendingRun
@@ -160,7 +160,8 @@ def _stoppable(talk: Conversation) -> Iterator[None]:
 @contextmanager
 def _plain() -> Iterator[Callable[[str], str]]:
     def read(prompt: str) -> str:
-        line = sys.stdin.readline()
+        with file_errors("cannot read standard input"):
+            line = sys.stdin.readline()
         if not line:
             raise EOFError
         return line.rstrip("\r\n")

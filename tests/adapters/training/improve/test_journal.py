@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from loraloop.adapters.training.improve.journal import ImproveJournal, Lines
@@ -13,6 +13,7 @@ from loraloop.tool_schemas.errors import InputError
 
 
 @given(st.integers(0, 400))
+@example(46)  # within a character
 @settings(max_examples=40, deadline=None)
 def test_a_line_that_was_cut_short_is_dropped(cut: int) -> None:
     import tempfile
@@ -23,7 +24,7 @@ def test_a_line_that_was_cut_short_is_dropped(cut: int) -> None:
         for number in range(5):
             rows.put({"id": str(number), "text": "ä" * number})
         whole = path.read_bytes()
-        path.write_bytes(whole[: min(cut, len(whole))].decode("utf-8", "ignore").encode())
+        path.write_bytes(whole[: min(cut, len(whole))])
         left = Lines(path)
         kept = [number for number in range(5) if str(number) in left]
         assert kept == list(range(len(left)))
@@ -41,3 +42,18 @@ def test_an_improvement_goes_on_with_its_own_order_alone(tmp_path: Path) -> None
     assert again.rounds == [{"round": 1}] and 100 <= again.seconds < 160, "time adds up"
     with pytest.raises(InputError, match="another base and seed"):
         ImproveJournal(tmp_path / "out", {"base": "b", "seed": 2, "minutes": 9.0})
+
+
+@pytest.mark.parametrize("left", ["", '{"order": {"ba', "[]", '{"order": {}}'])
+def test_a_damaged_journal_is_said(tmp_path: Path, left: str) -> None:
+    journal = ImproveJournal(tmp_path / "out", {"base": "a"})
+    journal.write()
+    journal.path.write_text(left, encoding="utf-8")
+    with pytest.raises(InputError, match=r"journal\.json is damaged .*: remove .*out, or give another --out"):
+        ImproveJournal(tmp_path / "out", {"base": "a"})
+
+
+def test_damaged_rows_are_said(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(b'{"id": "1"}\n\0\0\0\n{"id": "3"}\n')
+    with pytest.raises(InputError, match=r"rows\.jsonl:2 is damaged"):
+        Lines(tmp_path / "rows.jsonl")
