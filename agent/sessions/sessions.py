@@ -335,7 +335,9 @@ class Session:
             version, architecture, stop = last_run(database, self.id)
             lines, interrupted = tuple(lines_of(database, self.id)), interrupted_of(database, self.id)
         if (stop == "approval") != approval:
-            how = f"agent.resume_sync(session.result.pending, {{…}}, session={self.id!r})"
+            how = (
+                f"agent.resume_sync(session.result.pending, {{…}}, session={self.id!r}), or `loraloop sessions resume`"
+            )
             why = f"waits for approval: {how}" if stop == "approval" else f"is {self.state}: no call waits for approval"
             raise SessionError(f"session {self.id!r} {why}")
         if interrupted is not None and prompt.strip():

@@ -151,9 +151,23 @@ def _keywords(root: dict[str, Any], place: dict[str, Any], parts: Parts) -> Iter
                 yield SchemaFinding(parts, keyword, reason, instead=_implied(root, keyword))
             continue
         near = difflib.get_close_matches(keyword, ENFORCED.keys() | CHECKED.keys(), n=1, cutoff=0.85)
-        if near:
+        if _misplaced(place, value):
+            reason = f"'{keyword}' is not a keyword; list it under 'properties'"
+            yield SchemaFinding(parts, keyword, reason, checked=False)
+        elif near:
             reason = f"'{keyword}' is not a keyword; did you mean {near[0]!r}?"
             yield SchemaFinding(parts, keyword, reason, checked=False)
+
+
+def _misplaced(place: dict[str, Any], value: Any) -> bool:
+    """Whether the value of an unknown keyword is the schema of a property, in an object that lists no properties."""
+    kinds = value.get("type") if isinstance(value, dict) else None
+    listed = kinds if isinstance(kinds, list) else [kinds]
+    return (
+        place.get("type", "object") == "object"
+        and not place.keys() & ENFORCED.keys() - {"type", "required", "additionalProperties"}
+        and all(isinstance(kind, str) and kind in _TYPES for kind in listed)
+    )
 
 
 def _implied(root: dict[str, Any], keyword: str) -> Instead:

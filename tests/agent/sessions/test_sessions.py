@@ -399,7 +399,7 @@ def test_calls_that_wait_for_approval_are_decided_in_the_session(store: Sessions
     assert waits.stop_reason == "approval" and session.state == "idle"
     kept = session.result
     assert kept is not None and kept.pending is not None and kept.pending == waits.pending
-    with pytest.raises(SessionError, match=r"waits for approval: agent\.resume_sync"):
+    with pytest.raises(SessionError, match=r"waits for approval: agent\.resume_sync.*`loraloop sessions resume"):
         agent_of("Hm.").run_sync("Something else.", session=session)
     decisions = {kept.pending.waiting[0].id: Approve()}
     agent = agent_of(*script[1:], **asked)

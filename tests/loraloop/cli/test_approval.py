@@ -172,7 +172,8 @@ def test_a_session_keeps_what_follows_an_approval(
         ]
 
     code, _, err = act([STEP], "go", *kept)
-    assert code == 3 and "`loraloop sessions resume s` asks about its calls" in err and turns() == ["approval"]
+    assert code == 3 and turns() == ["approval"]
+    assert "`loraloop sessions resume s` with the same tools, base and --sessions asks about its calls" in err
     code, _, err = run("sessions", "resume", "s", *kept[2:])
     assert code == 2 and "waits for approval: resume it on a terminal" in err
     typed("a")

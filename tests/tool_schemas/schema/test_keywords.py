@@ -57,6 +57,33 @@ def test_what_constrains_nothing_is_left_alone(schema: dict[str, Any]) -> None:
     Tool("f", "", {"type": "object", "properties": {"a": schema}})
 
 
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        ({"city": {"type": "string", "description": "Its name."}}, "city"),
+        ({"num": {"type": "integer"}}, "num"),
+        ({"type": "object", "city": {"type": "string"}, "required": ["city"]}, "city"),
+        ({"type": "object", "properties": {"at": {"type": "object", "zip": {"type": ["string", "null"]}}}}, "zip"),
+    ],
+)
+def test_an_argument_that_stands_outside_properties_is_refused(parameters: dict[str, Any], name: str) -> None:
+    with pytest.raises(SchemaError, match=f"'{name}' is not a keyword; list it under 'properties'") as caught:
+        Tool("f", "", parameters)
+    assert caught.value.path.endswith(f".{name}")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"type": "object", "properties": {}, "form": {"type": "object"}},
+        {"type": "object", "form": {"layout": "wide"}, "widget": {"type": "textarea"}},
+        {"$ref": "#/parts/a", "parts": {"type": "object", "a": {"type": "object"}}},
+    ],
+)
+def test_a_keyword_of_another_program_is_left_alone(parameters: dict[str, Any]) -> None:
+    Tool("f", "", parameters)
+
+
 def test_what_the_engine_does_not_take_is_refused_with_advice() -> None:
     with pytest.raises(SchemaError, match="on_unsupported='check'"):
         prepared({"type": "string", "pattern": r"^(a)\1$"})

@@ -99,7 +99,8 @@ class Waiting:
         if self.pending is None:
             how = "give --pending FILE to keep it and go on with it later"
             if session is not None:
-                how = f"on a terminal, `loraloop sessions resume {session.id}` asks about its calls"
+                command = f"`loraloop sessions resume {session.id}` with the same tools, base and --sessions"
+                how = f"on a terminal, {command} asks about its calls"
             sys.stderr.write(f"the run waits for approval: {how}\n")
             return
         scratch = self.pending.with_name(f".{self.pending.name}.{os.getpid()}")
