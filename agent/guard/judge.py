@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from loraloop.router.decision import ScreenResult
 
 TOKENS = 96
+"""Tokens that a verdict may have, whatever the texts of a run may."""
 
 
 @dataclass(frozen=True, slots=True)

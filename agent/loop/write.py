@@ -13,6 +13,7 @@ from loraloop.agent.engine.sampler import Sampler
 from loraloop.agent.engine.step import OpenStep, StepRequest
 from loraloop.agent.engine.timer import Clock
 from loraloop.agent.events import Event, TokenGenerated
+from loraloop.agent.guard.judge import TOKENS as VERDICT
 from loraloop.agent.job import Job
 from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.pending import StepPlan
@@ -94,7 +95,7 @@ class Writer:
             choice=choice,
             grammar=grammar_of(contract, plan.form, clock, last, skill),
             extra_prompt=self._extra_prompt(step, to_user, fallback),
-            max_tokens=min(job.limits.step_tokens, step.tokens),
+            max_tokens=min(max(job.limits.step_tokens, VERDICT if plan.judging else 0), step.tokens),
             sampler=self.sampler,
             openings=runtime.openings(choice, contract, step.threshold),
             call_format=plan.form.format if contract == "calls" else None,

@@ -18,7 +18,7 @@ class Limits:
 
     Attributes:
         max_steps: Steps, verdicts and dropped branches included.
-        step_tokens: Tokens that one step may generate.
+        step_tokens: Tokens that one step may generate; a gate's verdict may always have as many as it needs.
         run_tokens: Tokens that all steps together may generate.
         max_tool_calls: Calls of tools, the `python` tool included.
         concurrent_calls: Calls of one step that run at the same time at most; 1 runs one after another.

@@ -12,6 +12,7 @@ from loraloop.agent.agent import Agent
 from loraloop.agent.engine.sampler import Sampling
 from loraloop.agent.events import Routed, RunStarted, TokenGenerated
 from loraloop.agent.guard.guard import Guard
+from loraloop.agent.guard.judge import TOKENS as VERDICT
 from loraloop.agent.values.calls import call_key
 from loraloop.agent.values.limits import Limits
 from loraloop.agent.values.output_type import FREE, OutputType
@@ -231,7 +232,8 @@ class Replying:
         request = self.request
         limits = Limits(
             step_tokens=request.max_tokens,
-            run_tokens=4 * request.max_tokens,  # a step whose branch is dropped costs tokens too
+            # a step whose branch is dropped costs tokens too, and so does a verdict of each message
+            run_tokens=4 * request.max_tokens + VERDICT * (len(request.messages) + 1),
             deadline=seconds,
             keep_free=0,  # what of a conversation may go is for the framework to say
         )

@@ -170,6 +170,9 @@ class Gatekeeper:
             await self._app(scope, receive, send)
             return
         start, status, number = time.perf_counter(), 0, uuid.uuid4().hex[:12]
+        method = scope["method"]
+        if method == "HEAD":  # is answered as GET is; the server below sends no body
+            scope = {**scope, "method": "GET"}
 
         async def sent(message: Message) -> None:
             nonlocal status
@@ -193,7 +196,7 @@ class Gatekeeper:
             name = getattr(scope.get("route"), "path", "other")
             self._state.metrics.requests.labels(name, str(status)).inc()
             ms = 1e3 * (time.perf_counter() - start)
-            log.info("%s %s %s %.0f ms", scope["method"], name, status, ms, extra={"request": number})
+            log.info("%s %s %s %.0f ms", method, name, status, ms, extra={"request": number})
 
 
 def refusal(state: ServerState, request: Request) -> ApiError | None:
@@ -218,7 +221,7 @@ def refusal(state: ServerState, request: Request) -> ApiError | None:
 def too_many(state: ServerState, request: Request) -> ApiError | None:
     """The error of a request that its key's rate limit refuses; None if it does not. Requests that only read are not
     counted."""
-    seconds = 0 if request.method in ("GET", "HEAD") else state.rate.take(key_of(request))
+    seconds = 0 if request.method == "GET" else state.rate.take(key_of(request))
     if not seconds:
         return None
     message = f"rate limit: {state.settings.limits.per_minute} requests per minute; try again in {seconds} s"

@@ -253,8 +253,13 @@ def facts_of(run: RunResult[Any], forced: int) -> dict[str, Any]:
 async def hosted_reply(state: ServerState, body: ChatRequest) -> Reply:
     """Runs an agent on a conversation; its answer. Raises as `hosted_stream` and `hosted_outcome` do."""
     stream = await hosted_stream(state, body)
-    await awaited(lambda: list(going_on(state, stream)), stream.cancel)
-    return hosted_outcome(state, body, stream.result)
+    try:
+        await awaited(lambda: list(going_on(state, stream)), stream.cancel)
+        return hosted_outcome(state, body, stream.result)
+    except Exception as error:  # the run's calls would run once more
+        failed = api_error(error)
+        failed.once = True
+        raise failed from error
 
 
 async def hosted_replying(

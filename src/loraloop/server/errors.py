@@ -88,17 +88,20 @@ class ApiError(HTTPException):
         code: One word for programs.
         param: The field of the request that is wrong.
         retry_after: Seconds after which it may be tried again.
+        once: Whether OpenAI's clients, which ask again after 409, 429 and 5xx, are told not to.
     """
 
     def __init__(self, status: int, message: str, code: str = "", param: str = "", retry_after: int = 0) -> None:
         super().__init__(status, message)
-        self.status, self.code, self.retry_after = status, code, retry_after
+        self.status, self.code, self.retry_after, self.once = status, code, retry_after, False
         # Half of a surrogate pair, which a body can spell, cannot be sent.
         self.message, self.param = (text.encode("utf-8", "replace").decode() for text in (message, param))
 
     def response(self) -> JSONResponse:
         """The HTTP response."""
         headers = {"Retry-After": str(self.retry_after)} if self.retry_after else {}
+        if self.once:
+            headers["x-should-retry"] = "false"
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse(self.document(), self.status, headers)

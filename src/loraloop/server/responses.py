@@ -50,12 +50,13 @@ class OutputPart(TextPart):
 
     annotations: list[Any] = Field(default_factory=list)
     logprobs: list[Any] | None = None
+    parsed: Any = None
 
 
 class InputItem(Strict):
     """An item of the conversation: a message, a call, a call's output, or the id of an item that was answered.
 
-    What a client dumps of an answer has the last fields too, with nothing in them.
+    What a client dumps of an answer has the last fields too, which say nothing more.
     """
 
     type: Literal["message", "function_call", "function_call_output", "item_reference"] = "message"
@@ -68,6 +69,7 @@ class InputItem(Strict):
     name: str | None = None
     arguments: str | None = None
     output: str | Items[TextPart] | None = None
+    parsed_arguments: Any = None
     namespace: None = None
     caller: None = None
     async_: None = None
@@ -116,6 +118,7 @@ class ResponseRequest(Strict):
     user: str | None = None
     safety_identifier: str | None = None
     truncation: Literal["disabled"] | None = None
+    include: Items[Literal["reasoning.encrypted_content"]] | None = None  # an answer has no reasoning
 
 
 @routes.post("/v1/responses", responses={**STREAM, **documented({404})})

@@ -87,22 +87,24 @@ def text_of(content: str | list[Any] | None) -> str:
 
 
 class FunctionCall(Strict):
-    """The function of a call, its arguments as JSON text."""
+    """The function of a call, its arguments as JSON text; openai-python has them parsed beside that."""
 
     name: str
     arguments: str
+    parsed_arguments: Any = Field(default=None, exclude=True)
 
 
 class ToolCallItem(Strict):
-    """A call that the assistant made."""
+    """A call that the assistant made; one that a client took from a stream has its place there."""
 
     id: str
+    index: int | None = Field(default=None, exclude=True)
     type: Literal["function"] = "function"
     function: FunctionCall
 
 
 class ChatMessage(Strict):
-    """A message of a conversation. What a client dumps of an answer has the last fields too, with nothing in them."""
+    """A message of a conversation. What a client dumps of an answer has the last fields too, which say nothing more."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | Items[TextPart | RefusalPart] | None = None
@@ -110,6 +112,7 @@ class ChatMessage(Strict):
     refusal: str | None = None
     tool_calls: Items[ToolCallItem] | None = None
     tool_call_id: str | None = None
+    parsed: Any = Field(default=None, exclude=True)
     annotations: None = None
     audio: None = None
     function_call: None = None

@@ -112,7 +112,7 @@ def test_what_a_gate_cannot_decide_is_stopped_or_passes_as_it_says(place: str, f
 def test_a_verdict_that_is_cut_off_is_undecided() -> None:
     for fail, stop in (("closed", "refused"), ("open", "max_tokens")):
         runtime = ScriptedRuntime(verdict("crime"), "A long text that goes on and on and on.")
-        agent = Agent(runtime, guard=Guard(input=Gate(fail=fail)), limits=Limits(step_tokens=12))  # type: ignore[arg-type]
+        agent = Agent(runtime, guard=Guard(input=Gate(fail=fail)), limits=Limits(run_tokens=12))  # type: ignore[arg-type]
         result = agent.run_sync("Hm?")
         assert result.stop_reason == stop and result.gates[0].undecided
 

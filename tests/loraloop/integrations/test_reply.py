@@ -57,6 +57,12 @@ def test_a_program_that_cannot_fit_is_cut_like_text() -> None:
         replied(ScriptedRuntime(code("x = 1")), max_tokens=5, policy=Policy(skills=("code",)))
 
 
+def test_a_short_reply_leaves_room_for_the_verdict_on_its_request() -> None:
+    shown, reply = replied(ScriptedRuntime(verdict(), "Hello."), guard=Guard(), max_tokens=1)
+    assert ("".join(shown), reply.text, reply.run.stop_reason) == ("H", "H", "max_tokens")
+    assert [gate.outcome for gate in reply.run.gates] == ["safe"]
+
+
 def test_a_form_and_stops_keep_the_code_skill_out() -> None:
     output = OutputType.of({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
     runtime = ScriptedRuntime('{"n":4}')

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,6 +96,22 @@ def test_a_chat_with_an_agent_drops_nothing_in_silence(serving: Callable[..., st
     assert http.post(url, json={**asked, **told}).status_code == 400
     answer = http.post(url, json=asked)
     assert answer.status_code == 409 and "/v1/agents/bank/runs" in answer.json()["error"]["message"]
+
+
+def test_a_client_does_not_ask_an_agent_again_whose_calls_have_run(serving: Callable[..., str]) -> None:
+    looked = list[str]()
+
+    def look(word: str) -> str:
+        """Looks a word up."""
+        looked.append(word)
+        return "seen"
+
+    runtime = ScriptedRuntime(calls(look={"word": "ann"}), PAY, calls(look={"word": "ann"}), PAY)
+    agents = {"bank": HostedAgent("bank", Agent(runtime, [look, pay]))}
+    asking = openai.OpenAI(base_url=f"{serving(runtime, agents=agents)}/v1", api_key="none", max_retries=1)
+    with pytest.raises(openai.ConflictError, match="needs approval"):
+        asking.chat.completions.create(model="bank", messages=[{"role": "user", "content": "Pay Ann 5."}])
+    assert looked == ["ann"]
 
 
 def test_a_run_waits_is_approved_and_ends(serving: Callable[..., str], http: httpx.Client) -> None:

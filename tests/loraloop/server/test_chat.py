@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from pydantic import BaseModel
 
 from loraloop.server.wire import ChatRequest, conversation_of
 from loraloop.testing import ScriptedRuntime, calls, verdict
@@ -69,6 +70,35 @@ def test_calls_are_made_and_their_results_read(client: Callable[..., openai.Open
     ]
     second = asking.chat.completions.create(model="auto", messages=told, tools=[TOOL])
     assert second.choices[0].message.content == "Sunny in Oslo."
+
+
+class weather(BaseModel):
+    """The weather in a city."""
+
+    city: str
+
+
+@pytest.mark.parametrize("dumped", [False, True])
+def test_a_parsed_call_is_sent_back(client: Callable[..., openai.OpenAI], dumped: bool) -> None:
+    tools = [openai.pydantic_function_tool(weather)]
+    asking = client(calls(weather={"city": "Oslo"}), "Sunny in Oslo.")
+    message = asking.chat.completions.parse(model="auto", messages=ASKED, tools=tools).choices[0].message
+    (call,) = message.tool_calls or ()
+    assert call.function.parsed_arguments == weather(city="Oslo")
+    told = [*ASKED, message.model_dump() if dumped else message]
+    told.append({"role": "tool", "tool_call_id": call.id, "content": "sunny"})
+    done = asking.chat.completions.create(model="auto", messages=told, tools=tools)
+    assert done.choices[0].message.content == "Sunny in Oslo."
+
+
+def test_calls_of_a_stream_are_sent_back_as_they_came(client: Callable[..., openai.OpenAI]) -> None:
+    asking = client(calls(weather={"city": "Oslo"}), "Sunny in Oslo.")
+    stream = asking.chat.completions.create(model="auto", messages=ASKED, tools=[TOOL], stream=True)
+    made: Any = [part.model_dump() for chunk in stream for part in chunk.choices[0].delta.tool_calls or ()]
+    told: list[Any] = [*ASKED, {"role": "assistant", "tool_calls": made}]
+    told.append({"role": "tool", "tool_call_id": made[0]["id"], "content": "sunny"})
+    done = asking.chat.completions.create(model="auto", messages=told, tools=[TOOL])
+    assert done.choices[0].message.content == "Sunny in Oslo."
 
 
 def test_a_named_tool_is_called(client: Callable[..., openai.OpenAI]) -> None:

@@ -57,6 +57,19 @@ def test_keys_hosts_and_origins(serving: Callable[..., str]) -> None:
     assert httpx.get(f"{url}/metrics").status_code == 401
 
 
+def test_whoever_looks_whether_the_server_is_there_may_ask_for_the_head_alone(serving: Callable[..., str]) -> None:
+    url = serving(ScriptedRuntime(), ServerSettings(keys=frozenset(("long-enough",))))
+    with httpx.Client(base_url=url) as client:
+        for path, length in (("/health", "2"), ("/ready", "5")):
+            answer = client.head(path)
+            assert (answer.status_code, answer.headers["content-length"], answer.content) == (200, length, b"")
+        assert client.head("/").status_code == 200 and client.head("/v1/models").status_code == 401
+        known = {"Authorization": "Bearer long-enough"}
+        assert client.head("/v1/models", headers=known).status_code == 200
+        assert client.head("/v1/chat/completions", headers=known).status_code == 405
+        assert client.get("/health").text == "ok", "the connection goes on"
+
+
 def test_the_page_is_its_named_files_and_nothing_else(serving: Callable[..., str]) -> None:
     """Paths lead to no other file beside them, above them or of the machine, however they are spelled."""
     url, page = serving(ScriptedRuntime()), PAGE.resolve()

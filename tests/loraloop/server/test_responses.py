@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from pydantic import BaseModel
 
 from loraloop.server.settings import ServerLimits, ServerSettings
 from loraloop.server.wire import ChatMessage, conversation_of
@@ -50,6 +51,41 @@ def test_text_calls_and_their_results(client: Callable[..., openai.OpenAI]) -> N
     facts = second.model_extra["loraloop"]  # type: ignore[index]
     assert facts["receipts"] == facts["gates"] == [], "the client has run the call"
     assert second.output_text == "Sunny in Oslo." and second.usage is not None and second.usage.input_tokens > 10
+
+
+class Place(BaseModel):
+    """A city."""
+
+    city: str
+
+
+@pytest.mark.parametrize("store", [False, True])
+def test_what_was_parsed_is_sent_back(serving: Callable[..., str], tmp_path: Path, store: bool) -> None:
+    runtime = ScriptedRuntime(calls(weather={"city": "Oslo"}), '{"city":"Oslo"}', "You are welcome.")
+    url = serving(runtime, ServerSettings(folder=tmp_path))
+    asking = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    talk: list[Any] = [{"role": "user", "content": "How is Oslo?"}]
+    more: dict[str, Any] = {"model": "auto", "store": store}
+    (call,) = asking.responses.parse(input=talk, tools=[TOOL], **more).output
+    assert call.type == "function_call"
+    talk += [call.model_dump(), {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}]
+    found = asking.responses.parse(input=talk, text_format=Place, **more)
+    assert found.output_parsed == Place(city="Oslo")
+    talk += [*(item.model_dump() for item in found.output), {"role": "user", "content": "Thanks."}]
+    thanked = asking.responses.create(input=talk, **more)
+    assert thanked.output_text == "You are welcome."
+    if store:
+        listed = asking.responses.input_items.list(thanked.id).to_dict()
+        assert "parsed" not in json.dumps(listed)
+
+
+def test_an_answer_includes_the_reasoning_that_it_has_not(client: Callable[..., openai.OpenAI]) -> None:
+    asking = client("Hi.", "Hello.")  # openai-agents sends an empty list, the AI SDK the reasoning
+    included: list[Any] = [[], ["reasoning.encrypted_content"], ["message.output_text.logprobs"]]
+    for include in included[:2]:
+        assert asking.responses.create(model="auto", input="Hi", include=include, store=False).output_text
+    with pytest.raises(openai.BadRequestError, match=r"include\.0: Input should be 'reasoning\.encrypted_content'"):
+        asking.responses.create(model="auto", input="Hi", include=included[2], store=False)
 
 
 def test_only_allowed_tools_are_called(client: Callable[..., openai.OpenAI]) -> None:
