@@ -242,7 +242,7 @@ class RouterRecipe(BaseModel):
         base: The base whose hidden states are read.
         folder: Folder of the public sets that some states stand on; without it the states written for this project are
             used.
-        share: Share of all system messages that are read, beside the states labelled unsafe; fewer are faster.
+        share: Share of all system messages that are read, beside those of unsafe messages; fewer are faster.
         choice: Settings of the model that picks the skill.
         screen: Settings of the model that finds unsafe messages.
         recall: Recall of the screen on unsafe messages of sources that were left out; it sets its threshold.
@@ -394,16 +394,20 @@ def recall_threshold(p: Tensor, unsafe: Tensor, weights: Tensor, recall: float) 
 
 
 def share_of(base: Base, states: Sequence[LabelledState], share: float) -> list[LabelledState]:
-    """The states under a share of all system messages, and all that are labelled unsafe, which are few and short.
+    """The states under a share of all system messages, drawn by their hash, and under those of unsafe messages.
 
-    System messages are drawn by their hash: states that share one stay together.
+    States that share a system message stay together: a screen that read unsafe messages without the safe ones of the
+    same system message would learn the system message.
     """
 
-    def place(state: LabelledState) -> float:
-        head = base.chat.complete(list(state.messages))[0].content
-        return int(hashlib.sha256(json.dumps("s" + head).encode()).hexdigest()[:8], 16) / 2**32
+    def head(state: LabelledState) -> str:
+        return base.chat.complete(list(state.messages))[0].content
 
-    return [state for state in states if share >= 1 or state.unsafe or place(state) < share]
+    def drawn(text: str) -> bool:
+        return int(hashlib.sha256(json.dumps("s" + text).encode()).hexdigest()[:8], 16) / 2**32 < share
+
+    unsafe = {head(state) for state in states if state.unsafe}
+    return [state for state in states if share >= 1 or (text := head(state)) in unsafe or drawn(text)]
 
 
 def remember(problem: Problem, z: Tensor) -> ExampleMemory:

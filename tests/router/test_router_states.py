@@ -31,8 +31,8 @@ def states() -> list[LabelledState]:
 
 @pytest.fixture
 def read_once(states: list[LabelledState], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fit has the states that were read already."""
-    monkeypatch.setattr("loraloop.router.fit.frozen_states", lambda part, data, header: states)
+    """A fit has some of the states that were read already."""
+    monkeypatch.setattr("loraloop.router.fit.frozen_states", lambda part, data, header: states[::16])
 
 
 def test_frozen_states_hold_what_their_labels_need(states: list[LabelledState]) -> None:
@@ -152,23 +152,30 @@ def test_reading_stops_at_the_last_layer_that_is_asked_for() -> None:
     assert torch.equal(lower, whole[:, : lower.shape[1]])
 
 
-def test_a_share_keeps_states_with_one_system_message_together_and_all_unsafe_ones(
+def test_a_share_keeps_states_with_one_system_message_together_and_all_beside_unsafe_ones(
     toy: Base, states: list[LabelledState]
 ) -> None:
+    def heads(some: list[LabelledState]) -> set[Message]:
+        return {toy.chat.complete(list(state.messages))[0] for state in some}
+
     unsafe = [state for state in states if state.unsafe]
-    some = [state for state in states if not state.unsafe][:400]
+    of_unsafe = heads(unsafe)
+    beside = [state for state in states if state.unsafe is False and heads([state]) <= of_unsafe][:100]
+    some = [state for state in states if not heads([state]) <= of_unsafe][:400]
     half = share_of(toy, some, 0.5)
     assert 0 < len(half) < len(some) and share_of(toy, some, 1.0) == some
-    heads = {toy.chat.complete(list(state.messages))[0] for state in half}
-    assert half == [state for state in some if toy.chat.complete(list(state.messages))[0] in heads]
-    assert len(unsafe) > 100 and share_of(toy, [*some, *unsafe], 0.5) == [*half, *unsafe]
+    of_half = heads(half)
+    assert half == [state for state in some if heads([state]) <= of_half]
+    assert len(unsafe) > 100 and len(beside) == 100
+    assert share_of(toy, [*some, *unsafe, *beside], 0.5) == [*half, *unsafe, *beside]
 
 
 def test_a_recipe_fits_a_router_for_a_base(toy: Base, tmp_path: Path, read_once: None) -> None:
-    recipe = read_router_recipe({"base": toy.name, "share": 0.03})
+    recipe = read_router_recipe({"base": toy.name, "share": 0.2})
     router = fit_recipe(recipe, toy, tmp_path)
     router.check(toy)
     assert router.choice.names == CHOICES and router.card["scores"]["held_out_ece"] >= 0
+    assert router.card["scores"]["held_out_screen_recall"] > 0.85, "its threshold is that of sources left out"
     assert {source["license"] for source in router.card["data"]} == {"Apache-2.0"}
     again = fit_recipe(recipe, toy, tmp_path)
     assert torch.equal(again.choice.weight, router.choice.weight), "features come from the cache"
