@@ -123,7 +123,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{GRAMMAR}/matcher.py", "eos_id, tokenizer.encode", "eos_id, lambda text: tokenizer.backend.encode(text).ids"),
     ],
     "tool_schemas/mcp/test_server.py::test_a_list_without_end": [
-        (f"{MCP}/session.py", "if cursor in seen or len(tools) + len(self._sieve.taken) > _TOOLS:\n                break", "if cursor in seen: return tools"),
+        (f"{MCP}/session.py", "if cursor in seen or len(tools) + len(self._sieve.taken) > _TOOLS:\n                break", "if cursor in seen: return tools, []"),
     ],
     "tool_schemas/mcp/test_server.py::test_a_result_that_is_too_large": [
         (f"{MCP}/server.py", "> self.options.max_bytes:", "> 1 << 40:"),

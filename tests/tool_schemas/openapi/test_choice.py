@@ -174,7 +174,7 @@ WHOLE["paths"]["/form"] = {
 def test_names_of_a_hostile_document_are_made_in_bounded_time() -> None:
     get = {"responses": {"200": {"description": "Fine."}}}
     paths = {f"/p{number}": {"get": {**get, "operationId": "a" * 70}} for number in range(6_000)}
-    paths["/long"] = {"get": {**get, "operationId": "_" * 30_000}}
+    paths["/long"] = {"get": {**get, "operationId": "_" * 100_000}}
     whole, start = OpenApiDocument(document(paths)), time.thread_time()
     names = [each.name for each in operations(whole)]
     assert len(set(names)) == len(paths) and max(map(len, names)) <= 64 and time.thread_time() - start < 4
