@@ -145,13 +145,14 @@ def _validation(name: str, data: Sequence[Path] | None, limit: int, header: str)
     """The records that choose a threshold: those of the given files, else those of this package."""
     from loraloop.evals.records import data_files, examples, validation_examples
 
-    found = examples(name, data_files(name, data), limit, header=header) if data else ()
-    return found or validation_examples(name, limit, header)
+    if data:
+        return examples(name, data_files(name, data), limit, header=header)
+    return validation_examples(name, limit, header)
 
 
 @eval_app.command("tune-screen")
 def tune_screen(
-    data: Annotated[list[Path] | None, typer.Option(help="File of records; records of loraloop by default.")] = None,
+    data: Annotated[list[Path], typer.Option(help="File of records of yours: the router knows those of loraloop.")],
     base: BaseName = BASE,
     skill: SkillFolder = None,
     router: RouterFolder = None,
@@ -161,7 +162,7 @@ def tune_screen(
     ] = 0.97,
     write: Annotated[bool, typer.Option("--write", help="Store the threshold in the router's folder.")] = False,
 ) -> None:
-    """Choose from which probability the router's screen asks for a verdict, on validation records."""
+    """Choose from which probability the router's screen asks for a verdict, on records that it has not seen."""
     from loraloop.agent import Runtime
     from loraloop.evals.tune import keeping, screened, store_screen
     from loraloop.render.progress import counting

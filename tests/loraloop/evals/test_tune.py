@@ -156,7 +156,8 @@ def test_a_base_without_a_router_has_no_place_for_a_threshold_of_the_screen(
     tmp_path: Path, save_llama: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_llama(tmp_path / "tiny", hidden_size=64, intermediate_size=96)
-    command = ["eval", "tune-screen", "--base", str(tmp_path / "tiny"), "--limit", "20"]
+    (tmp_path / "own.jsonl").write_text('{"text": "What is the time?", "label": "safe"}\n' * 20, encoding="utf-8")
+    command = ["eval", "tune-screen", "--base", str(tmp_path / "tiny"), "--data", str(tmp_path / "own.jsonl")]
     assert run_command([*command, "--skill", str(library("smollm2-135m")["safety"]), "--write"]) == 2
     assert "no router ships for tiny: name the folder of one with --router" in capsys.readouterr().err
 
