@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, overload
 from loraloop.tool_schemas.errors import InputError, SchemaError, ToolError, unknown
 from loraloop.tool_schemas.jsontext import dumps, fold
 from loraloop.tool_schemas.schema.findings import OnUnsupported
-from loraloop.tool_schemas.schema.normal import normalised
+from loraloop.tool_schemas.schema.normal import normalised, with_nulls
 from loraloop.tool_schemas.schema.validation import check_schema, check_value
 from loraloop.tool_schemas.tools.approval import ApprovalRule, check_rule, says_so
 from loraloop.tool_schemas.tools.context import Binding, Context
@@ -145,8 +145,11 @@ class Tool:
         if self.returns is not None and not isinstance(self.returns, dict):
             raise SchemaError(f"tool {self.name!r}: 'returns' must be a JSON Schema object, or None")
         try:
+            arguments = {key: value for key, value in self.parameters.items() if key != "nullable"}
+            object.__setattr__(self, "parameters", with_nulls(arguments))
             self._check_parameters()
             if self.returns is not None:
+                object.__setattr__(self, "returns", with_nulls(self.returns))
                 check_schema(self.returns, "$.returns")
                 normalised(self.returns)
         except SchemaError as error:
