@@ -321,7 +321,7 @@ class Tool:
             on_unsupported: See the attribute.
 
         Raises:
-            SchemaError: If something is missing or wrong.
+            SchemaError: If something is missing or wrong, or the function does not take these keywords.
             UnknownNameError: If there is a field that means nothing.
         """
         if not isinstance(schema, dict):
@@ -342,7 +342,7 @@ class Tool:
             parameters = {"type": "object", "properties": {}}
         if isinstance(parameters, dict) and "type" not in parameters:
             parameters = {"type": "object", **parameters}
-        return cls(
+        made = cls(
             body["name"],
             body.get("description") or "",
             parameters,
@@ -355,6 +355,11 @@ class Tool:
             requires_approval=body.get("requires_approval"),
             sequential=body.get("sequential") or False,
         )
+        if function is not None:
+            from loraloop.tool_schemas.tools.function_signature import check_keywords
+
+            check_keywords(function, made.parameters, made.name)
+        return made
 
     @classmethod
     def from_http(
