@@ -70,6 +70,7 @@ from loraloop.agent.values.checkpoint import (
     RunState,
     Spent,
 )
+from loraloop.agent.values.output_type import FREE
 from loraloop.agent.values.receipts import receipts_of
 from loraloop.agent.values.result import RunResult
 from loraloop.agent.values.signing import use_once
@@ -649,6 +650,8 @@ class Run:
         self.state.sampler = self._writer.sampler.state
         architecture = self._runtime.base.fingerprints.architecture
         prompt, passages, objects = self._job.prompt, self._job.passages, self._journal.objects
+        if self._job.output is not FREE:
+            objects = (*objects, "output_type")
         return Checkpoint(
             run_id=self.id,
             asked=RunRequest(prompt, passages, objects=objects, architecture=architecture),
