@@ -295,6 +295,7 @@ def test_bad_data_is_told_and_nothing_is_written(tmp_path: Path) -> None:
         ("schedule", {"optimizer": "adam"}, "no optimizer is called 'adam'; did you mean 'adamw'"),
         ("schedule", {"epochs": 1}, "give steps or epochs, not both"),
         ("schedule", {"lerning_rate": 1}, "did you mean 'learning_rate'"),
+        ("router", {"start": "no/such/folder"}, "router.start: no router in .*no/such/folder"),
         ("data", {"longest": 10**6}, "has 4096 positions"),
         ("data", {"validation": 0.0001, "limit": 1, "longest": 1}, "no record is left to"),
     ],
