@@ -36,7 +36,7 @@ from loraloop.agent.tools.python_tool import python_tool
 from loraloop.agent.values.calls import PYTHON, Approve, Deny
 from loraloop.agent.values.checkpoint import Checkpoint
 from loraloop.agent.values.limits import Limits, check_kind, check_list
-from loraloop.agent.values.output_type import OutputType
+from loraloop.agent.values.output_type import FREE, OutputType
 from loraloop.agent.values.policy import Policy
 from loraloop.agent.values.result import RunResult, T
 from loraloop.agent.values.tool_choice import check_names_free
@@ -406,8 +406,8 @@ class Agent(Generic[T, D]):
             session: Where the run waited, if it did so in a session: what follows is kept there.
 
         Raises:
-            InputError: A decision is missing or is none, the run was paused on another base, or a call that may run
-                has no implementation any more.
+            InputError: A decision is missing or is none, the run was paused on another base, it has an output type and
+                none is given, or a call that may run has no implementation any more.
             UnknownNameError: A decision about a call that does not exist, or a call of a tool that is gone.
             SchemaError: Arguments do not fit the tool's schema, or no longer do.
             SessionError: The run waits in a session and none is given, or the session does not wait for these calls.
@@ -571,6 +571,8 @@ class Agent(Generic[T, D]):
             prompt=pending.prompt, messages=pending.messages, passages=pending.asked.passages, policy=policy,
             output_type=output_type, deps=deps, guard=guard, today=self._today(pending.messages),
         )  # fmt: skip
+        if job.output is FREE and "output_type" in pending.asked.objects:
+            raise InputError(f"run {pending.run_id} has an output_type: give output_type=… again")
         calls = apply_decisions(pending.calls, decisions, job.callable)
         known = replace(pending, written=replace(pending.written, calls=calls))
         return Run(self.runtime, job, checkpoint=known, journal=journal, hooks=self.hooks, loop=loop)

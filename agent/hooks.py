@@ -75,7 +75,8 @@ class Hook:
         fatal: Whether its error ends the run. If not, the error is logged and told as `HookFailed`.
 
     Raises:
-        InputError: It cannot be called, something in `events` is no event, or they are chosen for a `RunHook`.
+        InputError: It cannot be called, or is a class, something in `events` is no event, or they are chosen for a
+            `RunHook`.
     """
 
     function: Callable[[Any], object] | RunHook
@@ -85,6 +86,8 @@ class Hook:
     def __post_init__(self) -> None:
         if not callable(self.function) and not isinstance(self.function, RunHook):
             raise InputError(f"{self.function!r} is not a hook: give a function that takes an event")
+        if isinstance(self.function, type):  # to call it would only make an instance
+            raise InputError(f"the hook {self.name} is a class: give an instance, {self.name}(…)")
         if self.events and isinstance(self.function, RunHook):
             raise InputError(f"{self.name} follows whole runs: leave events out")
         check_list("events", self.events)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,26 @@ STATE, BEST, LOG = "state.pt", "best.pt", "log.jsonl"
 def writing(path: Path) -> AbstractContextManager[None]:
     """Turns what the system says, a full disk, into an InputError that says how to go on."""
     return file_errors(f"cannot write {path}", "; make room and begin again: it goes on from the last checkpoint")
+
+
+@contextmanager
+def alone(folder: str | Path) -> Iterator[None]:
+    """Has a folder for one training. The lock is the process's: it ends with it, however that ends.
+
+    Raises:
+        InputError: Another training has it.
+    """
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # of a file system without locks
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                how = "wait for its end, or give another output.folder"
+                raise InputError(f"{folder}: another process trains there: {how}") from None
+        yield
+    finally:
+        os.close(held)
 
 
 def write(content: Any, path: Path) -> None:

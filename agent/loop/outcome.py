@@ -91,9 +91,10 @@ def outcome_of(contract: str, text: str, facts: Facts) -> Outcome:
         SchemaError: if an answer or code is not what the contract says (a grammar makes that impossible).
     """
     if facts.limit is not None:
-        value = _read(text, facts)[0] if contract == "text" else None
+        value, error = _read(text, facts) if contract == "text" else (None, "")
         keep = contract in ("text", "code")  # of the others there is a piece of JSON
-        return Outcome("truncated", keep=keep, stop=facts.limit, output=text if keep else "", value=value)
+        output = text if keep else ""
+        return Outcome("truncated", keep=keep, stop=facts.limit, output=output, value=value, error=error)
     if contract == "calls":
         return _calls(text, facts)
     if contract == "text":

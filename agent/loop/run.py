@@ -70,6 +70,7 @@ from loraloop.agent.values.checkpoint import (
     RunState,
     Spent,
 )
+from loraloop.agent.values.output_type import FREE
 from loraloop.agent.values.receipts import receipts_of
 from loraloop.agent.values.result import RunResult
 from loraloop.agent.values.signing import use_once
@@ -436,12 +437,22 @@ class Run:
             required=plan.form.required,
             repairs=self._repairs(text, out.text),
             read=output.read if limit is None or output.term is None else None,  # a piece of a form is no value
-            flaw=(out.problem or UNMET) if out.reason == UNENFORCED else "",
+            flaw=self._flaw(text, out, limit),
             ungrounded=self._values.refused,
             refused=self.state.next.repair.refused if self.state.next.repair else (),
             asks=not plan.form.least and output.term is None,
         )
         return self._check_answer(text, outcome_of(text.contract, out.text, facts))
+
+    def _flaw(self, text: StepText, out: StepOutput, limit: StopReason | None) -> str:
+        """What is wrong with a text as it was generated; empty for nothing."""
+        if out.reason == UNENFORCED:
+            return out.problem or UNMET
+        if limit != "max_tokens" or self._job.output.term is None:
+            return ""
+        limits = self._job.limits
+        name = "step_tokens" if limits.step_tokens <= text.tokens else "run_tokens"
+        return f"the answer was cut at Limits({name}={getattr(limits, name)}) and has no value: raise that limit"
 
     def _is_checked(self, plan: StepPlan, contract: str) -> bool:
         """Whether a step's text is checked against the records before anybody sees it.
@@ -639,6 +650,8 @@ class Run:
         self.state.sampler = self._writer.sampler.state
         architecture = self._runtime.base.fingerprints.architecture
         prompt, passages, objects = self._job.prompt, self._job.passages, self._journal.objects
+        if self._job.output is not FREE:
+            objects = (*objects, "output_type")
         return Checkpoint(
             run_id=self.id,
             asked=RunRequest(prompt, passages, objects=objects, architecture=architecture),

@@ -219,7 +219,7 @@ class Step:
         calls: The calls it made.
         tokens: Counts.
         ms: Milliseconds by phase, and `first_token` from the route to the first token.
-        error: What is wrong with an `invalid`, `ungrounded` or `flawed` text.
+        error: What is wrong with an `invalid`, `ungrounded` or `flawed` text, or one that is cut and has no value.
         weighed: The openings that it weighed; None for none.
         asked: Required arguments that the user did not provide, where the outcome is `ask`.
         open_tools: Tools that it could call, where the guard left it some only; None where it left all.

@@ -12,6 +12,7 @@ import pytest
 
 from loraloop.agent import Agent, Follower, Hook, Limits, RunFacts, RunHook, Runtime
 from loraloop.agent.events import EVENTS, Event, HookFailed, Routed, RunFinished, StepFinished
+from loraloop.agent.tracing.tracer import Tracer
 from loraloop.tool_schemas.errors import HookError, InputError
 
 MakeRuntime = Callable[..., Runtime]
@@ -73,6 +74,9 @@ def test_async_hooks_are_awaited(make_runtime: MakeRuntime) -> None:
 def test_what_is_no_hook_is_refused(make_runtime: MakeRuntime) -> None:
     with pytest.raises(InputError, match="is not a hook"):
         Agent(make_runtime(), hooks=["print"])  # type: ignore[list-item]
+    for kind in (Tracer, Follower, RunHook):
+        with pytest.raises(InputError, match=rf"{kind.__name__} is a class: give an instance, {kind.__name__}\(…\)"):
+            Agent(make_runtime(), hooks=[kind])
     with pytest.raises(InputError, match="is not an event: hooks take RunStarted"):
         Hook(print, (str,))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="events is <class"):

@@ -14,7 +14,10 @@ from typing import Annotated, Any, Literal, Union
 
 from loraloop.tool_schemas.errors import SchemaError
 
+_MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _SINGLE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+_ELSEWHERE = {"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "patternProperties"}  # properties may stand there
 
 _LEFT_OUT = object()  # the default of a key that need not be there
 
@@ -34,6 +37,36 @@ class Signature:
     description: str
     parameters: tuple[tuple[inspect.Parameter, Any], ...]
     descriptions: dict[str, str]
+
+
+def check_keywords(function: Callable[..., Any], schema: dict[str, Any], called: str) -> None:
+    """Checks that a function takes the properties of a schema as keywords, as far as its signature says.
+
+    Args:
+        function: A wrapper counts as what it is itself, since it may fill in parameters.
+        schema: The schema of the arguments.
+        called: The tool, for errors.
+
+    Raises:
+        SchemaError: A property is no parameter, or a parameter without a default no property.
+    """
+    try:
+        takes = inspect.signature(function, follow_wrapped=False).parameters.values()
+    except (TypeError, ValueError):  # of a builtin
+        return
+    properties = schema.get("properties", {})
+    named = {each.name for each in takes if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
+    lacks = next((name for name in properties if name not in named), None)
+    if lacks is not None and not any(each.kind is each.VAR_KEYWORD for each in takes):
+        reason = f"has no parameter {lacks!r}, which the schema has"
+        raise SchemaError(f"tool {called!r}: the function {reason}; name its parameters as the schema does")
+    if schema.keys() & _ELSEWHERE or schema.get("additionalProperties") or "properties" not in schema:
+        return
+    given = named & properties.keys()
+    needed = (each.name for each in takes if each.default is each.empty and each.kind not in _MANY)
+    if (missing := next((name for name in needed if name not in given), None)) is not None:
+        reason = f"needs {missing!r}, which no property of the schema gives it by name"
+        raise SchemaError(f"tool {called!r}: the function {reason}; give it a default, or leave it out")
 
 
 def read_signature(function: Callable[..., Any], name: str | None = None) -> Signature:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, overload
 from loraloop.tool_schemas.errors import InputError, SchemaError, ToolError, unknown
 from loraloop.tool_schemas.jsontext import dumps, fold
 from loraloop.tool_schemas.schema.findings import OnUnsupported
-from loraloop.tool_schemas.schema.normal import normalised
+from loraloop.tool_schemas.schema.normal import normalised, with_nulls
 from loraloop.tool_schemas.schema.validation import check_schema, check_value
 from loraloop.tool_schemas.tools.approval import ApprovalRule, check_rule, says_so
 from loraloop.tool_schemas.tools.context import Binding, Context
@@ -145,8 +145,11 @@ class Tool:
         if self.returns is not None and not isinstance(self.returns, dict):
             raise SchemaError(f"tool {self.name!r}: 'returns' must be a JSON Schema object, or None")
         try:
+            arguments = {key: value for key, value in self.parameters.items() if key != "nullable"}
+            object.__setattr__(self, "parameters", with_nulls(arguments))
             self._check_parameters()
             if self.returns is not None:
+                object.__setattr__(self, "returns", with_nulls(self.returns))
                 check_schema(self.returns, "$.returns")
                 normalised(self.returns)
         except SchemaError as error:
@@ -318,7 +321,7 @@ class Tool:
             on_unsupported: See the attribute.
 
         Raises:
-            SchemaError: If something is missing or wrong.
+            SchemaError: If something is missing or wrong, or the function does not take these keywords.
             UnknownNameError: If there is a field that means nothing.
         """
         if not isinstance(schema, dict):
@@ -339,7 +342,7 @@ class Tool:
             parameters = {"type": "object", "properties": {}}
         if isinstance(parameters, dict) and "type" not in parameters:
             parameters = {"type": "object", **parameters}
-        return cls(
+        made = cls(
             body["name"],
             body.get("description") or "",
             parameters,
@@ -352,6 +355,11 @@ class Tool:
             requires_approval=body.get("requires_approval"),
             sequential=body.get("sequential") or False,
         )
+        if function is not None:
+            from loraloop.tool_schemas.tools.function_signature import check_keywords
+
+            check_keywords(function, made.parameters, made.name)
+        return made
 
     @classmethod
     def from_http(

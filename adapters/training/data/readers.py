@@ -55,6 +55,11 @@ OF_FORM = {
 }
 """The contracts that a form can give, where it cannot give all."""
 
+UNWANTED = (
+    "its label is false: an unwanted output (TRL's form for KTO), which would be learnt: give pairs of chosen and "
+    """rejected to kto, or leave such records out by the source's `where: {label: ["true"]}`"""
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -183,6 +188,8 @@ def _single(form: str, row: Mapping[str, Any], how: Reading, place: RecordPlace)
         more = str(row.get("input") or "").strip()
         turns, answer = [DialogueTurn("user", f"{asked}\n\n{more}" if more else asked)], row["output"]
     else:
+        if str(row.get("label")).lower() == "false":  # in a table it is a text
+            raise RecordError("wrong form", UNWANTED)
         turns = _context(row)
         answer = _reply(row.get("completion", row.get("response")), turns)
         if form == "calls":

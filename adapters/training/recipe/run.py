@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -28,6 +29,7 @@ from loraloop.adapters.payload.slots import BUCKETS
 from loraloop.adapters.skill.card import Card, Fingerprints
 from loraloop.adapters.skill.codes import decode, encode
 from loraloop.adapters.skill.skill import Skill
+from loraloop.adapters.training.checkpoint import alone
 from loraloop.adapters.training.data.encode import Encoded, encode_grouped
 from loraloop.adapters.training.data.record import Record
 from loraloop.adapters.training.objectives.objective import Objective
@@ -166,13 +168,17 @@ def train(prepared: Prepared, command: str, watch: ProgressCallback | None = Non
         watch: Told of every step.
 
     Raises:
-        InputError: the folder holds a run of another recipe or of other data.
+        InputError: the folder holds a run of another recipe or of other data, or another process trains there.
     """
-    recipe, base = prepared.recipe, prepared.base
-    folder = recipe.output / "checkpoints"
-    first = current().rank == 0
+    folder, first = prepared.recipe.output / "checkpoints", current().rank == 0
     if first:
         _claim(folder, prepared)
+    with alone(folder) if first else nullcontext():
+        return _trained(prepared, folder, command, watch)
+
+
+def _trained(prepared: Prepared, folder: Path, command: str, watch: ProgressCallback | None) -> Trained:
+    recipe, base = prepared.recipe, prepared.base
     trainer = make_trainer(prepared, folder, progress=watch)
     tensors = trainer.run()
     best = trainer.best_parameters()
@@ -223,7 +229,7 @@ def train(prepared: Prepared, command: str, watch: ProgressCallback | None = Non
         seconds=trainer.spent,
         steps=trainer.step,
         payload=payload,
-        first=first,
+        first=current().rank == 0,
     )
 
 

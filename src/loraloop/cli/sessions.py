@@ -71,6 +71,12 @@ def resume(
         Literal["run_again", "report", "fail"] | None,
         typer.Option(help="Calls that were interrupted: by default idempotent tools run again, others are reported."),
     ] = None,
+    approve: Annotated[
+        list[str] | None, typer.Option(help="Id of a waiting call that is approved, or `all`; repeatable.")
+    ] = None,
+    deny: Annotated[
+        list[str] | None, typer.Option(help="ID or ID=REASON of a waiting call that is denied; repeatable.")
+    ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come; with --json, events.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -81,17 +87,22 @@ def resume(
     from loraloop.tool_schemas.errors import SessionError
 
     with _store(sessions) as store:
-        found, waiting = store[session], Waiting()
+        found, waiting, decided = store[session], Waiting(approve=approve, deny=deny), bool(approve or deny)
         pending = None if found.result is None else found.result.pending
         if found.state != "interrupted" and pending is None:
             raise SessionError(f"session {session!r} is {found.state}: there is no interrupted run to go on with")
-        if pending is not None and not waiting.asks:
-            raise SessionError(f"session {session!r} waits for approval: resume it on a terminal, where you are asked")
+        if pending is None and decided:
+            raise SessionError(f"no call of session {session!r} waits: leave --approve and --deny out")
+        if pending is not None and not decided and not waiting.asks:
+            calls = ", ".join(f"{call.id} {call.name}" for call in pending.waiting)
+            how = "give --approve ID (or all) and --deny ID=REASON, or resume it on a terminal, where you are asked"
+            raise SessionError(f"session {session!r} waits for approval ({calls}): {how}")
         made = agent.agent(base.open(as_json), tools.load(context), agent.index())
         if pending is None:
             begun = made.stream(session=found, on_unfinished=on_unfinished)
         else:
-            decisions = decisions_at_terminal(pending, {tool.name: tool for tool in made.tools})
+            asked = {tool.name: tool for tool in made.tools}
+            decisions = waiting.decisions(pending) if decided else decisions_at_terminal(pending, asked)
             begun = made.resume_stream(pending, decisions, session=found)
         run_to_end(made, begun, waiting, stream=stream, as_json=as_json, session=found)
 

@@ -21,6 +21,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from sse_starlette.sse import SendTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from loraloop.agent.tracing.provenance import versions
 from loraloop.server import agents, chat, decisions, models, responses
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("loraloop.server")
 FORMS = ("body", "query", "TextPart", "OutputPart", "RefusalPart")
 """What the place of an error in a body has besides the client's own names: which form of a part was tried."""
+API = (chat, responses, decisions, models, agents)
+"""The modules that have the routes of the API."""
 PAGE = Path(__file__).parent / "page"
 FILES = {"/": "index.html"} | {
     f"/{path.relative_to(PAGE).as_posix()}": str(path) for path in PAGE.rglob("*") if path.suffix in (".js", ".css")
@@ -106,7 +109,7 @@ def create_app(state: ServerState) -> FastAPI:
     )
     app.state.loraloop = state
     app.state.decider = decisions.Decider(state.runtime)
-    for module in (chat, responses, decisions, models, agents):
+    for module in API:
         app.include_router(module.routes, dependencies=[Depends(known_query)])
     app.get("/health", response_class=PlainTextResponse)(health)
     app.get("/ready", response_class=PlainTextResponse, responses={503: {"description": MEANINGS[503]}})(ready)
@@ -240,7 +243,13 @@ async def on_http(request: Request, error: Exception) -> JSONResponse:
     if error.status_code in (404, 405):
         message = f"there is no {request.method} {path[:100]} here; /openapi.json lists what there is"
         message += "" if path.startswith("/v1/") else "; OpenAI's clients take the address with /v1"
-    return ApiError(error.status_code, message, "http").response()
+    response = ApiError(error.status_code, message, "http").response()
+    if error.status_code == 405:
+        routes = [route for each in (request.app, *(module.routes for module in API)) for route in each.routes]
+        at_path = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+        methods = {method for route in at_path for method in getattr(route, "methods", None) or ()}
+        response.headers["Allow"] = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+    return response
 
 
 async def on_invalid(request: Request, error: Exception) -> JSONResponse:

@@ -229,14 +229,23 @@ def _routable(messages: Sequence[Message]) -> bool:
 
 
 def check_router(recipe: Recipe) -> None:
-    """Reads the router's requests, which are not needed before the skill is trained.
+    """Reads the router's requests and its start, which are not needed before the skill is trained.
 
     Raises:
-        InputError: a file of them cannot be read.
+        InputError: one of them cannot be read.
     """
-    if recipe.content.router.enabled:
-        _texts(recipe, recipe.content.router.examples)
-        _texts(recipe, recipe.content.router.not_examples)
+    from loraloop.router import Router
+    from loraloop.tool_schemas.errors import InputError, SkillError
+
+    part = recipe.content.router
+    if part.enabled:
+        _texts(recipe, part.examples)
+        _texts(recipe, part.not_examples)
+    if part.enabled and part.start:
+        try:
+            Router.load(recipe.path(part.start))
+        except SkillError as error:
+            raise InputError(f"{recipe.at('router', 'start')}: router.start: {error}") from None
 
 
 def _texts(recipe: Recipe, source: Sequence[str] | str) -> list[str]:

@@ -206,6 +206,23 @@ def test_a_completion_may_be_written_as_a_chat_message(tmp_path: Path) -> None:
     assert isinstance(broken, Broken) and "a completion is one message" in broken.reason
 
 
+def test_an_output_that_its_label_calls_unwanted_is_not_learnt(tmp_path: Path) -> None:
+    """TRL's form of single outputs for KTO: what is labelled false was learnt like the rest."""
+    rows = [{"prompt": [ASK], "completion": f"{degrees} degrees.", "label": degrees == 20} for degrees in (20, 90)]
+    for path in (
+        lines(tmp_path / "a.jsonl", *rows, {"prompt": "Hi", "completion": "Hello.", "label": "greeting"}),
+        tmp_path / "a.csv",
+    ):
+        if path.suffix == ".csv":
+            path.write_text("prompt,completion,label\nWarm?,20 degrees.,True\nWarm?,90 degrees.,False\n")
+        good, broken, *other = read_file(path, Reading("text"))
+        assert isinstance(good, Record) and good.completion == "20 degrees." and len(other) == (path.suffix != ".csv")
+        assert isinstance(broken, Broken) and broken.place.line in (2, 3), broken
+        assert "label is false: an unwanted output" in broken.reason
+    (kept,) = read_file(lines(tmp_path / "b.jsonl", *rows), Reading("text", where={"label": ["true"]}))
+    assert isinstance(kept, Record) and kept.completion == "20 degrees."
+
+
 def test_code_with_text_around_it_is_refused(tmp_path: Path) -> None:
     """As one block it would be no Python, and hold a fence, which no code step can write."""
     block = "```python\nprint('hi')\n```"

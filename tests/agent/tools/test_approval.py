@@ -174,6 +174,18 @@ def test_what_changed_since_the_pause_is_an_error_unless_it_does_not_matter() ->
     assert bank.done == [("ann", 9)]
 
 
+@pytest.mark.parametrize("whose", ["the run's", "the agent's"])
+def test_a_run_with_an_output_type_is_not_resumed_without_one(whose: str) -> None:
+    bank, own = Bank(), {"output_type": list[int]}
+    agent = Agent(ScriptedRuntime(calls(PAY)), bank.tools, **(own if whose == "the agent's" else {}))
+    pending = PendingRun.from_json(pending_of(agent.run_sync("go", **(own if whose == "the run's" else {}))).to_json())
+    decisions = {"call_0_0": Approve()}
+    with pytest.raises(InputError, match="has an output_type: give output_type=… again"):
+        Agent(ScriptedRuntime("[50]"), bank.tools).resume_sync(pending, decisions)
+    assert not bank.done
+    assert Agent(ScriptedRuntime("[50]"), bank.tools).resume_sync(pending, decisions, **own).value == [50]
+
+
 def test_a_call_that_needs_approval_only_since_the_pause_pauses_again() -> None:
     bank = Bank()
     pending = pending_of(paused(bank))

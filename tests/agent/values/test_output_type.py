@@ -99,9 +99,22 @@ def test_an_answer_is_a_value_of_its_type(make_runtime: MakeRuntime, output_type
 def test_an_answer_closes_within_its_limit(make_runtime: MakeRuntime, tokens: int) -> None:
     for seed in range(3):
         result = answer(make_runtime, list[int], seed, tokens)
-        assert isinstance(result.value, list) and result.steps[0].tokens.generated <= tokens
-        assert result.stop_reason in ("answer", "max_tokens")
-        assert result.value == json.loads(result.output)
+        assert result.stop_reason in ("answer", "max_tokens") and result.steps[0].tokens.generated <= tokens
+        assert result.value == (json.loads(result.output) if result.complete else None)
+
+
+@pytest.mark.parametrize(
+    ("limits", "setting"),
+    [
+        (Limits(step_tokens=8), "step_tokens=8"),
+        (Limits(run_tokens=8), "run_tokens=8"),
+        (Limits(step_tokens=8, run_tokens=9), "step_tokens=8"),
+    ],
+)
+def test_an_answer_that_met_a_limit_of_tokens_says_which_one_to_raise(limits: Limits, setting: str) -> None:
+    result = Agent(ScriptedRuntime("[1,2,3,4,5,6]"), output_type=list[int], limits=limits).run_sync("go")
+    assert (result.stop_reason, result.value, result.complete) == ("max_tokens", None, False)
+    assert result.steps[-1].error == f"the answer was cut at Limits({setting}) and has no value: raise that limit"
 
 
 def test_text_is_any_text(make_runtime: MakeRuntime) -> None:

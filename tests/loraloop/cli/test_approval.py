@@ -175,7 +175,7 @@ def test_a_session_keeps_what_follows_an_approval(
     assert code == 3 and turns() == ["approval"]
     assert "`loraloop sessions resume s` with the same tools, base and --sessions asks about its calls" in err
     code, _, err = run("sessions", "resume", "s", *kept[2:])
-    assert code == 2 and "waits for approval: resume it on a terminal" in err
+    assert code == 2 and "waits for approval (call_0_0 pay, call_0_1 pay): give --approve ID" in err
     typed("a")
     code, _, err = act(["It is paid.", "Not at all."], "--session", "s", "--sessions", "s.db", "Thanks.")
     assert code == 2 and "waits for approval" in err
@@ -188,3 +188,15 @@ def test_a_session_keeps_what_follows_an_approval(
     assert act([STEP], "Once more.", *kept, "--pending", "run.json")[0] == 3
     code, _, err = act(["Paid."], "--resume", "run.json", "--approve", "all", *kept)
     assert code == 0 and turns() == ["approval", "answer"] * 3, err
+
+
+def test_a_waiting_session_goes_on_without_a_terminal(act: Callable[..., tuple[int, str, str]], run: Run) -> None:
+    assert act([STEP], "go", "--session", "s", "--sessions", "s.db")[0] == 3
+    resume = ("sessions", "resume", "s", "--sessions", "s.db", "--tools", "shop.py:TOOLS", "--json")
+    code, _, err = run(*resume, "--approve", "call_0_0")
+    assert code == 2 and "no decision about call_0_1 (pay" in err
+    act(["Done."])  # what the model writes next
+    code, out, err = run(*resume, "--approve", "all", "--deny", "call_0_1=not bob")
+    assert code == 0 and results(out) == ["paid 5 to ann", "denied by the user: not bob", "saw ann"], err
+    code, _, err = run(*resume, "--approve", "all")
+    assert code == 2 and "is idle: there is no interrupted run" in err

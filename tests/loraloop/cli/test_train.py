@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -228,6 +230,31 @@ def test_a_file_of_the_routers_requests_is_missed_before_anything_is_trained(tmp
     assert not (tmp_path / "out").exists()
 
 
+TRAINS = """
+import os, sys, time
+from loraloop.adapters.training import checkpoint
+with checkpoint.alone(sys.argv[1]):
+    print("trains", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_two_trainings_do_not_write_to_one_folder_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
+    made, base = recipe(tmp_path, evaluation={"enabled": False}, router={"enabled": False}), random_base(0)
+    folder = tmp_path / "out" / "checkpoints"
+    folder.mkdir(parents=True)
+    other = subprocess.Popen([sys.executable, "-c", TRAINS, str(folder)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None and other.stdout.readline() == "trains\n"
+        with pytest.raises(InputError, match=r"checkpoints: another process trains there: .* another output\.folder"):
+            run_recipe(made, base=base)
+    finally:
+        other.kill()
+        other.wait()
+    for _ in range(2):  # the second goes on where the first ended
+        assert run_recipe(made, base=base).training["steps"] == 6
+
+
 METHOD_OPTIONS: dict[str, dict[str, Any]] = {
     **{name: {"rank": 2, "alpha": 4} for name in ("lora", "rslora", "dora")},
     "adalora": {},
@@ -295,6 +322,7 @@ def test_bad_data_is_told_and_nothing_is_written(tmp_path: Path) -> None:
         ("schedule", {"optimizer": "adam"}, "no optimizer is called 'adam'; did you mean 'adamw'"),
         ("schedule", {"epochs": 1}, "give steps or epochs, not both"),
         ("schedule", {"lerning_rate": 1}, "did you mean 'learning_rate'"),
+        ("router", {"start": "no/such/folder"}, "router.start: no router in .*no/such/folder"),
         ("data", {"longest": 10**6}, "has 4096 positions"),
         ("data", {"validation": 0.0001, "limit": 1, "longest": 1}, "no record is left to"),
     ],

@@ -174,6 +174,20 @@ def test_too_large_bodies_and_nonsense_are_refused(serving: Callable[..., str]) 
     assert httpx.post(path, content=deep, headers={"content-type": "application/json"}).status_code == 400
 
 
+def test_a_method_that_a_path_does_not_know_is_told_those_that_it_knows(serving: Callable[..., str]) -> None:
+    url = serving(ScriptedRuntime())
+    for path, allowed in (
+        ("/v1/chat/completions", "POST"),
+        ("/v1/skills", "GET, HEAD, POST"),
+        ("/v1/responses/resp_1", "DELETE, GET, HEAD"),
+        ("/health", "GET, HEAD"),
+        ("/", "GET, HEAD"),
+    ):
+        refused = httpx.patch(f"{url}{path}")
+        assert (refused.status_code, refused.headers["allow"]) == (405, allowed), path
+    assert "allow" not in httpx.get(f"{url}/v1/nothing").headers
+
+
 def test_an_unknown_address_is_told_what_there_is(serving: Callable[..., str]) -> None:
     url = serving(ScriptedRuntime())
     without, unknown = httpx.post(f"{url}/chat/completions", json={}), httpx.post(f"{url}/v1/embeddings", json={})

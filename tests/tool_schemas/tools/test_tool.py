@@ -3,6 +3,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import functools
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
@@ -186,6 +187,61 @@ def test_a_raw_schema_with_and_without_an_implementation() -> None:
     assert fixed.executable and fixed.call({"a": 1}) is None
     with pytest.raises(SchemaError):
         fixed.call({"a": "1"})
+
+
+CITY: dict[str, Any] = {
+    "name": "f",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}},
+}
+
+
+async def _awaited(city: str, days: int = 1) -> str:
+    return city
+
+
+@functools.wraps(_awaited)
+def _wrapped(*arguments: Any, **named: Any) -> Any:
+    return _awaited(*arguments, **named)
+
+
+def _with_db(db: str, city: str, days: int = 1) -> str:
+    return db + city
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        _awaited,
+        _wrapped,
+        functools.partial(_with_db, "db"),
+        functools.partial(_with_db, db="db"),
+        lambda **named: named,
+        lambda days=1, *, city, unit="C": city,
+        lambda city, days: city,  # a call without days is told that it lacks
+        dict,  # whose signature nobody can read
+        Tool.from_function(_awaited),
+    ],
+)
+def test_a_function_that_takes_what_its_schema_says(function: Any) -> None:
+    assert Tool.from_schema(CITY, function).function is function
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda city: city, "has no parameter 'days', which the schema has"),
+        (lambda town, days: town, "has no parameter 'city', which the schema has"),
+        (lambda city, days, unit: city, "needs 'unit', which no property"),
+        (lambda city, /, days: city, "has no parameter 'city', which the schema has"),
+        (lambda unit, /, **rest: rest, "needs 'unit'"),
+        (_with_db, "needs 'db'"),
+    ],
+)
+def test_a_function_that_does_not_take_what_its_schema_says_is_refused(function: Any, says: str) -> None:
+    with pytest.raises(SchemaError, match=f"^tool 'f': the function {says}"):
+        Tool.from_schema(CITY, function)
+    Tool.from_schema({"name": "f", "parameters": {"type": "object", "additionalProperties": True}}, lambda x: x)
+    Tool.from_schema({"name": "f", "parameters": {"$ref": "#/$defs/A", "$defs": {"A": {}}}}, lambda x: x)
 
 
 def test_openai_and_mcp_forms() -> None:

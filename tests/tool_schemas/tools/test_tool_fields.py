@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import jsonschema
 import pytest
 from pydantic import BaseModel
 
 from loraloop.tool_schemas import JsonSchema, Tool, calls_schema, parse_calls, tool
 from loraloop.tool_schemas.errors import SchemaError, ToolError
+from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.calls import calls_term
+from loraloop.tool_schemas.tools.render import signature
 
 UNIQUE = {"type": "object", "properties": {"tags": {"type": "array", "uniqueItems": True, "items": {"type": "string"}}}}
 
@@ -162,3 +166,26 @@ def test_what_an_mcp_server_says_of_effects(hints: dict[str, bool] | None, trust
     listed = mcp_types.Tool.model_validate({"name": "a", "inputSchema": {"type": "object"}, "annotations": hints})
     options: dict[str, Any] = {"name": "a", "on_unsupported": "refuse", "timeout": 1.0, "source": "mcp:x"}
     assert tool_of(listed, lambda: None, trusted=trusted, **options).effects is effects
+
+
+def test_what_openapi_calls_nullable_takes_null_wherever_it_is_said() -> None:
+    text = {"type": "string", "nullable": True}
+    parameters = {
+        "type": "object",
+        "nullable": True,  # of all the arguments it says nothing
+        "properties": {"owner": text, "tags": {"type": "array", "items": text}, "nullable": {"type": "boolean"}},
+        "required": ["owner"],
+        "$defs": {"Any": {"nullable": True}},
+    }
+    given = json.dumps(parameters)
+    made = Tool("f", "", parameters, returns=text)
+    assert json.dumps(parameters) == given
+    assert signature(made) == "f\n- owner: string|null\n- tags?: (string|null)[]\n- nullable?: boolean"
+    assert '"nullable":true' not in dumps(made.to_openai())
+    made.validate({"owner": None, "tags": ["a", None]})
+    made.check_result(None)
+    with pytest.raises(SchemaError, match="not of type"):
+        made.validate({"owner": 1})
+    check = jsonschema.Draft202012Validator(calls_schema([made]))  # the grammar
+    assert check.is_valid([{"name": "f", "arguments": {"owner": None}}])
+    assert not check.is_valid([{"name": "f", "arguments": None}])

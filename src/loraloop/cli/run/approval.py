@@ -100,7 +100,7 @@ class Waiting:
             how = "give --pending FILE to keep it and go on with it later"
             if session is not None:
                 command = f"`loraloop sessions resume {session.id}` with the same tools, base and --sessions"
-                how = f"on a terminal, {command} asks about its calls"
+                how = f"on a terminal, {command} asks about its calls; elsewhere give it --approve ID (or all)"
             sys.stderr.write(f"the run waits for approval: {how}\n")
             return
         scratch = self.pending.with_name(f".{self.pending.name}.{os.getpid()}")
