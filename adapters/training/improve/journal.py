@@ -6,18 +6,11 @@ import json
 from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
-from threading import Lock, Thread
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
-from weakref import ref
 
 from loraloop.adapters.atomic_write import write_text
 from loraloop.tool_schemas.errors import InputError
-
-TICK = 1.0
-"""Seconds between two looks at the clock."""
-LONGEST_GAP = 10.0
-"""Seconds between two looks beyond which the process was stopped."""
 
 
 class Lines(dict[Any, dict[str, Any]]):
@@ -58,33 +51,6 @@ class Lines(dict[Any, dict[str, Any]]):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-class WorkClock:
-    """Seconds since it was made, without the time in which the process was stopped, as by Ctrl-Z.
-
-    A thread looks at it every second: where nobody could, the process stood.
-    """
-
-    def __init__(self) -> None:
-        self._spent, self._at, self._lock = 0.0, monotonic(), Lock()
-        Thread(target=_tick, args=(ref(self),), daemon=True).start()
-
-    @property
-    def seconds(self) -> float:
-        """What has passed by now."""
-        with self._lock:
-            now = monotonic()
-            self._spent += min(now - self._at, LONGEST_GAP)
-            self._at = now
-            return self._spent
-
-
-def _tick(clock: ref[WorkClock]) -> None:
-    while (found := clock()) is not None:
-        _ = found.seconds
-        del found
-        sleep(TICK)
-
-
 class ImproveJournal:
     """The order of an improvement and its finished rounds, in `journal.json`.
 
@@ -107,7 +73,7 @@ class ImproveJournal:
         self.path = folder / "journal.json"
         self.rounds: list[dict[str, Any]] = []
         self.facts: dict[str, Any] = {}
-        self._before, self._clock = 0.0, WorkClock()
+        self._before, self._start = 0.0, monotonic()
         if self.path.exists():
             try:
                 known = json.loads(self.path.read_text(encoding="utf-8"))
@@ -128,8 +94,8 @@ class ImproveJournal:
 
     @property
     def seconds(self) -> float:
-        """Spent so far, over all resumptions, without pauses."""
-        return self._before + self._clock.seconds
+        """Spent so far, over all resumptions."""
+        return self._before + monotonic() - self._start
 
     def write(self) -> None:
         """Writes it down; call it after each piece of work."""

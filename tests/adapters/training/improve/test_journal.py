@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from loraloop.adapters.training.improve import journal
 from loraloop.adapters.training.improve.journal import ImproveJournal, Lines
 from loraloop.tool_schemas.errors import InputError
 
@@ -60,26 +57,3 @@ def test_damaged_rows_are_said(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_bytes(b'{"id": "1"}\n\0\0\0\n{"id": "3"}\n')
     with pytest.raises(InputError, match=r"rows\.jsonl:2 is damaged"):
         Lines(tmp_path / "rows.jsonl")
-
-
-def test_a_pause_is_no_time_of_an_improvement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1000.0
-    monkeypatch.setattr(journal, "monotonic", lambda: now)
-    own = ImproveJournal(tmp_path, {})
-    now += 6
-    assert own.seconds == 6
-    now += 3600  # the process was stopped
-    assert own.seconds == 6 + journal.LONGEST_GAP
-
-
-def test_long_work_is_time_of_an_improvement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "LONGEST_GAP", 1.0)
-    monkeypatch.setattr(journal, "TICK", 0.02)
-    before = set(threading.enumerate())
-    own = ImproveJournal(tmp_path, {})
-    (clock,) = set(threading.enumerate()) - before
-    time.sleep(2.5)
-    assert 1.5 < own.seconds < 60
-    del own
-    clock.join(10)
-    assert not clock.is_alive(), "it ends with the journal"
