@@ -123,7 +123,7 @@ def _words(name: str) -> str:
 
 
 def _clipped(text: str) -> str:
-    line = " ".join(text.split())
+    line = " ".join(text.split(None, LONGEST)[:LONGEST])  # of a long text no more than is told
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
