@@ -298,6 +298,14 @@ def test_a_receipt_of_deeply_nested_data_is_bounded() -> None:
     assert "…" in text and len(text) < 1000
 
 
+def test_a_receipt_looks_at_no_more_of_a_long_result_than_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("loraloop.agent.values.receipts._words", lambda name: seen.append(name) or name)
+    text = receipt_of(CallRecord("look", {}, [{"id": at} for at in range(20_000)])).text
+    assert text.startswith("Done: look. Result: 20000 items: (id: 0); (id: 1)") and text.endswith("…")
+    assert len(seen) < 1000
+
+
 def test_what_is_computed_of_the_records_is_computed_once_for_all_values(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = CallRecord("list", {}, [{"n": 7 * at + 3} for at in range(20)])
 
