@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import UserString
+from collections.abc import Callable, Mapping, Sequence, Set, ValuesView
 from functools import cache
 from typing import Any
 
@@ -20,7 +21,7 @@ def _plain(value: Any) -> Any:
 
 
 def _opened(value: Any) -> Any:
-    """The data of an array, a tensor or a table, of which the text leaves out the middle; the text of anything else."""
+    """The data of a mapping, a sequence, an array, a tensor or a table; the text of anything else."""
     for name in ("tolist", "to_dict"):
         if callable(method := getattr(type(value), name, None)):
             try:
@@ -28,7 +29,15 @@ def _opened(value: Any) -> Any:
             except Exception:  # a method of this name that means something else
                 break
             return str(value) if data is value else data
-    return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if is_sequence(value) else str(value)
+
+
+def is_sequence(value: Any) -> bool:
+    """Whether a value holds others one after another, such as a list, a set or the keys of a dict; no text or bytes."""
+    texts = (str, UserString, bytes, bytearray, memoryview)
+    return isinstance(value, Sequence | Set | ValuesView) and not isinstance(value, texts)
 
 
 @cache
@@ -60,9 +69,9 @@ def _whole(text: str) -> str:
 def dumps(value: Any) -> str:
     """Writes a value as compact JSON: no spaces, non-ASCII characters as they are, keys in their own order.
 
-    Pydantic models, dataclasses, enums, dates and sets are written as the data they hold, and so are objects with a
-    method `tolist` or `to_dict`, such as arrays and data frames; other objects as ``str(value)``; NaN and infinities as
-    null; an unpaired surrogate as U+FFFD, so that the text can always be encoded.
+    Pydantic models, dataclasses, enums, dates, mappings, sequences and sets are written as the data they hold, and so
+    are objects with a method `tolist` or `to_dict`, such as arrays and data frames; other objects as ``str(value)``;
+    NaN and infinities as null; an unpaired surrogate as U+FFFD, so that the text can always be encoded.
 
     Args:
         value: Anything; a tool's result, for instance.

@@ -57,6 +57,7 @@ from loraloop.agent.loop.write import UNENFORCED, StepText, Writer
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.threads import exit_waits, until_exit
 from loraloop.agent.tools.executor import Executor
+from loraloop.agent.tools.observation import without_rest
 from loraloop.agent.tools.runner import ToolRunner
 from loraloop.agent.values.calls import PYTHON, Approval, CallRecord
 from loraloop.agent.values.checkpoint import (
@@ -477,7 +478,8 @@ class Run:
         records = [record for step in self.steps for record in step.calls]
         if text.contract == "text" and not records:
             records, since = self._records(), (self._job.today or date.today()).year
-        flaws = value_flaws(outcome.output, records, values.messages, values.instructions, since)
+        shown = [without_rest(record, self._job.limits.result_tokens) for record in records]
+        flaws = value_flaws(outcome.output, shown, values.messages, values.instructions, since)
         known = answer_from_records(records, self._job.passages, outcome.citations) if flaws else ""
         return flawed(outcome, flaws, known) if known else outcome
 

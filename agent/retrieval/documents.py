@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class Document:
         group: Documents that are kept in step together; `PassageIndex.add_folder` uses the folder's path.
 
     Raises:
-        InputError: if the source has no visible character.
+        InputError: if one of them is no text, or the source has no visible character.
     """
 
     source: str
@@ -58,6 +58,9 @@ class Document:
     group: str = ""
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            if not isinstance(value := getattr(self, each.name), str):
+                raise InputError(f"the {each.name} of a document is {value!r:.60}, and no text")
         if not cleaned(self.source).strip():
             raise InputError("a document has no source: name it by its path, its address or anything that is its own")
 

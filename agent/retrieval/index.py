@@ -254,8 +254,11 @@ def as_document(document: Document | Mapping[str, Any]) -> Document:
     """
     if isinstance(document, Document):
         return document
+    no_texts = (bytes, list, tuple, Mapping)  # Python's words for these are not to be read
     try:
-        return Document(**{key: str(value) for key, value in dict(document).items() if value is not None})
+        given: dict[str, Any] = {key: value for key, value in dict(document).items() if value is not None}
+        given |= {key: str(value) for key, value in given.items() if not isinstance(value, no_texts)}
+        return Document(**given)
     except (TypeError, ValueError) as error:
         raise InputError(f"{document!r:.80} is not a document ({error}): give source, text and maybe title") from None
 

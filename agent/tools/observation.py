@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 
 from loraloop.agent.values.calls import CallRecord
 from loraloop.tool_schemas.jsontext import dumps
@@ -10,6 +12,7 @@ from loraloop.tool_schemas.jsontext import dumps
 _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}  # what JSON leaves as it is and some read as one
 _SLICE = 50_000  # characters tokenized at once: a tokenizer's time may grow faster than its text
 _COUNTED = 1_000_000  # characters that are counted; a longer text's tokens are estimated from these
+_LONGEST = 32  # characters that the tokens of a text have at most, on average
 _CLOSERS = {"[": "]", "{": "}"}
 
 
@@ -51,6 +54,21 @@ def shorten_result(record: CallRecord, limit: int, count: Callable[[str], int]) 
         middle = (low + high) // 2
         low, high = (middle, high) if count(cut(middle)[0]) <= limit else (low, middle)
     return cut(low)
+
+
+def without_rest(record: CallRecord, limit: int) -> CallRecord:
+    """The record, of a result that was shortened only the beginning, which holds all that the model was shown.
+
+    Args:
+        record: The call.
+        limit: The most tokens of a result that the model is shown.
+    """
+    most = limit * _LONGEST
+    if not record.left_out:
+        return record
+    if record.error is not None:
+        return replace(record, error=record.error[:most])
+    return replace(record, result=json.loads(cut_json(dumps(record.result), most, "")))
 
 
 def cut_json(text: str, length: int, marker: str) -> str:

@@ -7,19 +7,19 @@ import contextvars
 import inspect
 import queue
 import threading
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass, replace
 from time import monotonic
-from typing import Any
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any, cast
 
 from loraloop.agent.threads import running_loop
 from loraloop.agent.values.calls import CallRecord, clip
 from loraloop.tool_schemas.errors import SchemaError, ToolError, ToolRetry
-from loraloop.tool_schemas.jsontext import dumps
+from loraloop.tool_schemas.jsontext import dumps, is_sequence
 from loraloop.tool_schemas.tools.calls import Call
 from loraloop.tool_schemas.tools.context import Context
 from loraloop.tool_schemas.tools.tool import Tool
@@ -278,8 +278,8 @@ def check_shape(result: Any) -> None:
     """Refuses what has no end, and what is nested too deeply to be stored and read again.
 
     Raises:
-        ToolError: The result is or holds an iterator, something to await, or an object without data or text, or is
-            nested more than `DEEPEST` levels deep.
+        ToolError: The result is or holds an iterator, something to await, a function, or an object without data or
+            text, or is nested more than `DEEPEST` levels deep.
     """
     deepest: dict[int, int] = {}  # the depth at which each container was looked at
     waiting = [(result, 1)]
@@ -290,6 +290,9 @@ def check_shape(result: Any) -> None:
             raise ToolError(f"the result is or holds an iterator ({kind}), which may have no end: return list(…) of it")
         if inspect.isawaitable(value):
             raise ToolError(f"the result holds what nobody has awaited ({type(value).__name__}): await it in the tool")
+        if isinstance(value, FunctionType | MethodType | BuiltinFunctionType):
+            name = value.__qualname__
+            raise ToolError(f"the result is or holds a function ({name}): call it, and return what it gives")
         if _is_opaque(value):
             kind = type(value).__name__
             raise ToolError(
@@ -315,10 +318,10 @@ def _is_opaque(value: Any) -> bool:
 
 def _inner(value: Any) -> Iterable[Any] | None:
     """What a container of data holds; None for any other value."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return value.values()
-    if isinstance(value, list | tuple | set | frozenset | deque):
-        return value
+    if is_sequence(value):
+        return cast(Iterable[Any], value)
     if is_dataclass(value) and not isinstance(value, type):
         return [getattr(value, each.name) for each in fields(value)]
     if not hasattr(type(value), "model_fields"):

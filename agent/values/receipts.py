@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 from loraloop.agent.values.calls import CallRecord, Deny
@@ -81,13 +82,18 @@ def status_of(record: CallRecord) -> Status:
 
 
 def in_words(value: Any, depth: int = DEPTH) -> str:
-    """JSON data as text: `to: Ann, euros: 50`; lists say how many they hold; what is nested deeper is `…`."""
+    """JSON data as text: `to: Ann, euros: 50`; lists say how many they hold; what is nested deeper is `…`.
+
+    Of an object or a list no more than `LONGEST` items are told.
+    """
     if isinstance(value, Mapping | list | tuple) and not depth:
         return "…"
     if isinstance(value, Mapping):
-        return ", ".join(f"{_words(str(name))}: {in_words(item, depth - 1)}" for name, item in value.items())
+        return ", ".join(
+            f"{_words(str(name))}: {in_words(item, depth - 1)}" for name, item in islice(value.items(), LONGEST)
+        )
     if isinstance(value, list | tuple):
-        inner = [(in_words(item, depth - 1), isinstance(item, Mapping)) for item in value]
+        inner = [(in_words(item, depth - 1), isinstance(item, Mapping)) for item in value[:LONGEST]]
         words = "; ".join(f"({text})" if bracketed else text for text, bracketed in inner)
         return f"{len(value)} {'item' if len(value) == 1 else 'items'}{': ' if words else ''}{words}"
     if isinstance(value, bool) or value is None:
@@ -123,7 +129,7 @@ def _words(name: str) -> str:
 
 
 def _clipped(text: str) -> str:
-    line = " ".join(text.split())
+    line = " ".join(text.split(None, LONGEST)[:LONGEST])  # of a long text no more than is told
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 

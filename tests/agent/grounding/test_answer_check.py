@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from loraloop.adapters.base.messages import Message
 from loraloop.agent import Agent, CallRecord, Policy, RunResult, events
 from loraloop.agent.grounding.answer_check import value_flaws
+from loraloop.agent.grounding.evidence import Evidence
 from loraloop.agent.values.receipts import receipt_of
 from loraloop.testing import ScriptedRuntime, calls
 from loraloop.tool_schemas.errors import InputError
@@ -112,6 +113,24 @@ def test_a_day_that_no_calendar_has_is_checked_where_no_call_was_made() -> None:
 def test_numbers_of_many_digits_are_checked() -> None:
     record = CallRecord("look", {}, {"from": 123456789012345, "to": 987654321098765})
     assert [each.text for each in value_flaws("It is 0.25.", [record], [])] == ["0.25"]
+
+
+def test_of_a_result_that_was_cut_for_the_model_only_the_beginning_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, reads = [], Evidence._read
+
+    def counting(made: Evidence, text: str, *options: Any, **named: Any) -> None:
+        read.append(text)
+        reads(made, text, *options, **named)
+
+    monkeypatch.setattr(Evidence, "_read", counting)
+
+    def rows() -> list[dict[str, Any]]:
+        """Rows."""
+        return [{"id": at, "text": "pears and plums"} for at in range(4_000)]
+
+    result = Agent(ScriptedRuntime(calls(rows={}), "Row 3 has plums."), [rows]).run_sync("What is there?")
+    assert result.steps[0].calls[0].left_out and 0 < sum(map(len, read)) < 60_000
+    assert result.output == "Row 3 has plums."
 
 
 @settings(deadline=None)
@@ -277,6 +296,14 @@ def test_a_receipt_of_deeply_nested_data_is_bounded() -> None:
         nested = [nested]
     text = receipt_of(CallRecord(id="c", name="look", arguments={}, result=nested)).text
     assert "…" in text and len(text) < 1000
+
+
+def test_a_receipt_looks_at_no_more_of_a_long_result_than_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("loraloop.agent.values.receipts._words", lambda name: seen.append(name) or name)
+    text = receipt_of(CallRecord("look", {}, [{"id": at} for at in range(20_000)])).text
+    assert text.startswith("Done: look. Result: 20000 items: (id: 0); (id: 1)") and text.endswith("…")
+    assert len(seen) < 1000
 
 
 def test_what_is_computed_of_the_records_is_computed_once_for_all_values(monkeypatch: pytest.MonkeyPatch) -> None:

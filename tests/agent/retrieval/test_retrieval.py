@@ -84,6 +84,19 @@ def test_no_document_breaks_the_index(text: str, source: str, title: str) -> Non
         assert "needle" in passage.text and index.remove(source).removed == 1 and len(index) == 0
 
 
+@pytest.mark.parametrize(
+    "field, value", [("text", b"pears"), ("text", ["pears"]), ("title", ["Fruit"]), ("text", {"a": "pears"})]
+)
+def test_what_is_no_text_is_no_document(field: str, value: Any) -> None:
+    fields = {"source": "s", "text": "pears", field: value}
+    with PassageIndex() as index:
+        with pytest.raises(InputError, match=f"the {field} of a document is .*, and no text"):
+            index.add(fields)
+        with pytest.raises(InputError, match=f"the {field} of a document is .*, and no text"):
+            index.add(Document(**fields))
+        assert index.add({"source": 7, "text": "pears", "title": None}).added == 1 and index.sources == ("7",)
+
+
 def test_the_best_passage_comes_first_whatever_its_form(index: PassageIndex) -> None:
     first = index.retrieve("When was the Eiffel tower FINISHED?", 2)[0]
     assert first == Passage(first.id, TOWER.text, "Eiffel Tower", "tower.txt")

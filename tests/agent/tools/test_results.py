@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 import subprocess
 import sys
 import textwrap
 import threading
+from collections import UserDict, UserString
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -174,3 +178,33 @@ def test_a_result_that_cannot_be_copied_is_kept_as_it_is() -> None:
     made = Busy()
     record = ToolRunner().run(Tool("look", function=lambda: made), Call("look", {}), 20)
     assert record.error is None and record.result is made
+
+
+@pytest.mark.parametrize(
+    "made, data",
+    [
+        (range(3), [0, 1, 2]),
+        ({"pears": 12}.keys(), ["pears"]),
+        ({"pears": 12}.values(), [12]),
+        (MappingProxyType({"at": date(2026, 5, 4)}), {"at": "2026-05-04"}),
+        ({"rows": [UserDict(pears=12)]}, {"rows": [{"pears": 12}]}),
+        (UserString("pears"), "pears"),
+    ],
+)
+def test_a_mapping_or_sequence_of_any_class_is_told_as_its_data(made: Any, data: Any) -> None:
+    def rows() -> Any:
+        """Rows."""
+        return made
+
+    result = Agent(ScriptedRuntime(calls(rows={}), "Done."), [rows]).run_sync("Go.")
+    assert json.loads(result.messages[-2].content)["result"] == data
+
+
+def test_a_mapping_of_any_class_is_looked_through() -> None:
+    record = ToolRunner().run(Tool("rows", function=lambda: UserDict(rows=endless())), Call("rows", {}), 20)
+    assert record.error is not None and "iterator" in record.error
+
+
+def test_a_method_that_was_not_called_is_no_result() -> None:
+    record = ToolRunner().run(Tool("rows", function=lambda: {"rows": [1].count}), Call("rows", {}), 20)
+    assert record.error == "the result is or holds a function (list.count): call it, and return what it gives"
