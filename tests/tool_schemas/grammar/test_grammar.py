@@ -138,6 +138,7 @@ def test_terms(compiler: GrammarCompiler, tokenizer: Tokenizer) -> None:
     assert good(Shirt, '{"size":"small","count":2}') and not good(Shirt, '{"size":"large"}')
     assert good(Literal["yes", "no"], "no") and not good(Literal["yes", "no"], "maybe")
     assert good(Choice(('a"b', "c|d")), 'a"b') and good(Choice(('a"b', "c|d")), "c|d")
+    assert good(Choice(tuple(f"o{n}" for n in range(3000))), "o2999"), "however many there are"
     assert good(Regex("[a-c]{2}"), "ab") and not good(Regex("[a-c]{2}"), "abc")
     assert good(Lark('start: "x" start "y" | "z"'), "xxzyy")
     assert good(int, "12") and not good(int, "a")
