@@ -393,7 +393,7 @@ def test_what_is_interrupted_in_its_own_forward_is_computed_by_nobody(either: Ba
     with pytest.raises(KeyboardInterrupt):
         held.feed(bare, tokens(2, 30), logits=True)
     time.sleep(0.3)
-    assert len(base.rows) == 2 and scheduler.stats.waiting == 0, "its run has gone, and uses the cache for something else"
+    assert len(base.rows) == 2 and scheduler.stats.waiting == 0, "nobody waits for it"
     assert held.length == held.cache.length == 40
     again = held.feed(bare, tokens(2, 30), logits=True).scores
     expected = begun(Scheduler(either), 1, 40).feed(bare, tokens(2, 30), logits=True).scores

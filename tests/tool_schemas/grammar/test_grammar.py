@@ -124,6 +124,14 @@ def test_rollback_and_fork(compiler: GrammarCompiler, tokenizer: Tokenizer) -> N
     assert state.done
 
 
+def test_a_text_that_has_to_be_long_need_not_stop_at_its_least_length(
+    compiler: GrammarCompiler, tokenizer: Tokenizer
+) -> None:
+    for least in (250, 300, 1000):
+        written = json.dumps("It is so. " * (least // 8))
+        assert takes(compiler, tokenizer, {"type": "string", "minLength": least}, written)
+
+
 def test_terms(compiler: GrammarCompiler, tokenizer: Tokenizer) -> None:
     class Size(Enum):
         SMALL = "small"
