@@ -225,6 +225,11 @@ class Scheduler:
                 ]
                 if live and self._queue:
                     break
+        except BaseException:  # an interrupt, or an error: nothing may be computed for it any more
+            for request in live:
+                request.sequence.forget_half()
+            live = []
+            raise
         finally:
             with self._lock:
                 self._busy = False

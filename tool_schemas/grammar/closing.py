@@ -213,6 +213,7 @@ class Closing:
         """
         path: list[int] = []
         seen: set[bytes] = set()
+        known: tuple[bytes, int] | None = None  # a mask at which no token was better than another, and the longest one
         self._trials = 0
         while self._trials <= (_TRIALS if eager else _TRIALS // 2) and not self._effort.over:
             place = self._forced(matcher, place, path)
@@ -225,14 +226,24 @@ class Closing:
                 return None
             chosen = options[0] if sure or len(options) == 1 else None
             if chosen is None:
-                chosen = self._best(matcher, place, options, eager, seen)
+                mask = self._mask.tobytes()
+                self._trials += 1
+                if known is None or known[0] != mask:
+                    chosen = self._best(matcher, place, options, eager, seen)
+                    known = None if chosen is not None else (mask, self._longest(options))
+                if known is not None:
+                    chosen = known[1]
+            assert chosen is not None
             if not matcher.consume_token(chosen):
                 return None
             path.append(chosen)
             place = place.after(self.closers.text(chosen))
         return None
 
-    def _best(self, matcher: LLMatcher, place: JsonPosition, options: list[int], eager: bool, seen: set[bytes]) -> int:
+    def _best(
+        self, matcher: LLMatcher, place: JsonPosition, options: list[int], eager: bool, seen: set[bytes]
+    ) -> int | None:
+        """The first token that leads out, or else to an unseen mask (unless `eager`); None if none does."""
         unseen = None
         self._trials += len(options)
         for token in options:
@@ -248,7 +259,10 @@ class Closing:
             if not eager and unseen is None and mask not in seen:
                 seen.add(mask)
                 unseen = token
-        return max(options, key=lambda token: len(self.closers.text(token))) if unseen is None else unseen
+        return unseen
+
+    def _longest(self, options: list[int]) -> int:
+        return max(options, key=lambda token: len(self.closers.text(token)))
 
     def _search(self, matcher: LLMatcher, place: JsonPosition, narrow: bool) -> list[int] | None:
         """Best first: by the number of tokens and open brackets.
@@ -286,7 +300,8 @@ class Closing:
             return options
         if not self.json or place.quoted or place.escaped:
             fences = [] if self.json else [t for t in self.closers.fences.tolist() if t in options]
-            return [*fences, self._best(matcher, place, options, False, set())] if options else []
+            best = self._best(matcher, place, options, False, set()) if options else None
+            return [*fences, *([self._longest(options)] if best is None else [best])] if options else []
         kinds: dict[bytes, int] = {}
         for token in options:
             first = self.closers.text(token)[:1]

@@ -199,5 +199,6 @@ def source_of(term: Regex | Choice | Lark) -> str:
     if isinstance(term, Choice):
         if not term.options or not all(term.options):
             raise SchemaError("a choice needs at least one option, and none may be empty")
-        return LLMatcher.grammar_from_lark("start: " + " | ".join(json.dumps(each) for each in term.options))
+        options = " | ".join(json.dumps(each) for each in term.options)
+        return LLMatcher.grammar_from_lark(f"start: OPTION\nOPTION: {options}")  # a rule may have 2 000 alternatives
     return LLMatcher.grammar_from_lark(term.grammar)

@@ -100,8 +100,9 @@ def random_walk(grammar: Grammar, vocabulary: WalkVocabulary, seed: int, limit: 
             state.accept(step)
         except Violation as violation:
             failures += 1
-            state.rollback(len(taken) - violation.start)
-            del taken[violation.start :]
+            start = violation.start if violation.start < len(taken) else 0  # what is forced would come again
+            state.rollback(len(taken) - start)
+            del taken[start:]
             continue
         taken += step
     return vocabulary.decode(taken).decode(errors="replace")

@@ -189,7 +189,7 @@ class Dialect:
         kinds = out.get("type", ())
         names = {kinds} if isinstance(kinds, str) else set(kinds)
         if "string" in names and "maxLength" not in out and out.get("pattern") not in SHORT:
-            out["maxLength"] = max(bounds.text, out.get("minLength", 0))
+            out["maxLength"] = max(bounds.text, 2 * out.get("minLength", 0))  # a text that has to stop there is cut
         if names & {"integer", "number"}:
             limit = min(int(bounds.number), _SAFE)
             low = out.get("minimum", out.get("exclusiveMinimum"))

@@ -171,6 +171,10 @@ class CachedSequence:
             return
         self._cut(length, length + self.virtual if length >= self.at else length)
 
+    def forget_half(self) -> None:
+        """Forgets what a forward appended that did not come to its end."""
+        self.cache.truncate(len(self.ids) + self.virtual)
+
     def _cut(self, length: int, positions: int) -> None:
         if positions == length:
             self.virtual, self.due = 0, None

@@ -375,6 +375,31 @@ def test_a_forward_is_alone_even_where_all_that_waited_was_interrupted(watched: 
     assert raised == alone == other == []
 
 
+def test_what_is_interrupted_in_its_own_forward_is_computed_by_nobody(either: Base) -> None:
+    class Interrupted(Watched):
+        armed = False
+
+        def forward(self, rows: Sequence[Any], **options: Any) -> Any:
+            out = super().forward(rows, **options)
+            if self.armed:
+                self.armed = False
+                raise KeyboardInterrupt
+            return out
+
+    base, bare = Interrupted(either), Author(either.fingerprints.weights)
+    scheduler = Scheduler(base)  # type: ignore[arg-type]
+    held = begun(scheduler, 1, 40)
+    base.armed = True
+    with pytest.raises(KeyboardInterrupt):
+        held.feed(bare, tokens(2, 30), logits=True)
+    time.sleep(0.3)
+    assert len(base.rows) == 2 and scheduler.stats.waiting == 0, "nobody waits for it"
+    assert held.length == held.cache.length == 40
+    again = held.feed(bare, tokens(2, 30), logits=True).scores
+    expected = begun(Scheduler(either), 1, 40).feed(bare, tokens(2, 30), logits=True).scores
+    assert again is not None and expected is not None and torch.equal(again, expected)
+
+
 def test_a_full_queue_is_an_error_that_names_the_numbers(small: Base, watched: Watched) -> None:
     scheduler, bare = Scheduler(watched, queue=2), Author(small.fingerprints.weights)  # type: ignore[arg-type]
     jobs = [lambda: begun(scheduler, 1, 3) for _ in range(3)]

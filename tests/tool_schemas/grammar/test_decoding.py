@@ -23,6 +23,7 @@ from loraloop.tool_schemas import (
     parse_calls,
 )
 from loraloop.tool_schemas.errors import SchemaError
+from loraloop.tool_schemas.grammar.effort import Effort
 from loraloop.tool_schemas.schema.few_names import few_names
 
 LIMIT = 600  # tokens within which a text has to be closed; a small vocabulary makes long ones
@@ -223,6 +224,26 @@ def test_no_path_within_the_limit(compiler: GrammarCompiler) -> None:
     assert state.closing(3) is None
     assert state.closing(LIMIT) is not None
     assert not state.can_stop
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "minLength": 1000},
+        {"type": "string", "minLength": 400, "maxLength": 400},
+        {"type": "string", "pattern": "^[0-9a-f]{300}$"},
+        {"type": "object", "properties": {"title": {}, "body": {"minLength": 600, "maxLength": 700, "type": "string"}}},
+    ],
+)
+def test_a_long_text_has_an_end_that_is_found_at_a_bounded_effort(
+    compiler: GrammarCompiler, schema: dict[str, Any]
+) -> None:
+    state = compiler.compile(JsonSchema(schema | {"required": [*schema.get("properties", ())]})).start()
+    effort = Effort(1500)
+    path = state.closing(4096, effort)
+    assert path is not None and not effort.over
+    state.accept(path)
+    assert state.can_stop
 
 
 @pytest.mark.parametrize("bounds", [Bounds(), None])

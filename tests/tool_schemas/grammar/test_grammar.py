@@ -124,6 +124,14 @@ def test_rollback_and_fork(compiler: GrammarCompiler, tokenizer: Tokenizer) -> N
     assert state.done
 
 
+def test_a_text_that_has_to_be_long_need_not_stop_at_its_least_length(
+    compiler: GrammarCompiler, tokenizer: Tokenizer
+) -> None:
+    for least in (250, 300, 1000):
+        written = json.dumps("It is so. " * (least // 8))
+        assert takes(compiler, tokenizer, {"type": "string", "minLength": least}, written)
+
+
 def test_terms(compiler: GrammarCompiler, tokenizer: Tokenizer) -> None:
     class Size(Enum):
         SMALL = "small"
@@ -138,6 +146,7 @@ def test_terms(compiler: GrammarCompiler, tokenizer: Tokenizer) -> None:
     assert good(Shirt, '{"size":"small","count":2}') and not good(Shirt, '{"size":"large"}')
     assert good(Literal["yes", "no"], "no") and not good(Literal["yes", "no"], "maybe")
     assert good(Choice(('a"b', "c|d")), 'a"b') and good(Choice(('a"b', "c|d")), "c|d")
+    assert good(Choice(tuple(f"o{n}" for n in range(3000))), "o2999"), "however many there are"
     assert good(Regex("[a-c]{2}"), "ab") and not good(Regex("[a-c]{2}"), "abc")
     assert good(Lark('start: "x" start "y" | "z"'), "xxzyy")
     assert good(int, "12") and not good(int, "a")

@@ -107,6 +107,12 @@ def test_walks_are_the_seeds(compiler: GrammarCompiler) -> None:
         shortest(never, vocabulary)
 
 
+def test_a_walk_goes_back_where_what_is_forced_fails(compiler: GrammarCompiler) -> None:
+    pair = {"type": "array", "prefixItems": [{"enum": [1, 2]}, {"const": 1}], "items": False, "minItems": 2}
+    grammar = compiler.compile(JsonSchema({**pair, "uniqueItems": True}, on_unsupported="check"))
+    assert {random_walk(grammar, WalkVocabulary.of(compiler), seed) for seed in range(8)} == {"[2,1]"}
+
+
 leaves = st.sampled_from(
     [
         {"type": "integer", "minimum": -3, "maximum": 40},
