@@ -7,8 +7,9 @@ A file that ends in `.zst` is packed.
 Each request of each world is drawn, half of them several in one conversation whose state carries on. The calls are
 carried out, so what tools say is true. One file has conversations with the steps of the tools skill (`at`, the messages
 before it; `kind`, `calls`, maybe `extra_prompt`; the kind is the request's, `passing` where it has this tag, or `stop`
-where nothing is left to do after results), another one the closing texts of their turns for the answer skill (`completion`, `lang`), a third one what
-users said first, which the guard's skill learns to be safe. Every tenth world is for the part `valid` alone.
+where nothing is left to do after results), another one the closing texts of their turns for the answer skill
+(`completion`, `lang`), a third one what users said first, which the guard's skill learns to be safe. Every tenth world
+is for the part `valid` alone.
 """
 
 from __future__ import annotations
