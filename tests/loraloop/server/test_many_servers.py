@@ -185,7 +185,7 @@ def test_what_a_server_that_died_had_taken_waits_again_if_its_session_says_so(
 def paying(place: str, effects: Path) -> ServerState:
     """A server whose agent pays a few times in each run; each payment is a line of a file.
 
-    While there is a file `hold` beside it, none returns but the first `RUNS` of all servers.
+    While there is a file `hold` beside it, only the first `RUNS` payments of all servers return.
     """
     from loraloop import Context  # an annotation's names have to be there where Ray unpickles this function
 
