@@ -34,6 +34,11 @@ class RouterState:
         if NONE in self.masked:
             raise ValueError("none cannot be masked: the base can always answer")
 
+    @property
+    def may_call(self) -> bool:
+        """Whether the user's message may need a call."""
+        return self.tools and self.after != "tool"
+
     def blocked(self, skill: str) -> bool:
         """Whether the skill cannot be chosen: it is masked, or what it works on is absent."""
         if skill in self.masked:
@@ -70,6 +75,7 @@ class Route:
         reason: In words, for traces.
         threshold: A skill less probable than this is not taken; None for a router without one.
         far: Whether the features lie far from all training data.
+        call: Probability that the last message, a user's, needs a call; None where the router cannot tell.
     """
 
     skill: str
@@ -80,6 +86,7 @@ class Route:
     reason: str = ""
     threshold: float | None = None
     far: bool = False
+    call: float | None = None
 
     @property
     def probabilities(self) -> Mapping[str, float]:

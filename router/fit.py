@@ -22,6 +22,7 @@ from torch import Tensor
 
 from loraloop.adapters.training.recipe.recipe_file import BaseChoice
 from loraloop.adapters.training.recipe.recipe_lines import Lines, explain, read_yaml
+from loraloop.router.binary import BinaryModel, fit_model
 from loraloop.router.calibration import (
     Scaler,
     auroc,
@@ -35,8 +36,7 @@ from loraloop.router.choice import fit_choice, taken
 from loraloop.router.explain import ExampleMemory, StoredExample
 from loraloop.router.features import FeatureCache, FeaturePart, select
 from loraloop.router.router import Router
-from loraloop.router.screen import ScreenModel, fit_screen
-from loraloop.router.states import CHOICES, LabelledState, frozen_states
+from loraloop.router.states import CHOICES, LabelledState, call_states, frozen_states
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,6 +79,11 @@ def folds(states: Sequence[LabelledState]) -> Tensor:
 def text_folds(states: Sequence[LabelledState]) -> Tensor:
     """Folds `[N]` by request: all states of one request are held out together, sources are not."""
     return torch.tensor([crc32(s.text.encode()) % len(FOLDS) for s in states])
+
+
+def world_folds(states: Sequence[LabelledState]) -> Tensor:
+    """Folds `[N]` by assistant: those whose instructions begin alike are held out together."""
+    return torch.tensor([crc32(s.messages[0].content[:40].encode()) % len(FOLDS) for s in states])
 
 
 def balance(keys: Sequence[str], power: float = 0.5) -> Tensor:
@@ -181,7 +186,7 @@ def choice_logits(problem: Problem, x: Tensor, l2: float) -> Tensor:
     return held_out(problem, x, fit).masked_fill(problem.blocked, -1e9)
 
 
-def screen_logits(problem: Problem, x: Tensor, l2: float) -> Tensor:
+def binary_logits(problem: Problem, x: Tensor, l2: float) -> Tensor:
     """Held-out logits `[N]` from raw features x `[N, F]`."""
 
     def fit(rows: Tensor, index: Tensor) -> Callable[[Tensor], Tensor]:
@@ -245,6 +250,7 @@ class RouterRecipe(BaseModel):
         share: Share of all system messages that are read, beside those of unsafe messages; fewer are faster.
         choice: Settings of the model that picks the skill.
         screen: Settings of the model that finds unsafe messages.
+        call: Penalty of the model that finds messages that need a call; None for a router without one.
         recall: Recall of the screen on unsafe messages of sources that were left out; it sets its threshold.
         output: The folder to write to.
     """
@@ -255,6 +261,7 @@ class RouterRecipe(BaseModel):
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     choice: Setting = Setting()
     screen: Setting = Setting(l2=1e-2)
+    call: Annotated[float, Field(gt=0)] | None = None
     recall: Annotated[float, Field(gt=0, lt=1)] = 0.97
     output: str = "build/router"
 
@@ -283,7 +290,30 @@ def fit_recipe(recipe: RouterRecipe, base: Base, cache: Path) -> Router:
     """
     folder = Path(recipe.folder).expanduser() if recipe.folder else None
     states = share_of(base, frozen_states("train", folder, base.prompting.tools_header), recipe.share)
-    return fit_router(base, states, recipe, cache)
+    router = fit_router(base, states, recipe, cache)
+    return router if recipe.call is None else with_calls(router, base, recipe.call, cache)
+
+
+def with_calls(router: Router, base: Base, l2: float, cache: Path) -> Router:
+    """The router with a model that finds messages that need a call, fitted on what users say to assistants.
+
+    Args:
+        router: Its choice says what the model reads.
+        base: The router's base.
+        l2: Penalty on the squared weights.
+        cache: A folder that keeps the features of states.
+    """
+    states, parts = call_states(base.prompting.tools_header), router.choice.parts
+    layers = tuple(sorted({part.layer for part in parts}))
+    x = select(FeatureCache(cache, base, layers).features([s.messages for s in states]), parts, layers)
+    target = torch.tensor([s.label == "tools" for s in states])
+    weights = balance([f"{s.source.partition('_')[0]} {s.label}" for s in states], power=1.0)
+    problem = Problem(tuple(states), target, torch.empty(0), weights, world_folds(states))
+    held = binary_logits(problem, x, l2)
+    slope, offset = fit_platt(held, target, weights)
+    scores = {**router.card["scores"], "call_auroc": round(auroc(held[target], held[~target]), 4)}
+    fitted = fit_model(parts, x, target, weights, l2, slope=slope, offset=offset)
+    return replace(router, call_model=fitted, card={**router.card, "scores": scores})
 
 
 def fit_router(base: Base, states: Sequence[LabelledState], recipe: RouterRecipe, cache: Path) -> Router:
@@ -344,15 +374,15 @@ def _parts(setting: Setting, base: Base, usual: Sequence[tuple[str, float]]) -> 
 
 def _screen(
     asked: Problem, x: Tensor, parts: tuple[FeaturePart, ...], recipe: RouterRecipe
-) -> tuple[ScreenModel, dict[str, float]]:
+) -> tuple[BinaryModel, dict[str, float]]:
     """A fitted screen and its scores: on requests left out, and on whole sources left out."""
     l2 = recipe.screen.l2
-    far = screen_logits(asked, x, l2)
-    near = screen_logits(replace(asked, fold=text_folds(asked.states)), x, l2)
+    far = binary_logits(asked, x, l2)
+    near = binary_logits(replace(asked, fold=text_folds(asked.states)), x, l2)
     slope, offset = fit_platt(near, asked.target, asked.weights)
     q, q_far = torch.sigmoid(slope * near + offset), torch.sigmoid(slope * far + offset)
     floor = recall_threshold(q_far, asked.target, even(asked), recipe.recall)
-    fitted = fit_screen(parts, x, asked.target, asked.weights, l2=l2, slope=slope, offset=offset, threshold=floor)
+    fitted = fit_model(parts, x, asked.target, asked.weights, l2=l2, slope=slope, offset=offset, threshold=floor)
     return fitted, {
         "screen_auroc": auroc(near[asked.target], near[~asked.target]),
         "screen_recall": float((q[asked.target] >= floor).float().mean()),

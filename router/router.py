@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from loraloop.router.binary import BinaryModel
 from loraloop.router.calibration import Scaler
 from loraloop.router.card import WEIGHTS, shipped_routers
 from loraloop.router.choice import ChoiceModel, Region
 from loraloop.router.decision import NONE, Route, RouterState, ScreenResult
 from loraloop.router.explain import ExampleMemory, Explanation
 from loraloop.router.features import FeaturePart, RouterFeatures, read
-from loraloop.router.screen import ScreenModel
 from loraloop.tool_schemas.errors import SkillError
 
 if TYPE_CHECKING:
@@ -39,12 +39,14 @@ class Router:
         screen_model: Finds what the safety skill must look at.
         memory: Stored training examples, for explanations and for adding skills.
         card: Provenance: base, fingerprints, `closing`, data with licences, scores, the command that made it.
+        call_model: Finds which messages of users need a call, from what `choice` reads; None for a router without one.
     """
 
     choice: ChoiceModel
-    screen_model: ScreenModel
+    screen_model: BinaryModel
     memory: ExampleMemory
     card: Mapping[str, Any]
+    call_model: BinaryModel | None = None
 
     @property
     def skills(self) -> tuple[str, ...]:
@@ -73,20 +75,24 @@ class Router:
     def screen(self, features: RouterFeatures) -> ScreenResult:
         """Is the last message unsafe? A positive screen asks the safety skill."""
         with torch.inference_mode():
-            return self.screen_model.result(features.screen)
+            p = float(self.screen_model.probability(features.screen))
+        return ScreenResult(p, p >= self.screen_model.threshold, self.screen_model.threshold)
 
     def choose(self, features: RouterFeatures, state: RouterState) -> Route:
         """Chooses the skill of the next step."""
         with torch.inference_mode():
-            return self.choice.route(features.choice, state)
+            route = self.choice.route(features.choice, state)
+            if self.call_model is None or not state.may_call:
+                return route
+            return replace(route, call=float(self.call_model.probability(features.choice)))
 
     def explain(self, features: RouterFeatures, state: RouterState, nearest: int = 5) -> Explanation:
         """The route and the screen with their thresholds, and the nearest stored training examples."""
         with torch.inference_mode():
             z = self.choice.scaler(features.choice)
             return Explanation(
-                route=self.choice.route(features.choice, state),
-                screen=self.screen_model.result(features.screen),
+                route=self.choose(features, state),
+                screen=self.screen(features),
                 threshold=self.choice.threshold,
                 distance=float(self.choice.region.distance(z)),
                 distance_limit=self.choice.region.limit,
@@ -123,7 +129,7 @@ class Router:
         """Write `router.safetensors` and `router.json`."""
         from safetensors.torch import save_file
 
-        c, s = self.choice, self.screen_model
+        c, s, calls = self.choice, self.screen_model, self.call_model
         tensors = {
             "choice.mean": c.scaler.mean,
             "choice.scale": c.scaler.scale,
@@ -132,10 +138,8 @@ class Router:
             "region.basis": c.region.basis.half(),
             "region.centre": c.region.centre,
             "region.spread": c.region.spread,
-            "screen.mean": s.scaler.mean,
-            "screen.scale": s.scaler.scale,
-            "screen.weight": s.weight,
-            "screen.bias": s.bias.reshape(1),
+            **_tensors("screen", s),
+            **({} if calls is None else _tensors("call", calls)),
             "memory.codes": self.memory.codes,
             "memory.scale": self.memory.scale,
         }
@@ -155,6 +159,7 @@ class Router:
                 "offset": s.offset,
                 "threshold": s.threshold,
             },
+            **({} if calls is None else {"call": {"slope": calls.slope, "offset": calls.offset}}),
             "card": dict(self.card),
             "examples": self.memory.to_json(),
         }
@@ -193,6 +198,34 @@ class Router:
         return cls.load(base) if base in shipped_routers() else cls.load()
 
 
+def _tensors(name: str, model: BinaryModel) -> dict[str, Tensor]:
+    mean, scale = model.scaler.mean, model.scaler.scale
+    return {
+        f"{name}.mean": mean,
+        f"{name}.scale": scale,
+        f"{name}.weight": model.weight,
+        f"{name}.bias": model.bias.reshape(1),
+    }
+
+
+def _shapes(name: str, width: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.mean": (width,), f"{name}.scale": (width,), f"{name}.weight": (width,), f"{name}.bias": (1,)}
+
+
+def _binary(
+    name: str, facts: Mapping[str, Any], parts: tuple[FeaturePart, ...], tensors: Mapping[str, Tensor]
+) -> BinaryModel:
+    return BinaryModel(
+        parts=parts,
+        scaler=Scaler(tensors[f"{name}.mean"], tensors[f"{name}.scale"]),
+        weight=tensors[f"{name}.weight"],
+        bias=tensors[f"{name}.bias"].squeeze(0),
+        slope=float(facts["slope"]),
+        offset=float(facts["offset"]),
+        threshold=float(facts.get("threshold", 0.5)),
+    )
+
+
 def _assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Router:
     if facts["format"] != FORMAT:
         raise ValueError(f"format {facts['format']}, this version reads {FORMAT}")
@@ -211,10 +244,8 @@ def _assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Router
         "region.basis": (width, directions),
         "region.centre": (directions,),
         "region.spread": (directions,),
-        "screen.mean": (screen_width,),
-        "screen.scale": (screen_width,),
-        "screen.weight": (screen_width,),
-        "screen.bias": (1,),
+        **_shapes("screen", screen_width),
+        **(_shapes("call", width) if "call" in facts else {}),
         "memory.codes": (stored, width),
         "memory.scale": (stored,),
     }
@@ -237,14 +268,7 @@ def _assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Router
         threshold=float(c["threshold"]),
         region=region,
     )
-    screen = ScreenModel(
-        parts=screen_parts,
-        scaler=Scaler(tensors["screen.mean"], tensors["screen.scale"]),
-        weight=tensors["screen.weight"],
-        bias=tensors["screen.bias"].squeeze(0),
-        slope=float(s["slope"]),
-        offset=float(s["offset"]),
-        threshold=float(s["threshold"]),
-    )
+    screen = _binary("screen", s, screen_parts, tensors)
+    calls = _binary("call", facts["call"], parts, tensors) if "call" in facts else None
     memory = ExampleMemory.from_json(facts["examples"], tensors["memory.codes"], tensors["memory.scale"])
-    return Router(choice, screen, memory, facts["card"])
+    return Router(choice, screen, memory, facts["card"], calls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ CHOICES = ("none", "tools", "code", "retrieval")
 """The outcomes of a router as it is first fitted."""
 PARTS = ("train", "eval", "cross")
 """Parts of the frozen states: `eval` has the sources of `train`, `cross` has sources that nothing is fitted on."""
+
+ASSISTANTS = {"worlds": 240, "worlds_talk": 64}
+"""How many assistants `call_states` draws: of those that are asked for what calls do, and of those with small talk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,63 @@ def world_states(header: str = CALLS_HEADER) -> list[LabelledState]:
     not), all else to `none`. Every other request and every other word of talk is read, and one question in four.
     """
     return [state_of(row, header) for row in (*_requests(), *_talk(), *_questions())]
+
+
+def assistant_states(part: str, header: str = CALLS_HEADER) -> list[LabelledState]:
+    """What users say to small assistants, `tools` where a call is needed, else `none`.
+
+    Args:
+        part: `train`, or `valid`: other assistants, written apart from those.
+        header: Stands above the tools of a transcript.
+    """
+    return [
+        state_of(_routed(row, "assistants", "tools" if row["calls"] else "none", False), header)
+        for _, row in frozen_rows("assistants")
+        if row.get("part", "train") == part
+    ]
+
+
+def call_states(header: str = CALLS_HEADER) -> list[LabelledState]:
+    """What users say to small assistants and those of the training worlds, `tools` where a call is needed, else `none`.
+
+    Four in five assistants of the worlds keep only one to four of their tools, one of them called in some request;
+    requests for the tools that they lost are left out.
+    """
+    states = assistant_states("train", header)
+    assistants: dict[str, list[dict[str, Any]]] = {}
+    for name in ASSISTANTS:
+        for _, row in frozen_rows(name):
+            if "part" in row or "extra_prompt" in row or not row["tools"] or row["messages"][-1]["role"] != "user":
+                continue
+            place = json.dumps([name, row["messages"][0], row["tools"]])
+            assistants.setdefault(place, []).append(row)
+    rng = random.Random(0)
+    for name, count in ASSISTANTS.items():
+        ours = sorted(place for place in assistants if json.loads(place)[0] == name)
+        for place in rng.sample(ours, min(count, len(ours))):
+            rows = assistants[place]
+            tools = _some_tools(rows, rng)
+            names = {tool["name"] for tool in tools}
+            for row in rows:
+                calls = row.get("calls") or ()
+                if names.issuperset(call["name"] for call in calls):
+                    shown = row["messages"][-1]["content"].startswith("Passages:")
+                    label = "tools" if calls else "none"
+                    states.append(state_of(_routed({**row, "tools": tools}, name, label, shown), header))
+    return states
+
+
+def _some_tools(rows: list[dict[str, Any]], rng: random.Random) -> list[dict[str, Any]]:
+    """A few of an assistant's tools, in their order, one of them called in some row; all, one time in five."""
+    tools = rows[0]["tools"]
+    count = rng.choice((1, 2, 3, 4, len(tools)))
+    called = sorted({call["name"] for row in rows for call in row.get("calls") or ()})
+    order = rng.sample(tools, len(tools))
+    if called:
+        needed = rng.choice(called)
+        order.sort(key=lambda tool: tool["name"] != needed)
+    kept = {tool["name"] for tool in order[:count]}
+    return [tool for tool in tools if tool["name"] in kept]
 
 
 def _requests() -> list[dict[str, Any]]:

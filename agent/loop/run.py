@@ -410,7 +410,7 @@ class Run:
         if contract == "calls":
             plan.form = self._writer.grammars.with_asking(plan.form, plan.decision.skill)
         own = policy.thresholds
-        thresholds = {"calls": own.no_call, "answer": own.no_answer, "verdict": self._gates.threshold}
+        thresholds = {"calls": self._no_call_from(plan), "answer": own.no_answer, "verdict": self._gates.threshold}
         return StepText(
             plan=plan,
             contract=contract,
@@ -423,6 +423,15 @@ class Run:
             steps=self.steps,
             checked=self._is_checked(plan, contract),
         )
+
+    def _no_call_from(self, plan: StepPlan) -> float | None:
+        """Threshold of P(no call): the policy's, else the skill's own, else the router's probability of a call."""
+        threshold = self._job.policy.thresholds.no_call
+        if threshold is None:
+            threshold = self._runtime.threshold(plan.decision.skill)
+        if threshold is None and plan.route is not None:
+            threshold = plan.route.call
+        return threshold
 
     def _judge(self, text: StepText, out: StepOutput, limit: StopReason | None) -> Outcome:
         plan, policy, output = text.plan, self._job.policy, self._job.output

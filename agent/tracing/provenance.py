@@ -73,6 +73,8 @@ def _digest(router: Any) -> str:
 
     for part in ("choice", "screen_model"):
         feed(getattr(router, part, None))
+    if call_model := getattr(router, "call_model", None):
+        feed(call_model)
     return digest.hexdigest()
 
 

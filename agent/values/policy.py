@@ -72,7 +72,7 @@ class Thresholds:
 
     Attributes:
         no_call: Minimum P(no call) at which a step that can call tools makes no call; None: the threshold on its
-            skill's card. A lower one calls less.
+            skill's card, else the router's probability of a call (`Route.call`). A lower one calls less.
         no_answer: Minimum P(the passages hold no answer) at which a retrieval step says so; None: the threshold on its
             skill's card. A lower one answers less.
     """

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from loraloop.router import Router, RouterFeatures, RouterState
+from loraloop.router.binary import fit_model
 from loraloop.router.calibration import expected_calibration_error, fit_binary, fit_platt, fit_softmax, fit_temperature
 from loraloop.router.choice import ChoiceModel, fit_choice
 from loraloop.router.explain import ExampleMemory, StoredExample
 from loraloop.router.features import FeaturePart, pool, read
-from loraloop.router.screen import fit_screen
 from loraloop.tool_schemas.errors import SkillError
 
 NAMES = ("none", "tools", "code", "retrieval")
@@ -36,7 +36,7 @@ def make_router() -> Router:
     x, target = clouds(60)
     blocked = torch.zeros(len(x), 4, dtype=torch.bool)
     choice = fit_choice(NAMES, PARTS, x, target, blocked, torch.ones(len(x)), 1e-3)
-    screen = fit_screen(PARTS[:1], x[:, :HIDDEN], target == 2, torch.ones(len(x)), 1e-3)
+    screen = fit_model(PARTS[:1], x[:, :HIDDEN], target == 2, torch.ones(len(x)), 1e-3)
     examples = [StoredExample(NAMES[t], f"text {k}", "made", "first") for k, t in enumerate(target.tolist())]
     memory = ExampleMemory.store(choice.scaler(x), examples)
     card = {"closing": 2, "base": "toy", "fingerprints": {"architecture": "a", "weights": "w"}}
@@ -168,6 +168,21 @@ def test_saved_and_loaded_routers_agree(router: Router, tmp_path: Path) -> None:
             router.screen(features(row)).probability, abs=1e-5
         )
     assert again.layers == (1, 2) and again.skills == NAMES[1:] and again.card == router.card
+
+
+def test_a_router_tells_whether_a_users_message_needs_a_call(router: Router, tmp_path: Path) -> None:
+    x, target = clouds(30, seed=5)
+    calls = fit_model(PARTS, x, target == 1, torch.ones(len(x)), 1e-3, slope=0.7, offset=-0.2)
+    replace(router, call_model=calls).save(tmp_path)
+    again = Router.load(tmp_path)
+    assert router.choose(features(x[0]), OPEN).call is None
+    for row, wanted in zip(x, target == 1, strict=True):
+        route = again.choose(features(row), OPEN)
+        assert route.call == pytest.approx(float(calls.probability(row)), abs=1e-5) and (route.call > 0.5) == wanted
+        assert replace(route, call=None) == router.choose(features(row), OPEN)
+        assert again.explain(features(row), OPEN).route == route
+        for other in (replace(OPEN, tools=False), replace(OPEN, after="tool")):
+            assert again.choose(features(row), other).call is None
 
 
 @pytest.mark.parametrize("damage", ["cut", "shape", "json", "nan", "format"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +15,15 @@ from loraloop.adapters.training.data.frozen import frozen_rows
 from loraloop.router import Router, RouterState
 from loraloop.router.features import FeatureCache, extract, jobs, parts_of, pool, shortened
 from loraloop.router.fit import FOLDS, fit_recipe, read_router_recipe, share_of
-from loraloop.router.states import CHOICES, LabelledState, file_states, frozen_states, world_states
+from loraloop.router.states import (
+    CHOICES,
+    LabelledState,
+    assistant_states,
+    call_states,
+    file_states,
+    frozen_states,
+    world_states,
+)
 from loraloop.tool_schemas.errors import InputError, SkillError
 
 WEATHER = {
@@ -33,6 +42,7 @@ def states() -> list[LabelledState]:
 def read_once(states: list[LabelledState], monkeypatch: pytest.MonkeyPatch) -> None:
     """A fit has some of the states that were read already."""
     monkeypatch.setattr("loraloop.router.fit.frozen_states", lambda part, data, header: states[::16])
+    monkeypatch.setattr("loraloop.router.fit.call_states", lambda header: call_states(header)[::8])
 
 
 def test_frozen_states_hold_what_their_labels_need(states: list[LabelledState]) -> None:
@@ -171,7 +181,7 @@ def test_a_share_keeps_states_with_one_system_message_together_and_all_beside_un
 
 
 def test_a_recipe_fits_a_router_for_a_base(toy: Base, tmp_path: Path, read_once: None) -> None:
-    recipe = read_router_recipe({"base": toy.name, "share": 0.2})
+    recipe = read_router_recipe({"base": toy.name, "share": 0.2, "call": 3e-2})
     router = fit_recipe(recipe, toy, tmp_path)
     router.check(toy)
     assert router.choice.names == CHOICES and router.card["scores"]["held_out_ece"] >= 0
@@ -179,6 +189,7 @@ def test_a_recipe_fits_a_router_for_a_base(toy: Base, tmp_path: Path, read_once:
     assert {source["license"] for source in router.card["data"]} == {"Apache-2.0"}
     again = fit_recipe(recipe, toy, tmp_path)
     assert torch.equal(again.choice.weight, router.choice.weight), "features come from the cache"
+    assert router.call_model is not None and router.card["scores"]["call_auroc"] > 0.55
     router.save(tmp_path / "router")
     assert Router.load(tmp_path / "router").choice.names == CHOICES
 
@@ -209,8 +220,42 @@ def test_states_of_worlds_ask_documents_and_tools_of_the_same_assistants(of_worl
         assert sum(state.messages[0] in asked for state in own) > 0.75 * len(own)
 
 
-def test_worlds_kept_for_validation_are_not_learnt_from(of_worlds: list[LabelledState]) -> None:
+@pytest.fixture(scope="module")
+def of_calls() -> list[LabelledState]:
+    return call_states()
+
+
+def test_states_of_calls_are_users_words_to_assistants_with_few_tools(of_calls: list[LabelledState]) -> None:
+    labels = Counter(state.label for state in of_calls)
+    assert set(labels) == {"tools", "none"} and min(labels.values()) > 500
+    assert all(state.messages[-1].role == "user" and state.state.tools for state in of_calls)
+    sizes = Counter(state.messages[0].content.split("# Tools")[1].count("\n\n") for state in of_calls)
+    assert all(sizes[few] > 100 for few in (1, 2, 3, 4)) and any(many > 8 for many in sizes)
+    needed: dict[str, list[set[str]]] = {}  # by what the user says, the tools of the calls
+    for _, row in (*frozen_rows("worlds"), *frozen_rows("assistants")):
+        if row["calls"]:
+            needed.setdefault(row["messages"][-1]["content"], []).append({call["name"] for call in row["calls"]})
+    for state in of_calls:
+        if state.label == "tools":
+            shown = set(re.findall(r"\n\n(\w+)", state.messages[0].content))
+            assert any(names <= shown for names in needed[state.messages[-1].content])
+
+
+def test_a_quarter_of_the_small_assistants_is_for_validation(of_calls: list[LabelledState]) -> None:
+    held = assistant_states("valid")
+    learnt = {(state.messages[0].content, state.text) for state in of_calls}
+    assert len(held) > 1000 and not any((state.messages[0].content, state.text) in learnt for state in held)
+    for states in (held, assistant_states("train")):
+        labels = Counter(state.label for state in states)
+        assert labels["tools"] > 0.4 * len(states) and labels["none"] > 0.4 * len(states)
+        lengths = {label: sorted(len(s.text) for s in states if s.label == label)[len(states) // 4] for label in labels}
+        assert 0.6 < lengths["tools"] / lengths["none"] < 1.6, "how long a message is tells nothing"
+
+
+def test_worlds_kept_for_validation_are_not_learnt_from(
+    of_worlds: list[LabelledState], of_calls: list[LabelledState]
+) -> None:
     held = {row["messages"][0]["content"] for _, row in frozen_rows("worlds") if row.get("part") == "valid"}
     assert held
-    learnt = {state.messages[0].content for state in of_worlds}
+    learnt = {state.messages[0].content for state in (*of_worlds, *of_calls)}
     assert learnt and not any(head.startswith(text) for head in learnt for text in held)

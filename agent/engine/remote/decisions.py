@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from loraloop.agent.engine.cache.sequence import Interrupted, RequestContext
@@ -43,12 +43,14 @@ class ServerDecision:
         threshold: A skill less probable than this is not taken.
         far: Whether the message lies far from all that the router was fitted on.
         screen: Whether the safety skill is asked.
+        call: How probable it is that the message needs a call; None where the server does not tell.
     """
 
     shares: Mapping[str, float]
     threshold: float
     far: bool
     screen: ScreenResult
+    call: float | None = None
 
 
 class ServerRouter:
@@ -109,9 +111,9 @@ class ServerRouter:
 
     def choose(self, features: ServerDecision, state: RouterState) -> Route:
         """Which skill the next step runs on: the likeliest of those that this step can take; see `Router.choose`."""
-        return route_of(
-            features.shares, state, features.threshold, "far from all training data" if features.far else ""
-        )
+        far = "far from all training data" if features.far else ""
+        route = route_of(features.shares, state, features.threshold, far)
+        return replace(route, call=features.call if state.may_call else None)
 
 
 def _decision(answers: Sequence[Mapping[str, Any]]) -> ServerDecision:
@@ -123,5 +125,6 @@ def _decision(answers: Sequence[Mapping[str, Any]]) -> ServerDecision:
         shares={name: shares[name] for name in OUTCOMES},
         threshold=float(chosen.get("threshold") or 0.0),
         far=bool(chosen.get("far")),
+        call=chosen.get("call"),
         screen=ScreenResult(unsafe, unsafe >= least, least),
     )

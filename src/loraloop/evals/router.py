@@ -18,6 +18,7 @@ from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.training.scoring.score import bootstrap
 from loraloop.evals.harness import OutputCache
 from loraloop.render.report import BenchmarkReport
+from loraloop.router.decision import NONE
 from loraloop.router.states import CHOICES
 
 if TYPE_CHECKING:
@@ -44,11 +45,13 @@ class RouterOutput:
         skill: The outcome it chose.
         probabilities: Probabilities of the outcomes that could be chosen.
         unsafe: Whether its screen was positive; None where it has none.
+        call: How probable it finds a call; None where it cannot tell.
     """
 
     skill: str
     probabilities: Mapping[str, float]
     unsafe: bool | None = None
+    call: float | None = None
 
     @property
     def best(self) -> tuple[str, float]:
@@ -104,7 +107,7 @@ class RouterEvaluation:
 
 
 def states_of(data: Path, limit: int | None, seed: int, header: str = CALLS_HEADER) -> dict[str, list[LabelledState]]:
-    """States of the frozen parts `eval` and `cross`, or of one file.
+    """States of small assistants that no router learns from, and of the parts `eval` and `cross`; or of one file.
 
     Args:
         data: The file, or the folder of the frozen data.
@@ -112,11 +115,13 @@ def states_of(data: Path, limit: int | None, seed: int, header: str = CALLS_HEAD
         seed: Seed of the draw, where there are more.
         header: What the listing of tools begins with.
     """
-    from loraloop.router.states import file_states, frozen_states
+    from loraloop.router.states import assistant_states, file_states, frozen_states
 
     if data.is_file():
         return {data.name.split(".")[0]: sample(file_states(data, header), limit, seed)}
-    return {split: sample(frozen_states(split, data, header), limit, seed) for split in SPLITS}
+    small = {"assistants": assistant_states("valid", header)}
+    parts = small | {split: frozen_states(split, data, header) for split in SPLITS}
+    return {split: sample(states, limit, seed) for split, states in parts.items()}
 
 
 def sample(states: list[LabelledState], limit: int | None, seed: int) -> list[LabelledState]:
@@ -159,7 +164,9 @@ def ask_router(
                 outputs.put(SYSTEM, names[k], **_routed(router, row, states[k]))
                 step()
         rows = [outputs.get(SYSTEM, name) or {} for name in names]
-        evaluation.outputs[split] = [RouterOutput(row["skill"], row["p"], row.get("unsafe")) for row in rows]
+        evaluation.outputs[split] = [
+            RouterOutput(row["skill"], row["p"], row.get("unsafe"), row.get("call")) for row in rows
+        ]
 
 
 def _routed(router: Router, row: Any, state: LabelledState) -> dict[str, Any]:
@@ -175,7 +182,7 @@ def _routed(router: Router, row: Any, state: LabelledState) -> dict[str, Any]:
     )
     features = RouterFeatures(choice, screen)
     route, result = router.choose(features, state.state), router.screen(features)
-    return {"skill": route.skill, "p": dict(route.probabilities), "unsafe": result.positive}
+    return {"skill": route.skill, "p": dict(route.probabilities), "unsafe": result.positive, "call": route.call}
 
 
 def facts_of(base: Base, folder: Path | None, seed: int) -> dict[str, Any]:
@@ -219,7 +226,7 @@ def timed(evaluation: RouterEvaluation, router: Router, base: Base, rounds: int 
 
 
 def scores(states: Sequence[LabelledState], outputs: Sequence[RouterOutput]) -> dict[str, float]:
-    """All figures of one split: the choice whole, by kind, by tools present or absent; calibration; the screen."""
+    """All figures of one split: the choice whole, by kind, by tools present or absent; calibration; screen; calls."""
     judged = [(s, a) for s, a in zip(states, outputs, strict=True) if s.label is not None]
     metrics: dict[str, float] = {}
     cuts = {"": judged}
@@ -236,6 +243,10 @@ def scores(states: Sequence[LabelledState], outputs: Sequence[RouterOutput]) -> 
         flags = [a.unsafe for s, a in zip(states, outputs, strict=True) if s.unsafe is unsafe and a.unsafe is not None]
         if flags:
             metrics[f"screen.{name}"], metrics[f"screen.{name}.n"] = sum(flags) / len(flags), float(len(flags))
+    for name, label in (("recall", "tools"), ("false_positives", NONE)):
+        found = [a.call >= 0.5 for s, a in judged if s.label == label and a.call is not None]
+        if found:
+            metrics[f"call.{name}"] = sum(found) / len(found)
     return metrics
 
 

@@ -67,6 +67,8 @@ def show_route(
     console.print(Text.assemble("choice  ", skill_text(route.skill), f"  p = {route.probability:.3f}{abstained}"))
     if route.reason:
         console.print(Text(f"        {route.reason}", style="dim"))
+    if route.call is not None:
+        console.print(Text(f"call    {'needed' if route.call >= 0.5 else 'not needed'}  p = {route.call:.3f}"))
     open_ = ((route.skill, route.probability), *route.runners_up)
     rows = [(skill_text(name), Text(f"{probability:.3f}")) for name, probability in open_]
     rows += [(Text(name, style="dim"), Text("masked", style="dim")) for name in route.masked]

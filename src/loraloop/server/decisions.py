@@ -467,7 +467,8 @@ def weigh(runtime: Runtime, trunk: Transcript, asked: Labelled, skill: str = NON
 def by_router(runtime: Runtime, trunk: Transcript, question: Question) -> dict[str, Any]:
     """The router's answer: a choice among skills, or a predicate, which its screen answers; with its threshold.
 
-    `far` says that the message is far from all that the router was fitted on, so that it would take no skill.
+    `far` says that the message is far from all that the router was fitted on, so that it would take no skill; `call`,
+    how probable it is that the message needs a call, where the router tells.
 
     Raises:
         ApiError: 400, a choice is no skill, or a score is asked for.
@@ -487,7 +488,8 @@ def by_router(runtime: Runtime, trunk: Transcript, question: Question) -> dict[s
         raise ApiError(400, f"{unknown[0]!r} is not a skill; there are {skills}", "invalid_value", "questions")
     shares = [max(route.probabilities.get(str(each.value), 0.0), 1e-9) for each in question.choices]
     weighed = answer(question, [share / sum(shares) for share in shares])
-    return {**weighed, "threshold": route.threshold, "far": route.far}
+    needed = {} if route.call is None else {"call": route.call}
+    return {**weighed, "threshold": route.threshold, "far": route.far, **needed}
 
 
 def answer(question: Question, shares: Sequence[float]) -> dict[str, Any]:

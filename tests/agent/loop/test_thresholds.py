@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from loraloop.adapters.skill.card import Threshold
 from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Agent, Guard, Limits, Policy, Runtime
 from loraloop.agent.values.policy import Thresholds
+from loraloop.router.decision import Route
 from loraloop.testing import ScriptedRouter
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools.tool import Tool
@@ -48,6 +50,33 @@ def test_the_card_decides_where_the_policy_does_not(small: Base, make_skill: Cal
         bank.add(Skill(made.card.model_copy(update={"threshold": Threshold(value=value)}), made.tensors))
         runtime = Runtime(small, bank, ScriptedRouter(["tools"], ()))
         assert runtime.threshold("tools") == value and first(runtime).outcome == outcome
+
+
+class CallRouter(ScriptedRouter):
+    """Says how probable it is that the user's message needs a call."""
+
+    call = 0.0
+
+    def choose(self, features: Any, state: Any) -> Route:
+        return replace(super().choose(features, state), call=None if state.after == "tool" else self.call)
+
+
+def test_the_router_decides_where_neither_does(small: Base, make_skill: Callable[..., Skill]) -> None:
+    made, router = make_skill(small, "tools", "calls"), CallRouter(["tools"] * 9)
+    bank = Bank(small, slots=2)
+    bank.add(made)
+    runtime = Runtime(small, bank, router)
+    probability = first(runtime).weighed.probability
+    assert 0 < probability < 1
+    for call, outcome in ((0.0, "no_call"), (probability, "no_call"), ((1 + probability) / 2, "calls"), (1.0, "calls")):
+        router.call = call
+        step = first(runtime)
+        assert (step.outcome, step.weighed.threshold) == (outcome, call)
+        assert step.weighed.probability == pytest.approx(probability)
+    assert first(runtime, thresholds=Thresholds(no_call=0.0)).outcome == "no_call"
+    bank.remove("tools")
+    bank.add(Skill(made.card.model_copy(update={"threshold": Threshold(value=0.0)}), made.tensors))
+    assert first(runtime).weighed.threshold == 0.0
 
 
 def test_so_it_is_with_finding_no_answer(make_runtime: Callable[..., Runtime]) -> None:

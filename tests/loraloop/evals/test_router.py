@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -75,6 +76,17 @@ def test_a_perfect_router_scores_one_and_its_interval_holds_it(file: Path) -> No
     wrong = scores(states, outputs_of(states, 2))
     assert wrong["macro_f1_low"] <= wrong["macro_f1"] < 1 and wrong["accuracy"] == pytest.approx(4 / 6)
     assert wrong["tools.recall"] == pytest.approx(1 / 3) and wrong["tools_present.n"] == 3
+
+
+def test_what_needs_a_call_is_counted_where_the_router_tells(file: Path) -> None:
+    states = file_states(file)
+    assert "call.recall" not in scores(states, outputs_of(states))
+    told = [
+        replace(output, call=call)
+        for output, call in zip(outputs_of(states), (0.9, 0.5, 0.2, 0.7, None, 0.9), strict=True)
+    ]
+    found = scores(states, told)  # three that need a call, two jokes, one program
+    assert found["call.recall"] == pytest.approx(2 / 3) and found["call.false_positives"] == 1
 
 
 def test_f1_follows_its_definition(file: Path) -> None:

@@ -18,6 +18,8 @@ from loraloop.adapters.base import Base, Message
 from loraloop.agent.engine.remote.decisions import OUTCOMES, ROUTER, ServerRouter
 from loraloop.agent.engine.remote.server import RemoteServer
 from loraloop.agent.engine.step import transcript
+from loraloop.router import Router
+from loraloop.router.binary import BinaryModel
 from loraloop.router.decision import RouterState
 from loraloop.tool_schemas.errors import BaseModelError
 from loraloop.tool_schemas.http.client import Retries
@@ -58,7 +60,10 @@ def talk(base: Base, header: str = "") -> list[Message]:
 
 @pytest.mark.parametrize("end", [3, 5, 7])
 def test_a_loraloop_server_routes_as_its_router_does_there(serving: Callable[..., str], base: Base, end: int) -> None:
-    runtime, messages = Runtime.load(base), talk(base)[:end]
+    router = Router.load()
+    choice = router.choice
+    calls = BinaryModel(choice.parts, choice.scaler, choice.weight[1], choice.bias[1], 0.5, 0.1)
+    runtime, messages = Runtime.load(base, router=replace(router, call_model=calls)), talk(base)[:end]
     trunk = transcript(runtime.engine, messages, known=0)
     trunk.flush()
     own = runtime.router.features(trunk.features(), messages)
@@ -73,6 +78,7 @@ def test_a_loraloop_server_routes_as_its_router_does_there(serving: Callable[...
     ):
         here, there = runtime.router.choose(own, state), remote.choose(found, state)
         assert (there.skill, there.abstained, there.masked) == (here.skill, here.abstained, here.masked)
+        assert there.call == (here.call and pytest.approx(here.call, abs=1e-3)) and (here.call is None) != state.tools
         assert there.threshold == here.threshold
         assert dict(there.probabilities) == pytest.approx(dict(here.probabilities), abs=1e-3)
 

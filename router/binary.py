@@ -1,4 +1,4 @@
-"""The screen: is the last message unsafe? Binary, calibrated, at a threshold that favours recall."""
+"""A calibrated yes or no about the last message: is it unsafe (the screen), does it need a call?"""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from loraloop.router.calibration import Scaler, fit_binary
-from loraloop.router.decision import ScreenResult
 from loraloop.router.features import FeaturePart
 
 
 @dataclass(frozen=True, slots=True)
-class ScreenModel:
+class BinaryModel:
     """A logistic regression with Platt scaling.
 
     Attributes:
@@ -22,7 +21,7 @@ class ScreenModel:
         weight: `[F]`.
         bias: `[]`.
         slope, offset: Platt's scaling of the logit.
-        threshold: Probability from which the safety skill is asked.
+        threshold: Probability from which the answer is yes.
     """
 
     parts: tuple[FeaturePart, ...]
@@ -31,7 +30,7 @@ class ScreenModel:
     bias: Tensor
     slope: float
     offset: float
-    threshold: float
+    threshold: float = 0.5
 
     def raw(self, x: Tensor) -> Tensor:
         """Uncalibrated logits `[...]` of raw features `[..., F]`."""
@@ -41,36 +40,31 @@ class ScreenModel:
         """Calibrated probabilities `[...]` of raw features `[..., F]`."""
         return torch.sigmoid(self.slope * self.raw(x) + self.offset)
 
-    def result(self, features: Tensor) -> ScreenResult:
-        """Screen one message from its features `[F]`."""
-        p = float(self.probability(features))
-        return ScreenResult(p, p >= self.threshold, self.threshold)
 
-
-def fit_screen(
+def fit_model(
     parts: tuple[FeaturePart, ...],
     x: Tensor,
-    unsafe: Tensor,
+    target: Tensor,
     weights: Tensor,
     l2: float,
     slope: float = 1.0,
     offset: float = 0.0,
     threshold: float = 0.5,
-) -> ScreenModel:
-    """Fit the screen to raw features and labels.
+) -> BinaryModel:
+    """Fits a model to raw features and labels.
 
     Args:
         parts: What the features are made of.
         x: Raw features `[N, F]`, which are standardised here.
-        unsafe: bool `[N]`, True where the message is unsafe.
+        target: bool `[N]`, True where the answer is yes.
         weights: Weight of each row `[N]`.
         l2: Penalty on the squared weights, for a mean loss.
         slope: Platt's factor of the logit; fitted on held-out ones.
         offset: What Platt's scaling adds to the logit.
-        threshold: Probability from which the safety skill is asked.
+        threshold: Probability from which the answer is yes.
     """
     scaler = Scaler.fit(x)
-    weight, bias = fit_binary(scaler(x), unsafe, weights, l2)
-    return ScreenModel(
+    weight, bias = fit_binary(scaler(x), target, weights, l2)
+    return BinaryModel(
         parts=parts, scaler=scaler, weight=weight, bias=bias, slope=slope, offset=offset, threshold=threshold
     )
