@@ -40,13 +40,13 @@ typedef struct {
    a block the rows' values side by side: a product reads two streams. */
 typedef struct {
     int8_t *whole;   /* [width / 4][rows of the block][4]; eight columns stand in the order 0 4 1 5, 2 6 3 7, as in a lane of int4 codes */
-    float *groups;   /* [width / 32][3][rows of the block]: the value that 1 of `whole` stands for, -MAGIC times it, and the sum of the
-                        group's rounded values */
+    float *groups;   /* [width / 32][FIGURES][rows of the block]: the value that 1 of `whole` stands for, -MAGIC times it, the sum of the
+                        group's rounded values, and as bits of a whole number what sums of products with `signed_bytes` begin at */
     float *apart;    /* [rows][width]: rounded to bf16; of 2 WIDTH columns first the even ones, then the odd. NULL where nothing reads it */
     int64_t width, rows;
 } inputs;
 
-enum { STEP, SHIFT, SUM, FIGURES };   /* of a group */
+enum { STEP, SHIFT, SUM, BEGIN, FIGURES };   /* of a group */
 
 INLINE int64_t tile_bytes(int64_t kind, int64_t width) {
     return kind == INT4 ? width / GROUP * INT4_GROUP_BYTES : kind == INT8 ? width * LANES + 4 * LANES : width * LANES * 2;
@@ -64,7 +64,7 @@ static void part_columns(const float *x, int64_t width, float *apart) {
 }
 
 /* Rounds 32 values to whole numbers; returns their sum. */
-INLINE float round_group(const float *x, float factor, int32_t *rounded) {
+INLINE int32_t round_group(const float *x, float factor, int32_t *rounded) {
     const vf magic = splat(MAGIC);
     vi total = splat_i(0);
     UNROLL for (int at = 0; at < GROUP; at += WIDTH) {
@@ -72,7 +72,7 @@ INLINE float round_group(const float *x, float factor, int32_t *rounded) {
         memcpy(rounded + at, &n, sizeof n);
         total += n;
     }
-    return sum_lanes(to_float(total));
+    return (int32_t)sum_lanes(to_float(total));
 }
 
 /* Eight whole numbers as two words of bytes: 0 4 1 5 and 2 6 3 7. */
@@ -99,11 +99,13 @@ static void quantize(const inputs *in, int64_t row, const float *x) {
         UNROLL for (int at = 0; at < GROUP; at += WIDTH) most = max_v(most, abs_v(load_f(x + group * GROUP + at)));
         const float peak = max_lanes(most), step = short_step(peak / 127.0f);
         int32_t rounded[GROUP];
-        const float sum = round_group(x + group * GROUP, peak > 0 ? 127.0f / peak : 0.0f, rounded);
+        const int32_t sum = round_group(x + group * GROUP, peak > 0 ? 127.0f / peak : 0.0f, rounded);
+        const int32_t begin = MAGIC_BITS - SIGNED_OFFSET * sum;
         UNROLL for (int at = 0; at < GROUP; at += 8, whole += 8 * beside) pack_eight(rounded + at, whole, whole + 4 * beside);
         to[STEP * beside] = step;
         to[SHIFT * beside] = -MAGIC * step;
-        to[SUM * beside] = step * sum;
+        to[SUM * beside] = step * (float)sum;
+        memcpy(to + BEGIN * beside, &begin, sizeof begin);
     }
     if (in->apart) part_columns(x, width, in->apart + row * width);
 }
@@ -160,7 +162,8 @@ INLINE void int8_tile(const int8_t *w, const float *scales, const inputs *in, in
     UNROLL for (int t = 0; t < m; t++) acc[t] = splat(0);
     for (int64_t group = in->width / GROUP; group; group--, w += GROUP * LANES, figures += FIGURES * beside) {
         vi dots[BLOCK];
-        UNROLL for (int t = 0; t < m * chains; t++) dots[t] = splat_i(t % chains ? 0 : MAGIC_BITS);
+        UNROLL for (int t = 0; t < m * chains; t++)
+            dots[t] = splat_i(t % chains ? 0 : load_pair(figures + BEGIN * beside + t / chains));
         UNROLL for (int eight = 0; eight < 4; eight++)
             UNROLL for (int half = 0; half < 2; half++) {
                 const vi four = signed_bytes(load_i(w + (8 * eight + 4 * half) * LANES));
@@ -174,8 +177,7 @@ INLINE void int8_tile(const int8_t *w, const float *scales, const inputs *in, in
         UNROLL for (int t = 0; t < m; t++) {
             vi dot = dots[t * chains];
             UNROLL for (int chain = 1; chain < chains; chain++) dot += dots[t * chains + chain];
-            acc[t] += scaled(dot, figures[STEP * beside + t], figures[SHIFT * beside + t]);
-            acc[t] = fma_v(splat(-SIGNED_OFFSET), splat(figures[SUM * beside + t]), acc[t]);
+            acc[t] = fma_v((vf)dot - MAGIC, splat(figures[STEP * beside + t]), acc[t]);
         }
     }
     const vf scale = load_f(scales);

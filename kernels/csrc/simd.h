@@ -166,7 +166,7 @@ INLINE float short_step(float step) {
 
    `dot_codes` takes bytes of 0 to 15 and begins at CODES_BEGIN. Where there is no instruction for four bytes, its sums are of 16 bits until
    `codes_total` widens them and adds what they begin at: a group's eight products of two are at most 8 * 2 * 15 * 127 < 2^15. `dot_signed`
-   takes what `signed_bytes` made of signed bytes and begins anywhere; its sum is too large by SIGNED_OFFSET times the sum of x. */
+   takes what `signed_bytes` made of signed bytes; its sum is too large by SIGNED_OFFSET times the sum of x, and so begins at less. */
 #if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
 #if defined(__AVX512VNNI__)
 INLINE vi dot_codes(vi acc, vi w, int32_t x) { return (vi)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(x)); }
@@ -174,12 +174,12 @@ INLINE vi dot_codes(vi acc, vi w, int32_t x) { return (vi)_mm512_dpbusd_epi32((_
 INLINE vi dot_codes(vi acc, vi w, int32_t x) { return (vi)_mm256_dpbusd_avx_epi32((__m256i)acc, (__m256i)w, _mm256_set1_epi32(x)); }
 #endif
 #define CODES_BEGIN MAGIC_BITS
-#define SIGNED_OFFSET 128.0f
+#define SIGNED_OFFSET 128
 INLINE vi codes_total(vi acc, int32_t begin) { (void)begin; return acc; }
 INLINE vi signed_bytes(vi w) { return w ^ (int32_t)0x80808080; }
 INLINE vi dot_signed(vi acc, vi w, int32_t x) { return dot_codes(acc, w, x); }
 #else
-#define SIGNED_OFFSET 0.0f
+#define SIGNED_OFFSET 0
 INLINE vi signed_bytes(vi w) { return w; }
 /* acc[lane] += a[2 lane] * b[2 lane] + a[2 lane + 1] * b[2 lane + 1], in whole numbers of 16 bits. */
 INLINE vi dot_i16(vi acc, vi a, vi b) {

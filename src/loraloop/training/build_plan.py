@@ -100,10 +100,12 @@ def _router(order: BuildOrder, base: Base) -> PlannedPart:
     """Reading the states, each once, and the fits, which take about two minutes on a processor."""
     from loraloop.router.features import extract
     from loraloop.router.fit import read_router_recipe, share_of
-    from loraloop.router.states import frozen_states
+    from loraloop.router.states import call_states, frozen_states
 
-    recipe = read_router_recipe(router_document(base, order))
-    states = share_of(base, frozen_states("train", order.data, base.prompting.tools_header), recipe.share)
+    recipe, header = read_router_recipe(router_document(base, order)), base.prompting.tools_header
+    states = share_of(base, frozen_states("train", order.data, header), recipe.share)
+    if recipe.call is not None:
+        states += call_states(header)
     some = states[:: max(1, len(states) // SAMPLED)]
     some = random.Random(0).sample(some, len(some))  # as many of them as there is time for
     layer = max(1, round(base.config.layers * 2 / 3))
