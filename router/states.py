@@ -92,40 +92,48 @@ def assistant_states(part: str, header: str = CALLS_HEADER) -> list[LabelledStat
         header: Stands above the tools of a transcript.
     """
     return [
-        state_of(_routed(row, "assistants", "tools" if row["calls"] else "none", False), header)
-        for _, row in frozen_rows("assistants")
-        if row.get("part", "train") == part
+        _needed(row, "assistants", header) for _, row in frozen_rows("assistants") if row.get("part", "train") == part
     ]
 
 
 def call_states(header: str = CALLS_HEADER) -> list[LabelledState]:
-    """What users say to small assistants and those of the training worlds, `tools` where a call is needed, else `none`.
+    """What users say first and later, `tools` where a call is needed, else `none`.
 
-    Four in five assistants of the worlds keep only one to four of their tools, one of them called in some request;
-    requests for the tools that they lost are left out.
+    They say it to small assistants, to those of the training worlds, and to tools of which none does what they want
+    (with as many requests that one does). Four in five assistants of the worlds keep only one to four of their tools,
+    one of them called in some request; requests for the tools that they lost are left out.
     """
-    states = assistant_states("train", header)
-    assistants: dict[str, list[dict[str, Any]]] = {}
-    for name in ASSISTANTS:
-        for _, row in frozen_rows(name):
-            if "part" in row or "extra_prompt" in row or not row["tools"] or row["messages"][-1]["role"] != "user":
-                continue
-            place = json.dumps([name, row["messages"][0], row["tools"]])
-            assistants.setdefault(place, []).append(row)
-    rng = random.Random(0)
+    rng, states = random.Random(0), assistant_states("train", header)
     for name, count in ASSISTANTS.items():
-        ours = sorted(place for place in assistants if json.loads(place)[0] == name)
-        for place in rng.sample(ours, min(count, len(ours))):
+        assistants: dict[str, list[dict[str, Any]]] = {}
+        for row in _said(name):
+            assistants.setdefault(json.dumps([row["messages"][0], row["tools"]]), []).append(row)
+        for place in rng.sample(sorted(assistants), min(count, len(assistants))):
             rows = assistants[place]
             tools = _some_tools(rows, rng)
             names = {tool["name"] for tool in tools}
-            for row in rows:
-                calls = row.get("calls") or ()
-                if names.issuperset(call["name"] for call in calls):
-                    shown = row["messages"][-1]["content"].startswith("Passages:")
-                    label = "tools" if calls else "none"
-                    states.append(state_of(_routed({**row, "tools": tools}, name, label, shown), header))
-    return states
+            states += [
+                _needed({**row, "tools": tools}, name, header)
+                for row in rows
+                if names.issuperset(call["name"] for call in row.get("calls") or ())
+            ]
+    unfit = [row for row in _said("tools") if not row["calls"]]
+    fitting = rng.sample([row for row in _said("tools") if row["calls"]], len(unfit))
+    return states + [_needed(row, "tools", header) for row in (*unfit, *fitting)]
+
+
+def _said(name: str) -> list[dict[str, Any]]:
+    """The records of a frozen file to learn from that end with a user's words to tools."""
+    return [
+        row
+        for _, row in frozen_rows(name)
+        if not {"part", "extra_prompt"} & set(row) and row["tools"] and row["messages"][-1]["role"] == "user"
+    ]
+
+
+def _needed(row: dict[str, Any], source: str, header: str) -> LabelledState:
+    shown = row["messages"][-1]["content"].startswith("Passages:")
+    return state_of(_routed(row, source, "tools" if row.get("calls") else "none", shown), header)
 
 
 def _some_tools(rows: list[dict[str, Any]], rng: random.Random) -> list[dict[str, Any]]:

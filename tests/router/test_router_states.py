@@ -232,12 +232,12 @@ def test_states_of_calls_are_users_words_to_assistants_with_few_tools(of_calls: 
     sizes = Counter(state.messages[0].content.split("# Tools")[1].count("\n\n") for state in of_calls)
     assert all(sizes[few] > 100 for few in (1, 2, 3, 4)) and any(many > 8 for many in sizes)
     needed: dict[str, list[set[str]]] = {}  # by what the user says, the tools of the calls
-    for _, row in (*frozen_rows("worlds"), *frozen_rows("assistants")):
+    for _, row in (*frozen_rows("worlds"), *frozen_rows("assistants"), *frozen_rows("tools")):
         if row["calls"]:
             needed.setdefault(row["messages"][-1]["content"], []).append({call["name"] for call in row["calls"]})
     for state in of_calls:
         if state.label == "tools":
-            shown = set(re.findall(r"\n\n(\w+)", state.messages[0].content))
+            shown = set(re.findall(r"\n\n([\w.-]+)", state.messages[0].content))
             assert any(names <= shown for names in needed[state.messages[-1].content])
 
 
