@@ -117,8 +117,9 @@ def call_states(header: str = CALLS_HEADER) -> list[LabelledState]:
                 for row in rows
                 if names.issuperset(call["name"] for call in row.get("calls") or ())
             ]
-    unfit = [row for row in _said("tools") if not row["calls"]]
-    fitting = rng.sample([row for row in _said("tools") if row["calls"]], len(unfit))
+    asked = _said("tools")
+    unfit = [row for row in asked if not row["calls"]]
+    fitting = rng.sample([row for row in asked if row["calls"]], len(unfit))
     return states + [_needed(row, "tools", header) for row in (*unfit, *fitting)]
 
 
@@ -132,8 +133,7 @@ def _said(name: str) -> list[dict[str, Any]]:
 
 
 def _needed(row: dict[str, Any], source: str, header: str) -> LabelledState:
-    shown = row["messages"][-1]["content"].startswith("Passages:")
-    return state_of(_routed(row, source, "tools" if row.get("calls") else "none", shown), header)
+    return state_of(_routed(row, source, "tools" if row.get("calls") else "none"), header)
 
 
 def _some_tools(rows: list[dict[str, Any]], rng: random.Random) -> list[dict[str, Any]]:
@@ -151,14 +151,10 @@ def _some_tools(rows: list[dict[str, Any]], rng: random.Random) -> list[dict[str
 
 def _requests() -> list[dict[str, Any]]:
     asked: list[tuple[str, dict[str, Any]]] = []  # with the assistant: instructions and tools
-    for _, row in frozen_rows("worlds"):
-        last = row["messages"][-1]
-        if "part" in row or "extra_prompt" in row or last["role"] != "user":
-            continue
-        shown = last["content"].startswith("Passages:")
-        documents = row["kind"] == "retrieval" and shown
+    for row in _said("worlds"):
+        documents = row["kind"] == "retrieval" and _shows_passages(row)
         route = "tools" if row["calls"] else "retrieval" if documents else "none"
-        asked.append((json.dumps([row["messages"][0], row["tools"]]), _routed(row, "worlds", route, shown)))
+        asked.append((json.dumps([row["messages"][0], row["tools"]]), _routed(row, "worlds", route)))
     with_documents = {assistant for assistant, row in asked if row["route"] == "retrieval"}
     kept = [row for assistant, row in asked if assistant in with_documents]
     return [row for place, row in enumerate(kept) if row["route"] == "retrieval" or place % 2]
@@ -166,17 +162,22 @@ def _requests() -> list[dict[str, Any]]:
 
 def _talk() -> list[dict[str, Any]]:
     rows = [row for _, row in frozen_rows("worlds_talk") if "part" not in row][::2]
-    return [_routed(row, "talk", "none", row["messages"][-1]["content"].startswith("Passages:")) for row in rows]
+    return [_routed(row, "talk", "none") for row in rows]
 
 
 def _questions() -> list[dict[str, Any]]:
     routes = {"answered": "retrieval", "near": "retrieval", "tools": "tools"}
     rows = [row for _, row in frozen_rows("worlds_documents") if "part" not in row and row["kind"] in routes][::4]
-    return [_routed(row, "questions", routes[row["kind"]], True) for row in rows]
+    return [_routed(row, "questions", routes[row["kind"]]) for row in rows]
 
 
-def _routed(row: Mapping[str, Any], source: str, route: str, shown: bool) -> dict[str, Any]:
-    return {**row, "source": f"{source}_{route}", "license": "Apache-2.0", "kind": "", "route": route, "shown": shown}
+def _shows_passages(row: Mapping[str, Any]) -> bool:
+    return str(row["messages"][-1]["content"]).startswith("Passages:")
+
+
+def _routed(row: Mapping[str, Any], source: str, route: str) -> dict[str, Any]:
+    facts = {"source": f"{source}_{route}", "license": "Apache-2.0", "kind": "", "route": route}
+    return {**row, **facts, "shown": _shows_passages(row)}
 
 
 def file_states(path: Path, header: str = CALLS_HEADER) -> list[LabelledState]:

@@ -24,10 +24,11 @@ from loraloop.evals.router import (
     median,
     sample,
     scores,
+    states_of,
     timed,
 )
 from loraloop.router import Router
-from loraloop.router.states import LabelledState, file_states
+from loraloop.router.states import LabelledState, assistant_states, file_states
 from loraloop.tool_schemas.errors import InputError
 
 WEATHER = {
@@ -114,6 +115,15 @@ def test_states_are_read_by_form_and_unknown_ones_refused(tmp_path: Path, file: 
         file_states(general)
     with pytest.raises(InputError, match="cannot read"):
         file_states(tmp_path / "absent.jsonl")
+
+
+def test_assistants_left_for_validation_are_measured_beside_the_public_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loraloop.router.states.frozen_states", lambda part, data, header: [])
+    found, left = states_of(tmp_path, 5, 0), {identity(state) for state in assistant_states("valid")}
+    assert {split: len(states) for split, states in found.items()} == {"assistants": 5, "eval": 0, "cross": 0}
+    assert all(identity(state) in left for state in found["assistants"])
 
 
 def test_what_was_said_is_kept_and_not_asked_again(file: Path, base: Base, tmp_path: Path) -> None:

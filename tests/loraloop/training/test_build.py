@@ -143,6 +143,18 @@ def test_a_plan_measures_and_writes_nothing(folder: Path, tmp_path: Path) -> Non
     assert router.name == "router" and router.seconds > 0 and not order.out.exists()
 
 
+def test_a_plan_counts_what_the_need_of_a_call_is_learnt_from(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, order = Base.load(str(folder), quantize="fp32"), BuildOrder(str(folder), tmp_path / "out", skills=("safety",))
+    document = build_plan.router_document(base, order)
+    counts = []
+    for call in ({}, {"call": 0.01}):
+        monkeypatch.setattr(build_plan, "router_document", lambda base, order, call=call: {**document, **call})
+        counts.append(plan(order, base)[-1].steps)
+    assert counts[1] - counts[0] == len(states.call_states(base.prompting.tools_header)) > 5000
+
+
 def test_a_plan_says_what_it_does_and_reckons_what_it_has_no_time_for(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Any
 ) -> None:
