@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -102,12 +101,10 @@ class BaseContext:
         base: the base that will serve the skill.
         decoder: what its values are read from, where that is another than the base's own: the trainer's view, whose
             weights are dense already.
-        originals: values before quantization, by Hugging Face name, where they are at hand.
     """
 
     base: Base
     decoder: Decoder | None = None
-    originals: Mapping[str, Tensor] | None = None
     _squares: dict[tuple[int, str], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -149,19 +146,16 @@ class BaseContext:
         """The values `[O, K]` before quantization, in fp32.
 
         Raises:
-            InputError: they are neither at hand nor in a named checkpoint, or the checkpoint's have another shape.
+            InputError: no checkpoint is named, or its values have another shape.
         """
         from loraloop.adapters.base.loading.quantize import dense
 
-        name = f"model.layers.{layer}.{MODULE_PATHS[module]}.weight"
-        if self.originals is not None and name in self.originals:
-            return self.originals[name].float()
         if not checkpoint:
             raise InputError(
                 "LoftQ starts from what quantization lost, so it needs the values before: give `checkpoint`, the "
                 "Hugging Face folder or GGUF file of the unquantized model"
             )
-        values = dense(_source(checkpoint).tensor(name)).float()
+        values = dense(_source(checkpoint).tensor(f"model.layers.{layer}.{MODULE_PATHS[module]}.weight")).float()
         if tuple(values.shape) != module_shape(self.config, module):
             raise InputError(f"{checkpoint} has {module} of {list(values.shape)}: give the checkpoint of this base")
         return values

@@ -182,7 +182,8 @@ class Lora(PlainMethod):
         if self._simple:
             return replace(self, start="kaiming", checkpoint="")
         rank = max(A.shape[0] for A in of_module(tensors, "lora_A").values())
-        return replace(self, rank=rank, alpha=self._divisor(rank), rank_pattern={}, alpha_pattern={}, start="kaiming")
+        alpha = self._divisor(rank)
+        return replace(self, rank=rank, alpha=alpha, rank_pattern={}, alpha_pattern={}, start="kaiming", checkpoint="")
 
     @property
     def _simple(self) -> bool:

@@ -17,7 +17,6 @@ from torch import Tensor
 from loraloop.adapters.atomic_write import write_text
 from loraloop.adapters.base import Base
 from loraloop.adapters.methods import METHODS, card_fields, make_method
-from loraloop.adapters.methods.context import BaseContext
 from loraloop.adapters.methods.dora import Dora
 from loraloop.adapters.methods.lora import DOUBLED, STARTS, Lora
 from loraloop.adapters.methods.method import Method
@@ -37,7 +36,6 @@ from loraloop.adapters.training.recipe.gather import Gathered, gather
 from loraloop.adapters.training.recipe.objective import PAIRS, encoded, find_skill, make_objective
 from loraloop.adapters.training.recipe.recipe_file import Recipe
 from loraloop.adapters.training.recipe.recipe_lines import checked, unknown_key
-from loraloop.adapters.training.trainer.originals import Originals
 from loraloop.adapters.training.trainer.progress import ProgressCallback
 from loraloop.adapters.training.trainer.train_config import GROUPS, OptimizerName, TrainConfig, setting_names
 from loraloop.adapters.training.trainer.trainer import Trainer
@@ -63,7 +61,6 @@ class Prepared:
         config: The schedule.
         objective: What is minimized.
         start: Tensors of the skill that training begins from, if it begins from one.
-        context: What the method may know of the base, where that is more than the base holds.
     """
 
     recipe: Recipe
@@ -75,7 +72,6 @@ class Prepared:
     config: TrainConfig
     objective: Objective
     start: Mapping[str, Tensor] | None = None
-    context: BaseContext | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -127,7 +123,6 @@ def prepare(recipe: Recipe, base: Base, sample: int | None = None) -> Prepared:
     """
     method, objective, kind = _method(recipe), make_objective(recipe, base), recipe.content.objective.name
     start = _start(recipe, base, method)
-    context = _context(method, base, recipe.content.base.name)
 
     def count(record: Record) -> int:
         return encoded(base, record).length
@@ -155,7 +150,6 @@ def prepare(recipe: Recipe, base: Base, sample: int | None = None) -> Prepared:
         config=_config(recipe, len(train)),
         objective=objective,
         start=start,
-        context=context,
     )
 
 
@@ -273,7 +267,6 @@ def make_trainer(
         objective=prepared.objective,
         progress=progress,
         workers=workers,
-        context=prepared.context,
     )
 
 
@@ -311,13 +304,6 @@ def _scalings(method: Method, tensors: Mapping[str, Tensor]) -> str:
     return " and ".join(sorted({f"{method.scaling_of(*place):g}" for place in of_module(tensors, "lora_A")}))
 
 
-def _context(method: Method, base: Base, name: str) -> BaseContext | None:
-    """What a method may know of the base where that is more than the base itself holds."""
-    if getattr(method, "start", "") != "loftq" or getattr(method, "checkpoint", ""):
-        return None
-    return BaseContext(base, originals=Originals(name))
-
-
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The records of a training's log; where a run went on from a checkpoint, a step's last record counts."""
     found: dict[tuple[Any, bool], dict[str, Any]] = {}
@@ -346,7 +332,19 @@ def _method(recipe: Recipe) -> Method:
     except LoraloopError as error:
         raise InputError(f"{recipe.at('method')}: {error}") from None
     _check_served(recipe, method)
+    if isinstance(method, Lora) and method.start == "loftq" and not method.checkpoint:
+        return replace(method, checkpoint=_unquantized(recipe.content.base.name))
     return method
+
+
+def _unquantized(base: str) -> str:
+    """The Hugging Face folder of the base itself, which holds the values before quantization."""
+    if not (Path(base).expanduser() / "config.json").is_file():
+        raise InputError(
+            f"loftq starts from what quantization lost, and {base} is no Hugging Face folder, which holds the "
+            "values before: give method.checkpoint, such a folder or a GGUF file of the unquantized model"
+        )
+    return base
 
 
 def _check_served(recipe: Recipe, method: Method) -> None:

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median_low
 from typing import Any
@@ -81,7 +81,6 @@ class Trainer:
             out the base's weights, all but the first give up the form that is served, unless it computes the trunks:
             their `base.decoder` is this trainer's then, its forwards are for all processes at once, and the next
             trainer needs a base of its own.
-        context: what the method may know of the base; by default all that `base` holds (LoftQ needs more).
     """
 
     def __init__(
@@ -96,7 +95,6 @@ class Trainer:
         objective: Objective | None = None,
         progress: ProgressCallback | None = None,
         workers: Workers | None = None,
-        context: BaseContext | None = None,
     ) -> None:
         if not train or not valid:
             raise InputError("training needs at least one training and one validation example")
@@ -109,13 +107,11 @@ class Trainer:
             raise InputError("this base is already sharded by an earlier trainer: load it again for each trainer")
         server, self.shards = self._server(), self.workers.shards()
         self.decoder = training_view(base, config.compute.precision, self.shards)
-        self.context = context or BaseContext(base, self.decoder)
+        self.context = BaseContext(base, self.decoder)
         self.reader = Reader(self.decoder, self._store(), config.compute.checkpointing, server)
         made = method.init(self.context, config.seed)
-        if self.shards:
-            self.context = replace(self.context, decoder=self.decoder)
-            if self.workers.rank and server is None:
-                base.decoder = self.decoder
+        if self.shards and self.workers.rank and server is None:
+            base.decoder = self.decoder
         if start is not None:
             _begin_from(start, made)
         chosen = set(method.trainable(made))
