@@ -14,7 +14,7 @@ from typing import Any
 from loraloop.adapters.base import Base
 from loraloop.adapters.training.data.encode import Encoded
 from loraloop.adapters.training.recipe.run import Prepared, make_trainer
-from loraloop.adapters.training.trainer.workers import Alone, current
+from loraloop.adapters.training.trainer.workers import Workers, current
 
 STEPS = 3
 """Steps that are measured, after one that is not: the first one allocates."""
@@ -104,7 +104,7 @@ def estimate(prepared: Prepared, seconds: float | None = None) -> Estimate:
             config=few,
             valid=valid,
             progress=lambda at: took.append(at.seconds),
-            workers=None if together.shared else Alone(),
+            workers=None if together.shared else Workers(),
         )
         begun = _memory_mb()
         trainer.advance(1 + STEPS)

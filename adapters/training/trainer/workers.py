@@ -10,7 +10,7 @@ import atexit
 import os
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,50 +19,29 @@ from loraloop.adapters.base.decoder.shards import Shards
 from loraloop.tool_schemas.errors import InputError, needing
 
 
-class Workers(Protocol):
-    """One process's view of all."""
+class Workers:
+    """One process's view of all; this one is alone.
 
-    @property
-    def rank(self) -> int: ...
-
-    @property
-    def count(self) -> int: ...
-
-    @property
-    def shared(self) -> bool:
-        """Whether each holds only its part of the base's weights."""
-        ...
-
-    def shards(self) -> Shards | None:
-        """What a trainer's weights are put into, if they are shared out; all processes ask for it together."""
-        ...
-
-    def sum_(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces each process's tensors, of any shapes that are the same in all, by their sum over all; in place."""
-        ...
-
-    def wait(self) -> None:
-        """Until all have come here."""
-        ...
-
-
-class Alone:
-    """A single process."""
+    Attributes:
+        rank: The process's number.
+        count: How many there are.
+        shared: Whether each holds only its part of the base's weights.
+    """
 
     rank, count, shared = 0, 1, False
 
-    def shards(self) -> None:
+    def shards(self) -> Shards | None:
+        """What a trainer's weights are put into, if they are shared out; all processes ask for it together."""
         return None
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
-        """Nothing: the sum over one process is its own `tensors`, of any shape."""
-        return None
+        """Replaces each process's tensors, of any shapes that are the same in all, by their sum over all; in place."""
 
     def wait(self) -> None:
-        return None
+        """Until all have come here."""
 
 
-class Accelerated:
+class Accelerated(Workers):
     """The processes that accelerate has started, on one or more nodes.
 
     Raises:
@@ -76,8 +55,8 @@ class Accelerated:
         self._state: Any = PartialState(cpu=not torch.cuda.is_available())
         if self._state.device.type == "cpu":
             atexit.register(_leave, self._state)
-        self.rank: int = self._state.process_index
-        self.count: int = self._state.num_processes
+        self.rank = self._state.process_index
+        self.count = self._state.num_processes
         self._shards: Shards | None = None
 
     def shards(self) -> Shards | None:
@@ -130,7 +109,7 @@ def current() -> Workers:
             "--use_fsdp shards the base over several processes, and there is only one: give accelerate launch "
             "--num_processes 2 or more, or leave --use_fsdp out"
         )
-    return Alone()
+    return Workers()
 
 
 _FSDP = {

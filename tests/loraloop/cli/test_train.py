@@ -28,7 +28,7 @@ from loraloop.adapters.training.recipe.recipe_file import read_recipe
 from loraloop.adapters.training.recipe.run import prepare
 from loraloop.adapters.training.trainer.progress import Progress
 from loraloop.adapters.training.trainer.trainer import Trainer
-from loraloop.adapters.training.trainer.workers import Alone
+from loraloop.adapters.training.trainer.workers import Workers
 from loraloop.cli.main import run_command
 from loraloop.render.training import TrainingPace, Watch, clock
 from loraloop.tool_schemas.errors import InputError
@@ -376,7 +376,7 @@ def test_a_method_with_a_schedule_of_its_own_is_estimated(tmp_path: Path) -> Non
     assert estimate(prepare(read_recipe(made), random_base(0))).steps == 40
 
 
-class Second(Alone):
+class Second(Workers):
     """The second of two processes."""
 
     rank, count = 1, 2
