@@ -6,7 +6,6 @@ from .decoder.cache import KVCache as KVCache
 from .decoder.decoder import Attached as Attached
 from .decoder.decoder import Forward as Forward
 from .decoder.decoder import Row as Row
-from .decoder.decoder import Virtual as Virtual
 from .decoder.native_cache import AnyCache as AnyCache
 from .decoder.native_cache import NativeCache as NativeCache
 from .messages import Message as Message

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.nn.functional import rms_norm, silu
 
 from loraloop.adapters.base.config import ModelConfig
-from loraloop.adapters.base.decoder.cache import STEP, Cache, KVCache, Prefix
+from loraloop.adapters.base.decoder.cache import STEP, Cache, KVCache
 from loraloop.adapters.base.decoder.native_cache import NativeCache
 from loraloop.adapters.base.decoder.rope import RopeTable, rotate
+from loraloop.adapters.payload.payload import PartsBeyond, Payload
 from loraloop.kernels.quantized import Weight
 from loraloop.kernels.reference import Segments
 
@@ -42,36 +43,12 @@ class Attached(Protocol):
         """
         ...
 
-    def beyond(self, segments: Segments) -> Beyond | None: ...
-
-    def virtual(self, slot: int) -> Virtual | None: ...
-
-
-class Virtual(Protocol):
-    """Positions that a skill puts before a branch: keys and values, then input embeddings [P, H]."""
-
-    @property
-    def prefix(self) -> Prefix: ...
-
-    @property
-    def prompt(self) -> Tensor | None:
-        """Input embeddings `[P, H]`, as the embedding table holds tokens; None where there are none."""
+    def beyond(self, segments: Segments) -> PartsBeyond | None:
+        """What some rows' slots change besides sums of products; asked for once a forward, since few do."""
         ...
 
-
-class Beyond(Protocol):
-    """What some rows' adapters change besides sums of products; asked for once a forward, since few do."""
-
-    def input(self, layer: int, group: str, x: Tensor) -> Tensor:
-        """The input x `[N, K]` of a site as the rows change it, `[N, K]`."""
-        ...
-
-    def product(self, layer: int, group: str, y: Tensor) -> Tensor:
-        """The product y `[N, O]` of a site as the rows change it, `[N, O]`."""
-        ...
-
-    def output(self, layer: int, part: str, y: Tensor) -> Tensor:
-        """The output y `[N, H]` of a layer's sub-layer ("attention" or "mlp") as the rows change it, `[N, H]`."""
+    def virtual(self, slot: int) -> Payload | None:
+        """What a skill puts before a branch: keys and values, then input embeddings `[P, H]`."""
         ...
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from loraloop.adapters.base.decoder.decoder import Beyond, Decoder, Layer
+from loraloop.adapters.base.decoder.decoder import Decoder, Layer
 from loraloop.adapters.base.decoder.shards import ShardedWeight
-from loraloop.adapters.payload.payload import PayloadAttached
+from loraloop.adapters.payload.payload import PartsBeyond, PayloadAttached
 from loraloop.adapters.training.forward.fused import (
     AdaptedLinear,
     Attend,
@@ -63,7 +63,7 @@ class BranchForward:
     _cos: Tensor = field(init=False)
     _sin: Tensor = field(init=False)
     _spans: list[tuple[RowSpan, Tensor]] = field(init=False)
-    _beyond: Beyond | None = field(init=False)
+    _beyond: PartsBeyond | None = field(init=False)
 
     def __post_init__(self) -> None:
         self._cos, self._sin = self.plan.angles(self.decoder.rope)
