@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
-from dataclasses import replace
-from itertools import chain
 
 import torch
 from torch import Tensor
 
-from loraloop.adapters.payload.payload import Bottleneck, Payload
+from loraloop.adapters.payload.payload import Payload
 from loraloop.kernels.cpu.memory import zeros
 from loraloop.tool_schemas.errors import SkillError
 
 SIZES: tuple[int, ...] = (8, 16, 32, 64, 128, 256, 512, 1024)
 """Widths of modules and numbers of virtual tokens that places are made for; a skill's is rounded up."""
 
+_MATRICES = ("keys", "values", "down", "up")
+"""Kinds of parts that slots hold in their own dtype; vectors and prompts are fp32."""
+_COUNTED = {
+    **dict.fromkeys(("keys", "values", "prompt"), "virtual tokens"),
+    **dict.fromkeys(("down", "up", "down_bias"), "neurons of a bottleneck"),
+}
+"""What the first dimension of a kind counts, where a skill chooses it."""
 _ALIGN = 16
 """Elements; every tensor starts on a 64-byte boundary (fp32)."""
 
@@ -40,23 +44,11 @@ def laid_out(payload: Payload, dtype: torch.dtype | None = None) -> Payload | No
     if not payload.kinds - {"pairs"}:
         return None
 
-    def own(tensor: Tensor, kind: torch.dtype | None = torch.float32) -> Tensor:
-        return tensor.detach().to("cpu", kind or tensor.dtype, memory_format=torch.contiguous_format, copy=True)
+    def own(kind: str, place: object, tensor: Tensor) -> Tensor:
+        wanted = (dtype or tensor.dtype) if kind in _MATRICES else torch.float32
+        return tensor.detach().to("cpu", wanted, memory_format=torch.contiguous_format, copy=True)
 
-    def module(m: Bottleneck) -> Bottleneck:
-        first, last = (None if b is None else own(b) for b in (m.down_bias, m.up_bias))
-        return Bottleneck(own(m.down, dtype), own(m.up.T, dtype).T, first, last, m.activation)
-
-    return replace(
-        payload,
-        pairs={},
-        gains={site: own(v) for site, v in payload.gains.items()},
-        input_gains={site: own(v) for site, v in payload.input_gains.items()},
-        biases={site: own(v) for site, v in payload.biases.items()},
-        prefix={layer: (own(k, dtype), own(v, dtype)) for layer, (k, v) in payload.prefix.items()},
-        prompt=None if payload.prompt is None else own(payload.prompt),
-        bottlenecks={place: module(m) for place, m in payload.bottlenecks.items()},
-    )
+    return payload.mapped(own)
 
 
 def bytes_of(extras: Payload | None) -> int:
@@ -74,7 +66,7 @@ class ExtraSlots:
 
     def __init__(self, slots: int, device: torch.device) -> None:
         self._slots, self._device = slots, device
-        self._blocks: dict[tuple[str, tuple[int, ...], torch.dtype], Tensor] = {}
+        self._blocks: dict[tuple[str, object, tuple[int, ...], torch.dtype], Tensor] = {}
         self._used: dict[int, int] = {}
         self._lock = threading.Lock()
 
@@ -95,37 +87,14 @@ class ExtraSlots:
         self._used[slot] = bytes_of(extras)
         if extras is None:
             return None
-        virtual, modules = "virtual tokens", "neurons of a bottleneck"
         with torch.inference_mode():
-            return replace(
-                extras,
-                gains={site: self._put(slot, f"gains {site}", v) for site, v in extras.gains.items()},
-                input_gains={site: self._put(slot, f"input {site}", v) for site, v in extras.input_gains.items()},
-                biases={site: self._put(slot, f"biases {site}", v) for site, v in extras.biases.items()},
-                prefix={
-                    layer: (
-                        self._put(slot, f"keys {layer}", k, virtual),
-                        self._put(slot, f"values {layer}", v, virtual),
-                    )
-                    for layer, (k, v) in extras.prefix.items()
-                },
-                prompt=None if extras.prompt is None else self._put(slot, "prompt", extras.prompt, virtual),
-                bottlenecks={
-                    place: Bottleneck(
-                        self._put(slot, f"down {place}", m.down, modules),
-                        self._put(slot, f"up {place}", m.up.T, modules).T,
-                        None if m.down_bias is None else self._put(slot, f"down bias {place}", m.down_bias, modules),
-                        None if m.up_bias is None else self._put(slot, f"up bias {place}", m.up_bias),
-                        m.activation,
-                    )
-                    for place, m in extras.bottlenecks.items()
-                },
-            )
+            return extras.mapped(lambda kind, place, tensor: self._put(slot, kind, place, tensor))
 
-    def _put(self, slot: int, name: str, tensor: Tensor, counted: str = "") -> Tensor:
-        """One tensor at its place; its first dimension is rounded up where it is `counted` in something."""
+    def _put(self, slot: int, kind: str, at: object, tensor: Tensor) -> Tensor:
+        """One tensor at its place; its first dimension is rounded up where it is counted in something."""
+        counted = _COUNTED.get(kind)
         shape = (size_of(len(tensor), counted) if counted else len(tensor), *tensor.shape[1:])
-        key = (name, shape, tensor.dtype)
+        key = (kind, at, shape, tensor.dtype)
         with self._lock:
             block = self._blocks.get(key)
             if block is None:
@@ -150,13 +119,15 @@ def zeros_on(device: torch.device, rows: int, width: int, dtype: torch.dtype) ->
     return zeros(rows, width, dtype=dtype)
 
 
-def tensors_of(extras: Payload) -> Iterator[Tensor]:
+def tensors_of(extras: Payload) -> list[Tensor]:
     """All tensors of a payload but those of its pairs: vectors `[O]` and `[K]`, prefixes `[P, kv_heads, head_dim]`,
-    bottlenecks `[R, H]` and `[H, R]` with their biases, and a prompt `[P, H]`.
+    bottlenecks `[R, H]` with their biases, and a prompt `[P, H]`.
     """
-    yield from chain(extras.gains.values(), extras.input_gains.values(), extras.biases.values())
-    yield from chain.from_iterable(extras.prefix.values())
-    for module in extras.bottlenecks.values():
-        yield from (t for t in (module.down, module.up, module.down_bias, module.up_bias) if t is not None)
-    if extras.prompt is not None:
-        yield extras.prompt
+    found: list[Tensor] = []
+
+    def keep(kind: str, place: object, tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    extras.mapped(keep)
+    return found

@@ -131,6 +131,30 @@ class Payload:
             bottlenecks={place: module.to(dtype) for place, module in self.bottlenecks.items()},
         )
 
+    def mapped(self, made: Callable[[str, object, Tensor], Tensor]) -> Payload:
+        """All parts but the pairs, each tensor replaced by what is made of it.
+
+        Args:
+            made: From a tensor's kind ("gains", "input_gains", "biases", "keys", "values", "prompt", "down", "up",
+                "down_bias" or "up_bias"), its place and the tensor, of any shape. An `up` is transposed, `[R, H]`.
+        """
+
+        def module(place: tuple[int, str], m: Bottleneck) -> Bottleneck:
+            first = None if m.down_bias is None else made("down_bias", place, m.down_bias)
+            last = None if m.up_bias is None else made("up_bias", place, m.up_bias)
+            return Bottleneck(made("down", place, m.down), made("up", place, m.up.T).T, first, last, m.activation)
+
+        return replace(
+            self,
+            pairs={},
+            gains={site: made("gains", site, v) for site, v in self.gains.items()},
+            input_gains={site: made("input_gains", site, v) for site, v in self.input_gains.items()},
+            biases={site: made("biases", site, v) for site, v in self.biases.items()},
+            prefix={at: (made("keys", at, k), made("values", at, v)) for at, (k, v) in self.prefix.items()},
+            prompt=None if self.prompt is None else made("prompt", 0, self.prompt),
+            bottlenecks={place: module(place, m) for place, m in self.bottlenecks.items()},
+        )
+
     def check(self, config: Dimensions, where: str) -> None:
         """Verifies that every part fits a base.
 

@@ -98,7 +98,7 @@ def check_size(made: HostPayload, where: str) -> None:
     Raises:
         SkillError: a value, or the product of the largest values of a pair, is above `LARGEST` or not a number.
     """
-    rest = [] if made.extras is None else list(tensors_of(made.extras))
+    rest = [] if made.extras is None else tensors_of(made.extras)
     ends = [float(end) for tensor in (made.store, *rest) if tensor.numel() for end in torch.aminmax(tensor)]
     largest = max([abs(end) if math.isfinite(end) else math.inf for end in ends], default=0.0)
     if largest**2 > LARGEST:  # then each pair is looked at
