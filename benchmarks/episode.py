@@ -57,7 +57,7 @@ def shipped_skills(base: Base, names: Sequence[str], seed: int, drawn: bool = Fa
 
 def random_skill(base: Base, name: str, seed: int, rank: int = 4) -> Skill:
     """A skill on all modules whose weights mean nothing; they cost the same time."""
-    from loraloop.adapters.methods.context import ConfigContext
+    from loraloop.adapters.methods.context import MethodContext
     from loraloop.adapters.methods.lora import Lora
     from loraloop.adapters.skill.card import Card
     from loraloop.adapters.skill.skill import Skill
@@ -67,7 +67,7 @@ def random_skill(base: Base, name: str, seed: int, rank: int = 4) -> Skill:
     generator = torch.Generator().manual_seed(seed)
     tensors = {
         key: (value.detach() if key.endswith("lora_A") else torch.randn(value.shape, generator=generator) * 0.01)
-        for key, value in method.init(ConfigContext(base.config), seed).items()
+        for key, value in method.init(MethodContext(base.config), seed).items()
     }
     fields = {
         "name": name,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.methods.context import MethodContext
-from loraloop.adapters.methods.method import PlainMethod, checked_positive, checked_rank, checked_targets, modules
+from loraloop.adapters.methods.method import Method, checked_positive, checked_rank, checked_targets, modules
 from loraloop.adapters.payload.pairs import Factors, grouped, of_module, uniform
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import MODULES, module_shape, tensor_name
@@ -24,7 +24,7 @@ _FACTORS = ("lora_A", "lora_E", "lora_B")
 
 
 @dataclass(frozen=True, slots=True)
-class AdaLora(PlainMethod):
+class AdaLora(Method):
     """The method.
 
     A module with K inputs and O outputs has the parameters `lora_A` `[r, K]`, `lora_E` `[r, 1]` (the diagonal of Λ) and

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.methods.context import MethodContext
-from loraloop.adapters.methods.method import PlainMethod
+from loraloop.adapters.methods.method import Method
 from loraloop.adapters.payload.payload import ACTIVATIONS, Activation, Bottleneck, Payload
 from loraloop.tool_schemas.errors import InputError, unknown
 
@@ -25,7 +25,7 @@ PLACEMENTS = {"houlsby": ("attention", "mlp"), "pfeiffer": ("mlp",)}
 
 
 @dataclass(frozen=True, slots=True)
-class BottleneckAdapter(PlainMethod):
+class BottleneckAdapter(Method):
     """The method.
 
     A module of width R has the parameters `down` `[R, H]`, `up` `[H, R]`, `down_bias` `[R]` and `up_bias` `[H]`.

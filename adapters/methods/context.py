@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,97 +18,15 @@ if TYPE_CHECKING:
     from loraloop.adapters.base.loading.source import BaseSource
 
 
-class MethodContext(Protocol):
-    """The base, as far as a method sees it."""
+class MethodContext:
+    """The base, as far as a method sees it: here its dimensions, enough for loading any skill and starting most.
 
-    @property
-    def config(self) -> Dimensions: ...
-
-    def weight(self, layer: int, module: str) -> Tensor:
-        """The values [O, K] that are served, dequantized, in fp32."""
-        ...
-
-    def times(self, layer: int, module: str, A: Tensor) -> Tensor:
-        """W Aᵀ [O, r] of A [r, K]: computed in the dtype of the weights, given in fp32."""
-        ...
-
-    def squares(self, layer: int, module: str) -> Tensor:
-        """The squared norm [O] of each row of the weights, in fp32; computed once."""
-        ...
-
-    def bias(self, layer: int, module: str) -> Tensor | None:
-        """The module's own bias [O] in fp32, where it has one."""
-        ...
-
-    def original(self, layer: int, module: str, checkpoint: str = "") -> Tensor:
-        """The values [O, K] before quantization, in fp32 (LoftQ), from a checkpoint's folder or GGUF file."""
-        ...
-
-    def embedded(self, text: str) -> Tensor:
-        """Input embeddings [n, H] of a text's tokens, as tokens have them before any scale, in fp32."""
-        ...
-
-    def keys_values(self, text: str) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values [n, kv_heads, head_dim] of each layer that a text leaves in a cache, in fp32."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigContext:
-    """Dimensions alone, for what needs no weights: loading any skill, and starting most."""
-
-    config: Dimensions
-
-    def weight(self, layer: int, module: str) -> Tensor:
-        """Raises InputError: dimensions alone hold no values `[O, K]`."""
-        raise InputError(f"this needs the base's weights ({module}): give BaseContext(base), not its dimensions alone")
-
-    def times(self, layer: int, module: str, A: Tensor) -> Tensor:
-        """Raises InputError: dimensions alone hold no values to multiply A `[r, K]` by, for a product `[O, r]`."""
-        return self.weight(layer, module)
-
-    def squares(self, layer: int, module: str) -> Tensor:
-        """Raises InputError: dimensions alone hold no values, so no norms `[O]`."""
-        return self.weight(layer, module)
-
-    def bias(self, layer: int, module: str) -> Tensor | None:
-        """None; raises InputError where the base has a bias `[O]`, which dimensions alone do not hold."""
-        if getattr(self.config, "qkv_bias", False) and module in GROUPS["qkv"]:
-            raise InputError(
-                f"this needs the base's bias of {module}: give BaseContext(base), not its dimensions alone"
-            )
-        return None
-
-    def original(self, layer: int, module: str, checkpoint: str = "") -> Tensor:
-        """Raises InputError: dimensions alone hold no values `[O, K]`."""
-        return self.weight(layer, module)
-
-    def embedded(self, text: str) -> Tensor:
-        """Raises InputError: dimensions alone hold no embeddings `[n, H]`."""
-        raise InputError("a start from text needs the base's embeddings: give BaseContext(base)")
-
-    def keys_values(self, text: str) -> list[tuple[Tensor, Tensor]]:
-        """Raises InputError: dimensions alone compute no keys and values `[n, kv_heads, head_dim]`."""
-        raise InputError("a start from text needs the base's forward: give BaseContext(base)")
-
-
-@dataclass(frozen=True)
-class BaseContext:
-    """A loaded base.
-
-    Attributes:
-        base: the base that will serve the skill.
-        decoder: what its values are read from, where that is another than the base's own: the trainer's view, whose
-            weights are dense already.
+    What needs weights raises InputError here; a `BaseContext` has them.
     """
 
-    base: Base
-    decoder: Decoder | None = None
-    _squares: dict[tuple[int, str], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    @property
-    def config(self) -> Dimensions:
-        return self.base.config
+    def __init__(self, config: Dimensions) -> None:
+        self.config = config
+        self._squares: dict[tuple[int, str], Tensor] = {}
 
     def weight(self, layer: int, module: str) -> Tensor:
         """The values `[O, K]` that are served, dequantized, in fp32."""
@@ -128,6 +45,44 @@ class BaseContext:
         if known is None:
             known = self._squares[layer, module] = self.weight(layer, module).square().sum(1)
         return known
+
+    def _held(self, layer: int, module: str) -> Tensor:
+        """The values [O, K] in the dtype that they have when they are served."""
+        raise InputError(f"this needs the base's weights ({module}): give BaseContext(base), not its dimensions alone")
+
+    def bias(self, layer: int, module: str) -> Tensor | None:
+        """The module's own bias `[O]` in fp32, where it has one."""
+        if getattr(self.config, "qkv_bias", False) and module in GROUPS["qkv"]:
+            raise InputError(
+                f"this needs the base's bias of {module}: give BaseContext(base), not its dimensions alone"
+            )
+        return None
+
+    def original(self, layer: int, module: str, checkpoint: str = "") -> Tensor:
+        """The values `[O, K]` before quantization, in fp32 (LoftQ), from a checkpoint's folder or GGUF file."""
+        return self._held(layer, module)
+
+    def embedded(self, text: str) -> Tensor:
+        """Input embeddings `[n, H]` of a text's n tokens, as tokens have them before any scale, in fp32."""
+        raise InputError("a start from text needs the base's embeddings: give BaseContext(base)")
+
+    def keys_values(self, text: str) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values `[n, kv_heads, head_dim]` of each layer that a text of n tokens leaves, in fp32."""
+        raise InputError("a start from text needs the base's forward: give BaseContext(base)")
+
+
+class BaseContext(MethodContext):
+    """A loaded base.
+
+    Args:
+        base: the base that will serve the skill.
+        decoder: what its values are read from, where that is another than the base's own: the trainer's view, whose
+            weights are dense already.
+    """
+
+    def __init__(self, base: Base, decoder: Decoder | None = None) -> None:
+        super().__init__(base.config)
+        self.base, self.decoder = base, decoder
 
     def _held(self, layer: int, module: str) -> Tensor:
         """The values [O, K] in the dtype that they have when they are served."""

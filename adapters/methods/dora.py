@@ -14,14 +14,14 @@ from torch import Tensor
 
 from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.methods.method import PlainMethod, modules
+from loraloop.adapters.methods.method import Method, modules
 from loraloop.adapters.payload.pairs import Factors, grouped, of_module, spread, uniform
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import MODULES, Dimensions, module_shape, tensor_name
 
 
 @dataclass(frozen=True, slots=True)
-class Dora(PlainMethod):
+class Dora(Method):
     """Fields as in `Lora`; a "magnitude" [O] beside each pair."""
 
     rank: int

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.methods.context import MethodContext
-from loraloop.adapters.methods.method import PlainMethod, checked_rank, checked_targets, modules
+from loraloop.adapters.methods.method import Method, checked_rank, checked_targets, modules
 from loraloop.adapters.payload.pairs import Factors, grouped, low_rank_of, of_module, spread, uniform
 from loraloop.adapters.payload.payload import LowRank, Payload
 from loraloop.adapters.payload.sites import GROUPS, MODULES, Dimensions, Site, module_shape, tensor_name
 
 
 @dataclass(frozen=True, slots=True)
-class Galore(PlainMethod):
+class Galore(Method):
     """The method.
 
     A module with K inputs and O outputs has the parameter `delta` `[O, K]`; a finished skill has `lora_A` `[r, K]` and

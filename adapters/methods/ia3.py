@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.methods.context import MethodContext
-from loraloop.adapters.methods.method import PlainMethod, checked_targets, modules
+from loraloop.adapters.methods.method import Method, checked_targets, modules
 from loraloop.adapters.payload.pairs import of_module, spread
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import group_of, module_shape, tensor_name
@@ -21,7 +21,7 @@ from loraloop.tool_schemas.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Ia3(PlainMethod):
+class Ia3(Method):
     """The method.
 
     A module with K inputs and O outputs has the parameter `gain` `[O]`, or `input_gain` `[K]` if it is a feed-forward

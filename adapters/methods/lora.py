@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.methods.context import MethodContext
-from loraloop.adapters.methods.method import PlainMethod, checked_positive, checked_rank, checked_targets, modules
+from loraloop.adapters.methods.method import Method, checked_positive, checked_rank, checked_targets, modules
 from loraloop.adapters.payload.pairs import (
     Factors,
     grouped,
@@ -35,7 +35,7 @@ DOUBLED = ("pissa", "olora")
 
 
 @dataclass(frozen=True, slots=True)
-class Lora(PlainMethod):
+class Lora(Method):
     """The method: hyper-parameters in, parameters and payload out.
 
     A module with K inputs and O outputs has the parameters `lora_A` `[r, K]` and `lora_B` `[O, r]`; with the starts

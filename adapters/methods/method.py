@@ -1,10 +1,10 @@
-"""The interface of a method: hyper-parameters that make parameters and turn them into a payload."""
+"""What a method is: hyper-parameters that make parameters and turn them into a payload."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -14,24 +14,26 @@ from loraloop.adapters.payload.sites import MODULES, Dimensions
 from loraloop.tool_schemas.errors import InputError, unknown
 
 
-class Method(Protocol):
+class Method:
     """A frozen dataclass with hyper-parameters; its fields are what a card and a recipe hold of it.
 
     Parameters and a skill's tensors are held by name. Those of a module are called `layers.<i>.<module>.<factor>`; of a
-    module with K inputs and O outputs, LoRA's are `lora_A` `[r, K]` and `lora_B` `[O, r]`.
+    module with K inputs and O outputs, LoRA's are `lora_A` `[r, K]` and `lora_B` `[O, r]`. Of the hooks here, a method
+    has `init` and `payload`; without the others everything trains, and is stored as it is.
+
+    Attributes:
+        name: Name of the method in the registry, as a card says it.
     """
 
-    @property
-    def name(self) -> str:
-        """Name of the method in the registry, as a card says it."""
-        ...
+    __slots__ = ()
+    name: ClassVar[str]
 
     def init(self, context: MethodContext, seed: int = 0) -> dict[str, Tensor]:
         """Fresh fp32 parameters by name, such as `lora_A` `[r, K]`; the skill starts as the base.
 
         They are all that a checkpoint of a training needs.
         """
-        ...
+        raise NotImplementedError
 
     def payload(self, parameters: Mapping[str, Tensor], context: MethodContext) -> Payload:
         """What a slot holds, differentiably.
@@ -40,15 +42,15 @@ class Method(Protocol):
             parameters: A training's parameters or a skill's tensors, by name, such as `lora_A` `[r, K]`.
             context: What may be read of the base.
         """
-        ...
+        raise NotImplementedError
 
     def trainable(self, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
         """Names of those `parameters`, such as `lora_A` `[r, K]`, that an optimizer changes; the others are state."""
-        ...
+        return tuple(parameters)
 
     def regularizer(self, parameters: Mapping[str, Tensor]) -> Tensor | None:
         """What `parameters`, such as `lora_A` `[r, K]`, add to the loss, `[]`, or None."""
-        ...
+        return None
 
     def after_step(self, parameters: Mapping[str, Tensor], step: int, steps: int) -> None:
         """Called after each optimizer step and before the gradients are cleared.
@@ -58,11 +60,10 @@ class Method(Protocol):
             step: The step that was taken, 1 … steps.
             steps: All steps of the training.
         """
-        ...
 
     def settled(self, step: int, steps: int) -> bool:
         """Whether the parameters after step `step` of `steps` may be what the training results in."""
-        ...
+        return True
 
     def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
         """What a skill stores: detached, and loadable without the base's weights.
@@ -74,7 +75,7 @@ class Method(Protocol):
         Returns:
             Tensors by name, such as `lora_A` `[r, K]`.
         """
-        ...
+        return {name: tensor.detach() for name, tensor in parameters.items()}
 
     def reader(self, tensors: Mapping[str, Tensor]) -> Method:
         """The method that a card names for what `finished` left: itself, unless ranks or scalings changed.
@@ -82,42 +83,10 @@ class Method(Protocol):
         Args:
             tensors: A finished skill's, by name, such as `lora_A` `[r, K]`.
         """
-        ...
-
-    def stored(self, config: Dimensions) -> dict[str, tuple[int, ...]] | None:
-        """Names and shapes of a skill's tensors; None where they are parts of a payload, by names that say which."""
-        ...
-
-
-class PlainMethod:
-    """The hooks of a method that needs none: everything trains, and is stored as it is."""
-
-    __slots__ = ()
-
-    def trainable(self, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """The names of all `parameters`, which may have any shape."""
-        return tuple(parameters)
-
-    def regularizer(self, parameters: Mapping[str, Tensor]) -> Tensor | None:
-        """None: `parameters` of any shape add nothing to the loss."""
-        return None
-
-    def after_step(self, parameters: Mapping[str, Tensor], step: int, steps: int) -> None:
-        """Does nothing: `parameters` of any shape stay as they are."""
-        return None
-
-    def settled(self, step: int, steps: int) -> bool:
-        return True
-
-    def finished(self, parameters: Mapping[str, Tensor], context: MethodContext) -> dict[str, Tensor]:
-        """The `parameters` as they are, of any shape, detached."""
-        return {name: tensor.detach() for name, tensor in parameters.items()}
-
-    def reader(self, tensors: Mapping[str, Tensor]) -> Any:
-        """The method itself, for `tensors` of any shape."""
         return self
 
     def stored(self, config: Dimensions) -> dict[str, tuple[int, ...]] | None:
+        """Names and shapes of a skill's tensors; None where they are parts of a payload, by names that say which."""
         return None
 
 

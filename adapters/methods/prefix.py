@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.methods.context import MethodContext
-from loraloop.adapters.methods.method import PlainMethod, checked_rank
+from loraloop.adapters.methods.method import Method, checked_rank
 from loraloop.adapters.payload.payload import Payload
 from loraloop.tool_schemas.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Prefix(PlainMethod):
+class Prefix(Method):
     """The method. A fresh one is not the base: attention already goes to its tokens.
 
     Its parameters are `layers.<i>.prefix.keys` and `layers.<i>.prefix.values` `[P, kv_heads, head_dim]` of P virtual

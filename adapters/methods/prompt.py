@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.methods.context import MethodContext
-from loraloop.adapters.methods.method import PlainMethod, checked_rank
+from loraloop.adapters.methods.method import Method, checked_rank
 from loraloop.adapters.payload.payload import Payload
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt(PlainMethod):
+class Prompt(Method):
     """The method. A fresh one is not the base: its tokens are read like any others.
 
     Its one parameter is `prompt` `[P, H]`, the embeddings of P virtual tokens.

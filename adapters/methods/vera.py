@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.methods.context import MethodContext
-from loraloop.adapters.methods.method import PlainMethod, checked_rank, checked_targets, modules
+from loraloop.adapters.methods.method import Method, checked_rank, checked_targets, modules
 from loraloop.adapters.payload.pairs import Factors, of_module, spread
 from loraloop.adapters.payload.payload import LowRank, Payload
 from loraloop.adapters.payload.sites import MODULES, Dimensions, group_shape, module_shape, tensor_name
 
 
 @dataclass(frozen=True, slots=True)
-class Vera(PlainMethod):
+class Vera(Method):
     """The method.
 
     A module with K inputs and O outputs has the parameters `vera_d` `[r]` and `vera_b` `[O]`; the shared matrices are

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill.card import Card, Fingerprints
 from loraloop.adapters.skill.skill import Skill
@@ -50,7 +50,7 @@ def blank_skill(base: Base, name: str, contract: str = "text", description: str 
         },
         f"blank skill {name!r}",
     )
-    return Skill(card, method.init(ConfigContext(base.config))).to(torch.bfloat16)
+    return Skill(card, method.init(MethodContext(base.config))).to(torch.bfloat16)
 
 
 def is_blank(card: Card) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.method import Method
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.sites import Dimensions
@@ -65,7 +65,7 @@ class Skill:
         """
         where = f"skill {self.card.name!r}"
         try:
-            made = self.method.payload(self.tensors, ConfigContext(config))
+            made = self.method.payload(self.tensors, MethodContext(config))
         except KeyError as error:
             raise SkillError(f"{where} lacks the tensor {error}: export the skill again") from None
         except (ValueError, IndexError, RuntimeError) as error:

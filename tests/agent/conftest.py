@@ -10,7 +10,7 @@ import torch
 
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, random_base
-from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.skill import Skill
@@ -24,7 +24,7 @@ def random_skill(base: Base, name: str, contract: str = "text", seed: int = 0, a
     """A LoRA skill with weights large enough to change every logit."""
     targets = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     generator = torch.Generator().manual_seed(seed)
-    drawn = Lora(4, 8, targets).init(ConfigContext(base.config), seed)
+    drawn = Lora(4, 8, targets).init(MethodContext(base.config), seed)
     tensors = {key: torch.randn(value.shape, generator=generator) * 0.3 for key, value in drawn.items()}
     prints = base.fingerprints
     fields = {

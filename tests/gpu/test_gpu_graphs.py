@@ -14,7 +14,7 @@ from loraloop.adapters.base.decoder.cuda_graphs import GraphedDecoder
 from loraloop.adapters.base.decoder.decoder import Decoder
 from loraloop.adapters.base.loading.convert import Converted
 from loraloop.adapters.base.random_weights import random_base
-from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.skill import Skill
@@ -51,7 +51,7 @@ def gpu_base(form: str, device: str = DEVICE) -> Base:
 
 def skill(base: Base, name: str, seed: int, rank: int, targets: tuple[str, ...]) -> Skill:
     torch.manual_seed(seed)
-    made = Lora(rank, 8, targets).init(ConfigContext(base.config))
+    made = Lora(rank, 8, targets).init(MethodContext(base.config))
     tensors = {key: torch.randn(value.shape) * 0.1 for key, value in made.items()}
     prints = {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights}
     card = Card(

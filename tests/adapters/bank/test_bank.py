@@ -8,7 +8,7 @@ import torch
 
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row, random_base
-from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.ia3 import Ia3
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.payload.payload import PayloadAttached
@@ -25,7 +25,7 @@ def make(host: Base, name: str, rank: int = 4, targets: tuple[str, ...] = MODULE
     generator = torch.Generator().manual_seed(sum(name.encode()))
     tensors = {
         key: torch.randn(value.shape, generator=generator) * 0.3
-        for key, value in method.init(ConfigContext(host.config)).items()
+        for key, value in method.init(MethodContext(host.config)).items()
     }
     fields = {
         "name": name, "description": "A test.", "rank": rank, "alpha": 2.0 * rank, "targets": targets,
@@ -231,7 +231,7 @@ def test_finite_weights_that_no_product_survives_are_refused(base: Base, huge: s
         skill = Skill(skill.card.model_copy(update={"alpha": 1e30}), skill.tensors)
     else:
         method = Ia3()
-        tensors = {name: tensor.detach().clone() for name, tensor in method.init(ConfigContext(base.config)).items()}
+        tensors = {name: tensor.detach().clone() for name, tensor in method.init(MethodContext(base.config)).items()}
         next(iter(tensors.values()))[0] = 1e20
         own = {"method": "ia3", "targets": method.targets, "rank": 0, "activation": "full", "invocation": ()}
         skill = Skill(Card.checked({**skill.card.model_dump(exclude={"options"}), **own}), tensors)

@@ -16,7 +16,7 @@ from loraloop.adapters.payload.attached_gpu import SegmentedAttached
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Row, random_base
 from loraloop.adapters.skill.card import Card
-from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill.skill import Skill
 
@@ -26,7 +26,7 @@ segmented = other.attached = SegmentedAttached(4, other._stacks)
 for name, rank, targets in (("one", 4, ("q_proj", "v_proj", "down_proj")), ("two", 8, ("o_proj", "up_proj")),
                             ("wide", 12, ("q_proj", "gate_proj"))):
     torch.manual_seed(rank)
-    made = Lora(rank, 8, targets).init(ConfigContext(base.config))
+    made = Lora(rank, 8, targets).init(MethodContext(base.config))
     tensors = {key: torch.randn(value.shape) * 0.3 for key, value in made.items()}
     prints = {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights}
     card = Card(name=name, description="A test.", rank=rank, alpha=8, targets=targets, activation="full",

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from loraloop.adapters.methods.adalora import AdaLora
-from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.tool_schemas.errors import InputError
 
 CONFIG = SimpleNamespace(hidden_size=8, intermediate_size=12, layers=2, heads=2, kv_heads=1, head_dim=4)
-CONTEXT = ConfigContext(CONFIG)
+CONTEXT = MethodContext(CONFIG)
 METHOD = AdaLora(rank=4, alpha=8.0, targets=("q_proj", "down_proj"), target_rank=2, t_init=2, t_final=3, delta_t=2)
 
 

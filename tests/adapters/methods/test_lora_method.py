@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.lora import Lora, RsLora
 from loraloop.adapters.payload.payload import LowRank, PayloadAttached
 from loraloop.adapters.payload.sites import GROUPS, MODULES, group_shape, module_shape
 from loraloop.tool_schemas.errors import InputError, UnknownNameError
 
 CONFIG = SimpleNamespace(hidden_size=24, intermediate_size=40, layers=2, heads=4, kv_heads=2, head_dim=6)
-CONTEXT = ConfigContext(CONFIG)
+CONTEXT = MethodContext(CONFIG)
 
 
 def filled(method: Lora) -> dict[str, torch.Tensor]:

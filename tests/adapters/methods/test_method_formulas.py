@@ -14,7 +14,7 @@ import torch
 from loraloop.adapters.base import Base, Row, random_base
 from loraloop.adapters.base.decoder.decoder import Decoder, Layer
 from loraloop.adapters.methods import make_method
-from loraloop.adapters.methods.context import BaseContext, ConfigContext
+from loraloop.adapters.methods.context import BaseContext, MethodContext
 from loraloop.adapters.methods.galore import retained
 from loraloop.adapters.payload.pairs import low_rank_of
 from loraloop.adapters.payload.payload import Payload
@@ -180,7 +180,7 @@ def test_galore(base: Base, trained: Any) -> None:
         torch.testing.assert_close(weight, W + p.get(f"layers.{layer}.{module}.delta", torch.zeros_like(W)))
     kept = retained(p, 4)
     method = make_method("galore", {"rank": 4, "targets": targets})
-    tensors = method.finished(p, ConfigContext(base.config))
+    tensors = method.finished(p, MethodContext(base.config))
     lost = whole = 0.0
     for key, delta in p.items():
         place = key.removesuffix("delta")
@@ -287,7 +287,7 @@ TINY = SimpleNamespace(hidden_size=4, intermediate_size=3, layers=1, heads=2, kv
     ],
 )  # fmt: skip
 def test_gradcheck(name: str, options: dict[str, Any], moved: Any) -> None:
-    method, context = make_method(name, options), ConfigContext(TINY)
+    method, context = make_method(name, options), MethodContext(TINY)
     parameters = moved(method, method.init(context), 1)
     names = method.trainable(parameters)
     h = torch.randn(2, 4, dtype=torch.float64)

@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 
 from loraloop.adapters.base import Base, BranchCache, Row, random_base
 from loraloop.adapters.methods import METHODS, card_fields, make_method
-from loraloop.adapters.methods.context import BaseContext, ConfigContext
+from loraloop.adapters.methods.context import BaseContext, MethodContext
 from loraloop.adapters.payload.payload import PayloadAttached
 from loraloop.adapters.payload.sites import MODULES
 from loraloop.adapters.peft.folding import folded
@@ -111,7 +111,7 @@ def test_what_is_stored_is_what_was_trained(base: Base, variant: str, moved: Any
     fields = card_fields(method, tensors)
     shared = {key: fields[key] for key in ("rank", "alpha", "targets") if key in fields}
     reader = make_method(fields["method"], {**shared, **fields.get("options", {})})
-    alone = ConfigContext(base.config)  # loading needs no weights
+    alone = MethodContext(base.config)  # loading needs no weights
     payload = reader.payload(tensors, alone)
     payload.check(base.config, variant)
     torch.testing.assert_close(states(base, payload, TOKENS), expected, atol=1e-4, rtol=1e-4)
@@ -190,7 +190,7 @@ def test_any_shape_stores_what_it_trains(
         assert key.split(".")[2] in targets and tensor.is_contiguous()
         if (stored := method.stored(base.config)) is not None:
             assert stored[key] == tuple(tensor.shape)
-    made = method.reader(tensors).payload(tensors, ConfigContext(base.config))
+    made = method.reader(tensors).payload(tensors, MethodContext(base.config))
     made.check(base.config, name)
     trained = method.payload(parameters, context)
     assert made.pairs.keys() == trained.pairs.keys() and made.gains.keys() == trained.gains.keys()
@@ -215,7 +215,7 @@ def test_patterns_are_read_as_peft_reads_them(
     method = make_method(name, options)
     parameters = moved(method, method.init(context))
     tensors = method.finished(parameters, context)
-    payload = method.reader(tensors).payload(tensors, ConfigContext(base.config))
+    payload = method.reader(tensors).payload(tensors, MethodContext(base.config))
     found = {made[:2]: made.weight - context.weight(*made[:2]) for made in folded(payload, context)}
     for layer in range(base.config.layers):
         for module in MODULES:
@@ -245,9 +245,9 @@ def test_names_and_options_are_checked() -> None:
     with pytest.raises(InputError, match="wrong type"):
         make_method("lora", {"rank": 4, "alpha": "high"})
     with pytest.raises(InputError, match="give BaseContext"):
-        make_method("dora", OPTIONS["dora"]).init(ConfigContext(random_base().config))
+        make_method("dora", OPTIONS["dora"]).init(MethodContext(random_base().config))
     with pytest.raises(InputError, match="give BaseContext"):
-        make_method("prompt", {"text": "x"}).init(ConfigContext(random_base().config))
+        make_method("prompt", {"text": "x"}).init(MethodContext(random_base().config))
 
 
 @pytest.mark.parametrize(

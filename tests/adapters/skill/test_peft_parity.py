@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base, Row
-from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.lora import Lora, RsLora
 from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.skill import Skill
@@ -153,7 +153,7 @@ def test_skill_to_peft(llama_folder: Path, base: Base, tmp_path: Path, rslora: b
 
     method = (RsLora if rslora else Lora)(5, 7.5, ("k_proj", "gate_proj", "down_proj"))
     torch.manual_seed(2)
-    made = method.init(ConfigContext(base.config))
+    made = method.init(MethodContext(base.config))
     tensors = {name: torch.randn(value.shape) * 0.2 for name, value in made.items()}
     fields = {
         "name": "mine", "description": "A test.", "method": method.name, "rank": 5, "alpha": 7.5,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill import registry, store
 from loraloop.adapters.skill.card import Card
@@ -22,7 +22,7 @@ SIZES = {"hidden_size": 64, "intermediate_size": 96, "layers": 2, "heads": 2, "k
 def made(rank: int) -> Skill:
     """Skills of different ranks have cards and tensors that do not fit each other."""
     method = Lora(rank, 4, ("q_proj", "down_proj"))
-    tensors = {name: tensor.detach() for name, tensor in method.init(ConfigContext(_Config())).items()}
+    tensors = {name: tensor.detach() for name, tensor in method.init(MethodContext(_Config())).items()}
     card = Card.checked(
         {
             "name": "tools", "description": "A test.", "rank": rank, "alpha": 4, "targets": method.targets,

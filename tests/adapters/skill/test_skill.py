@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill import store
 from loraloop.adapters.skill.card import Card
@@ -36,7 +36,7 @@ def base(name: str = "small", architecture: str = "a1", weights: str = "b2", **c
 def make(name: str = "tools", **card: object) -> Skill:
     method = Lora(2, 4, ("q_proj", "down_proj"))
     torch.manual_seed(0)
-    tensors = {key: torch.randn(value.shape) for key, value in method.init(ConfigContext(CONFIG)).items()}
+    tensors = {key: torch.randn(value.shape) for key, value in method.init(MethodContext(CONFIG)).items()}
     fields = {
         "name": name, "description": "Calls tools.", "rank": 2, "alpha": 4, "targets": method.targets,
         "invocation": (1, 2), "contract": "calls", "base": "small", "data": ({"name": "d", "license": "MIT", "n": 3},),

@@ -70,9 +70,9 @@ def trainer_of(case: str, folder: Path, accumulation: int = 1) -> Trainer:
 
 
 def context_of(base: Base) -> Any:
-    from loraloop.adapters.methods.context import ConfigContext
+    from loraloop.adapters.methods.context import MethodContext
 
-    return ConfigContext(base.config)
+    return MethodContext(base.config)
 
 
 def held(shards: Shards) -> dict[str, int]:

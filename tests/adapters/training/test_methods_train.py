@@ -59,14 +59,14 @@ def test_it_learns_and_resumes(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_what_is_stored_is_what_was_trained(name: str, tmp_path: Path) -> None:
     """The stored tensors' payload, read without the base's weights, has the loss that training measured."""
-    from loraloop.adapters.methods.context import ConfigContext
+    from loraloop.adapters.methods.context import MethodContext
 
     if name == "galore":
         pytest.skip("its skill is a truncation of what was trained; test_methods measures it")
     made = trainer(tmp_path, name, "full")
     stored = made.run()
     reader = made.method.reader(stored)
-    payload = reader.payload(stored, ConfigContext(made.base.config))
+    payload = reader.payload(stored, MethodContext(made.base.config))
     payload.check(made.base.config, name)
     total = sum(
         float(cross_entropy(made.decoder, scored.states, scored.targets))

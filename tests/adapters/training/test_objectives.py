@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax, logsigmoid
 
 from loraloop.adapters.base import BranchCache, Message, Row, random_base
-from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.payload.payload import PayloadAttached
 from loraloop.adapters.training.data.encode import Encoded, EncodedBranch, encode, encode_pair
@@ -32,7 +32,7 @@ METHOD = Lora(4, 8)
 
 def parameters(seed: int, scale: float = 0.1) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    made = METHOD.init(ConfigContext(BASE.config), seed)
+    made = METHOD.init(MethodContext(BASE.config), seed)
     return {
         name: (tensor.detach() + torch.randn(tensor.shape, generator=generator) * scale).requires_grad_()
         for name, tensor in made.items()
@@ -40,7 +40,7 @@ def parameters(seed: int, scale: float = 0.1) -> dict[str, Tensor]:
 
 
 def payload(seed: int, scale: float = 0.1) -> Any:
-    return METHOD.payload({name: t.detach() for name, t in parameters(seed, scale).items()}, ConfigContext(BASE.config))
+    return METHOD.payload({name: t.detach() for name, t in parameters(seed, scale).items()}, MethodContext(BASE.config))
 
 
 def pairs(count: int, seed: int = 0) -> list[Encoded]:
@@ -78,9 +78,9 @@ def compare(objective: Objective, examples: list[Encoded], formula: Any, tmp_pat
     """Loss and gradients of an objective equal those of a formula of the policy's payload."""
     reader, leaves = Reader(BASE.decoder), parameters(1)
     objective.prepare(reader, examples, tmp_path, "f", False)
-    policy = METHOD.payload(leaves, ConfigContext(BASE.config))
+    policy = METHOD.payload(leaves, MethodContext(BASE.config))
     ours = objective.loss(reader, reader.read(examples, policy))
-    theirs = formula(METHOD.payload(leaves, ConfigContext(BASE.config)))
+    theirs = formula(METHOD.payload(leaves, MethodContext(BASE.config)))
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
     for mine, plain in zip(gradients(ours, leaves), gradients(theirs, leaves), strict=True):
         torch.testing.assert_close(mine, plain, atol=1e-4, rtol=1e-3)

@@ -14,7 +14,7 @@ import torch
 
 from loraloop.adapters.base import BranchCache, Message, Row, random_base
 from loraloop.adapters.methods import make_method
-from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.payload.payload import PayloadAttached
 from loraloop.adapters.training.data.encode import Encoded, encode
@@ -76,7 +76,7 @@ def test_gradients_equal_those_of_one_forward_over_the_whole_sequence(tmp_path: 
 
     decoder, total, count = training_view(made.base), torch.zeros(()), 0
     for example in batch:
-        attached = PayloadAttached(made.method.payload(made.parameters, ConfigContext(made.base.config)))
+        attached = PayloadAttached(made.method.payload(made.parameters, MethodContext(made.base.config)))
 
         (branch,) = example.branches
         tokens = [*example.trunk, *branch.tokens]

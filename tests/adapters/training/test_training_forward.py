@@ -186,9 +186,9 @@ def test_bf16_stays_near_fp32() -> None:
     from loraloop.adapters.base.training_view import training_view
 
     base, method = random_base(0, scale=0.1, layers=3), Lora(4, 8)
-    from loraloop.adapters.methods.context import ConfigContext
+    from loraloop.adapters.methods.context import MethodContext
 
-    context = ConfigContext(base.config)
+    context = MethodContext(base.config)
     parameters = method.init(context, 0)
     for tensor in parameters.values():
         tensor.data.add_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(1)) * 0.05)

@@ -195,7 +195,7 @@ def test_a_tool_choice_is_kept_or_refused(run):
 
 
 def test_a_damaged_skill_and_one_for_another_base_are_refused(run, tmp_path, base, tiny_base):
-    from loraloop.adapters.methods.context import ConfigContext
+    from loraloop.adapters.methods.context import MethodContext
     from loraloop.adapters.methods.lora import Lora
     from loraloop.adapters.skill.card import Card
     from loraloop.adapters.skill.skill import Skill
@@ -213,7 +213,7 @@ def test_a_damaged_skill_and_one_for_another_base_are_refused(run, tmp_path, bas
             fingerprints=prints,
             base=on.name,
         )
-        Skill(card, method.init(ConfigContext(on.config), seed=0)).save(tmp_path / name)
+        Skill(card, method.init(MethodContext(on.config), seed=0)).save(tmp_path / name)
         return str(tmp_path / name)
 
     whole = save("whole", base)

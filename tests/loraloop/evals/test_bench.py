@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loraloop.adapters.base import Base, Message
-from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill.blank import blank_skill
 from loraloop.adapters.skill.contracts import Passage, code_text
@@ -113,5 +113,5 @@ def test_a_skill_whose_modules_have_ranks_of_their_own_is_measured(tiny_base: Ba
     method = Lora(rank=4, alpha=4.0, targets=("q_proj", "o_proj"), rank_pattern={"q_proj": 20})
     made = blank_skill(tiny_base, "blank")
     options = {"rank": 4, "alpha": 4.0, "targets": method.targets, "options": {"rank_pattern": {"q_proj": 20}}}
-    wide = Skill(made.card.model_copy(update=options), method.init(ConfigContext(tiny_base.config)))
+    wide = Skill(made.card.model_copy(update=options), method.init(MethodContext(tiny_base.config)))
     assert Bench(tiny_base, wide, 4).write([Message("user", "Hi")], None).fits

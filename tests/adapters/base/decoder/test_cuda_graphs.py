@@ -31,7 +31,7 @@ from loraloop.adapters.base import Row, random_base
 from loraloop.adapters.base.decoder.cuda_graphs import DecodeGraphs, GraphKind, adapted
 from loraloop.adapters.base.decoder.decoder import Decoder
 from loraloop.adapters.skill.card import Card
-from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.skill.skill import Skill
 from loraloop.kernels.gpu import triton_attention
@@ -58,7 +58,7 @@ segmented = bank.attached = SegmentedAttached(4, bank._stacks)
 
 def add(name, seed, rank, targets):
     torch.manual_seed(seed)
-    made = Lora(rank, 8, targets).init(ConfigContext(base.config))
+    made = Lora(rank, 8, targets).init(MethodContext(base.config))
     tensors = {key: torch.randn(value.shape) * 0.3 for key, value in made.items()}
     prints = {"architecture": base.fingerprints.architecture, "weights": base.fingerprints.weights}
     skill = Skill(Card(name=name, description="A test.", rank=rank, alpha=8, targets=targets, activation="full",

@@ -18,7 +18,7 @@ from loraloop.adapters.base import Base, KVCache, NativeCache, Row, random_base
 from loraloop.adapters.base.decoder.decoder import Decoder
 from loraloop.adapters.base.decoder.native_cache import PagePool, distinct
 from loraloop.adapters.base.decoder.native_decoder import NativeDecoder, serves
-from loraloop.adapters.methods.context import ConfigContext
+from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.payload.attached import BankAttached
 from loraloop.adapters.payload.attached_native import NativeAttached
@@ -51,11 +51,11 @@ def adapters(decoder: NativeDecoder, ranks: tuple[int, ...]) -> tuple[NativeAtta
         targets = ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj") if slot % 2 else ("gate_proj", "k_proj")
         method = Lora(rank, 2.0 * rank, targets)
         generator = torch.Generator().manual_seed(slot)
-        made = method.init(ConfigContext(config))
+        made = method.init(MethodContext(config))
         drawn = {name: torch.randn(v.shape, generator=generator) * 0.05 for name, v in made.items()}
         tensors = {name: value.bfloat16() for name, value in drawn.items()}
         for attached, dtype in ((ours, torch.bfloat16), (theirs, torch.float32)):
-            payload = method.payload({n: t.to(dtype) for n, t in tensors.items()}, ConfigContext(config))
+            payload = method.payload({n: t.to(dtype) for n, t in tensors.items()}, MethodContext(config))
             prepared = HostPayload.of(payload, tiled=attached is ours)
             stack = SlotStack(config, (slot,), 64, dtype, torch.device("cpu"))
             attached.put(slot, stack.load(slot, prepared), prepared)
@@ -64,7 +64,7 @@ def adapters(decoder: NativeDecoder, ranks: tuple[int, ...]) -> tuple[NativeAtta
 
 def _prepared(decoder: NativeDecoder, rank: int) -> HostPayload:
     method = Lora(rank, 2.0 * rank, ("gate_proj", "k_proj"))
-    context = ConfigContext(decoder.config)
+    context = MethodContext(decoder.config)
     return HostPayload.of(method.payload(method.init(context), context), torch.bfloat16, tiled=True)
 
 
