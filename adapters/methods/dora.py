@@ -17,7 +17,7 @@ from loraloop.adapters.methods.lora import Lora
 from loraloop.adapters.methods.method import Method, modules
 from loraloop.adapters.payload.pairs import Factors, grouped, of_module, spread, uniform
 from loraloop.adapters.payload.payload import Payload
-from loraloop.adapters.payload.sites import MODULES, Dimensions, module_shape, tensor_name
+from loraloop.adapters.payload.sites import MODULES, tensor_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +90,6 @@ class Dora(Method):
             return self
         rank = max(A.shape[0] for A in of_module(tensors, "lora_A").values())
         return replace(self, rank=rank, alpha=float(rank), rank_pattern={}, alpha_pattern={})
-
-    def stored(self, config: Dimensions) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of a skill's tensors."""
-        found: dict[str, tuple[int, ...]] = {}
-        for layer, module in modules(config, self.targets):
-            outputs, inputs = module_shape(config, module)
-            sizes = {
-                "lora_A": (self.rank, inputs),
-                "lora_B": (outputs, self.rank),
-                "magnitude": (outputs,),
-                "gain": (outputs,),
-            }
-            found.update({tensor_name(layer, module, factor): size for factor, size in sizes.items()})
-        return found
 
 
 @torch.no_grad()

@@ -85,10 +85,6 @@ class Method:
         """
         return self
 
-    def stored(self, config: Dimensions) -> dict[str, tuple[int, ...]] | None:
-        """Names and shapes of a skill's tensors; None where they are parts of a payload, by names that say which."""
-        return None
-
 
 def modules(config: Dimensions, targets: tuple[str, ...]) -> Iterator[tuple[int, str]]:
     """(layer, module) of all targets, in the order of the decoder."""

@@ -97,14 +97,6 @@ class Vera(Method):
         sizes = [module_shape(config, module) for module in self.targets]
         return _drawn(self.seed, self.rank, max(out for out, _ in sizes), max(inner for _, inner in sizes))
 
-    def stored(self, config: Dimensions) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of a skill's tensors."""
-        found: dict[str, tuple[int, ...]] = {}
-        for layer, module in modules(config, self.targets):
-            found[tensor_name(layer, module, "vera_d")] = (self.rank,)
-            found[tensor_name(layer, module, "vera_b")] = (module_shape(config, module)[0],)
-        return found
-
 
 @lru_cache(maxsize=4)
 def _drawn(seed: int, rank: int, outputs: int, inputs: int) -> Factors:

@@ -23,9 +23,15 @@ PLAIN = ("lora", "rslora")
 
 _NAME = re.compile(
     r"prompt|layers\.(?P<layer>0|[1-9]\d{0,4})\.(?:prefix\.(?:keys|values)"
-    rf"|(?P<module>{'|'.join(MODULES)})\.(?P<factor>lora_A|lora_B|gain|input_gain|bias)"
+    rf"|(?P<module>{'|'.join(MODULES)})\.(?P<factor>lora_A|lora_B|gain|input_gain|bias|magnitude|vera_d|vera_b)"
     rf"|(?:{'|'.join(PARTS)})\.bottleneck\.(?P<part>down|up|down_bias|up_bias))"
 )
+_WHOLE = {
+    "bottleneck": ("down", "up"),
+    "dora": ("lora_A", "lora_B", "magnitude", "gain"),
+    "vera": ("vera_d", "vera_b"),
+}
+"""Tensors that each place of a method has, where it has any of them."""
 _ANY = 0  # a dimension that the method chooses: a rank, a width, a number of virtual tokens
 MOST = SIZES[-1]
 """The largest size of a dimension that the method chooses."""
@@ -128,12 +134,8 @@ def check_shapes(card: Card, shapes: Mapping[str, Shape], config: Dimensions, ba
     Raises:
         SkillError: a name that the method does not store, a layer that the base does not have, another shape.
     """
-    listed = method_of(card).stored(config)
-    missing = _missing(shapes, listed, config)
-    if missing is not None:
-        raise SkillError(f"skill {card.name!r} lacks the tensor {missing!r}: export the skill again")
     for name, shape in shapes.items():
-        wanted = listed.get(name) if listed is not None else _wanted(name, config)
+        wanted = _wanted(name, card, config)
         if wanted is None:
             raise SkillError(
                 f"skill {card.name!r}: {card.method} has no tensor {name!r} for the base {base!r} "
@@ -147,26 +149,21 @@ def check_shapes(card: Card, shapes: Mapping[str, Shape], config: Dimensions, ba
                 f"skill {card.name!r}: {name} is {list(shape)}, but the base {base!r} needs [{sizes}]: "
                 f"load {card.base!r}, or train the skill on {base!r}"
             )
+    missing = _missing(shapes, card.method, config)
+    if missing is not None:
+        raise SkillError(f"skill {card.name!r} lacks the tensor {missing!r}: export the skill again")
 
 
-def _missing(shapes: Mapping[str, Shape], listed: Mapping[str, Shape] | None, config: Dimensions) -> str | None:
+def _missing(shapes: Mapping[str, Shape], method: str, config: Dimensions) -> str | None:
     """A tensor that belongs to others that are there: a place has all of its tensors or none."""
-    wanted: list[str] = []
-    if listed is not None:
-        places = {name.rpartition(".")[0] for name in shapes}
-        wanted = [name for name in listed if name.rpartition(".")[0] in places]
-    else:
-        for name in shapes:
-            place, _, last = name.rpartition(".")
-            if place.endswith(".bottleneck"):
-                wanted += [f"{place}.down", f"{place}.up"]
-            elif place.endswith(".prefix") and last in ("keys", "values"):
-                wanted += [f"layers.{i}.prefix.{half}" for i in range(config.layers) for half in ("keys", "values")]
-                break
+    places = dict.fromkeys(name.rpartition(".")[0] for name in shapes)
+    wanted = [f"{place}.{part}" for place in places for part in _WHOLE.get(method, ())]
+    if method == "prefix":
+        wanted = [f"layers.{layer}.prefix.{half}" for layer in range(config.layers) for half in ("keys", "values")]
     return next((name for name in wanted if name not in shapes), None)
 
 
-def _wanted(name: str, config: Dimensions) -> Shape | None:
+def _wanted(name: str, card: Card, config: Dimensions) -> Shape | None:
     """The shape of a tensor by its name; None for a foreign name or a layer that is not there."""
     match = _NAME.fullmatch(name)
     if match is None or int(match["layer"] or 0) >= config.layers:
@@ -185,4 +182,7 @@ def _wanted(name: str, config: Dimensions) -> Shape | None:
         "gain": (outputs,),
         "input_gain": (inputs,),
         "bias": (outputs,),
+        "magnitude": (outputs,),
+        "vera_d": (card.rank,),
+        "vera_b": (outputs,),
     }[match["factor"]]

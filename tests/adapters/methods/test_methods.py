@@ -188,8 +188,6 @@ def test_any_shape_stores_what_it_trains(
     tensors = method.finished(parameters, context)
     for key, tensor in tensors.items():
         assert key.split(".")[2] in targets and tensor.is_contiguous()
-        if (stored := method.stored(base.config)) is not None:
-            assert stored[key] == tuple(tensor.shape)
     made = method.reader(tensors).payload(tensors, MethodContext(base.config))
     made.check(base.config, name)
     trained = method.payload(parameters, context)
