@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol, cast
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -20,7 +21,6 @@ from loraloop.adapters.base.decoder.cache import Cache, KVCache
 from loraloop.adapters.base.decoder.decoder import Attached, Decoder, Forward, Layer, Plan, Row
 from loraloop.adapters.base.decoder.flash_rows import flash_rows
 from loraloop.adapters.base.decoder.step_cache import StepCache, StepInputs
-from loraloop.adapters.payload.sites import Site
 from loraloop.kernels.device import on_device
 from loraloop.kernels.quantized import Weight
 from loraloop.kernels.rows import FEW, NONE, RowSlots
@@ -32,12 +32,11 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64)
 """Rows of the steps that are captured at start."""
 
 
-class Captured(Protocol):
-    """A captured step: `replay` computes `output` again from what the inputs hold then."""
+class Captured(NamedTuple):
+    """A captured step: `replay` computes `output`, the states `[B, H]`, again from what the inputs hold then."""
 
     output: Tensor
-
-    def replay(self) -> None: ...
+    replay: Callable[[], None]
 
 
 class StepStream(Protocol):
@@ -163,42 +162,15 @@ class DecodeGraphs:
         return run
 
 
-@dataclass(slots=True)
-class AdaptedWeight:
-    """A fused projection together with what the slots in `tables` add to it, in one launch where there is one."""
-
-    site: Site
-    weight: Weight
-    attached: SegmentedAttached
-    tables: Tables
-
-    @property
-    def out_features(self) -> int:
-        return self.weight.out_features
-
-    @property
-    def in_features(self) -> int:
-        return self.weight.in_features
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """The product `[N, O]` of x `[N, K]` with what the rows' slots add, in x's dtype."""
-        return self.attached.product(self.site, self.weight, x, self.tables)
-
-    def dequantize(self) -> Tensor:
-        """The base's dense values `[O, K]`, without the slots' part."""
-        return self.weight.dequantize()
-
-    def state(self) -> dict[str, Tensor]:
-        """The tensors of the base's weight, in the shapes of its form (`[O, K]` values)."""
-        return self.weight.state()
-
-
 def adapted(decoder: Decoder, attached: SegmentedAttached, tables: Tables) -> Decoder:
-    """A decoder over the same tensors whose projections hold the slots' part."""
+    """A decoder over the same tensors whose projections hold the slots' part, in one launch where there is one.
+
+    Its projections can be called, and nothing else.
+    """
 
     def layer(index: int, own: Layer) -> Layer:
-        def with_slots(group: str, weight: Weight) -> AdaptedWeight:
-            return AdaptedWeight((index, group), weight, attached, tables)
+        def with_slots(group: str, weight: Weight) -> Weight:
+            return cast("Weight", partial(attached.product, (index, group), weight, tables=tables))
 
         return replace(
             own,
@@ -333,21 +305,12 @@ class CudaStream:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             output = run()
-        return _Graph(graph, output)
+        return Captured(output, graph.replay)
 
     def handed_over(self, made: Tensor) -> Tensor:
         """The tensor `made`, of any shape, whose memory is not used again before the caller's stream has read it."""
         made.record_stream(self._caller)
         return made
-
-
-@dataclass(slots=True)
-class _Graph:
-    graph: torch.cuda.CUDAGraph
-    output: Tensor
-
-    def replay(self) -> None:
-        self.graph.replay()
 
 
 def _power_of_two(count: int) -> int:
