@@ -204,23 +204,18 @@ class Base:
         if isinstance(self.decoder, GraphedDecoder):
             self.decoder.capture(attached)
 
-    def forward(
-        self, rows: Sequence[Row], *, attached: Attached | None = None, keep: Sequence[int] = (), grad: bool = False
-    ) -> Forward:
-        """Runs `rows`, appending to their caches. Rows all on slot 0 run the bare base, bit for bit.
+    def forward(self, rows: Sequence[Row], *, attached: Attached | None = None, keep: Sequence[int] = ()) -> Forward:
+        """Runs `rows` without a graph, appending to their caches. Rows all on slot 0 run the bare base, bit for bit.
 
         Args:
             rows: tokens, cache and slot of each sequence; N is the total number of tokens.
             attached: the adapters behind the slots, usually `bank.attached`.
             keep: layers whose output `[N, H]` to keep (0: embeddings).
-            grad: record a graph (training); inference runs without.
 
         Returns:
             `hidden[N, H]` after the final norm, and the kept layers.
         """
         used = attached if any(row.slot for row in rows) else None
-        if grad:
-            return self.decoder.forward(rows, used, keep)
         with torch.inference_mode():
             return self.decoder.forward(rows, used, keep)
 
