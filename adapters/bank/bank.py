@@ -132,9 +132,7 @@ class Bank:
             SkillError: damaged, made for another base, or wider than every slot.
             InputError: a skill of that name is already there.
         """
-        source = skill if isinstance(skill, Skill | SkillFolder) else SkillFolder.open(skill)
-        entry = BankEntry.of(source, self._base, self._stacks[-1].rank, bucket_of(source.card.width))
-        name = entry.card.name
+        name, entry = self._fitting(skill)
         with self._lock:
             if name in self._entries:
                 raise InputError(f"the bank already has a skill {name!r}: remove it first, or rename one of them")
@@ -171,9 +169,7 @@ class Bank:
             SkillError: damaged, made for another base, or wider than every slot; the old one stays.
             LimitError: the old one was in use for as long as that, and stays.
         """
-        source = skill if isinstance(skill, Skill | SkillFolder) else SkillFolder.open(skill)
-        entry = BankEntry.of(source, self._base, self._stacks[-1].rank, bucket_of(source.card.width))
-        name = entry.card.name
+        name, entry = self._fitting(skill)
 
         def idle() -> bool:
             old = self._entries.get(name)
@@ -256,6 +252,12 @@ class Bank:
         with self._lock:
             entry = self._entry(name)
         self._prepared(name, entry)
+
+    def _fitting(self, skill: Skill | SkillFolder | str | Path) -> tuple[str, BankEntry]:
+        """A skill's name, and an entry for it; raises SkillError where it does not fit."""
+        source = skill if isinstance(skill, Skill | SkillFolder) else SkillFolder.open(skill)
+        entry = BankEntry.of(source, self._base, self._stacks[-1].rank, bucket_of(source.card.width))
+        return entry.card.name, entry
 
     def _entry(self, name: str) -> BankEntry:
         entry = self._entries.get(name)
