@@ -20,6 +20,7 @@ from typing import Any
 from filelock import FileLock
 from pydantic import ValidationError
 
+from loraloop.adapters.atomic_write import write_text
 from loraloop.adapters.base.loading.folders import skills_folder
 from loraloop.adapters.skill import store
 from loraloop.tool_schemas.errors import InputError, SkillError, unknown
@@ -182,10 +183,7 @@ def _write(name: str, current: int, listed: list[Version]) -> None:
     for row in rows:
         del row["current"]
     text = json.dumps({"current": current, "versions": rows}, indent=1, ensure_ascii=False) + "\n"
-    path = _home(name) / "history.json"
-    draft = path.with_suffix(".part")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    write_text(_home(name) / "history.json", text)
 
 
 def _written(name: str, number: int, files: Mapping[str, bytes], origin: Mapping[str, Any]) -> Version:
