@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloop.tool_schemas.errors import SchemaError
-from loraloop.tool_schemas.jsontext import loads_or
+from loraloop.tool_schemas.jsontext import dumps, loads_or
 from loraloop.tool_schemas.schema.keywords import object_schema
 
 ANSWER_LENGTH = 300
@@ -156,7 +156,7 @@ def agreement_prompt(answer: str) -> str:
 
 def agreement_text(contradicts: bool) -> str:
     """The compact JSON text of such a step."""
-    return _dumps({"verdict": AGREEMENTS[contradicts]})
+    return dumps({"verdict": AGREEMENTS[contradicts]})
 
 
 def code_grammar(trailing: bool = False) -> str:
@@ -181,8 +181,8 @@ def answer_text(answer: Answer) -> str:
         answer: What the step says.
     """
     if not answer.answerable:
-        return _dumps({"answerable": False})
-    return _dumps({"answerable": True, "citations": list(answer.citations), "answer": answer.answer})
+        return dumps({"answerable": False})
+    return dumps({"answerable": True, "citations": list(answer.citations), "answer": answer.answer})
 
 
 def verdict_text(verdict: Verdict) -> str:
@@ -192,8 +192,8 @@ def verdict_text(verdict: Verdict) -> str:
         verdict: What the step says.
     """
     if not verdict.unsafe:
-        return _dumps({"verdict": "safe"})
-    return _dumps({"verdict": "unsafe", "category": verdict.category})
+        return dumps({"verdict": "safe"})
+    return dumps({"verdict": "unsafe", "category": verdict.category})
 
 
 def code_text(code: str) -> str:
@@ -268,9 +268,9 @@ def openings(contract: str) -> tuple[str, str] | None:
         contract: Name of the contract.
     """
     if contract == "verdict":
-        return _dumps({"verdict": "unsafe"})[:-2], _dumps({"verdict": "safe"})[:-2]  # up to where their words are known
+        return dumps({"verdict": "unsafe"})[:-2], dumps({"verdict": "safe"})[:-2]  # up to where their words are known
     if contract == "answer":
-        return _dumps({"answerable": False})[:-1], _dumps({"answerable": True})[:-1]
+        return dumps({"answerable": False})[:-1], dumps({"answerable": True})[:-1]
     if contract == "agreement":
         return agreement_text(True)[:-2], agreement_text(False)[:-2]
     return ("[]", '[{"name":"') if contract == "calls" else None
@@ -314,7 +314,3 @@ def _object(text: str, what: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise SchemaError(f"the {what} step must be a JSON object, not {type(data).__name__}")
     return data
-
-
-def _dumps(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

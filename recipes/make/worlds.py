@@ -35,6 +35,7 @@ from loraloop.evals.desk.slots import DrawError
 from loraloop.evals.desk.template import RequestTemplate
 from loraloop.evals.desk.toolbox import Toolbox
 from loraloop.evals.desk.world import World, load_worlds
+from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.tools.tool import Tool
 
 WORLDS = Path(__file__).resolve().parents[1] / "worlds"
@@ -61,11 +62,6 @@ NAMES = re.compile(r"[A-Z0-9][\w/-]*(?:[ .][A-Z0-9][\w/-]*)*")
 """Names and numbers in a text."""
 DETOURS = (0.3, 0.12)
 """How often a wrong call stands before the first right step of a turn, and before a later one."""
-
-
-def dumps(value: Any) -> str:
-    """Compact JSON, as calls and results stand in transcripts."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def masked_name(heads: Sequence[str], taken: Container[str], rng: random.Random) -> str:
