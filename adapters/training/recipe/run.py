@@ -37,7 +37,7 @@ from loraloop.adapters.training.recipe.objective import PAIRS, encoded, find_ski
 from loraloop.adapters.training.recipe.recipe_file import Recipe
 from loraloop.adapters.training.recipe.recipe_lines import checked, unknown_key
 from loraloop.adapters.training.trainer.progress import ProgressCallback
-from loraloop.adapters.training.trainer.train_config import GROUPS, OptimizerName, TrainConfig, setting_names
+from loraloop.adapters.training.trainer.train_config import OptimizerName, TrainConfig, grouped, setting_names
 from loraloop.adapters.training.trainer.trainer import Trainer
 from loraloop.adapters.training.trainer.workers import Workers, current
 from loraloop.tool_schemas.errors import InputError, LoraloopError, file_errors, unknown
@@ -380,17 +380,12 @@ def _config(recipe: Recipe, examples: int) -> TrainConfig:
         raise InputError(f"{recipe.at('schedule')}: schedule.steps is missing: add it, or schedule.epochs")
     if isinstance(steps := settings["steps"], int):
         settings.setdefault("validate_every", max(1, min(200, steps // 4)))
-    if "optimizer" in settings:
-        if settings["optimizer"] not in get_args(OptimizerName):
-            wrong = unknown("optimizer", str(settings["optimizer"]), get_args(OptimizerName))
-            raise InputError(f"{recipe.at('schedule', 'optimizer')}: {wrong}")
-        settings["name"] = settings.pop("optimizer")
-    parts: dict[str, Any] = {}
-    for group, kind in GROUPS.items():
-        inner = {field.name: settings.pop(field.name) for field in fields(kind) if field.name in settings}
-        parts[group] = checked(kind, inner, recipe.lines, ("schedule",))
-    plain: TrainConfig = checked(TrainConfig, settings, recipe.lines, ("schedule",))
-    return replace(plain, **parts)
+    if "optimizer" in settings and settings["optimizer"] not in get_args(OptimizerName):
+        wrong = unknown("optimizer", str(settings["optimizer"]), get_args(OptimizerName))
+        raise InputError(f"{recipe.at('schedule', 'optimizer')}: {wrong}")
+    whole = grouped(settings, lambda kind, inner: checked(kind, inner, recipe.lines, ("schedule",)))
+    config: TrainConfig = checked(TrainConfig, whole, recipe.lines, ("schedule",))
+    return config
 
 
 def _claim(folder: Path, prepared: Prepared) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -150,15 +150,14 @@ def setting_names() -> tuple[str, ...]:
     return tuple(TrainConfig(steps=1).settings())
 
 
-def grouped(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by their own names, with those of a group in that group."""
-    options = {("name" if name == "optimizer" else name): value for name, value in settings.items()}
-    found: dict[str, Any] = {}
+def grouped(
+    settings: Mapping[str, Any], made: Callable[[Any, dict[str, Any]], Any] = lambda kind, inner: kind(**inner)
+) -> dict[str, Any]:
+    """Settings by their own names, with those of a group made into that group."""
+    rest = {("name" if name == "optimizer" else name): value for name, value in settings.items()}
     for group, kind in GROUPS.items():
-        inner = {f.name: options.pop(f.name) for f in fields(kind) if f.name in options}
-        if inner:
-            found[group] = kind(**inner)
-    return options | found
+        rest[group] = made(kind, {f.name: rest.pop(f.name) for f in fields(kind) if f.name in rest})
+    return rest
 
 
 def lasting(config: Mapping[str, Any]) -> dict[str, Any]:
