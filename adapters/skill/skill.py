@@ -18,7 +18,7 @@ from loraloop.adapters.payload.sites import Dimensions
 from loraloop.adapters.skill import store
 from loraloop.adapters.skill.card import Card, method_of
 from loraloop.adapters.skill.codes import encode
-from loraloop.adapters.skill.tensors import PLAIN, check_base, check_card, pairs_of
+from loraloop.adapters.skill.tensors import PLAIN, check_base, check_card, ranks_of
 from loraloop.tool_schemas.errors import SkillError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Skill:
 
     def __post_init__(self) -> None:
         shapes, where = self.shapes, f"skill {self.card.name!r}"
-        check_card(self.card, shapes, pairs_of(self.card, shapes, where), where)
+        check_card(self.card, shapes, ranks_of(self.card, shapes, where), where)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -163,8 +163,8 @@ class SkillFolder:
         path = folder / store.TENSORS
         header = store.read_header(path)
         where = str(path)
-        pairs = header.pairs(where) if card.method in PLAIN else pairs_of(card, header.shapes, where)
-        check_card(card, header.shapes, pairs, where)
+        ranks = header.ranks(where) if card.method in PLAIN else ranks_of(card, header.shapes, where)
+        check_card(card, header.shapes, ranks, where)
         return cls(folder, card, header.shapes, header.text, header.written)
 
     def load(self) -> Skill:

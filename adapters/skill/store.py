@@ -62,21 +62,12 @@ class Header:
     text: bytes = field(default=b"", repr=False)
     written: tuple[int, ...] = ()
 
-    def pairs(self, where: str) -> Mapping[tuple[int, str], PairShape]:
-        """The low-rank pairs that the shapes spell; see `pair_shapes`."""
+    def ranks(self, where: str) -> Mapping[tuple[int, str], int]:
+        """The ranks of the low-rank pairs that the shapes spell; see `pair_ranks`."""
         try:
             return _pairs(self.text)
         except SkillError:
-            return pair_shapes(self.shapes, where)
-
-
-@dataclass(frozen=True, slots=True)
-class PairShape:
-    """The low-rank pair of one module: A[rank, inputs], B[outputs, rank]."""
-
-    rank: int
-    inputs: int
-    outputs: int
+            return pair_ranks(self.shapes, where)
 
 
 def skill_folders(root: Path) -> dict[str, Path]:
@@ -146,8 +137,8 @@ def _parsed(text: bytes) -> tuple[Mapping[str, tuple[int, ...]], int, bytes]:
 
 
 @lru_cache(maxsize=64)
-def _pairs(text: bytes) -> Mapping[tuple[int, str], PairShape]:
-    return pair_shapes(_parsed(text)[0], "")
+def _pairs(text: bytes) -> Mapping[tuple[int, str], int]:
+    return pair_ranks(_parsed(text)[0], "")
 
 
 def _unreadable(path: Path, error: OSError) -> SkillError:
@@ -177,8 +168,8 @@ def _check_scales(name: str, shape: tuple[int, ...], dtype: str | None, scales: 
         raise ValueError(f"the scales of {name} are missing or do not fit")
 
 
-def pair_shapes(shapes: Mapping[str, tuple[int, ...]], where: str) -> dict[tuple[int, str], PairShape]:
-    """The low-rank pairs that tensor shapes spell, by (layer, module).
+def pair_ranks(shapes: Mapping[str, tuple[int, ...]], where: str) -> dict[tuple[int, str], int]:
+    """The ranks of the low-rank pairs that tensor shapes spell, by (layer, module).
 
     Raises:
         SkillError: a foreign name, half a pair, or two halves that do not fit.
@@ -200,7 +191,7 @@ def pair_shapes(shapes: Mapping[str, tuple[int, ...]], where: str) -> dict[tuple
             raise SkillError(
                 f"{where}: layers.{layer}.{module} has A{list(A)} and B{list(B)}, not A[r, in] and B[out, r]"
             )
-        pairs[layer, module] = PairShape(A[0], A[1], B[0])
+        pairs[layer, module] = A[0]
     if not pairs:
         raise SkillError(f"{where} holds no tensors; {_AGAIN}")
     return pairs

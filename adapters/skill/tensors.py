@@ -11,7 +11,7 @@ from loraloop.adapters.payload.extras import SIZES
 from loraloop.adapters.payload.payload import PARTS
 from loraloop.adapters.payload.sites import MODULES, Dimensions, module_shape
 from loraloop.adapters.skill.card import Card, method_of
-from loraloop.adapters.skill.store import PairShape, pair_shapes
+from loraloop.adapters.skill.store import pair_ranks
 from loraloop.tool_schemas.errors import LoraloopError, SkillError
 
 if TYPE_CHECKING:
@@ -41,13 +41,13 @@ class SkillWarning(UserWarning):
     """A skill will run, but was made for slightly different weights."""
 
 
-def check_card(card: Card, shapes: Mapping[str, Shape], pairs: Mapping[tuple[int, str], PairShape], where: str) -> None:
+def check_card(card: Card, shapes: Mapping[str, Shape], ranks: Mapping[tuple[int, str], int], where: str) -> None:
     """Checks that tensors and card do not contradict each other; asks nothing of a base.
 
     Args:
         card: The skill's card: method, rank and targets.
         shapes: Shape of each tensor, by its name in the file.
-        pairs: The low-rank pairs that the shapes spell, by layer and module; see `pairs_of`.
+        ranks: The ranks of the low-rank pairs that the shapes spell, by layer and module; see `ranks_of`.
         where: The file, for messages.
 
     Raises:
@@ -60,7 +60,7 @@ def check_card(card: Card, shapes: Mapping[str, Shape], pairs: Mapping[tuple[int
         method_of(card)
     except LoraloopError as error:
         raise SkillError(f"{where}: {error}") from None
-    found = {module for _, module in pairs}
+    found = {module for _, module in ranks}
     if card.method not in PLAIN:
         names = (_NAME.fullmatch(name) for name in shapes)
         found |= {match["module"] for match in names if match is not None and match["module"]}
@@ -72,24 +72,24 @@ def check_card(card: Card, shapes: Mapping[str, Shape], pairs: Mapping[tuple[int
     if card.method not in PLAIN:
         return
     patterned = "rank_pattern" in card.options
-    for (layer, module), pair in pairs.items():
-        if pair.rank > card.width if patterned else pair.rank != card.rank:
+    for (layer, module), rank in ranks.items():
+        if rank > card.width if patterned else rank != card.rank:
             raise SkillError(
-                f"{where}: layers.{layer}.{module} has rank {pair.rank}, but the card says {card.width}; "
+                f"{where}: layers.{layer}.{module} has rank {rank}, but the card says {card.width}; "
                 "correct the card or export the skill again"
             )
 
 
-def pairs_of(card: Card, shapes: Mapping[str, Shape], where: str) -> dict[tuple[int, str], PairShape]:
-    """Shapes of the low-rank pairs, by (layer, module); of a method with other tensors, those of its pairs.
+def ranks_of(card: Card, shapes: Mapping[str, Shape], where: str) -> dict[tuple[int, str], int]:
+    """Ranks of the low-rank pairs, by (layer, module); of a method with other tensors, those of its pairs.
 
     Raises:
         SkillError: half a pair, two halves that do not fit or, for a method of pairs alone, a foreign name.
     """
     if card.method in PLAIN:
-        return pair_shapes(shapes, where)
+        return pair_ranks(shapes, where)
     own = {name: shape for name, shape in shapes.items() if name.endswith((".lora_A", ".lora_B"))}
-    return pair_shapes(own, where) if own else {}
+    return pair_ranks(own, where) if own else {}
 
 
 def check_base(card: Card, shapes: Mapping[str, Shape], base: Base) -> None:

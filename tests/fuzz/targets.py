@@ -46,7 +46,7 @@ def safetensors(data: bytes) -> None:
     with tempfile.NamedTemporaryFile(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as file:
         file.write(data)
         file.flush()
-        read_header(Path(file.name)).pairs("skill.safetensors")
+        read_header(Path(file.name)).ranks("skill.safetensors")
 
 
 def openapi(data: bytes) -> None:
