@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -14,9 +12,9 @@ from loraloop.adapters.base import Base
 from loraloop.adapters.base.decoder.decoder import Decoder
 from loraloop.adapters.base.training_view import training_view
 from loraloop.adapters.payload.payload import Payload
-from loraloop.adapters.training.data.encode import Encoded
 from loraloop.adapters.training.forward.scored import Reader, Scored
 from loraloop.adapters.training.objectives.head import cross_entropy, divergence
+from loraloop.adapters.training.objectives.objective import Objective
 from loraloop.tool_schemas.errors import InputError
 
 
@@ -66,7 +64,7 @@ class BaseTeacher:
 
 
 @dataclass(frozen=True, slots=True)
-class Distill:
+class Distill(Objective):
     """Mean KL(teacher || student) a completion token, times the temperature's square, mixed with cross-entropy.
 
     Attributes:
@@ -86,12 +84,6 @@ class Distill:
     @property
     def name(self) -> str:
         return f"distill(temperature={self.temperature:g}, share={self.share:g}, teacher={self.teacher.identity})"
-
-    def prepare(self, reader: Reader, examples: Sequence[Encoded], folder: Path, fingerprint: str, full: bool) -> None:
-        return None
-
-    def weight(self, examples: Sequence[Encoded]) -> float:
-        return sum(example.counted for example in examples)
 
     def loss(self, reader: Reader, scored: Scored) -> Tensor:
         """The summed divergence from the teacher, mixed with the summed cross-entropy: `[]`."""

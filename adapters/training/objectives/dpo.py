@@ -13,12 +13,13 @@ from torch.nn.functional import logsigmoid
 from loraloop.adapters.training.data.encode import Encoded
 from loraloop.adapters.training.forward.scored import Reader, Scored
 from loraloop.adapters.training.objectives.head import log_probs
+from loraloop.adapters.training.objectives.objective import Objective
 from loraloop.adapters.training.objectives.reference import Reference
 from loraloop.tool_schemas.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Dpo:
+class Dpo(Objective):
     """-log σ(β · ((log π − log π_ref)(chosen) − (log π − log π_ref)(rejected))), a pair.
 
     Each example has two branches, the chosen one first (`encode_pair`).

@@ -12,12 +12,13 @@ from torch import Tensor
 from loraloop.adapters.training.data.encode import Encoded
 from loraloop.adapters.training.forward.scored import Reader, Scored
 from loraloop.adapters.training.objectives.head import log_probs
+from loraloop.adapters.training.objectives.objective import Objective
 from loraloop.adapters.training.objectives.reference import Reference
 from loraloop.tool_schemas.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Kto:
+class Kto(Objective):
     """λ_D (1 − σ(β(r − z))) of a desirable output, λ_U (1 − σ(β(z − r))) of another; r = log π − log π_ref.
 
     z, never below 0 and without a gradient, estimates how far the policy has left the reference: the mean of r over

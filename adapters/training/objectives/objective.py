@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor
 
@@ -12,13 +11,15 @@ from loraloop.adapters.training.data.encode import Encoded
 from loraloop.adapters.training.forward.scored import Reader, Scored
 
 
-class Objective(Protocol):
+class Objective:
     """A loss that is a sum over a batch; the trainer divides it by the weight of all batches of a step."""
+
+    __slots__ = ()
 
     @property
     def name(self) -> str:
         """What the card calls it."""
-        ...
+        raise NotImplementedError
 
     def prepare(self, reader: Reader, examples: Sequence[Encoded], folder: Path, fingerprint: str, full: bool) -> None:
         """Checks all examples, and makes ready what does not change while training.
@@ -30,12 +31,11 @@ class Objective(Protocol):
             fingerprint: of the base's weights.
             full: whether the skill computes whole contexts.
         """
-        ...
 
     def weight(self, examples: Sequence[Encoded]) -> float:
         """What a batch counts: its tokens, or its pairs."""
-        ...
+        return sum(example.counted for example in examples)
 
     def loss(self, reader: Reader, scored: Scored) -> Tensor:
         """The summed loss `[]`, with a graph where grad is enabled."""
-        ...
+        raise NotImplementedError
