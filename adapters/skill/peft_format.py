@@ -36,18 +36,6 @@ FACTORS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 """What stands behind a module's name in PEFT's tensors, and what we call it; the types that can be imported."""
 
-_REFUSED = {
-    "OFT": "it rotates the base's weights", "BOFT": "it rotates the base's weights",
-    "HRA": "it reflects the base's weights", "LN_TUNING": "it changes norms",
-    "ADAPTION_PROMPT": "its gated prompts attend apart from the context",
-    "MULTITASK_PROMPT_TUNING": "it needs to know a task", "XLORA": "it mixes adapters by a model of its own",
-    "TRAINABLE_TOKENS": "it changes embeddings", "CPT": "it is trained for one context",
-    "FOURIERFT": "its update has full rank", "SHIRA": "its update has full rank", "C3A": "its update has full rank",
-    "WAVEFT": "its update has full rank", "RANDLORA": "its update has full rank", "BONE": "its update has full rank",
-    "MISS": "its update has full rank", "HIRA": "its update has full rank",
-}  # fmt: skip
-"""Why other types cannot be served as they are."""
-
 _ANY_TYPE = {
     "peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
     "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern",
@@ -104,9 +92,8 @@ def read_config(folder: Path) -> Mapping[str, Any]:
         raise SkillError(f"{folder / CONFIG} is not JSON ({error}): save the adapter again") from None
     kind = config.get("peft_type") if isinstance(config, dict) else config
     if not isinstance(config, dict) or not isinstance(kind, str) or kind not in FACTORS:
-        reason = f": {_REFUSED[kind]}" if isinstance(kind, str) and kind in _REFUSED else ""
         raise SkillError(
-            f"{folder / CONFIG}: peft_type {kind!r} cannot be imported{reason}; merge it into the base with PEFT, or "
+            f"{folder / CONFIG}: peft_type {kind!r} cannot be imported; merge it into the base with PEFT, or "
             f"use one of {', '.join(FACTORS)}"
         )
     for field, value in config.items():

@@ -177,7 +177,7 @@ def test_what_no_slot_holds_is_refused_by_name(llama_folder: Path, base: Base, t
     targets = ["input_layernorm"] if kind == "LNTuning" else ["q_proj"]
     trained(llama_folder, tmp_path / "adapter", configured(kind, target_modules=targets, **sizes.get(kind, {})))
     name = {"LNTuning": "LN_TUNING", "FourierFT": "FOURIERFT"}.get(kind, kind)
-    with pytest.raises(SkillError, match=f"peft_type '{name}' cannot be imported: it"):
+    with pytest.raises(SkillError, match=f"peft_type '{name}' cannot be imported; merge it"):
         Skill.from_peft(tmp_path / "adapter", base)
 
 

@@ -196,7 +196,7 @@ def test_damaged_folders(llama_folder: Path, base: Base, tmp_path: Path) -> None
         with pytest.raises(SkillError, match=message):
             Skill.from_peft(target, base)
 
-    refused("peft_type 'OFT' cannot be imported: it rotates", peft_type="OFT")
+    refused("peft_type 'OFT' cannot be imported; merge", peft_type="OFT")
     refused("peft_type 'NEWEST' cannot be imported; merge", peft_type="NEWEST")
     refused("init_lora_weights = true cannot be expressed", peft_type="VERA")
     refused("lacks magnitude", use_dora=True)
