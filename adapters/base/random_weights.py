@@ -14,7 +14,7 @@ from loraloop.adapters.base.config import ModelConfig
 from loraloop.adapters.base.decoder.decoder import Decoder, Layer
 from loraloop.adapters.base.loading.convert import BaseFingerprints, Converted
 from loraloop.adapters.base.tokenizer import Tokenizer
-from loraloop.adapters.payload.sites import GROUPS
+from loraloop.adapters.payload.sites import GROUPS, group_shape
 from loraloop.kernels.quantized import DenseWeight
 
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -63,8 +63,7 @@ def random_base(seed: int = 0, *, dtype: torch.dtype = torch.float32, scale: flo
     def draw(*size: int) -> Tensor:
         return (torch.randn(*size, generator=generator) * scale).to(dtype)
 
-    sizes = shape.module_shapes()
-    fused = {group: (sum(sizes[m][0] for m in modules), sizes[modules[0]][1]) for group, modules in GROUPS.items()}
+    fused = {group: group_shape(shape, group) for group in GROUPS}
     layers = []
     for _ in range(shape.layers):
         weights = {group: DenseWeight(draw(*size)) for group, size in fused.items()}

@@ -59,8 +59,22 @@ class MethodContext:
         return None
 
     def original(self, layer: int, module: str, checkpoint: str = "") -> Tensor:
-        """The values `[O, K]` before quantization, in fp32 (LoftQ), from a checkpoint's folder or GGUF file."""
-        return self._held(layer, module)
+        """The values `[O, K]` before quantization, in fp32.
+
+        Raises:
+            InputError: no checkpoint is named, or its values have another shape.
+        """
+        from loraloop.adapters.base.loading.quantize import dense
+
+        if not checkpoint:
+            raise InputError(
+                "LoftQ starts from what quantization lost, so it needs the values before: give `checkpoint`, the "
+                "Hugging Face folder or GGUF file of the unquantized model"
+            )
+        values = dense(_source(checkpoint).tensor(f"model.layers.{layer}.{MODULE_PATHS[module]}.weight")).float()
+        if tuple(values.shape) != module_shape(self.config, module):
+            raise InputError(f"{checkpoint} has {module} of {list(values.shape)}: give the checkpoint of this base")
+        return values
 
     def embedded(self, text: str) -> Tensor:
         """Input embeddings `[n, H]` of a text's n tokens, as tokens have them before any scale, in fp32."""
@@ -96,24 +110,6 @@ class BaseContext(MethodContext):
         if held is None or module not in GROUPS["qkv"]:
             return None
         return held[rows_of(self.config, module)].float()
-
-    def original(self, layer: int, module: str, checkpoint: str = "") -> Tensor:
-        """The values `[O, K]` before quantization, in fp32.
-
-        Raises:
-            InputError: no checkpoint is named, or its values have another shape.
-        """
-        from loraloop.adapters.base.loading.quantize import dense
-
-        if not checkpoint:
-            raise InputError(
-                "LoftQ starts from what quantization lost, so it needs the values before: give `checkpoint`, the "
-                "Hugging Face folder or GGUF file of the unquantized model"
-            )
-        values = dense(_source(checkpoint).tensor(f"model.layers.{layer}.{MODULE_PATHS[module]}.weight")).float()
-        if tuple(values.shape) != module_shape(self.config, module):
-            raise InputError(f"{checkpoint} has {module} of {list(values.shape)}: give the checkpoint of this base")
-        return values
 
     def embedded(self, text: str) -> Tensor:
         """Input embeddings `[n, H]` of a text's n tokens, in fp32."""
