@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from loraloop.adapters.payload.sites import MODULES, module_shape
 from loraloop.tool_schemas.errors import BaseModelError
 
 ARCHITECTURES = ("llama", "mistral", "ministral3", "qwen2", "qwen3", "granite", "smollm3")
@@ -165,10 +164,6 @@ class ModelConfig:
         flat |= {f"rope_{name}": value for name, value in rope.items()}
         flat |= {f"{name}_scale": value for name, value in scales.items()}
         return {name: value for name, value in flat.items() if name not in plain or value != plain[name]}
-
-    def module_shapes(self) -> dict[str, tuple[int, int]]:
-        """`[out, in]` of each projection of a layer."""
-        return {module: module_shape(self, module) for module in MODULES}
 
 
 def unsupported(architecture: str, where: str = "") -> BaseModelError:

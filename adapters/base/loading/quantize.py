@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.loading.source import BaseSource, Codes4, Fine, SourcePart
-from loraloop.adapters.payload.sites import GROUPS, MODULE_PATHS
+from loraloop.adapters.payload.sites import GROUPS, MODULE_PATHS, group_shape
 from loraloop.kernels.cpu.tiles import TiledWeight
 from loraloop.kernels.quantized import GROUP, DenseWeight, Int4Weight, Int8Weight, Nf4Weight, StackedWeight, Weight
 from loraloop.tool_schemas.errors import BaseModelError, unknown
@@ -33,7 +33,7 @@ def check_form(form: str, config: ModelConfig, device: torch.device) -> None:
         raise unknown("quantization", form, FORMS)
     if form in ("int4", "int8") and device.type != "cpu":
         raise BaseModelError(f"{form} runs on a CPU only; on {device.type} use quantize='nf4' or 'bf16'")
-    sizes = {columns for _, columns in config.module_shapes().values()}
+    sizes = {group_shape(config, group)[1] for group in GROUPS}
     if form == "int4" and any(size % GROUP for size in sizes):
         raise BaseModelError(
             f"int4 needs input sizes that are multiples of {GROUP}; this base has {sorted(sizes)}: use bf16"

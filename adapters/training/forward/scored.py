@@ -132,8 +132,6 @@ class Reader:
         return Past.of([trunk.to(self.decoder.device) for trunk in found if trunk is not None])
 
     def _computed(self, examples: Sequence[Encoded]) -> Past:
-        if any(not example.trunk for example in examples):
-            return self._with_empty(examples)
         if self.server is not None:
             parts = [(e.trunk[: e.shared], e.trunk[e.shared :]) for e in examples]
             made = served(self.server, parts, self._kv_dtype, self._served)
@@ -147,18 +145,6 @@ class Reader:
         begun = Past.of([kept[head] for head in heads])
         after = prefill(self.decoder, rests, begun)
         return Past.of([torch.cat([begun.row(i), after.row(i)], dim=3) for i in range(len(examples))])
-
-    def _with_empty(self, examples: Sequence[Encoded]) -> Past:
-        """Some trunks hold nothing: their branches stand on the first position."""
-        kept = [example for example in examples if example.trunk]
-        if kept:
-            made = self._computed(kept)
-            rows = iter([made.row(index) for index in range(len(kept))])
-            nothing = made.data[:, :, 0, :, :0]
-            return Past.of([next(rows) if example.trunk else nothing for example in examples])
-        config = self.decoder.config
-        shape = (config.layers, 2, len(examples), config.kv_heads, 0, config.head_dim)
-        return Past(torch.empty(shape, dtype=self._kv_dtype, device=self.decoder.device), (0,) * len(examples))
 
     @property
     def _kv_dtype(self) -> torch.dtype:
