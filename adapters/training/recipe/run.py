@@ -332,7 +332,7 @@ def _method(recipe: Recipe) -> Method:
     except LoraloopError as error:
         raise InputError(f"{recipe.at('method')}: {error}") from None
     _check_served(recipe, method)
-    if isinstance(method, Lora) and method.start == "loftq" and not method.checkpoint:
+    if isinstance(method, Lora) and method.start == "loftq" and not (method.checkpoint or recipe.content.start):
         return replace(method, checkpoint=_unquantized(recipe.content.base.name))
     return method
 
