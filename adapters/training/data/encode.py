@@ -11,6 +11,7 @@ from typing import Any
 from loraloop.adapters.base import Base, Message
 from loraloop.adapters.base.chat import Chat
 from loraloop.adapters.training.data.record import Record
+from loraloop.tool_schemas.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,10 @@ class EncodedBranch:
     at: int | None = None
     desirable: bool = True
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.start < len(self.tokens):
+            raise InputError(f"a branch of {len(self.tokens)} tokens cannot begin its completion at {self.start}")
+
     @property
     def counted(self) -> int:
         """Tokens that the loss covers."""
@@ -46,6 +51,13 @@ class Encoded:
     trunk: tuple[int, ...]
     branches: tuple[EncodedBranch, ...]
     shared: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.branches:
+            raise InputError("an example needs at least one branch")
+        for branch in self.branches:
+            if branch.at is not None and not 0 <= branch.at <= len(self.trunk):
+                raise InputError(f"a branch at {branch.at} does not stand on a trunk of {len(self.trunk)} tokens")
 
     @property
     def length(self) -> int:
