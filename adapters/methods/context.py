@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -138,6 +139,16 @@ class BaseContext(MethodContext):
         if not ids:
             raise InputError("a start from text needs a text with at least one token")
         return list(ids)
+
+
+if not TYPE_CHECKING:  # a type checker knows the new name alone
+
+    def __getattr__(name: str) -> Any:
+        """The deprecated name of `MethodContext`, for one release."""
+        if name == "ConfigContext":
+            warnings.warn("ConfigContext is deprecated: use MethodContext", DeprecationWarning, stacklevel=2)
+            return MethodContext
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @lru_cache(maxsize=1)

@@ -78,6 +78,13 @@ def test_a_start_from_the_weights_trains_their_principal_part(base: Base, start:
         torch.testing.assert_close(weight, plain, atol=1e-4, rtol=1e-4)
 
 
+def test_the_old_name_of_a_context_warns() -> None:
+    from loraloop.adapters.methods import context
+
+    with pytest.warns(DeprecationWarning, match="use MethodContext"):
+        assert context.ConfigContext is MethodContext
+
+
 def test_loftq_names_what_it_needs(base: Base) -> None:
     with pytest.raises(InputError, match="give `checkpoint`"):
         make_method("lora", {"rank": 8, "alpha": 16.0, "start": "loftq"}).init(BaseContext(base))
