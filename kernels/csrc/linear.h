@@ -19,10 +19,12 @@ enum { INT4, INT8, BF16 };
 
 #define GROUP 32
 #define INT4_GROUP_BYTES 320
+#define RUNS (LANES / WIDTH)   /* vectors of a tile's lanes */
 #define AHEAD 12     /* groups of int4 that are asked for before they are read: what a core multiplies while memory answers */
-#define STREAMED 2   /* rows up to which the processor finds what comes next by itself; asking for it too made it read a third less */
+#define STREAMED (RUNS == 1 ? 2 : 0)   /* rows up to which asking ahead makes reading slower: vectors as wide as a cache line find it by themselves */
 #define BLOCK 16     /* rows whose activations stand together */
 #define TOGETHER (MANY ? 16 : 4)  /* rows that share one reading of a tile, as many as there are registers for their sums of bytes */
+#define SUMS 16   /* vectors of sums at most: RUNS of TOGETHER rows, or the chains of one row or two */
 
 typedef struct {
     const void *data;
@@ -119,96 +121,95 @@ INLINE const int8_t *whole_of(const inputs *in, int64_t row) {
     return in->whole + row / BLOCK * BLOCK * in->width + row % BLOCK * 4;
 }
 
-/* y[m] = tile . x[row + m], for WIDTH lanes of a tile (w and y begin at the first of them) and m rows of a block of `beside`; m is known where it
-   is inlined. */
+/* y[m] = tile . x[row + m] for m rows of a block of `beside`; m is known where it is inlined. Sum i of a row's RUNS vectors for each row is of
+   row i / RUNS, lanes WIDTH * (i % RUNS) and on: what is loaded of a row serves the whole tile, whose lines are read once. */
+#define EACH_SUM UNROLL for (int i = 0; i < m * RUNS; i++)
+
 INLINE void int4_tile(const uint8_t *w, const inputs *in, int64_t row, const int m, int64_t beside, float (*y)[LANES]) {
     const int chains = m == 1 ? 4 : m == 2 ? 2 : 1;
     const int8_t *x = whole_of(in, row);
     const float *figures = figures_of(in, row);
-    vf acc[BLOCK];
-    UNROLL for (int t = 0; t < m; t++) acc[t] = splat(0);
+    vf acc[SUMS];
+    EACH_SUM acc[i] = splat(0);
     for (int64_t group = in->width / GROUP; group; group--, w += INT4_GROUP_BYTES, figures += FIGURES * beside) {
-        vi dots[BLOCK];
-        UNROLL for (int t = 0; t < m * chains; t++) dots[t] = splat_i(t % chains ? 0 : CODES_BEGIN);
+        vi dots[SUMS];
+        UNROLL for (int i = 0; i < m * RUNS * chains; i++) dots[i] = splat_i(i % chains ? 0 : CODES_BEGIN);
         if (m > STREAMED)
             UNROLL for (int line = 0; line < INT4_GROUP_BYTES; line += 64) __builtin_prefetch(w + AHEAD * INT4_GROUP_BYTES + line);
         UNROLL for (int quarter = 0; quarter < 4; quarter++) {
-            const vi codes = load_i(w + 64 * quarter);
             const int chain = quarter % chains;
             UNROLL for (int half = 0; half < 2; half++) {
-                const vi four = (codes >> (4 * half)) & 0x0f0f0f0f;
-                UNROLL for (int t = 0; t < m; t++)
-                    dots[t * chains + chain] = dot_codes(dots[t * chains + chain], four, load_pair(x + 4 * t));
+                vi four[RUNS];
+                UNROLL for (int k = 0; k < RUNS; k++) four[k] = (load_i(w + 64 * quarter + 4 * WIDTH * k) >> (4 * half)) & 0x0f0f0f0f;
+                EACH_SUM dots[i * chains + chain] = dot_codes(dots[i * chains + chain], four[i % RUNS], load_pair(x + 4 * (i / RUNS)));
                 x += 4 * beside;
             }
         }
-        const vi both = load_i(w + 256);
-        const vf scale = low_half(both), zero = high_half(both) - 8.0f * scale;
-        UNROLL for (int t = 0; t < m; t++) {
-            vi dot = codes_total(dots[t * chains], MAGIC_BITS);
-            UNROLL for (int chain = 1; chain < chains; chain++) dot += codes_total(dots[t * chains + chain], 0);
-            acc[t] = fma_v(scaled(dot, figures[STEP * beside + t], figures[SHIFT * beside + t]), scale, acc[t]);
-            acc[t] = fma_v(zero, splat(figures[SUM * beside + t]), acc[t]);
+        vf scale[RUNS], zero[RUNS];
+        UNROLL for (int k = 0; k < RUNS; k++) {
+            const vi both = load_i(w + 256 + 4 * WIDTH * k);
+            scale[k] = low_half(both);
+            zero[k] = high_half(both) - 8.0f * scale[k];
+        }
+        EACH_SUM {
+            const float *of = figures + i / RUNS;
+            vi dot = codes_total(dots[i * chains], MAGIC_BITS);
+            UNROLL for (int chain = 1; chain < chains; chain++) dot += codes_total(dots[i * chains + chain], 0);
+            acc[i] = fma_v(scaled(dot, of[STEP * beside], of[SHIFT * beside]), scale[i % RUNS], acc[i]);
+            acc[i] = fma_v(zero[i % RUNS], splat(of[SUM * beside]), acc[i]);
         }
     }
-    UNROLL for (int t = 0; t < m; t++) store_f(y[t], acc[t]);
+    EACH_SUM store_f(y[0] + i * WIDTH, acc[i]);
 }
 
-INLINE void int8_tile(const int8_t *w, const float *scales, const inputs *in, int64_t row, const int m, int64_t beside, float (*y)[LANES]) {
+INLINE void int8_tile(const int8_t *w, const inputs *in, int64_t row, const int m, int64_t beside, float (*y)[LANES]) {
     const int chains = m == 1 ? 4 : m == 2 ? 2 : 1;
     const int8_t *x = whole_of(in, row);
     const float *figures = figures_of(in, row);
-    vf acc[BLOCK];
-    UNROLL for (int t = 0; t < m; t++) acc[t] = splat(0);
+    vf acc[SUMS];
+    EACH_SUM acc[i] = splat(0);
     for (int64_t group = in->width / GROUP; group; group--, w += GROUP * LANES, figures += FIGURES * beside) {
-        vi dots[BLOCK];
-        UNROLL for (int t = 0; t < m * chains; t++)
-            dots[t] = splat_i(t % chains ? 0 : load_pair(figures + BEGIN * beside + t / chains));
-        UNROLL for (int eight = 0; eight < 4; eight++)
-            UNROLL for (int half = 0; half < 2; half++) {
-                const vi four = signed_bytes(load_i(w + (8 * eight + 4 * half) * LANES));
-                const int chain = (2 * eight + half) % chains;
-                UNROLL for (int t = 0; t < m; t++)
-                    dots[t * chains + chain] = dot_signed(dots[t * chains + chain], four, load_pair(x + 4 * t));
-                x += 4 * beside;
-            }
+        vi dots[SUMS];
+        UNROLL for (int i = 0; i < m * RUNS * chains; i++)
+            dots[i] = splat_i(i % chains ? 0 : load_pair(figures + BEGIN * beside + i / chains / RUNS));
+        UNROLL for (int word = 0; word < 8; word++) {
+            vi four[RUNS];
+            UNROLL for (int k = 0; k < RUNS; k++) four[k] = signed_bytes(load_i(w + 4 * LANES * word + 4 * WIDTH * k));
+            const int chain = word % chains;
+            EACH_SUM dots[i * chains + chain] = dot_signed(dots[i * chains + chain], four[i % RUNS], load_pair(x + 4 * (i / RUNS)));
+            x += 4 * beside;
+        }
         if (m > STREAMED)
             UNROLL for (int line = 0; line < GROUP * LANES; line += 64) __builtin_prefetch(w + 1024 + line);
-        UNROLL for (int t = 0; t < m; t++) {
-            vi dot = dots[t * chains];
-            UNROLL for (int chain = 1; chain < chains; chain++) dot += dots[t * chains + chain];
-            acc[t] = fma_v((vf)dot - MAGIC, splat(figures[STEP * beside + t]), acc[t]);
+        EACH_SUM {
+            vi dot = dots[i * chains];
+            UNROLL for (int chain = 1; chain < chains; chain++) dot += dots[i * chains + chain];
+            acc[i] = fma_v((vf)dot - MAGIC, splat(figures[STEP * beside + i / RUNS]), acc[i]);
         }
     }
-    const vf scale = load_f(scales);
-    UNROLL for (int t = 0; t < m; t++) store_f(y[t], acc[t] * scale);
+    EACH_SUM store_f(y[0] + i * WIDTH, acc[i] * load_f((const float *)w + i % RUNS * WIDTH));
 }
 
 INLINE void bf16_tile(const bf16 *w, const inputs *in, int64_t row, const int m, float (*y)[LANES]) {
-    const float *x[BLOCK];
-    vf even[BLOCK], odd[BLOCK];   /* columns, whatever m: sums of floats depend on their order */
-    UNROLL for (int t = 0; t < m; t++) x[t] = in->apart + (row + t) * in->width;
-    UNROLL for (int t = 0; t < m; t++) even[t] = odd[t] = splat(0);
+    const float *x = in->apart + row * in->width;
+    vf even[SUMS], odd[SUMS];   /* columns, whatever m: sums of floats depend on their order */
+    EACH_SUM even[i] = odd[i] = splat(0);
     for (int64_t at = 0; at < in->width; at += 2 * WIDTH)
-        UNROLL for (int64_t pair = at; pair < at + WIDTH; pair++, w += 2 * LANES) {
-            const vi both = load_i(w);
-            UNROLL for (int t = 0; t < m; t++) {
-                even[t] = fma_v(low_half(both), splat(x[t][pair]), even[t]);
-                odd[t] = fma_v(high_half(both), splat(x[t][pair + WIDTH]), odd[t]);
+        UNROLL for (int64_t pair = at; pair < at + WIDTH; pair++, w += 2 * LANES)
+            EACH_SUM {
+                const vi both = load_i(w + 2 * WIDTH * (i % RUNS));
+                const float *of = x + i / RUNS * in->width + pair;
+                even[i] = fma_v(low_half(both), splat(of[0]), even[i]);
+                odd[i] = fma_v(high_half(both), splat(of[WIDTH]), odd[i]);
             }
-        }
-    UNROLL for (int t = 0; t < m; t++) store_f(y[t], even[t] + odd[t]);
+    EACH_SUM store_f(y[0] + i * WIDTH, even[i] + odd[i]);
 }
 
 INLINE void any_tile(const part *p, int64_t tile, const inputs *in, int64_t row, const int m, int64_t beside, float (*y)[LANES]) {
     const uint8_t *w = (const uint8_t *)p->data + tile * tile_bytes(p->kind, in->width);
-    const float *scales = (const float *)(w + in->width * LANES);
-    for (int lane = 0; lane < LANES; lane += WIDTH) {
-        float (*to)[LANES] = (float (*)[LANES])(y[0] + lane);
-        if (p->kind == INT4) int4_tile(w + 4 * lane, in, row, m, beside, to);
-        else if (p->kind == INT8) int8_tile((const int8_t *)w + 4 * lane, scales + lane, in, row, m, beside, to);
-        else bf16_tile((const bf16 *)w + 2 * lane, in, row, m, to);
-    }
+    if (p->kind == INT4) int4_tile(w, in, row, m, beside, y);
+    else if (p->kind == INT8) int8_tile((const int8_t *)w, in, row, m, beside, y);
+    else bf16_tile((const bf16 *)w, in, row, m, y);
 }
 
 /* y [count][16] = tile of a matrix . x[row ... row + count), a block. */
