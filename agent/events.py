@@ -219,23 +219,7 @@ class RunFinished(Event):
     result: RunResult
 
 
-EVENTS: tuple[type[Event], ...] = (
-    RunStarted,
-    Compacted,
-    Screened,
-    Gated,
-    ToolsLimited,
-    Planned,
-    Routed,
-    SkillActivated,
-    TokenGenerated,
-    ApprovalRequested,
-    ToolCallStarted,
-    ToolCallFinished,
-    Refused,
-    Ungrounded,
-    AnswerFlawed,
-    StepFinished,
-    HookFailed,
-    RunFinished,
+EVENTS: tuple[type[Event], ...] = tuple(
+    kind for kind in vars().values() if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event
 )
+"""The classes of events."""
