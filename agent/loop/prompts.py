@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.prompting import Prompting
 from loraloop.adapters.skill.contracts import Passage
-from loraloop.agent.values.output_type import OutputType
 from loraloop.agent.values.step import Step
 from loraloop.tool_schemas.jsontext import fold, loads_or
 from loraloop.tool_schemas.tools.tool import Tool
@@ -25,31 +23,20 @@ _TRUSTED, _UNTRUSTED = (8, 64), (3, 32)
 _PLAIN = re.compile(r"[\w .,:/+°%€$£'()-]*")
 
 
-@dataclass(frozen=True, slots=True)
-class StepPrompt:
-    """The extra prompt text of one step.
+def extra_prompt(texts: Sequence[str], error: str = "") -> list[list[Message]]:
+    """The extra prompt text of one step as messages, the longest version first; a step uses the first one that fits.
 
-    Attributes:
-        extra_prompt: Text of the caller of `Agent.iter`, or of the guard.
-        cue: Text of the base's `Prompting`.
-        form: The form that the answer must have.
+    Args:
+        texts: What the caller of `Agent.iter` or the guard says, the base's cue, the form of the answer; or nothing.
         error: What was wrong with the text that is written again.
     """
-
-    extra_prompt: str = ""
-    cue: str = ""
-    form: str = ""
-    error: str = ""
-
-    def messages(self) -> list[list[Message]]:
-        """The messages that hold it, the longest version first; a step uses the first one that fits."""
-        asked = [text for text in (self.extra_prompt, self.cue, self.form) if text]
-        first = [Message("user", "\n".join(asked))] if asked else []
-        if not self.error:
-            return [first] if first else []
-        # The invalid text itself is left out: a small model that sees its own call copies it.
-        error = [Message("user", f"That is not valid: {self.error}\nWrite it again.")]
-        return [[*first, *error], error]
+    asked = "\n".join(filter(None, texts))
+    first = [Message("user", asked)] if asked else []
+    if not error:
+        return [first] if first else []
+    # The invalid text itself is left out: a small model that sees its own call copies it.
+    repair = [Message("user", f"That is not valid: {error}\nWrite it again.")]
+    return [[*first, *repair], repair]
 
 
 def cue_of(
@@ -113,11 +100,6 @@ def titles_of(passages: Sequence[Passage]) -> list[str]:
     names = list(dict.fromkeys(fold(passage.title or passage.source) for passage in passages))
     named = [name for name in names if name]
     return named if len(named) <= _TITLES else [*named[:_TITLES], f"{len(named) - _TITLES} more"]
-
-
-def form_of(prompting: Prompting, output: OutputType[Any]) -> str:
-    """The extra prompt text about the form of a typed answer; empty where the base gets none."""
-    return output.instruction() if prompting.answer_form else ""
 
 
 def describe_argument(name: str, tools: Sequence[Tool]) -> str:

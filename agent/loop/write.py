@@ -17,7 +17,7 @@ from loraloop.agent.guard.judge import TOKENS as VERDICT
 from loraloop.agent.job import Job
 from loraloop.agent.loop.grammars import StepGrammars
 from loraloop.agent.loop.pending import StepPlan
-from loraloop.agent.loop.prompts import StepPrompt, closing_fact, cue_of, form_of
+from loraloop.agent.loop.prompts import closing_fact, cue_of, extra_prompt
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.values.checkpoint import Retry
 from loraloop.agent.values.step import Decision, Step, StopReason
@@ -148,9 +148,8 @@ class Writer:
             cue = cue_of(prompting, step.messages, step.ask, self._job.tools, step.steps, passages=passages)
         elif step.contract == "calls":
             cue = READING.call_form if fallback else self._runtime.call_form(step.plan.decision.skill)
-        form = form_of(prompting, self._job.output) if step.contract == "text" else ""
-        error = step.repair.error if step.repair else ""
-        return list(StepPrompt(step.extra_prompt, cue, form, error).messages())
+        form = self._job.output.instruction() if step.contract == "text" and prompting.answer_form else ""
+        return extra_prompt((step.extra_prompt, cue, form), step.repair.error if step.repair else "")
 
 
 def _cut(step: OpenStep) -> StopReason:

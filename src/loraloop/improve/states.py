@@ -164,6 +164,6 @@ class _Follower:
 
 def _repair_prompt(before: Step) -> dict[str, str]:
     """What a step saw that was written again after another one was invalid."""
-    from loraloop.agent.loop.prompts import StepPrompt
+    from loraloop.agent.loop.prompts import extra_prompt
 
-    return {"extra_prompt": StepPrompt(error=before.error).messages()[-1][-1].content}
+    return {"extra_prompt": extra_prompt((), before.error)[-1][-1].content}
