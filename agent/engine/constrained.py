@@ -25,6 +25,7 @@ from loraloop.tool_schemas.grammar.effort import Effort
 if TYPE_CHECKING:
     from loraloop.adapters.base.tokenizer import Tokenizer
     from loraloop.agent.engine.sampler import TwoWayChoice
+    from loraloop.tool_schemas.grammar.grammar import State
 
 _STRIDE = 8  # tokens between snapshots while the limit is far
 _NEAR = 16  # slack in tokens below which every token is a snapshot
@@ -35,30 +36,6 @@ SPENT = 3  # times its token limit that a step may decode, all in all
 
 class NoRoomError(LimitError):
     """Not even the shortest output fits a step's limit of tokens."""
-
-
-class Constraint(Protocol):
-    """The interface of a grammar's state that generation uses."""
-
-    @property
-    def done(self) -> bool: ...
-
-    @property
-    def can_stop(self) -> bool: ...
-
-    def forced(self) -> list[int]: ...
-
-    def mask_(self, logits: Tensor) -> None:
-        """Sets the logits `[V]` of tokens that cannot follow to minus infinity, in place."""
-        ...
-
-    def accept(self, tokens: Sequence[int]) -> None: ...
-
-    def rollback(self, n: int, /) -> None: ...
-
-    def fork(self) -> Constraint: ...
-
-    def closing(self, limit: int, effort: Effort | None = None) -> list[int] | None: ...
 
 
 @runtime_checkable
@@ -85,7 +62,7 @@ class GrammarGuide:
 
     def __init__(
         self,
-        state: Constraint,
+        state: State,
         limit: int,
         tokenizer: Tokenizer,
         two_way: TwoWayChoice | None = None,
@@ -267,7 +244,7 @@ class _Snapshots:
 
     __slots__ = ("at", "effort", "ends", "limit", "path", "state")
 
-    def __init__(self, state: Constraint, limit: int, tokenizer: Tokenizer, effort: Effort) -> None:
+    def __init__(self, state: State, limit: int, tokenizer: Tokenizer, effort: Effort) -> None:
         self.state, self.limit, self.effort, self.ends = state, limit, effort, _block_ends(tokenizer)
         path = self._by_block_end()
         if path is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from loraloop.agent.engine.constrained import Constraint, GrammarGuide
+from loraloop.agent.engine.constrained import GrammarGuide
 from loraloop.agent.engine.sampler import Sampler, TwoWayChoice
 from loraloop.agent.engine.stops import Detokenizer, FreeText, TextSpan, cut_to
 from loraloop.agent.engine.timer import Clock
@@ -17,6 +17,7 @@ from loraloop.agent.engine.timer import Clock
 if TYPE_CHECKING:
     from loraloop.adapters.base.tokenizer import Tokenizer
     from loraloop.agent.engine.branch import Branch
+    from loraloop.tool_schemas.grammar.grammar import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ class GenerateRequest:
     sampler: Sampler
     budget: Budget
     stop_ids: frozenset[int]
-    constraint: Constraint | None = None
+    constraint: State | None = None
     stops: Sequence[str] = ()
     not_first: Tensor | None = None
     other_invocation: Sequence[int] = ()
