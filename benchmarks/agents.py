@@ -52,7 +52,7 @@ from loraloop.adapters.base.decoder.native_cache import distinct
 from loraloop.agent.engine.cache.ledger import Author
 from loraloop.agent.engine.cache.prefix_cache import PrefixCache
 from loraloop.agent.engine.cache.sequence import Interrupted, RequestContext
-from loraloop.agent.engine.generate import Budget, Generated, GenerateRequest, generate
+from loraloop.agent.engine.generate import Generated, GenerateRequest, generate
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.scheduler import Scheduler
 from loraloop.agent.engine.trunk import Trunk
@@ -154,9 +154,9 @@ class Bench:
             go = perf_counter()
             branch = trunk.branch(self.authors[at % SKILLS if mixed else 0])
             state = self.grammar.start() if forced else None
-            budget = Budget(160 if forced else self.tokens)
+            most = 160 if forced else self.tokens
             request = GenerateRequest(
-                invocation=[5], sampler=sampler, budget=budget, stop_ids=frozenset(), constraint=state
+                invocation=[5], sampler=sampler, max_tokens=most, stop_ids=frozenset(), constraint=state
             )
             for piece in generate(branch, request):
                 if isinstance(piece, Generated):
@@ -194,7 +194,7 @@ class Bench:
         start = perf_counter()
         short.extend(self.drawn(1, 50))
         short.flush()
-        request = GenerateRequest(invocation=[5], sampler=sampler, budget=Budget(16), stop_ids=frozenset())
+        request = GenerateRequest(invocation=[5], sampler=sampler, max_tokens=16, stop_ids=frozenset())
         list(generate(short.branch(self.authors[0]), request))
         if beside:
             assert reader.is_alive(), "the long prompt was read too soon"
@@ -209,10 +209,8 @@ class Bench:
         trunk = Trunk(self.base, scheduler=scheduler)
         trunk.extend(self.prompt(0, shared=False))
         branch, start = trunk.branch(self.authors[0]), perf_counter()
-        budget = Budget(self.tokens)
-        for _ in generate(
-            branch, GenerateRequest(invocation=[5], sampler=Timed(0), budget=budget, stop_ids=frozenset())
-        ):
+        request = GenerateRequest(invocation=[5], sampler=Timed(0), max_tokens=self.tokens, stop_ids=frozenset())
+        for _ in generate(branch, request):
             pass
         return perf_counter() - start
 

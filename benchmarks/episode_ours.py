@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from episode_script import Episode, Record, ScriptStep, fingerprint
 
 from loraloop.adapters.bank.bank import Bank
-from loraloop.agent.engine.generate import Budget, Generated, GenerateRequest, generate
+from loraloop.agent.engine.generate import Generated, GenerateRequest, generate
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.agent.runtime import Runtime
@@ -64,7 +64,7 @@ class Ours:
                 GenerateRequest(
                     invocation=episode.invocation,
                     sampler=Sampler(Sampling(temperature=0.0)),
-                    budget=Budget(episode.tokens),
+                    max_tokens=episode.tokens,
                     stop_ids=episode.stop_ids,
                     constraint=constraint,
                 ),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.base import Message
-from loraloop.agent.engine.generate import Budget, Generated, GenerateRequest, generate
+from loraloop.agent.engine.generate import Generated, GenerateRequest, generate
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.tool_schemas import Tool, calls_schema, render_tools
 from loraloop.tool_schemas.errors import LimitError, LoraloopError
@@ -102,7 +102,7 @@ def written(runtime: Runtime, branch: Branch, sampler: Any, tokens: int, state: 
     request = GenerateRequest(
         invocation=runtime.base.chat.generation_prompt,
         sampler=sampler,
-        budget=Budget(tokens),
+        max_tokens=tokens,
         stop_ids=runtime.base.end_ids,
         constraint=state,
     )

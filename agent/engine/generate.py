@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
+from loraloop.agent.engine.cache.sequence import UNBOUNDED, RequestContext
 from loraloop.agent.engine.constrained import GrammarGuide
 from loraloop.agent.engine.sampler import Sampler, TwoWayChoice
 from loraloop.agent.engine.stops import Detokenizer, FreeText, TextSpan, cut_to
@@ -18,21 +19,6 @@ if TYPE_CHECKING:
     from loraloop.adapters.base.tokenizer import Tokenizer
     from loraloop.agent.engine.branch import Branch
     from loraloop.tool_schemas.grammar.grammar import State
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """The budget of a branch: tokens, a moment of `time.monotonic()`, and a function that is asked at every token."""
-
-    tokens: int
-    deadline: float | None = None
-    cancelled: Callable[[], bool] | None = None
-
-    def spent(self) -> str:
-        """The reason why generation must end now; empty if it need not."""
-        if self.deadline is not None and monotonic() >= self.deadline:
-            return "deadline"
-        return "cancelled" if self.cancelled is not None and self.cancelled() else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +117,10 @@ class GenerateRequest:
     Attributes:
         invocation: Tokens that start the assistant's turn.
         sampler: Chooses the tokens.
-        budget: Tokens and time.
+        max_tokens: The most tokens.
         stop_ids: Tokens that end the text; none of them is kept.
         constraint: A grammar's fresh state; None for free text. Stop strings are ignored where there is one.
+        bounds: The deadline and the cancellation of the run, looked at before every token.
         stops: Strings that end the text.
         not_first: Ids of tokens with which free text must not begin.
         other_invocation: Takes the place of `invocation` where the most probable first token is one of `not_first`.
@@ -143,9 +130,10 @@ class GenerateRequest:
 
     invocation: Sequence[int]
     sampler: Sampler
-    budget: Budget
+    max_tokens: int
     stop_ids: frozenset[int]
     constraint: State | None = None
+    bounds: RequestContext = UNBOUNDED
     stops: Sequence[str] = ()
     not_first: Tensor | None = None
     other_invocation: Sequence[int] = ()
@@ -156,11 +144,11 @@ class GenerateRequest:
         """A guide of the text: the grammar's, or that of free text.
 
         Raises:
-            LimitError: Not even the shortest completion of the grammar fits the budget.
+            LimitError: Not even the shortest completion of the grammar fits the tokens.
         """
         if self.constraint is None:
-            return FreeText(self.budget.tokens, self.not_first)
-        return GrammarGuide(self.constraint, self.budget.tokens, tokenizer, self.two_way, self.budget.spent)
+            return FreeText(self.max_tokens, self.not_first)
+        return GrammarGuide(self.constraint, self.max_tokens, tokenizer, self.two_way, self.bounds.gone)
 
 
 def generate(branch: Branch, request: GenerateRequest) -> Iterator[Delta | Generated]:
@@ -171,9 +159,9 @@ def generate(branch: Branch, request: GenerateRequest) -> Iterator[Delta | Gener
         request: What to generate.
 
     Raises:
-        LimitError: Not even the shortest output fits the budget.
+        LimitError: Not even the shortest output fits the tokens.
     """
-    clock, budget, out = request.clock, request.budget, Generated()
+    clock, out = request.clock, Generated()
     invocation, first_tokens = request.invocation, request.not_first if request.other_invocation else None
     text = Detokenizer(branch.tokenizer.token_bytes, () if request.constraint is not None else request.stops)
     with clock.phase("mask"):
@@ -181,7 +169,7 @@ def generate(branch: Branch, request: GenerateRequest) -> Iterator[Delta | Gener
     shown = counted = 0  # tokens turned into text; tokens that a piece has counted
     while True:
         with clock.phase("mask"):
-            out.reason = guide.advance(shown, out.sampled) or budget.spent()
+            out.reason = guide.advance(shown, out.sampled) or request.bounds.gone() or ""
         if guide.ready > shown:
             out.first = out.first or perf_counter()
             new, shown = slice(shown, guide.ready), guide.ready
@@ -193,7 +181,8 @@ def generate(branch: Branch, request: GenerateRequest) -> Iterator[Delta | Gener
             break
         with clock.phase("decode"):
             written = len(guide.ids)
-            draft = budget.tokens - written - 1 if written else 0  # what an invocation begins is not in the transcript
+            # What an invocation begins is not in the transcript, so no draft of it is found there.
+            draft = request.max_tokens - written - 1 if written else 0
             logits = branch.logits_after([*invocation, *guide.ids], draft, clock)
         with clock.phase("mask"):
             if first_tokens is not None and not guide.ids and bool((first_tokens == logits.argmax()).any()):

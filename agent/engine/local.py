@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from loraloop.agent.engine.cache.ledger import Active, Author
 from loraloop.agent.engine.cache.prefix_cache import FullCaches, Memory, PrefixCache
 from loraloop.agent.engine.cache.prefix_folder import PrefixFolder
-from loraloop.agent.engine.generate import Budget, Delta, Generated, GenerateRequest, generate
+from loraloop.agent.engine.generate import Delta, Generated, GenerateRequest, generate
 from loraloop.agent.engine.sampler import EndChoice, TwoWayChoice
 from loraloop.agent.engine.scheduler import QUEUE, Scheduler, SchedulerStats
 from loraloop.agent.engine.step import Openings, OpenStep, StepOutput, StepRequest
@@ -72,7 +72,6 @@ class LocalStep:
 
     def _generate_request(self) -> GenerateRequest:
         request, room, prompt = self.request, self.room, list(self._chat.generation_prompt)
-        bounds = self.branch.sequence.request_context
         base = self._engine.base
         tokens = min(request.max_tokens, room)
         extra = self._extra_prompt(max(room - tokens, room // 2))
@@ -86,7 +85,8 @@ class LocalStep:
         return GenerateRequest(
             invocation=[*extra, *prompt],
             sampler=request.sampler,
-            budget=Budget(min(tokens, self.room), bounds.deadline, bounds.cancelled),
+            max_tokens=min(tokens, self.room),
+            bounds=self.branch.sequence.request_context,
             stop_ids=base.end_ids if request.call_format is None else base.stop_ids,  # calls may hold special tokens
             constraint=None if request.grammar is None else request.grammar.start(),
             stops=request.sampler.sampling.stop,

@@ -10,7 +10,7 @@ import torch
 
 from loraloop.adapters.base import Base
 from loraloop.agent.engine.constrained import Backtrack
-from loraloop.agent.engine.generate import Budget, Delta, Generated, GenerateRequest, generate
+from loraloop.agent.engine.generate import Delta, Generated, GenerateRequest, generate
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.trunk import Trunk
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
@@ -54,7 +54,7 @@ def run(base: Base, compiler: GrammarCompiler, schema: dict[str, Any], seed: int
         GenerateRequest(
             invocation=base.chat.generation_prompt,
             sampler=Sampler(Sampling(temperature=1.0, seed=seed)),
-            budget=Budget(80),
+            max_tokens=80,
             stop_ids=base.end_ids,
             constraint=compiler.compile(JsonSchema(schema, on_unsupported="check")).start(),
         ),

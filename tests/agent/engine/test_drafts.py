@@ -18,8 +18,9 @@ from loraloop.adapters.skill.skill import Skill
 from loraloop.agent import Runtime
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.cache.ledger import Author
+from loraloop.agent.engine.cache.sequence import RequestContext
 from loraloop.agent.engine.drafts import Drafts
-from loraloop.agent.engine.generate import Budget, Delta, Generated, GenerateRequest, generate
+from loraloop.agent.engine.generate import Delta, Generated, GenerateRequest, generate
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.scheduler import Scheduler
 from loraloop.agent.engine.trunk import Trunk
@@ -131,7 +132,8 @@ def write(trunk: Trunk, branch: Branch, compiler: GrammarCompiler, job: Job) -> 
     request = GenerateRequest(
         invocation=base.chat.generation_prompt,
         sampler=sampler,
-        budget=Budget(limit, cancelled=None if ends is None else lambda: len(sampler.seen) >= ends),
+        max_tokens=limit,
+        bounds=RequestContext(cancelled=None if ends is None else lambda: len(sampler.seen) >= ends),
         stop_ids=base.end_ids,
         stops=job.sampling.stop,
         constraint=compiler.compile(JsonSchema(SCHEMA)).start() if job.schema else None,
@@ -271,7 +273,7 @@ def test_the_embedded_base_repeats_its_context_in_fewer_forwards(
             request = GenerateRequest(
                 invocation=base.chat.generation_prompt,
                 sampler=sampler,
-                budget=Budget(48),
+                max_tokens=48,
                 stop_ids=base.end_ids,
             )
             *pieces, out = generate(branch, request)

@@ -13,7 +13,8 @@ import torch
 
 from loraloop.adapters.base import Base
 from loraloop.adapters.skill.contracts import code_grammar, code_of
-from loraloop.agent.engine.generate import Budget, Delta, Generated, GenerateRequest, generate
+from loraloop.agent.engine.cache.sequence import RequestContext
+from loraloop.agent.engine.generate import Delta, Generated, GenerateRequest, generate
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.stops import Detokenizer
 from loraloop.agent.engine.trunk import Trunk
@@ -55,7 +56,7 @@ def run(
         GenerateRequest(
             invocation=options.pop("invocation", base.chat.generation_prompt),
             sampler=Sampler(sampling),
-            budget=options.pop("budget", None) or Budget(tokens),
+            max_tokens=tokens,
             stop_ids=base.end_ids,
             constraint=compiler.compile(term).start() if term is not None else None,
             **options,
@@ -123,15 +124,15 @@ def test_text_of_a_constrained_branch_is_never_taken_back(small: Base, compiler:
 
 
 def test_a_deadline_still_closes(small: Base, compiler: GrammarCompiler) -> None:
-    budget = Budget(300, deadline=time.monotonic() - 1)
-    out, _ = run(small, 0, JsonSchema({**SCHEMA, "minItems": 1}), compiler, budget=budget)
+    bounds = RequestContext(deadline=time.monotonic() - 1)
+    out, _ = run(small, 300, JsonSchema({**SCHEMA, "minItems": 1}), compiler, bounds=bounds)
     assert out.reason == "deadline" and out.sampled == 0
     jsonschema.validate(json.loads(out.text), SCHEMA)
 
 
 def test_cancelling_ends_free_text(small: Base) -> None:
     asked = iter([False, False, False, True])
-    out, _ = run(small, 0, budget=Budget(100, cancelled=lambda: next(asked)))
+    out, _ = run(small, 100, bounds=RequestContext(cancelled=lambda: next(asked)))
     assert out.reason == "cancelled" and len(out.ids) == 3
 
 
@@ -234,7 +235,7 @@ def test_free_text_that_says_the_same_over_and_over_ends_with_a_reason_of_its_ow
 
     trunk = Trunk(small)
     trunk.extend([5, 6])
-    request = GenerateRequest(invocation=[7], sampler=Loops(Sampling()), budget=Budget(600), stop_ids=frozenset())
+    request = GenerateRequest(invocation=[7], sampler=Loops(Sampling()), max_tokens=600, stop_ids=frozenset())
     *_, last = generate(trunk.branch(), request)
     assert isinstance(last, Generated) and last.reason == "repetition" and not last.whole
     assert len(last.ids) <= 12 + max(96, 4 * period) + 16

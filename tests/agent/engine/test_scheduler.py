@@ -22,7 +22,7 @@ from loraloop.adapters.skill.skill import Skill
 from loraloop.agent.engine.cache.ledger import Author
 from loraloop.agent.engine.cache.prefix_cache import FullCaches
 from loraloop.agent.engine.cache.sequence import CachedSequence, ComputeRequest, Interrupted, RequestContext
-from loraloop.agent.engine.generate import Budget, Generated, GenerateRequest, generate
+from loraloop.agent.engine.generate import Generated, GenerateRequest, generate
 from loraloop.agent.engine.sampler import Sampler, Sampling
 from loraloop.agent.engine.scheduler import CHUNK, URGENT, Pace, Scheduler
 from loraloop.agent.engine.timer import Clock
@@ -529,8 +529,8 @@ def test_a_trunk_is_whole_after_a_bad_skill(either: Base, poisoned: Bank) -> Non
         each.flush()
     branch = trunk.branch(author(either, poisoned, "nan"))
     with pytest.raises(SkillError, match="nan"):
-        sampler, budget = Sampler(Sampling()), Budget(8)
-        request = GenerateRequest(invocation=[5], sampler=sampler, budget=budget, stop_ids=either.end_ids)
+        sampler = Sampler(Sampling())
+        request = GenerateRequest(invocation=[5], sampler=sampler, max_tokens=8, stop_ids=either.end_ids)
         list(generate(branch, request))
     branch.close()
     for each in (trunk, fresh):
@@ -602,8 +602,8 @@ def test_generation_in_threads_writes_what_it_writes_alone(small: Base, small_ba
         trunk = Trunk(small, (1,), scheduler=scheduler)
         trunk.extend(tokens(at, 30 + at))
         branch = trunk.branch(author(small, small_bank, NAMES[at % 4]))
-        sampler, budget = Sampler(Sampling(0.9, seed=at)), Budget(24)
-        request = GenerateRequest(invocation=[5, 6], sampler=sampler, budget=budget, stop_ids=frozenset())
+        sampler = Sampler(Sampling(0.9, seed=at))
+        request = GenerateRequest(invocation=[5, 6], sampler=sampler, max_tokens=24, stop_ids=frozenset())
         *_, last = generate(branch, request)
         assert isinstance(last, Generated)
         branch.close(last.ids)

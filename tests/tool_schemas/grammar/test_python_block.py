@@ -119,7 +119,7 @@ def parses(text: str) -> bool:
 @pytest.mark.parametrize("tokens", [24, 100])
 def test_what_a_model_writes_parses(base: Base, tokens: int) -> None:
     """At temperature 1.3 the small base writes wrong Python often; under the check it does not."""
-    from loraloop.agent.engine.generate import Budget, Generated, GenerateRequest, generate
+    from loraloop.agent.engine.generate import Generated, GenerateRequest, generate
     from loraloop.agent.engine.sampler import Sampler, Sampling
     from loraloop.agent.engine.trunk import Trunk
 
@@ -135,7 +135,7 @@ def test_what_a_model_writes_parses(base: Base, tokens: int) -> None:
                 GenerateRequest(
                     invocation=base.chat.generation_prompt,
                     sampler=Sampler(Sampling(temperature=1.3, seed=seed)),
-                    budget=Budget(tokens),
+                    max_tokens=tokens,
                     stop_ids=base.end_ids,
                     constraint=compiler.compile(Lark(code_grammar(), python=checked)).start(),
                 ),
