@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from loraloop.agent.engine.cache.ledger import Author
-from loraloop.agent.engine.cache.sequence import CachedSequence, MessageSpan, common_prefix
+from loraloop.agent.engine.cache.sequence import CachedSequence, common_prefix
 from loraloop.agent.engine.drafts import TOGETHER, Drafts
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base import Base, Message
+    from loraloop.adapters.base import Message
     from loraloop.adapters.base.tokenizer import Tokenizer
     from loraloop.agent.engine.timer import Clock
-
-
-class BranchParent(Protocol):
-    """The interface of the trunk that a branch uses."""
-
-    base: Base
-    context: int
-    ids: list[int]
-    messages: list[MessageSpan]
-    sequence: CachedSequence
-
-    def extend(self, ids: Sequence[int]) -> None: ...
-
-    def mark(self, message: Message, start: int) -> MessageSpan: ...
-
-    def branch_closed(self, sequence: CachedSequence) -> None: ...
+    from loraloop.agent.engine.transcript import Transcript
 
 
 class Branch:
@@ -38,6 +23,14 @@ class Branch:
 
     The author's virtual tokens take the first positions after the trunk and stay as long as the branch; under full
     activation they stand before the whole context, and stay with it.
+
+    Args:
+        trunk: What it stands on; its tokens are computed.
+        author: Who computes.
+        sequence: The trunk's own, or under full activation one of the branch alone.
+        prefilled: Tokens that were computed to open the branch.
+        recomputed: Those of them that the bare base had computed before.
+        closed: Takes the sequence back when the branch has ended.
 
     Attributes:
         sequence: What it stands on and holds.
@@ -47,16 +40,17 @@ class Branch:
         drafts: Guesses of the tokens that are written next in the branch.
     """
 
-    __slots__ = (
-        *("_asked", "_closed", "_foreseen", "_trunk"),
-        *("author", "drafts", "prefilled", "recomputed", "sequence", "start"),
-    )
-
     def __init__(
-        self, trunk: BranchParent, author: Author, sequence: CachedSequence, prefilled: int, recomputed: int = 0
+        self,
+        trunk: Transcript,
+        author: Author,
+        sequence: CachedSequence,
+        prefilled: int,
+        recomputed: int,
+        closed: Callable[[CachedSequence], None],
     ) -> None:
         self._closed = False
-        self._trunk = trunk
+        self._trunk, self._give_back = trunk, closed
         self.sequence = sequence
         self.author = author
         self.start = sequence.length
@@ -144,12 +138,10 @@ class Branch:
         sequence, trunk = self.sequence, self._trunk
         sequence.scheduler.leave(sequence)
         valid = 0
-        if ids and (self.author.bare or sequence is not trunk.sequence):
+        if ids and (self.author.bare or self.author.activation == "full"):
             valid = min(common_prefix(self.ids, list(ids)), self._asked)
         sequence.truncate(self.start + valid)
-        if sequence is trunk.sequence:
-            sequence.end()
-        trunk.branch_closed(sequence)
+        self._give_back(sequence)
         if ids:
             start = len(trunk.ids)
             trunk.extend(ids)

@@ -181,9 +181,8 @@ class Trunk(Transcript):
             sequence, recomputed = self._full_context(author, clock)
         else:
             sequence.begin(author)
-        branch = Branch(self, author, sequence, prefilled + recomputed, recomputed)
-        self._open = branch
-        return branch
+        self._open = Branch(self, author, sequence, prefilled + recomputed, recomputed, self._branch_closed)
+        return self._open
 
     def cut(self, length: int) -> None:
         """Forgets everything after `length` tokens, and messages that do not end before."""
@@ -236,10 +235,12 @@ class Trunk(Transcript):
         if self._open is not None:
             raise RuntimeError("a branch is open on this trunk: close it first")
 
-    def branch_closed(self, sequence: CachedSequence) -> None:
+    def _branch_closed(self, sequence: CachedSequence) -> None:
         """The open branch has ended; what it computed under a full-activation skill is kept."""
         self._open = None
-        if sequence is not self.sequence and not sequence.broken:
+        if sequence is self.sequence:
+            sequence.end()
+        elif not sequence.broken:
             self._full.put(sequence)
 
 

@@ -198,7 +198,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
         (f"{AGENT}/engine/scheduler.py", "finite = isfinite(out.hidden.sum().item())", "finite = True"),
     ],
     "agent/engine/test_scheduler.py::test_a_context_of_a_bad_skill_that_acts_on_all_of_it_is_not_kept": [
-        (f"{AGENT}/engine/trunk.py", "and not sequence.broken:", "and True:"),
+        (f"{AGENT}/engine/trunk.py", "elif not sequence.broken:", "else:"),
     ],
     "agent/engine/test_scheduler.py::test_positions_that_are_dropped_leave_nothing_behind": [
         ("adapters/base/decoder/native_cache.py", "self.pages[-1].clear(length % PAGE, ", "print(length, "),
