@@ -76,11 +76,6 @@ class Branch:
         return [span.message for span in self._trunk.messages]
 
     @property
-    def trusted(self) -> bool:
-        """Whether all that it stands on may be followed."""
-        return all(message.trusted for message in self.messages)
-
-    @property
     def tokenizer(self) -> Tokenizer:
         return self._trunk.base.tokenizer
 

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from time import perf_counter
 
 PHASES = ("prefill", "recompute", "queue", "route", "gate", "plan", "switch", "compile", "decode", "mask", "tool")
-
-
-class Phase:
-    """A block whose time counts for one phase, without what it spent in the queue."""
-
-    __slots__ = ("_name", "_queued", "_seconds", "_start")
-
-    def __init__(self, seconds: dict[str, float], name: str) -> None:
-        self._seconds, self._name = seconds, name
-
-    def __enter__(self) -> None:
-        self._start, self._queued = perf_counter(), self._seconds["queue"]
-
-    def __exit__(self, *_: object) -> None:
-        seconds = self._seconds
-        seconds[self._name] += perf_counter() - self._start - (seconds["queue"] - self._queued)
 
 
 class Clock:
@@ -55,9 +40,14 @@ class Clock:
     def add(self, phase: str, seconds: float) -> None:
         self.seconds[phase] += seconds
 
-    def phase(self, name: str) -> Phase:
-        """Adds what its block takes to `name`."""
-        return Phase(self.seconds, name)
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds what its block takes to `name`, without what it spends in the queue."""
+        start, queued = perf_counter(), self.seconds["queue"]
+        try:
+            yield
+        finally:
+            self.seconds[name] += perf_counter() - start - (self.seconds["queue"] - queued)
 
     def milliseconds(self) -> dict[str, float]:
         """Phase -> milliseconds, phases that took no time left out."""
