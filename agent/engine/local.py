@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base
     from loraloop.adapters.base.messages import Message
-    from loraloop.adapters.skill.card import Card
     from loraloop.agent.engine.branch import Branch
     from loraloop.tool_schemas.grammar.grammar import Grammar, Term
 
@@ -170,7 +169,6 @@ class LocalEngine:
         self.full = FullCaches(full_reuse)
         self.author = Author(base.fingerprints.weights)
         self._layers, self._context = layers, context
-        self._authors: dict[str, tuple[Card, Author]] = {}
         self.compiler = GrammarCompiler(base.vocabulary)
 
     def open(self, messages: Sequence[Message] = ()) -> Trunk:
@@ -221,17 +219,14 @@ class LocalEngine:
             LimitError: every slot that could hold it has been in use for as long as that.
         """
         if skill == NONE:
-            yield Active(self.author, "text", 0.0)
+            yield Active(self.author, 0.0)
             return
         start = perf_counter()
         slot = self.bank.pin(skill, wait)  # pinned, no other thread can load another skill into it
         try:
-            card = self.bank.card(skill)
-            known = self._authors.get(skill)
-            if known is None or known[0] is not card or known[1].slot != slot:
-                author = Author(self.author.weights, skill, slot, card.activation, self.bank.identity(skill))
-                known = self._authors[skill] = (card, author)
-            yield Active(known[1], card.contract, perf_counter() - start)
+            activation, identity = self.bank.card(skill).activation, self.bank.identity(skill)
+            author = Author(self.author.weights, skill, slot, activation, identity)
+            yield Active(author, perf_counter() - start)
         finally:
             self.bank.unpin(skill)
 

@@ -127,5 +127,4 @@ class Active:
     """A skill that is ready to run, and the seconds that took."""
 
     author: Author
-    contract: str
     seconds: float

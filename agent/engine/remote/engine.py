@@ -22,7 +22,6 @@ from loraloop.agent.engine.scheduler import SchedulerStats, bound_children
 from loraloop.agent.engine.step import OpenStep, StepOutput, StepRequest
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.values.step import Tokens
-from loraloop.router.decision import NONE
 from loraloop.tool_schemas.errors import BaseModelError, InputError, SchemaError
 from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 from loraloop.tool_schemas.grammar.grammar import Term, term_of
@@ -53,8 +52,7 @@ class RemoteStep:
 
     def __init__(self, engine: RemoteEngine, trunk: Transcript, request: StepRequest) -> None:
         chat = engine.base.chat
-        contract = "text" if request.choice == NONE else engine.bank.card(request.choice).contract
-        self.active = Active(Author(engine.base.fingerprints.weights, activation="full"), contract, 0.0)
+        self.active = Active(Author(engine.base.fingerprints.weights, activation="full"), 0.0)
         self.request, self.output = request, StepOutput()
         self.room = trunk.context - len(trunk.ids) - len(chat.generation_prompt) - len(chat.closing)
         self._engine, self._trunk, self._chat = engine, trunk, chat
