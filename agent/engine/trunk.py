@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 from loraloop.adapters.base.decoder.native_cache import PAGE, NativeCache
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.cache.ledger import Author
-from loraloop.agent.engine.cache.prefix_cache import WORTH, CacheStats, FullCaches, PrefixCache, stats_of
+from loraloop.agent.engine.cache.prefix_cache import WORTH, CacheStats, FullCaches, Kept, PrefixCache, stats_of
 from loraloop.agent.engine.cache.sequence import CachedSequence, MessageSpan, RequestContext
 from loraloop.agent.engine.scheduler import Scheduler
 from loraloop.agent.engine.timer import Clock
@@ -244,7 +243,7 @@ class Trunk(Transcript):
             self._full.put(sequence)
 
 
-class TrunkStore:
+class TrunkStore(Kept[Trunk]):
     """The last trunks, found again by their leading messages. Thread-safe.
 
     The ids that a step generated are part of its trunk, so they are spliced in as they are: a conversation that
@@ -254,26 +253,14 @@ class TrunkStore:
         tokens: Positions that their caches take at most, over all trunks: their tokens, and what was made for more.
     """
 
-    def __init__(self, tokens: int = 16_384) -> None:
-        self._limit = tokens
-        self._evicted = 0
-        self._trunks: list[Trunk] = []
-        self._lock = Lock()
-
-    @property
-    def held(self) -> CacheStats:
-        """What is held now."""
-        with self._lock:
-            return self._stats()
-
     def take(self, messages: Sequence[Message]) -> Trunk | None:
         """The trunk that shares most with `messages`, cut to what it shares; None if nothing is worth reusing.
 
         A trunk that is continued leaves the store; one that only shares a beginning is copied.
         """
-        with self._lock:
+        with self._changed:
             best, count, length = None, 0, WORTH - 1
-            for trunk in reversed(self._trunks):
+            for trunk in reversed(self._kept):
                 n = _common_messages(trunk, messages)
                 end = trunk.messages[n - 1].end if n else 0
                 if end > length:
@@ -281,7 +268,7 @@ class TrunkStore:
             if best is None:
                 return None
             if count == len(best.messages):
-                self._trunks.remove(best)
+                self._kept.remove(best)
                 best.cut(length)
                 return best
             return best.fork(length)
@@ -289,21 +276,13 @@ class TrunkStore:
     def put(self, trunk: Trunk) -> None:
         """Keeps a trunk that nobody uses any more."""
         trunk.rest()
-        with self._lock:
-            self._trunks.append(trunk)
-            while self._stats().positions > self._limit:
-                self._trunks.pop(0)
-                self._evicted += 1
-
-    def clear(self) -> None:
-        """Forgets all of them."""
-        with self._lock:
-            self._trunks.clear()
+        with self._changed:
+            self._keep(trunk)
 
     def _stats(self) -> CacheStats:
         """What is held; tokens that are not computed yet count as if they were."""
-        stats = stats_of([trunk.sequence for trunk in self._trunks], self._limit, self._evicted)
-        pending = sum(trunk.pending for trunk in self._trunks)
+        stats = stats_of([trunk.sequence for trunk in self._kept], self.limit, self._evicted)
+        pending = sum(trunk.pending for trunk in self._kept)
         return replace(stats, tokens=stats.tokens + pending, positions=stats.positions + pending)
 
 

@@ -47,7 +47,7 @@ def test_an_error_ends_the_run_where_that_is_asked(make_runtime: MakeRuntime) ->
     runtime = make_runtime()
     with pytest.raises(HookError, match="failed at Routed: stop here"):
         Agent(runtime, limits=SHORT, hooks=[Hook(bad, (Routed,), fatal=True)]).run_sync("go")
-    assert len(runtime.engine.store._trunks) == 1  # the run gave its memory back
+    assert len(runtime.engine.store._kept) == 1  # the run gave its memory back
     assert Agent(runtime, limits=SHORT).run_sync("go").steps
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from threading import Condition, Lock
-from typing import TYPE_CHECKING, Any
+from threading import Condition
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from loraloop.adapters.base.decoder.native_cache import distinct
 from loraloop.agent.engine.cache.ledger import Author
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import BankBytes
     from loraloop.agent.engine.cache.prefix_folder import PrefixFolder
 
+K = TypeVar("K")
 WORTH = 16
 """Tokens below which a copy is not worth its time."""
 WAIT = 64
@@ -80,6 +82,42 @@ def stats_of(held: Sequence[CachedSequence], limit: int, evicted: int = 0) -> Ca
     return CacheStats(len(held), tokens, positions=positions, limit=limit, bytes=size, evicted=evicted)
 
 
+class Kept(ABC, Generic[K]):
+    """What is kept for later, within a bound of positions; the least recently used go first. Thread-safe.
+
+    Args:
+        tokens: Positions that it takes at most; 0 keeps nothing.
+    """
+
+    def __init__(self, tokens: int = 16_384) -> None:
+        self.limit = tokens
+        self._kept: list[K] = []  # the last used one is last
+        self._evicted = 0
+        self._changed = Condition()
+
+    @abstractmethod
+    def _stats(self) -> CacheStats:
+        """What is held; the lock is too."""
+
+    @property
+    def held(self) -> CacheStats:
+        """What is held now."""
+        with self._changed:
+            return self._stats()
+
+    def clear(self) -> None:
+        """Forgets all of it."""
+        with self._changed:
+            self._kept.clear()
+
+    def _keep(self, one: K) -> None:
+        """Adds one, and lets go what there is no room for any more; the lock is held."""
+        self._kept.append(one)
+        while self._kept and self._stats().positions > self.limit:
+            self._kept.pop(0)
+            self._evicted += 1
+
+
 @dataclass(slots=True, eq=False)
 class PrefixInProgress:
     """A transcript that a run is computing just now.
@@ -93,7 +131,7 @@ class PrefixInProgress:
     wanted: int = 0
 
 
-class PrefixCache:
+class PrefixCache(Kept[CachedSequence]):
     """Beginnings of transcripts, computed by the bare base once and held by all runs that begin so. Thread-safe.
 
     Runs hold the same pages of memory: taking a beginning copies at most its last page. A run that would compute what
@@ -105,18 +143,16 @@ class PrefixCache:
     """
 
     def __init__(self, tokens: int = 16_384, folder: PrefixFolder | None = None) -> None:
-        self.limit, self.folder = tokens, folder
-        self._held: list[CachedSequence] = []  # the last used one is last
+        super().__init__(tokens)
+        self.folder = folder
         self._pinned: list[CachedSequence] = []
         self._reading: list[PrefixInProgress] = []
-        self._evicted = 0
-        self._changed = Condition()
 
     @property
     def held(self) -> CacheStats:
         """What is held now, pinned beginnings included."""
         with self._changed:
-            return stats_of([*self._pinned, *self._held], self.limit, self._evicted)
+            return stats_of([*self._pinned, *self._kept], self.limit, self._evicted)
 
     def take(self, ids: Sequence[int], known: int, request_context: RequestContext) -> CachedSequence | None:
         """The longest beginning of `ids` that is held; None if it is not worth more than what is known.
@@ -133,9 +169,9 @@ class PrefixCache:
             best, count = self._best(ids)
             if best is None or count < known + WORTH:
                 return None
-            if best in self._held:
-                self._held.remove(best)
-                self._held.append(best)
+            if best in self._kept:
+                self._kept.remove(best)
+                self._kept.append(best)
             return best.fork(count)
 
     @contextmanager
@@ -164,11 +200,8 @@ class PrefixCache:
                 self._pinned.append(sequence)
             elif WORTH <= sequence.length <= self.limit:
                 known = len(sequence.ids)
-                self._held = [e for e in self._held if e.ids != sequence.ids[: len(e.ids)] or len(e.ids) > known]
-                self._held.append(sequence)
-                while self._held and stats_of(self._held, self.limit).positions > self.limit:
-                    self._held.pop(0)
-                    self._evicted += 1
+                self._kept = [e for e in self._kept if e.ids != sequence.ids[: len(e.ids)] or len(e.ids) > known]
+                self._keep(sequence)
             self._changed.notify_all()
 
     def read(self, ids: Sequence[int], scheduler: Executes, author: Author) -> None:
@@ -182,12 +215,15 @@ class PrefixCache:
     def clear(self) -> None:
         """Forgets all of them, pinned ones too."""
         with self._changed:
-            self._held.clear()
+            self._kept.clear()
             self._pinned.clear()
+
+    def _stats(self) -> CacheStats:
+        return stats_of(self._kept, self.limit, self._evicted)
 
     def _best(self, ids: Sequence[int]) -> tuple[CachedSequence | None, int]:
         best, count = None, 0
-        for each in (*self._pinned, *self._held):
+        for each in (*self._pinned, *self._kept):
             shared = common_prefix(each.ids, ids)
             if shared > count:
                 best, count = each, shared
@@ -201,7 +237,7 @@ class PrefixCache:
         return reading if shared >= best + WAIT else None
 
 
-class FullCaches:
+class FullCaches(Kept[CachedSequence]):
     """The last contexts under full-activation skills, found again by their author and their tokens. Thread-safe.
 
     A context that is in use is not here: `take` hands it out, `put` brings it back. So nobody reads what another is
@@ -211,27 +247,15 @@ class FullCaches:
         tokens: Positions that they take at most, over all contexts; the least recently used go first. 0 keeps none.
     """
 
-    def __init__(self, tokens: int = 16_384) -> None:
-        self.limit = tokens
-        self._held: list[CachedSequence] = []
-        self._evicted = 0
-        self._lock = Lock()
-
-    @property
-    def held(self) -> CacheStats:
-        """What is held now."""
-        with self._lock:
-            return stats_of(self._held, self.limit, self._evicted)
-
     def take(self, author: Author, ids: Sequence[int]) -> CachedSequence | None:
         """The context that shares most with `ids`, cut to what it shares; None where nothing is worth reusing.
 
         Only what `author` may read is looked at. A context that is continued is handed out as it is; one that goes on
         differently is copied.
         """
-        with self._lock:
+        with self._changed:
             best, count = None, WORTH - 1
-            for held in self._held:
+            for held in self._kept:
                 if all(author.may_read(span.author) for span in held.ledger.spans):
                     shared = common_prefix(held.ids, ids)
                     if shared > count:
@@ -240,22 +264,16 @@ class FullCaches:
                 return None
             if best.length - count >= WORTH:
                 return best.fork(count)
-            self._held.remove(best)
+            self._kept.remove(best)
         best.truncate(count)
         return best
 
     def put(self, sequence: CachedSequence) -> None:
         """Keeps a context that nobody uses any more, if there is room for it alone."""
-        with self._lock:
-            if not WORTH <= sequence.length <= self.limit:
-                return
-            sequence.cache.trim()
-            self._held.append(sequence)
-            while stats_of(self._held, self.limit).positions > self.limit:
-                self._held.pop(0)
-                self._evicted += 1
+        with self._changed:
+            if WORTH <= sequence.length <= self.limit:
+                sequence.cache.trim()
+                self._keep(sequence)
 
-    def clear(self) -> None:
-        """Forgets all of them."""
-        with self._lock:
-            self._held.clear()
+    def _stats(self) -> CacheStats:
+        return stats_of(self._kept, self.limit, self._evicted)

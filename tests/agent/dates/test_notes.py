@@ -100,7 +100,7 @@ def test_without_calendar_words_every_token_is_the_same(make_runtime: Callable[.
     for dates in (True, False):
         runtime = make_runtime("none")
         Agent(runtime, instructions=TODAY, dates=dates, limits=Limits(step_tokens=4)).run_sync(prompt)
-        trunks.append(runtime.engine.store._trunks[-1].ids)
+        trunks.append(runtime.engine.store._kept[-1].ids)
     assert trunks[0] == trunks[1] and len(trunks[0]) > 20
 
 

@@ -170,7 +170,7 @@ def test_a_run_that_is_left_gives_its_trunk_back(make_runtime: MakeRuntime) -> N
             break
     with pytest.raises(InputError, match="has not ended"):
         _ = steps.result
-    assert len(runtime.engine.store._trunks) == 1
+    assert len(runtime.engine.store._kept) == 1
 
 
 def test_in_a_loop(make_runtime: MakeRuntime) -> None:
@@ -194,7 +194,7 @@ def test_steps_whose_task_is_cancelled_give_their_trunk_back(make_runtime: MakeR
         task = asyncio.create_task(walk())
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert len(runtime.engine.store._trunks) == 1 and list(steps) == []
+        assert len(runtime.engine.store._kept) == 1 and list(steps) == []
 
     asyncio.run(main())
 

@@ -92,7 +92,7 @@ def test_an_invalid_call_is_told_and_written_again(play: Play) -> None:
     assert told[0] == "" and ERROR in told[1] and "<|im_start|>user" in told[1]
     assert [m.role for m in result.messages] == ["system", "user", "assistant", "tool", "assistant"]
     assert not any("tomorrow" in m.content for m in result.messages)
-    trunk = agent.runtime.engine.store._trunks[-1]
+    trunk = agent.runtime.engine.store._kept[-1]
     trunk.flush()
     assert "tomorrow" not in agent.runtime.base.tokenizer.decode(trunk.sequence.ids)
 

@@ -139,5 +139,5 @@ def test_it_can_be_read_in_a_loop_and_left_early(make_runtime: MakeRuntime) -> N
     runtime = make_runtime()
     with Agent(runtime).stream_text("go") as stream:
         assert next(iter(stream))
-    (trunk,) = runtime.engine.store._trunks
+    (trunk,) = runtime.engine.store._kept
     assert [span.message.role for span in trunk.messages] == ["user"]

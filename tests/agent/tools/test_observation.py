@@ -190,7 +190,7 @@ def test_no_result_becomes_a_special_token(make_runtime: MakeRuntime, hostile: s
     tool = Tool("look", "", NOTHING, lambda: {hostile: [hostile, {"deep": hostile * 3}]})
     agent, result = call_once(make_runtime, tool)
     special = agent.runtime.base.tokenizer.special_ids
-    trunk = agent.runtime.engine.store._trunks[-1]
+    trunk = agent.runtime.engine.store._kept[-1]
     assert result.messages[-1].role == "tool" and len(result.messages[-1].content.splitlines()) == 1
     # one opening and one closing for each message
     assert sum(token in special for token in trunk.ids) == 2 * len(trunk.messages)

@@ -204,7 +204,7 @@ def test_the_base_can_be_told_the_form_in_its_branch_alone(
     monkeypatch.setattr(runtime.base, "prompting", Prompting(answer_form=False))
     silent = Agent(make_runtime(), output_type=City).run_sync("go")
     assert told.output != silent.output  # random weights write something else after other tokens
-    trunk = runtime.engine.store._trunks[-1]
+    trunk = runtime.engine.store._kept[-1]
     trunk.flush()
     assert "schema" not in runtime.base.tokenizer.decode(trunk.sequence.ids)
     assert OutputType.of(Colour).instruction() == "Answer with one of: red, green"
