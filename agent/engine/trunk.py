@@ -129,7 +129,7 @@ class Trunk(Transcript):
         if prefixes.folder is not None and (first := self._instructed()) <= self._kept_from:
             prefixes.read(self.ids[:first], self.scheduler, self.author)
         wanted = self.ids if not self.keep_layers else self.ids[: self._kept_from]
-        found = prefixes.take(wanted, 0, self.request_context) if len(wanted) >= WORTH else None
+        found = prefixes.take(wanted, self.request_context) if len(wanted) >= WORTH else None
         if found is not None:
             found.request_context = self.request_context
             self.sequence = found

@@ -154,20 +154,19 @@ class PrefixCache(Kept[CachedSequence]):
         with self._changed:
             return stats_of([*self._pinned, *self._kept], self.limit, self._evicted)
 
-    def take(self, ids: Sequence[int], known: int, request_context: RequestContext) -> CachedSequence | None:
-        """The longest beginning of `ids` that is held; None if it is not worth more than what is known.
+    def take(self, ids: Sequence[int], request_context: RequestContext) -> CachedSequence | None:
+        """The longest beginning of `ids` that is held; None if none is worth a copy.
 
         Args:
             ids: A transcript.
-            known: Tokens of it that the caller holds itself.
             request_context: The caller's; it ends the waiting.
         """
         with self._changed:
-            while (reading := self._in_progress(ids, known)) is not None and not request_context.gone():
+            while (reading := self._in_progress(ids)) is not None and not request_context.gone():
                 reading.wanted = max(reading.wanted, common_prefix(reading.ids, ids))
                 self._changed.wait(0.05)
             best, count = self._best(ids)
-            if best is None or count < known + WORTH:
+            if best is None or count < WORTH:
                 return None
             if best in self._kept:
                 self._kept.remove(best)
@@ -229,12 +228,11 @@ class PrefixCache(Kept[CachedSequence]):
                 best, count = each, shared
         return best, count
 
-    def _in_progress(self, ids: Sequence[int], known: int) -> PrefixInProgress | None:
+    def _in_progress(self, ids: Sequence[int]) -> PrefixInProgress | None:
         """The sequence that another run is computing for a beginning of `ids`, if it is worth waiting for."""
-        best = max(self._best(ids)[1], known)
         found = ((common_prefix(each.ids, ids), each) for each in self._reading)
         shared, reading = max(found, key=lambda pair: pair[0], default=(0, None))
-        return reading if shared >= best + WAIT else None
+        return reading if shared >= self._best(ids)[1] + WAIT else None
 
 
 class FullCaches(Kept[CachedSequence]):

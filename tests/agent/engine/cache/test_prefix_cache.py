@@ -78,12 +78,12 @@ def test_runs_that_begin_at_once_wait_for_the_one_that_computes(base: Base) -> N
 
 def test_who_waits_is_not_left_when_the_other_fails_or_is_cancelled_itself(base: Base) -> None:
     prefixes, ids, found = PrefixCache(), tokens(1, 500), list[object]()
-    waiting = threading.Thread(target=lambda: found.append(prefixes.take(ids, 0, RequestContext())))
+    waiting = threading.Thread(target=lambda: found.append(prefixes.take(ids, RequestContext())))
     with pytest.raises(RuntimeError), prefixes.reading(ids):
         waiting.start()
         time.sleep(0.1)
         assert waiting.is_alive()
-        assert prefixes.take(ids, 0, RequestContext(cancelled=lambda: True)) is None
+        assert prefixes.take(ids, RequestContext(cancelled=lambda: True)) is None
         raise RuntimeError
     waiting.join(5)
     assert found == [None]
@@ -99,13 +99,13 @@ def test_the_least_recently_used_goes_first_and_pinned_ones_stay(base: Base) -> 
     prefixes.put(made[0], pinned=True)
     for sequence in made[1:]:
         prefixes.put(sequence.fork(PAGE))
-    assert prefixes.take(tokens(1, PAGE), 0, RequestContext()) is not None
+    assert prefixes.take(tokens(1, PAGE), RequestContext()) is not None
     extra = CachedSequence(scheduler)
     extra.feed(Trunk(base).author, tokens(9, PAGE))
     prefixes.put(extra)
     held = prefixes.held
     assert (held.count, held.evicted, held.positions) == (5, 1, 5 * PAGE)
-    known = [prefixes.take(tokens(seed, PAGE), 0, RequestContext()) is not None for seed in range(5)]
+    known = [prefixes.take(tokens(seed, PAGE), RequestContext()) is not None for seed in range(5)]
     assert known == [True, True, False, True, True]
 
 
@@ -117,7 +117,7 @@ def test_a_beginning_of_another_run_is_reused_up_to_the_first_other_token(base: 
     first = CachedSequence(scheduler)
     first.feed(bare, known)
     prefixes.put(first)
-    found = prefixes.take(mine, 0, RequestContext())
+    found = prefixes.take(mine, RequestContext())
     assert found is not None and found.ids == mine[:same] == known[:same]
     assert found.length == found.cache.length == found.ledger.length == same
     alone = CachedSequence(scheduler)
@@ -134,7 +134,7 @@ def test_a_longer_beginning_takes_the_place_of_a_shorter_one(base: Base) -> None
     prefixes.put(sequence.fork(50))
     prefixes.put(sequence.fork(100))
     assert prefixes.held.count == 1
-    found = prefixes.take(tokens(1, 70), 0, RequestContext())
+    found = prefixes.take(tokens(1, 70), RequestContext())
     assert found is not None and found.length == found.cache.length == found.ledger.length == 70
 
 
