@@ -10,7 +10,7 @@ from loraloop.adapters.base.origin import Origin
 from loraloop.agent.dates.notes import with_date_note
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.loop.grammars import StepGrammars
-from loraloop.agent.loop.route import forced_decision
+from loraloop.agent.loop.route import decision_of
 from loraloop.agent.messages import is_date_note
 from loraloop.agent.runtime import Runtime
 from loraloop.agent.values.step import Decision
@@ -120,7 +120,7 @@ class Pending:
         """
         self._runtime.check(skill)
         self._grammars.check(self._runtime.contract(skill), skill, self._plan.form)
-        self._plan.decision = forced_decision(skill, self._plan.route, "caller")
+        self._plan.decision = decision_of(skill, self._plan.route, "caller")
 
     def mask_tools(self, *names: str) -> None:
         """Takes tools away from this step.

@@ -60,9 +60,9 @@ class SkillChooser:
         state = self._state(view, next)
         route = self._runtime.router.choose(view.features, state)
         if next.retry is not None:
-            return forced_decision(next.retry.decision.skill, route, "retry"), route
+            return decision_of(next.retry.decision.skill, route, "retry"), route
         if next.choices and next.choices[0] not in state.masked:
-            return forced_decision(next.choices[0], route), route
+            return decision_of(next.choices[0], route), route
         if view.required:
             return self._required_call(route), route
         chosen = self._by_policy(view, state, route)
@@ -143,11 +143,13 @@ class SkillChooser:
             for name in wish.names:
                 runtime.check(name)
             other = runtime.router.choose(view.features, replace(state, masked=state.masked | wish.names))
-            return self._by_router(other, route.skill)
+            made = self._by_router(other)
+            by = "router" if made.skill == route.skill else "policy"
+            return replace(made, by=by, route=replace(made.route, routed=route.skill))
         for choice in choices_of(wish):
             runtime.check(choice)
             if choice in able:
-                return forced_decision(choice, route)
+                return decision_of(choice, route)
             if not isinstance(wish, Sequence) or isinstance(wish, str):
                 listed = ", ".join(able)
                 raise InputError(
@@ -162,33 +164,16 @@ class SkillChooser:
         if route.skill != NONE and runtime.contract(route.skill) == "calls":
             return self._by_router(route)
         able = [name for name in runtime.with_contract("calls") if name not in self._job.policy.forbid]
-        return forced_decision(max(able, key=lambda name: route.probabilities.get(name, 0.0)), route)
+        return decision_of(max(able, key=lambda name: route.probabilities.get(name, 0.0)), route)
 
-    def _by_router(self, route: Route, first: str = "") -> Decision:
-        """The router's choice.
-
-        Args:
-            route: The router's choice.
-            first: The skill that the router chose before the policy forbade it; empty where nothing was forbidden.
-
-        Raises:
-            UnknownNameError: The bank lacks the chosen skill.
-        """
+    def _by_router(self, route: Route) -> Decision:
+        """The router's choice; raises UnknownNameError if the bank lacks the skill."""
         self._runtime.check(route.skill)
-        routed = first or route.skill
-        record = RouteRecord(
-            probability=route.probability,
-            routed=routed,
-            abstained=route.abstained,
-            runners_up=route.runners_up,
-            masked=route.masked,
-            threshold=route.threshold,
-        )
-        return Decision(route.skill, "router" if routed == route.skill else "policy", record)
+        return decision_of(route.skill, route, "router")
 
 
-def forced_decision(skill: str, route: Route | None, by: str = "policy") -> Decision:
-    """A decision that was not the router's. The route, if there is one, says how probable the router finds it."""
+def decision_of(skill: str, route: Route | None, by: str = "policy") -> Decision:
+    """A decision about a step, and what the router said, if it was asked: how probable it finds the skill."""
     known = {} if route is None else route.probabilities
     record = RouteRecord(
         probability=known.get(skill, 0.0),
@@ -203,7 +188,7 @@ def forced_decision(skill: str, route: Route | None, by: str = "policy") -> Deci
 
 def by_loop(skill: str, route: Route) -> Decision:
     """A decision of the loop's own order, which the router may share."""
-    return forced_decision(skill, route, "router" if skill == route.skill else "loop")
+    return decision_of(skill, route, "router" if skill == route.skill else "loop")
 
 
 def is_handed_over(decision: Decision, steps: Sequence[Step]) -> bool:

@@ -12,7 +12,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from threading import Event as Flag
 from time import monotonic, perf_counter
@@ -325,19 +325,8 @@ class Run:
             return None
         if plan.route is not None and next.retry is None:
             next.choices = next.choices[1:]
-        decision, route = plan.decision, plan.decision.route
-        yield Routed(
-            self.id,
-            index,
-            skill=decision.skill,
-            probability=route.probability,
-            abstained=route.abstained,
-            runners_up=route.runners_up,
-            masked=route.masked,
-            decided_by=decision.by,
-            routed=route.routed,
-            threshold=route.threshold,
-        )
+        decision = plan.decision
+        yield Routed(self.id, index, decision.skill, decided_by=decision.by, **asdict(decision.route))
         return plan
 
     def _limit_tools(self, plan: StepPlan, clock: Clock) -> Iterator[Event]:
