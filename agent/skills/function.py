@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypedDict, TypeVar, Unpack
@@ -82,17 +81,6 @@ class StepOptions(TypedDict, total=False):
     progress: Callable[[int], object] | None
 
 
-@dataclass(frozen=True, slots=True)
-class SkillCall(Generic[R]):
-    """One call of a skill: its input, the form of its output, and the function that reads the output."""
-
-    prompt: str
-    term: Term | None
-    read: Callable[[StepOutput], R]
-    passages: tuple[Passage, ...] = ()
-    tools: tuple[Tool, ...] = ()
-
-
 class SkillFunction(Generic[R]):
     """A skill as a function; each call is one step. Safe to share between threads.
 
@@ -105,6 +93,10 @@ class SkillFunction(Generic[R]):
     def __init__(self, runtime: SkillRuntime, name: str) -> None:
         self.name = name
         self._runtime = runtime
+
+    def __call__(self, *arguments: Any, **options: Any) -> R:
+        """Runs the skill; each contract has its own arguments, and takes `StepOptions`."""
+        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -139,21 +131,16 @@ class SkillFunction(Generic[R]):
 
     def from_json(self, arguments: Mapping[str, Any], **how: Unpack[StepOptions]) -> R:
         """Runs the skill on arguments as JSON data, as the tool's schema says; fields are named like the parameters."""
-        return self._run(self._call(**arguments), how)
+        return self(**arguments, **how)
 
     async def arun(self, *arguments: Any, **options: Any) -> R:
         """Runs the skill without blocking the event loop, with the arguments of a call. Cancelling it ends the step."""
-        how: Any = {name: options.pop(name) for name in [*options] if name in StepOptions.__annotations__}
-        gone, ended = threading.Event(), how.get("cancelled")
+        gone, ended = threading.Event(), options.get("cancelled")
 
         def cancelled() -> bool:
             return gone.is_set() or (ended is not None and ended())
 
-        def run() -> R:
-            how["cancelled"] = cancelled
-            return self._run(self._call(*arguments, **options), how)
-
-        return await awaited(run, gone.set)
+        return await awaited(lambda: self(*arguments, **{**options, "cancelled": cancelled}), gone.set)
 
     def batch(
         self, inputs: Sequence[Any], *, concurrency: int = 16, on_error: OnError = "raise", **how: Any
@@ -169,9 +156,8 @@ class SkillFunction(Generic[R]):
         check_list("inputs", inputs)
         inputs = list(inputs)
         named = [dict(each) if isinstance(each, Mapping) else None for each in inputs]
-        call: Any = self
         jobs = [
-            partial(call, each, **how) if mine is None else partial(call, **{**how, **mine})
+            partial(self, each, **how) if mine is None else partial(self, **{**how, **mine})
             for each, mine in zip(inputs, named, strict=True)
         ]
         return run_all(jobs, concurrency, on_error)
@@ -180,12 +166,28 @@ class SkillFunction(Generic[R]):
         """The fields that all results have."""
         return {"skill": self.name, "text": wrote.text, "tokens": wrote.tokens, "ms": wrote.ms}
 
-    def _call(self, *arguments: Any, **named: Any) -> SkillCall[R]:
-        raise NotImplementedError
+    def _run(
+        self,
+        how: StepOptions,
+        prompt: str,
+        term: Term | None,
+        read: Callable[[StepOutput], R],
+        *,
+        passages: Sequence[Passage] = (),
+        tools: Sequence[Tool] = (),
+    ) -> R:
+        """One step of the skill.
 
-    def _run(self, asked: SkillCall[R], how: StepOptions) -> R:
-        if not isinstance(asked.prompt, str):
-            raise InputError(f"{type(asked.prompt).__name__} is not text: give the skill {self.name!r} a str")
+        Args:
+            how: The options of the call.
+            prompt: The user's message.
+            term: What may be written; None for any text.
+            read: Reads the result from what was written.
+            passages: Stand before the prompt.
+            tools: Stand in the system message.
+        """
+        if not isinstance(prompt, str):
+            raise InputError(f"{type(prompt).__name__} is not text: give the skill {self.name!r} a str")
         for name in how.keys() - StepOptions.__annotations__.keys():
             raise unknown("option of a skill", name, StepOptions.__annotations__)
         timeout, threshold = how.get("timeout"), how.get("threshold")
@@ -198,7 +200,7 @@ class SkillFunction(Generic[R]):
         form = runtime.call_form(self.name)
         writing = StepRequest(
             choice=self.name,
-            grammar=None if asked.term is None else runtime.grammar(asked.term),
+            grammar=None if term is None else runtime.grammar(term),
             extra_prompt=[[Message("user", form)]] if form else (),
             max_tokens=how.get("max_tokens", 512),
             sampler=Sampler(how.get("sampling") or Sampling()),
@@ -206,25 +208,26 @@ class SkillFunction(Generic[R]):
             call_format=runtime.call_format(self.name),
         )
         header = runtime.base.prompting.tools_header
-        system = system_content(how.get("instructions", ""), asked.tools, header)
-        messages = runtime.base.chat.complete(request(asked.prompt, asked.passages, how.get("messages", ()), system))
+        system = system_content(how.get("instructions", ""), tools, header)
+        messages = runtime.base.chat.complete(request(prompt, passages, how.get("messages", ()), system))
         progress, written = how.get("progress"), 0
         for piece in write_after(runtime.engine, messages, writing, bounds):
             if isinstance(piece, StepOutput):
-                return self._read(asked, piece, writing.max_tokens, timeout)
+                self._check_end(piece, writing, timeout)
+                return read(piece)
             written += piece.tokens
             if progress is not None:
                 progress(written)
         raise AssertionError("a step must end with its output")
 
-    def _read(self, asked: SkillCall[R], wrote: StepOutput, max_tokens: int, timeout: float | None) -> R:
+    def _check_end(self, wrote: StepOutput, writing: StepRequest, timeout: float | None) -> None:
+        """Raises LimitError for a step that was cut, unless a piece of free text will do."""
         if wrote.reason == "cancelled":
             raise LimitError(f"the step of skill {self.name!r} was cancelled")
         if wrote.reason == "deadline":
             raise LimitError(f"the step of skill {self.name!r} took longer than {timeout:g} s: raise timeout")
-        if not wrote.whole and asked.term is not None:
+        if not wrote.whole and writing.grammar is not None:
             raise LimitError(
-                f"the step of skill {self.name!r} needs more than {max_tokens} tokens: raise max_tokens, "
+                f"the step of skill {self.name!r} needs more than {writing.max_tokens} tokens: raise max_tokens, "
                 "or free the context"
             )
-        return asked.read(wrote)

@@ -17,7 +17,7 @@ from loraloop.adapters.skill.contracts import (
 )
 from loraloop.agent.engine.step import StepOutput
 from loraloop.agent.messages import as_passages, as_tools
-from loraloop.agent.skills.function import SkillCall, SkillFunction, StepOptions
+from loraloop.agent.skills.function import SkillFunction, StepOptions
 from loraloop.agent.skills.results import AnswerResult, CallsResult, CodeResult, TextResult, VerdictResult
 from loraloop.agent.values.output_type import OutputType
 from loraloop.agent.values.tool_choice import check_names_free, choice_of, forms_of, strict_form
@@ -46,9 +46,6 @@ class AnswerFunction(SkillFunction[AnswerResult]):
             ContextLengthError: They do not fit.
             LimitError: The answer does not fit into `max_tokens`, or took longer than `timeout`.
         """
-        return self._run(self._call(question, passages), how)
-
-    def _call(self, question: str, passages: Sequence[AnyPassage]) -> SkillCall[AnswerResult]:
         if isinstance(passages, str | Mapping | Passage):
             raise InputError("passages is one passage: give a list of them")
         documents = as_passages(passages)
@@ -68,7 +65,7 @@ class AnswerFunction(SkillFunction[AnswerResult]):
                 no_answer_from=wrote.threshold,
             )
 
-        return SkillCall(question, JsonSchema(answer_schema(known)), read, documents)
+        return self._run(how, question, JsonSchema(answer_schema(known)), read, passages=documents)
 
 
 class CallsFunction(SkillFunction[CallsResult]):
@@ -100,15 +97,6 @@ class CallsFunction(SkillFunction[CallsResult]):
             ContextLengthError: They do not fit.
             LimitError: The calls do not fit into `max_tokens`, or took longer than `timeout`.
         """
-        return self._run(self._call(request, tools, tool_choice, max_calls), how)
-
-    def _call(
-        self,
-        request: str,
-        tools: Sequence[AnyTool],
-        tool_choice: str | Mapping[str, Any] = "auto",
-        max_calls: int = 8,
-    ) -> SkillCall[CallsResult]:
         offered, choice = as_tools(tools), choice_of(tool_choice)
         if not offered:
             raise InputError(f"skill {self.name!r} calls tools, and there are none: give tools=[…]")
@@ -127,7 +115,7 @@ class CallsFunction(SkillFunction[CallsResult]):
             common = self._common(wrote)
             return CallsResult(**common, calls=calls, no_call=wrote.weighed, no_call_from=wrote.threshold)
 
-        return SkillCall(request, form.term, read, tools=offered)
+        return self._run(how, request, form.term, read, tools=offered)
 
 
 class CodeFunction(SkillFunction[CodeResult]):
@@ -143,11 +131,12 @@ class CodeFunction(SkillFunction[CodeResult]):
             SchemaError: No program that parses was found.
             LimitError: It does not fit into `max_tokens`, or took longer than `timeout`.
         """
-        return self._run(self._call(request), how)
-
-    def _call(self, request: str) -> SkillCall[CodeResult]:
         term = Lark(code_grammar(self._runtime.base.tokenizer.joins_fences), python=True)
-        return SkillCall(request, term, lambda wrote: CodeResult(**self._common(wrote), code=code_of(wrote.text)))
+
+        def read(wrote: StepOutput) -> CodeResult:
+            return CodeResult(**self._common(wrote), code=code_of(wrote.text))
+
+        return self._run(how, request, term, read)
 
 
 class VerdictFunction(SkillFunction[VerdictResult]):
@@ -162,9 +151,7 @@ class VerdictFunction(SkillFunction[VerdictResult]):
             InputError: An empty text.
             ContextLengthError: It does not fit.
         """
-        return self._run(self._call(text), how)
 
-    def _call(self, text: str) -> SkillCall[VerdictResult]:
         def read(wrote: StepOutput) -> VerdictResult:
             verdict = verdict_of(wrote.text)
             chance = float(verdict.unsafe) if wrote.weighed is None else wrote.weighed
@@ -176,7 +163,7 @@ class VerdictFunction(SkillFunction[VerdictResult]):
                 threshold=wrote.threshold,
             )
 
-        return SkillCall(text, JsonSchema(verdict_schema()), read)
+        return self._run(how, text, JsonSchema(verdict_schema()), read)
 
 
 class TextFunction(SkillFunction[TextResult[Any]]):
@@ -206,9 +193,6 @@ class TextFunction(SkillFunction[TextResult[Any]]):
             SchemaError: The type cannot be enforced, or no value of it was found.
             LimitError: A value does not fit into `max_tokens`. Text that does not is returned as it is, not `complete`.
         """
-        return self._run(self._call(prompt, output_type), how)
-
-    def _call(self, prompt: str, output_type: Any = None) -> SkillCall[TextResult[Any]]:
         if output_type is None and self.name != NONE:
             output_type = self._runtime.text_schema(self.name)
         output = OutputType.of(output_type)
@@ -216,7 +200,7 @@ class TextFunction(SkillFunction[TextResult[Any]]):
         def read(wrote: StepOutput) -> TextResult[Any]:
             return TextResult(**self._common(wrote), value=output.read(wrote.text), complete=wrote.whole)
 
-        return SkillCall(prompt, output.term, read)
+        return self._run(how, prompt, output.term, read)
 
 
 FUNCTIONS: dict[str, type[SkillFunction[Any]]] = {
