@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from loraloop.agent.events import ApprovalRequested, Event
@@ -23,10 +23,11 @@ from loraloop.tool_schemas.tools.context import Context
 from loraloop.tool_schemas.tools.tool import Tool
 
 
+@dataclass(frozen=True, slots=True)
 class Approver:
     """Finds the calls of one run that wait for approval, and asks the policy's `approve` about them.
 
-    Args:
+    Attributes:
         run_id: Id of the run, for events.
         policy: Says which calls wait besides those whose tools say so, and who is asked.
         runner: Waits for the caller's function.
@@ -34,19 +35,11 @@ class Approver:
         context: Makes the context of a tool in a step.
     """
 
-    def __init__(
-        self,
-        run_id: str,
-        policy: Policy,
-        runner: ToolRunner,
-        tools: Mapping[str, Tool],
-        context: Callable[[Tool, int], Context[Any]],
-    ) -> None:
-        self._run_id = run_id
-        self._policy = policy
-        self._runner = runner
-        self._tools = tools
-        self._context = context
+    run_id: str
+    policy: Policy
+    runner: ToolRunner
+    tools: Mapping[str, Tool]
+    context: Callable[[Tool, int], Context[Any]]
 
     def pending(
         self, index: int, calls: Sequence[Call], answered: Collection[str], known: Mapping[str, Approval]
@@ -61,8 +54,8 @@ class Approver:
         """
         seen, made = set(answered), []
         for number, call in enumerate(calls):
-            tool, key, name = self._tools.get(call.name), call_key(call), call_id(index, number)
-            fresh, decision = key not in seen or self._policy.repeat_calls, known.get(name)
+            tool, key, name = self.tools.get(call.name), call_key(call), call_id(index, number)
+            fresh, decision = key not in seen or self.policy.repeat_calls, known.get(name)
             seen.add(key)
             waits = decision is not None or (fresh and tool is not None and self._waits(tool, call, index))
             made.append(PendingCall(name, call.name, call.arguments, waits, approval=decision))
@@ -76,28 +69,28 @@ class Approver:
         """
         waiting = tuple(call for call in calls if call.open)
         if waiting:
-            yield ApprovalRequested(self._run_id, index, waiting)
-        if not waiting or self._policy.approve is None:
+            yield ApprovalRequested(self.run_id, index, waiting)
+        if not waiting or self.policy.approve is None:
             return calls
         made = []
         for call in calls:
-            if call.open and not self._runner.cancelled():
+            if call.open and not self.runner.cancelled():
                 call = replace(call, approval=self._ask_policy(index, call))
             made.append(call)
         return tuple(made)
 
     def _ask_policy(self, index: int, call: PendingCall) -> Approval | None:
-        approve, tool = self._policy.approve, self._tools[call.name]
+        approve, tool = self.policy.approve, self.tools[call.name]
         assert approve is not None
         shown = deepcopy(call)  # whoever edits the arguments in place changes nothing of what the model wrote
-        answer = self._runner.ask(lambda: approve(shown, self._context(tool, index)))
+        answer = self.runner.ask(lambda: approve(shown, self.context(tool, index)))
         return None if answer is None else check_answer(call, answer, tool)
 
     def _waits(self, tool: Tool, call: Call, index: int) -> bool:
         """Whether a call waits: the policy or its tool says so, or it has effects and its tool says nothing else."""
-        if self._policy.approval_names.intersection((tool.name, ALL)):
+        if self.policy.approval_names.intersection((tool.name, ALL)):
             return True
-        return tool.needs_approval(call.arguments, self._context(tool, index))
+        return tool.needs_approval(call.arguments, self.context(tool, index))
 
 
 def auto_approve(call: PendingCall, context: Context[Any]) -> Approve:

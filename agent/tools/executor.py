@@ -117,7 +117,7 @@ class Executor:
         due = self._calls_that_fit(trunk, calls)
         twins = self._settle(due)
         waiting = deque(number for number, each in enumerate(due) if each.record is None and number not in twins)
-        running = self._runner.running()
+        running = RunningCalls(self._runner)
         try:
             while waiting or running:
                 while waiting and self._may_begin(due[waiting[0]], running):

@@ -49,9 +49,9 @@ class ToolRunner:
         cancelled: Callable[[], bool] | None = None,
         calling: Callable[[str], None] | None = None,
     ) -> None:
-        self._loop = loop
+        self.loop = loop
         self.cancelled = cancelled or (lambda: False)
-        self._calling = calling or (lambda call_id: None)
+        self.calling = calling or (lambda call_id: None)
 
     def run(self, tool: Tool, call: Call, timeout: float, context: Context[Any] | None = None) -> CallRecord:
         """Runs one call and waits for it; never raises.
@@ -60,16 +60,12 @@ class ToolRunner:
             timeout: Seconds; with none left, the tool is not started.
             context: For a tool that takes one.
         """
-        running = self.running()
+        running = RunningCalls(self)
         try:
             running.start(0, tool, call, timeout, context)
             return running.next()[1]
         finally:
             running.give_up()
-
-    def running(self) -> RunningCalls:
-        """A place for calls that run at the same time."""
-        return RunningCalls(self._loop, self.cancelled, self._calling)
 
     def ask(self, function: Callable[[], Any]) -> Any:
         """What a function of the caller's gives, sync or async; None if the run is cancelled before.
@@ -77,7 +73,7 @@ class ToolRunner:
         Raises:
             Exception: What the function raises.
         """
-        asked = _Thread(function, _other_loop(self._loop))
+        asked = _Thread(function, _other_loop(self.loop))
         while True:
             try:
                 value, error = asked.done.get(timeout=_POLL)
@@ -103,14 +99,10 @@ class _Started:
 
 
 class RunningCalls:
-    """The calls that run at the moment."""
+    """The calls of a runner that run at the moment."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop | None, cancelled: Callable[[], bool], calling: Callable[[str], None]
-    ) -> None:
-        self._loop = loop
-        self._cancelled = cancelled
-        self._calling = calling
+    def __init__(self, runner: ToolRunner) -> None:
+        self._runner = runner
         self._over: queue.Queue[tuple[int, float, Any, BaseException | None]] = queue.Queue()
         self._calls: dict[int, _Started] = {}
 
@@ -141,7 +133,7 @@ class RunningCalls:
         """
 
         def work() -> Any:
-            self._calling(call_id)
+            self._runner.calling(call_id)
             return tool.call(call.arguments, context)
 
         def over(value: Any, error: BaseException | None) -> None:
@@ -149,15 +141,14 @@ class RunningCalls:
 
         begun, thread = monotonic(), None
         if timeout > 0:
-            loop = _other_loop(self._loop)
-            thread = _Thread(work, loop, lambda value: _usable(tool, value), over)
+            thread = _Thread(work, _other_loop(self._runner.loop), lambda value: _usable(tool, value), over)
         self._calls[number] = _Started(tool, call, timeout, begun, thread)
 
     def next(self) -> tuple[int, CallRecord]:
         """Waits until a call is over, is late, or the run is cancelled; the call's number and what came of it."""
         while True:
             first = min(self._calls.values(), key=lambda started: started.begun + started.timeout)
-            left, cancelled = first.begun + first.timeout - monotonic(), self._cancelled()
+            left, cancelled = first.begun + first.timeout - monotonic(), self._runner.cancelled()
             try:
                 number, end, value, error = self._over.get(timeout=0.0 if cancelled else max(min(left, _POLL), 0.0))
             except queue.Empty:

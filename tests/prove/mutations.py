@@ -333,7 +333,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     "agent/tools/test_approval.py::test_a_run_pauses_before_anything_of_the_step_has_run": [
         (f"{AGENT}/loop/run.py", "if any(call.open for call in calls) and not self._cancelled", "if False and not self._cancelled"),
-        (f"{AGENT}/tools/approval.py", "return tool.needs_approval(call.arguments, self._context(tool, index))", "return False"),
+        (f"{AGENT}/tools/approval.py", "return tool.needs_approval(call.arguments, self.context(tool, index))", "return False"),
     ],
     # --- agent: guard and loop ---------------------------------------------------------------------------------------
     "agent/guard/test_answer_judge.py::test_the_receipts_stand_in_the_place_of_a_false_sentence": [
