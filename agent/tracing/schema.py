@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from loraloop.agent.tracing.trace import SCHEMA, trace_type
+from loraloop.agent.tracing.trace import SCHEMA, Trace
+from loraloop.tool_schemas.jsontext import adapter
 from loraloop.tool_schemas.schema.untitled import untitled_schema
 
 
 def trace_schema() -> dict[str, Any]:
     """The schema (draft 2020-12) that every trace of this version fits."""
-    made = untitled_schema(trace_type().json_schema, mode="serialization")
+    made = untitled_schema(adapter(Trace).json_schema, mode="serialization")
     for name, schema in {**made["$defs"], "Trace": made}.items():
         _describe(schema, name)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA, **made}

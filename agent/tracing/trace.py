@@ -6,9 +6,8 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.skill.contracts import Passage
@@ -16,12 +15,9 @@ from loraloop.agent.tracing import redact
 from loraloop.agent.values.receipts import Receipt
 from loraloop.agent.values.step import Compaction, GateRecord, Step, StopReason, plain
 from loraloop.tool_schemas.errors import InputError, file_errors
-from loraloop.tool_schemas.jsontext import dumps, levels
+from loraloop.tool_schemas.jsontext import adapter, dumps, levels
 from loraloop.tool_schemas.schema.untitled import first_problem
 from loraloop.tool_schemas.tools.calls import Call
-
-if TYPE_CHECKING:
-    import pydantic
 
 K = TypeVar("K")
 DEEPEST = 200
@@ -273,7 +269,7 @@ class Trace:
         if levels(data) > DEEPEST:
             raise InputError(f"the trace is nested more than {DEEPEST} levels deep: loraloop writes no such trace")
         try:
-            return _with_new_names(trace_type().validate_python(data))
+            return _with_new_names(adapter(Trace).validate_python(data))
         except pydantic.ValidationError as error:
             raise InputError(f"the trace is damaged at {': '.join(first_problem(error))}") from None
 
@@ -332,14 +328,6 @@ def _with_new_names(trace: Trace) -> Trace:
     if isinstance(thresholds, dict):
         policy["thresholds"] = {name: value for name, value in thresholds.items() if name not in ("ask", "ask_user")}
     return replace(trace, settings=replace(trace.settings, policy=policy))
-
-
-@cache
-def trace_type() -> pydantic.TypeAdapter[Trace]:
-    """What checks documents."""
-    import pydantic
-
-    return pydantic.TypeAdapter(Trace)
 
 
 def taken(kind: type[K], source: Any, **other: Any) -> K:

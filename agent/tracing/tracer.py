@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import deque
 from collections.abc import Callable
@@ -29,7 +28,6 @@ from loraloop.agent.values.result import RunResult
 from loraloop.agent.values.step import Step, plain
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.folders import writable_folder
-from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
     from loraloop.agent.guard.guard import Guard
@@ -160,7 +158,7 @@ class TraceOfRun(Follower):
             passages=job.passages,
             steps=tuple(map(data_only, self._steps if result is None else result.steps)),
             events=tuple(self._events),
-            end=None if result is None else taken(RunEnd, result, value=as_data(result.value)),
+            end=None if result is None else taken(RunEnd, result, value=plain(result.value)),
             error=error,
         )
         self._made(trace)
@@ -187,14 +185,9 @@ def happened(event: Event, at: float) -> EventRecord:
     return EventRecord(at, event.type, step, data)
 
 
-def as_data(value: Any) -> Any:
-    """A value as the data that its JSON text holds."""
-    return json.loads(dumps(plain(value)))
-
-
 def data_only(step: Step) -> Step:
     """A step whose calls' arguments and results are JSON data."""
-    calls = tuple(replace(each, arguments=as_data(each.arguments), result=as_data(each.result)) for each in step.calls)
+    calls = tuple(replace(each, arguments=plain(each.arguments), result=plain(each.result)) for each in step.calls)
     return replace(step, calls=calls) if calls else step
 
 
@@ -213,7 +206,7 @@ def settings_used(job: Job, seed: int | None) -> SettingsUsed:
 
 def _settings(settings: Policy | Guard) -> dict[str, Any]:
     values = {each.name: getattr(settings, each.name) for each in fields(settings)}
-    return {name: _function(value) if callable(value) else as_data(value) for name, value in values.items()}
+    return {name: _function(value) if callable(value) else plain(value) for name, value in values.items()}
 
 
 def _function(value: Any) -> dict[str, str]:
@@ -228,4 +221,4 @@ def is_function(value: Any) -> bool:
 
 def _output(output: OutputType[Any]) -> dict[str, Any] | None:
     term = output.term
-    return None if term is None else {"kind": type(term).__name__, **as_data(term)}
+    return None if term is None else {"kind": type(term).__name__, **plain(term)}
