@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
-from typing import IO
 
+from loraloop.agent.sandbox.job import Running
 from loraloop.agent.sandbox.scratch import Scratch
 
 
-class Child:
+class Child(Running):
     """A job that runs as a child process; see `Running`.
 
     Args:
@@ -29,8 +29,7 @@ class Child:
         scratch: Scratch | None = None,
     ) -> None:
         pipe = subprocess.PIPE
-        self._scratch = scratch
-        self._process = process = subprocess.Popen(
+        process = subprocess.Popen(
             command,
             stdin=pipe,
             stdout=pipe,
@@ -40,17 +39,7 @@ class Child:
             cwd=folder,
             start_new_session=True,
         )
-        assert process.stdin and process.stdout and process.stderr
-        self.streams: tuple[IO[bytes], IO[bytes], IO[bytes]] = (process.stdin, process.stdout, process.stderr)
-        if scratch is not None:
-            scratch.watch(process.pid, self.kill)
-
-    @property
-    def overfull(self) -> bool:
-        return self._scratch is not None and self._scratch.overfull
-
-    def kill(self) -> None:
-        self._process.kill()
+        super().__init__(process, scratch)
 
     def wait(self, seconds: float) -> tuple[int, bool]:
         late = False
@@ -68,5 +57,4 @@ class Child:
             self._process.wait()
         for stream in self.streams:
             stream.close()
-        if self._scratch is not None:
-            self._scratch.close()
+        super().close()

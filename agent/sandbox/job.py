@@ -6,10 +6,12 @@ import glob
 import os
 import sys
 import sysconfig
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
-from typing import IO, Protocol
+from typing import IO, Any
 
+from loraloop.agent.sandbox.scratch import Scratch
 from loraloop.agent.sandbox.seccomp import OWN_PID, filter_program
 
 # Read-only system folders; missing ones are skipped. Nothing of /etc, /home, /root, /var or /tmp.
@@ -53,24 +55,40 @@ if steps:
 """
 
 
-class Running(Protocol):
-    """A started job: its standard input, output and error, and the ways to end it."""
+class Running(ABC):
+    """A started job, and the ways to end it.
 
-    @property
-    def streams(self) -> tuple[IO[bytes], IO[bytes], IO[bytes]]: ...
+    Args:
+        process: What it runs as, with its standard streams, which are bytes.
+        scratch: Folder of the process on disk. A process that fills it is killed; the folder goes when it is closed.
 
-    def kill(self) -> None: ...
+    Attributes:
+        streams: Its standard input, output and error.
+    """
 
-    def wait(self, seconds: float) -> tuple[int, bool]:
-        """Waits that long, kills what is left; returns the exit status and whether it came to that."""
-        ...
+    def __init__(self, process: Any, scratch: Scratch | None = None) -> None:
+        self._process, self._scratch = process, scratch
+        self.streams: tuple[IO[bytes], IO[bytes], IO[bytes]] = (process.stdin, process.stdout, process.stderr)
+        if scratch is not None:
+            scratch.watch(process.pid, self.kill)
 
     @property
     def overfull(self) -> bool:
         """Whether the process was killed for the size of its scratch folder."""
-        ...
+        return self._scratch is not None and self._scratch.overfull
 
-    def close(self) -> None: ...
+    def kill(self) -> None:
+        """Kills the process."""
+        self._process.kill()
+
+    @abstractmethod
+    def wait(self, seconds: float) -> tuple[int, bool]:
+        """Waits that long, kills what is left; returns the exit status and whether it came to that."""
+
+    def close(self) -> None:
+        """Removes what is left of it."""
+        if self._scratch is not None:
+            self._scratch.close()
 
 
 @dataclass(frozen=True, slots=True)

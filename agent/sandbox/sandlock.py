@@ -12,7 +12,7 @@ import importlib.util
 import os
 import signal
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 from loraloop.agent.sandbox.job import DEVICES, READABLE, Running, SandboxJob, python_folders, tasks
 from loraloop.agent.sandbox.scratch import Scratch
@@ -26,20 +26,10 @@ def programs() -> Iterator[str]:
         yield "sandlock"
 
 
-class _Process:
+class _Process(Running):
     def __init__(self, process: Any, reasons: Any, scratch: Scratch) -> None:
-        self._process = process
+        super().__init__(process, scratch)
         self._reasons = reasons
-        self._scratch = scratch
-        self.streams: tuple[IO[bytes], IO[bytes], IO[bytes]] = (process.stdin, process.stdout, process.stderr)
-        scratch.watch(process.pid, self.kill)
-
-    @property
-    def overfull(self) -> bool:
-        return self._scratch.overfull
-
-    def kill(self) -> None:
-        self._process.kill()
 
     def wait(self, seconds: float) -> tuple[int, bool]:
         result = self._process.wait(timeout=max(seconds, 0.001))  # kills what is still there then
@@ -50,7 +40,7 @@ class _Process:
 
     def close(self) -> None:
         self._process.__exit__(None, None, None)
-        self._scratch.close()
+        super().close()
 
 
 def start(job: SandboxJob, program: str) -> Running:
