@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Lock
 from time import time
 from typing import TYPE_CHECKING, Any, Literal
@@ -47,10 +47,11 @@ UNFINISHED = (
 """The error of such a call, which the model sees."""
 
 
+@dataclass(kw_only=True, eq=False)
 class SessionJournal(Journal):
     """Writes one run of a session into its store.
 
-    Args:
+    Attributes:
         store: Where the session is.
         session: Id of the session.
         title: Title of the session, if this is its first run; where empty, the prompt's beginning.
@@ -61,35 +62,23 @@ class SessionJournal(Journal):
             reports others.
         architecture: Fingerprint of the base whose tokens `lines` has.
         lease: Takes the right to run the session.
-
-    Attributes:
         asked: What the run is asked, prompt and passages left out.
     """
 
     objects = ("session",)
 
-    def __init__(
-        self,
-        store: SessionStore,
-        session: str,
-        title: str,
-        version: int,
-        lines: tuple[Line, ...],
-        interrupted: Checkpoint | None,
-        on_unfinished: OnUnfinished | None,
-        architecture: str,
-        lease: Callable[[], Lease],
-    ) -> None:
-        self.interrupted = interrupted
+    store: SessionStore
+    session: str
+    title: str
+    version: int
+    lines: Sequence[Line]
+    interrupted: Checkpoint | None
+    on_unfinished: OnUnfinished | None
+    architecture: str
+    lease: Callable[[], Lease]
+
+    def __post_init__(self) -> None:
         self.asked = RunRequest("")
-        self._store = store
-        self._lease = lease
-        self._session = session
-        self._title = title
-        self._version = version
-        self._lines = list(lines)
-        self._on_unfinished = on_unfinished
-        self._architecture = architecture
         self._key = self._run = -1
         self._owner = ""
         self._taken = False
@@ -101,7 +90,7 @@ class SessionJournal(Journal):
     @property
     def history(self) -> tuple[Message, ...]:
         """The transcript that a new run goes on from."""
-        return tuple(message for message, _ in self._lines)
+        return tuple(message for message, _ in self.lines)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -110,7 +99,7 @@ class SessionJournal(Journal):
         Raises:
             SessionBusyError: Another runner has it, or had it since it was read.
         """
-        lease = self._lease()
+        lease = self.lease()
         self._owner = lease.owner
         try:
             self._check()
@@ -119,25 +108,25 @@ class SessionJournal(Journal):
             lease.release()
 
     def ids(self, index: int, message: Message) -> list[int] | None:
-        if self._architecture != self.asked.architecture or index >= len(self._lines):
+        if self.architecture != self.asked.architecture or index >= len(self.lines):
             return None
-        kept, ids = self._lines[index]
+        kept, ids = self.lines[index]
         return ids if kept == message else None
 
     def opened(self, now: Checkpoint) -> None:
         moment = time()
         asked = replace(self.asked, prompt=now.asked.prompt, passages=now.asked.passages)
-        title = storable(self._title or " ".join(now.asked.prompt.split())[:80])
+        title = storable(self.title or " ".join(now.asked.prompt.split())[:80])
         written, lines = None, list(now.lines)
         if now.written is not None:  # approved calls, which a run that is resumed from here still has to make
             written = dumps((now.written, lines.pop()))
-        with self._store.writing() as database:
+        with self.store.writing() as database:
             database.execute(
                 "INSERT INTO sessions (id, title, created, updated, version) VALUES (?, ?, ?, ?, 0) "
                 "ON CONFLICT (id) DO NOTHING",
-                (self._session, title, moment, moment),
+                (self.session, title, moment, moment),
             )
-            (self._key,) = database.execute("SELECT key FROM sessions WHERE id = ?", (self._session,)).fetchone()
+            (self._key,) = database.execute("SELECT key FROM sessions WHERE id = ?", (self.session,)).fetchone()
             self._take(database)
             touch(database, self._key, moment, self._owner)
             (self._run,) = database.execute("SELECT count(*) FROM runs WHERE session = ?", (self._key,)).fetchone()
@@ -171,7 +160,7 @@ class SessionJournal(Journal):
                 if not interrupted:
                     self._commit_written(database)
                     begin(database, place, call, now)
-                elif runs_again(tool, self._on_unfinished):
+                elif runs_again(tool, self.on_unfinished):
                     begin_again(database, place, now)
                     self._again.add(place)
                 else:
@@ -212,19 +201,19 @@ class SessionJournal(Journal):
 
     def _check(self) -> None:
         """Finds the session's place, and that nobody wrote to it since it was read."""
-        with self._store.reading() as database:
-            row = database.execute("SELECT key, version FROM sessions WHERE id = ?", (self._session,)).fetchone()
+        with self.store.reading() as database:
+            row = database.execute("SELECT key, version FROM sessions WHERE id = ?", (self.session,)).fetchone()
             self._check_version(row[1] if row else 0)
             if self.interrupted is not None:
                 self._key = row[0]
                 self._run = database.execute("SELECT max(run) FROM runs WHERE session = ?", row[:1]).fetchone()[0]
-                for call in calls_of(database, self._session, self._run):
+                for call in calls_of(database, self.session, self._run):
                     if call.step == len(self.interrupted.steps):
                         self._made[self._key, self._run, call.step, call.number] = call.record
 
     def _check_version(self, version: int) -> None:
-        if version != self._version:
-            raise SessionBusyError(f"session {self._session!r} went on meanwhile: another run of it has just ended")
+        if version != self.version:
+            raise SessionBusyError(f"session {self.session!r} went on meanwhile: another run of it has just ended")
 
     def _take(self, database: Transaction) -> None:
         """Makes the session this run's, with its first commit: later ones of another runner fail."""
@@ -234,7 +223,7 @@ class SessionJournal(Journal):
 
     @contextmanager
     def _committing(self, now: float) -> Iterator[Transaction]:
-        with self._store.writing() as database:
+        with self.store.writing() as database:
             if not self._taken:
                 self._take(database)
             touch(database, self._key, now, self._owner)
@@ -244,10 +233,10 @@ class SessionJournal(Journal):
     def _transcribe(self, database: Transaction, lines: list[Line]) -> None:
         """Makes the kept transcript that of the run; what they share stays."""
         same = 0
-        while same < min(len(lines), len(self._lines)) and lines[same] == self._lines[same]:
+        while same < min(len(lines), len(self.lines)) and lines[same] == self.lines[same]:
             same += 1
         transcribe(database, self._key, lines, same)
-        self._lines = lines
+        self.lines = lines
 
     def _keep(self, database: Transaction, step: Step) -> None:
         database.execute(
