@@ -33,7 +33,6 @@ class StepGrammars:
         self._first, self._later = forms_of(
             job.tools, choice_of(policy.tool_choice), policy.min_calls, policy.max_calls
         )
-        self._grammars: dict[tuple[object, ...], Grammar] = {}
 
     def calls(self, first: bool) -> CallForm:
         """The form of a step's calls. The tool choice holds for the run's first choice; later steps are free."""
@@ -97,7 +96,7 @@ class StepGrammars:
         return self.term(contract, form) != self.term(contract, form, last=True)
 
     def grammar(
-        self, contract: str, form: CallForm, clock: Clock, last: bool = False, skill: str = ""
+        self, contract: str, form: CallForm, clock: Clock, *, last: bool, skill: str, remote: bool
     ) -> Grammar | None:
         """The compiled grammar of a contract; None for free text.
 
@@ -108,39 +107,18 @@ class StepGrammars:
             form: What it may call, and in which format.
             clock: Gets the time of compiling, as the phase `compile`, where the grammar is not compiled yet.
             last: Whether it is the last repair of a step; see `term`.
-            skill: The skill that writes; only that of a text skill matters.
+            skill: The skill that writes, or in whose place another model does; only that of a text skill matters.
+            remote: Whether a server of another model writes, which needs the grammar in its own form.
         """
-        named = skill if contract == "text" else ""
-        key = contract, last, form.format, form.least, form.ask, tuple(tool.name for tool in form.tools), named
-        if key not in self._grammars:
-            term = self._source(contract, form, last, skill)
-            if term is None:
-                return None
-            ready = self._runtime.engine.compiled(term)
-            with nullcontext() if ready else clock.phase("compile"):
-                self._grammars[key] = self._runtime.grammar(term)
-        return self._grammars[key]
-
-    def remote(
-        self, contract: str, form: CallForm, clock: Clock, last: bool = False, skill: str = ""
-    ) -> Grammar | None:
-        """The grammar as a server of another model needs it; see `grammar`.
-
-        Args:
-            contract: What the step writes.
-            form: What it may call.
-            clock: Gets the time of compiling.
-            last: Whether it is the last repair of a step.
-            skill: The skill in whose place the other model writes.
-        """
-        term, compiled = self._source(contract, form, last, skill), self.grammar(contract, form, clock, last, skill)
-        if term is None or compiled is None or isinstance(compiled, RemoteGrammar):
-            return compiled
-        return RemoteGrammar(term, compiled, self._runtime.base.tokenizer.encode)
-
-    def _source(self, contract: str, form: CallForm, last: bool, skill: str) -> Term | None:
         schema = self._runtime.text_schema(skill) if contract == "text" and self._job.output.term is None else None
-        return self.term(contract, form, last) if schema is None else JsonSchema(schema, on_unsupported="check")
+        term = self.term(contract, form, last) if schema is None else JsonSchema(schema, on_unsupported="check")
+        if term is None:
+            return None
+        with nullcontext() if self._runtime.engine.compiled(term) else clock.phase("compile"):
+            compiled = self._runtime.grammar(term)
+        if remote and not isinstance(compiled, RemoteGrammar):
+            return RemoteGrammar(term, compiled, self._runtime.base.tokenizer.encode)
+        return compiled
 
     def _compile(self, terms: Sequence[Term], skills: Sequence[str]) -> None:
         engine = self._runtime.engine

@@ -82,18 +82,17 @@ class Writer:
     def request(self, step: StepText, clock: Clock, fallback: bool = False) -> StepRequest:
         """What the engine is asked to write, or the fallback, which is asked as a base without skills would be."""
         runtime, job, contract, plan = self._runtime, self._job, step.contract, step.plan
-        last, grammar_of = step.repair is not None and not step.repair.left, self.grammars.grammar
+        last = step.repair is not None and not step.repair.left
         prompting, skill = self._prompting, plan.decision.skill
         if fallback:
-            prompting = READING
-            form, grammar_of = replace(plan.form, format=None, ask=False), self.grammars.remote
+            prompting, form = READING, replace(plan.form, format=None, ask=False)
             plan = replace(plan, decision=Decision(NONE, plan.decision.by), form=form)
             step = replace(step, plan=plan)
         choice = plan.decision.skill
         to_user = contract == "text" and choice == NONE
         return StepRequest(
             choice=choice,
-            grammar=grammar_of(contract, plan.form, clock, last, skill),
+            grammar=self.grammars.grammar(contract, plan.form, clock, last=last, skill=skill, remote=fallback),
             extra_prompt=self._extra_prompt(step, to_user, fallback),
             max_tokens=min(max(job.limits.step_tokens, VERDICT if plan.judging else 0), step.tokens),
             sampler=self.sampler,
