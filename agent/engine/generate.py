@@ -16,7 +16,6 @@ from loraloop.agent.engine.stops import Detokenizer, FreeText, TextSpan, cut_to
 from loraloop.agent.engine.timer import Clock
 
 if TYPE_CHECKING:
-    from loraloop.adapters.base.tokenizer import Tokenizer
     from loraloop.agent.engine.branch import Branch
     from loraloop.tool_schemas.grammar.grammar import State
 
@@ -140,16 +139,6 @@ class GenerateRequest:
     two_way: TwoWayChoice | None = None
     clock: Clock = field(default_factory=Clock)
 
-    def guide(self, tokenizer: Tokenizer) -> Guide:
-        """A guide of the text: the grammar's, or that of free text.
-
-        Raises:
-            LimitError: Not even the shortest completion of the grammar fits the tokens.
-        """
-        if self.constraint is None:
-            return FreeText(self.max_tokens, self.not_first)
-        return GrammarGuide(self.constraint, self.max_tokens, tokenizer, self.two_way, self.bounds.gone)
-
 
 def generate(branch: Branch, request: GenerateRequest) -> Iterator[Delta | Generated]:
     """Generates in `branch`; yields pieces of text, then one `Generated`, last.
@@ -165,7 +154,9 @@ def generate(branch: Branch, request: GenerateRequest) -> Iterator[Delta | Gener
     invocation, first_tokens = request.invocation, request.not_first if request.other_invocation else None
     text = Detokenizer(branch.tokenizer.token_bytes, () if request.constraint is not None else request.stops)
     with clock.phase("mask"):
-        guide = request.guide(branch.tokenizer)
+        guide: Guide = FreeText(request.max_tokens, request.not_first)
+        if (state := request.constraint) is not None:
+            guide = GrammarGuide(state, request.max_tokens, branch.tokenizer, request.two_way, request.bounds.gone)
     shown = counted = 0  # tokens turned into text; tokens that a piece has counted
     while True:
         with clock.phase("mask"):

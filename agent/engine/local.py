@@ -14,7 +14,7 @@ from loraloop.agent.engine.cache.prefix_folder import PrefixFolder
 from loraloop.agent.engine.generate import Delta, Generated, GenerateRequest, generate
 from loraloop.agent.engine.sampler import EndChoice, TwoWayChoice
 from loraloop.agent.engine.scheduler import QUEUE, Scheduler, SchedulerStats
-from loraloop.agent.engine.step import Openings, OpenStep, StepOutput, StepRequest
+from loraloop.agent.engine.step import OpenStep, StepOutput, StepRequest
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.engine.trunk import Trunk, TrunkStore
 from loraloop.agent.values.step import Tokens
@@ -23,8 +23,6 @@ from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from torch import Tensor
 
     from loraloop.adapters.bank.bank import Bank
     from loraloop.adapters.base import Base
@@ -89,7 +87,7 @@ class LocalStep:
             stop_ids=base.end_ids if request.call_format is None else base.stop_ids,  # calls may hold special tokens
             constraint=None if request.grammar is None else request.grammar.start(),
             stops=request.sampler.sampling.stop,
-            not_first=self._engine.openers(request.not_first) if request.not_first else None,
+            not_first=base.vocabulary.beginning(request.not_first) if request.not_first else None,
             other_invocation=plain,
             two_way=self._two_way(),
             clock=request.clock,
@@ -101,7 +99,9 @@ class LocalStep:
             return None
         if self.request.call_format is not None:
             return EndChoice(self._chat.closing[0], openings.threshold)
-        return self._engine.two_way(openings)
+        tokenizer, ways = self._engine.base.tokenizer, (openings.first, openings.second)
+        written = tokenizer.encode(ways[0]), tokenizer.encode(ways[1])
+        return TwoWayChoice(*ways, tokenizer.token_bytes, openings.threshold, written)
 
     def _extra_prompt(self, most: int) -> list[int]:
         for messages in self.request.extra_prompt:
@@ -242,16 +242,6 @@ class LocalEngine:
         """Reads a skill into memory where no slot holds it."""
         if skill != NONE and skill not in self.bank.resident:
             self.bank.read(skill)
-
-    def two_way(self, openings: Openings) -> TwoWayChoice:
-        """Weighs openings on logits, for one text."""
-        tokenizer, ways = self.base.tokenizer, (openings.first, openings.second)
-        written = tokenizer.encode(ways[0]), tokenizer.encode(ways[1])
-        return TwoWayChoice(*ways, tokenizer.token_bytes, openings.threshold, written)
-
-    def openers(self, characters: str) -> Tensor:
-        """Ids of the tokens, int64 `[M]`, whose text begins with one of these characters, after white space."""
-        return self.compiler.vocabulary.beginning(characters)
 
     def pin(self, trunk: Transcript) -> None:
         """Computes a beginning of transcripts and keeps it for all that begin so."""
