@@ -8,7 +8,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -114,17 +114,13 @@ class PostgresStore:
                     connection.execute(statement)
                 connection.execute("UPDATE schema_version SET version = %s", (VERSION,))
 
-    @contextmanager
-    def reading(self) -> Iterator[Transaction]:
+    def reading(self) -> AbstractContextManager[Transaction]:
         """A transaction that sees one state of the database."""
-        with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as transaction:
-            yield transaction
+        return self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
-    @contextmanager
-    def writing(self) -> Iterator[Transaction]:
+    def writing(self) -> AbstractContextManager[Transaction]:
         """A transaction that is on the disk after the block, or has left no trace."""
-        with self._transaction("ISOLATION LEVEL READ COMMITTED", "SET LOCAL synchronous_commit TO on") as transaction:
-            yield transaction
+        return self._transaction("ISOLATION LEVEL READ COMMITTED", "SET LOCAL synchronous_commit TO on")
 
     def lease(self, session: str) -> PostgresLease:
         """Takes the right to run a session, which is renewed until it is released or the process ends."""
@@ -211,25 +207,19 @@ class PostgresStore:
             except SessionError as error:  # it is tried again; commits check the owner in any case
                 log.warning("the leases of sessions were not renewed: %s", error)
 
-    @contextmanager
-    def _leasing(self) -> Iterator[Transaction]:
+    def _leasing(self) -> AbstractContextManager[Transaction]:
         """A transaction that need not wait for the disk: leases do not outlive a crash of the server."""
-        with self._transaction("ISOLATION LEVEL READ COMMITTED", "SET LOCAL synchronous_commit TO off") as transaction:
-            yield transaction
+        return self._transaction("ISOLATION LEVEL READ COMMITTED", "SET LOCAL synchronous_commit TO off")
 
     @contextmanager
     def _transaction(self, how: str, more: str = "") -> Iterator[Transaction]:
-        with self._explained(), self._connection() as connection:
-            connection.execute(_BEGIN.format(how=how, ms=int(1e3 * self.wait), more=more))
-            yield _PostgresTransaction(connection)
-
-    @contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection; a transaction on it is committed after the block, or rolled back if that failed."""
-        if self._pid != os.getpid() and not self._closed:  # forked: the connections and leases are the parent's
-            self._open()
-        with self._pool.connection() as connection:
-            yield connection
+        """A transaction that is committed after the block, or rolled back if that failed."""
+        with self._explained():
+            if self._pid != os.getpid() and not self._closed:  # forked: the connections and leases are the parent's
+                self._open()
+            with self._pool.connection() as connection:
+                connection.execute(_BEGIN.format(how=how, ms=int(1e3 * self.wait), more=more))
+                yield _PostgresTransaction(connection)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 
@@ -38,17 +38,13 @@ class SqliteFile(ABC):
     def explained(self, error: sqlite3.Error) -> Exception:
         """The exception to raise in place of an error of SQLite."""
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """A transaction that sees one state of the file."""
-        with self._transaction("BEGIN") as database:
-            yield database
+        return self._transaction("BEGIN")
 
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> AbstractContextManager[sqlite3.Connection]:
         """A transaction that is on the disk after the block, or has left no trace."""
-        with self._transaction("BEGIN IMMEDIATE") as database:
-            yield database
+        return self._transaction("BEGIN IMMEDIATE")
 
     def close(self) -> None:
         """Closes the file; it cannot be used after that."""
