@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from loraloop.adapters.base.tokenizer import common_prefix
 from loraloop.router.card import shipped_routers
 from loraloop.router.router import Router
 from loraloop.tool_schemas.errors import LoraloopError
@@ -162,7 +163,7 @@ class ProxyRouter:
         """The kept transcript that begins most like this one. One that `ids` goes on from leaves the store."""
         best, shared = None, 0
         for each in self._read:
-            same = _shared(each.ids, ids)
+            same = common_prefix(each.ids, ids)
             if same >= shared and same:
                 best, shared = each, same
         if best is None or shared == len(best.ids):
@@ -221,14 +222,6 @@ def _embedded() -> Base:
     from loraloop.adapters.base import Base
 
     return Base.load(device="cpu")
-
-
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two transcripts have in common at their beginning."""
-    for index, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return index
-    return min(len(one), len(other))
 
 
 def router_for(base: Base) -> Router | ProxyRouter:

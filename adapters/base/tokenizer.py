@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -106,3 +107,18 @@ class Tokenizer:
         for count, byte in enumerate(b for b in range(256) if b not in set(printable)):
             stand_in[chr(256 + count)] = byte
         return stand_in
+
+
+def common_prefix(left: Sequence[object], right: Sequence[object]) -> int:
+    """The number of leading tokens that two texts share, or of items that two lists do."""
+    size = min(len(left), len(right))
+    if left[:size] == right[:size]:
+        return size
+    low, high = 0, size  # the first `low` are the same, the first `high` are not
+    while high - low > 1:
+        middle = (low + high) // 2
+        if left[low:middle] == right[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from loraloop.adapters.base.tokenizer import common_prefix
 from loraloop.agent.engine.cache.ledger import Author
-from loraloop.agent.engine.cache.sequence import CachedSequence, common_prefix
+from loraloop.agent.engine.cache.sequence import CachedSequence
 from loraloop.agent.engine.drafts import TOGETHER, Drafts
 
 if TYPE_CHECKING:

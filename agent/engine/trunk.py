@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.decoder.native_cache import PAGE, NativeCache
+from loraloop.adapters.base.tokenizer import common_prefix
 from loraloop.agent.engine.branch import Branch
 from loraloop.agent.engine.cache.ledger import Author
 from loraloop.agent.engine.cache.prefix_cache import WORTH, CacheStats, FullCaches, Kept, PrefixCache, stats_of
@@ -261,7 +262,7 @@ class TrunkStore(Kept[Trunk]):
         with self._changed:
             best, count, length = None, 0, WORTH - 1
             for trunk in reversed(self._kept):
-                n = _common_messages(trunk, messages)
+                n = common_prefix([span.message for span in trunk.messages], list(messages))
                 end = trunk.messages[n - 1].end if n else 0
                 if end > length:
                     best, count, length = trunk, n, end
@@ -284,12 +285,3 @@ class TrunkStore(Kept[Trunk]):
         stats = stats_of([trunk.sequence for trunk in self._kept], self.limit, self._evicted)
         pending = sum(trunk.pending for trunk in self._kept)
         return replace(stats, tokens=stats.tokens + pending, positions=stats.positions + pending)
-
-
-def _common_messages(trunk: Trunk, messages: Sequence[Message]) -> int:
-    count = 0
-    for span, message in zip(trunk.messages, messages, strict=False):
-        if span.message != message:
-            break
-        count += 1
-    return count

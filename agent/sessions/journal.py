@@ -10,6 +10,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.base.tokenizer import common_prefix
 from loraloop.agent.job import Journal
 from loraloop.agent.sessions.rows import (
     Place,
@@ -232,10 +233,7 @@ class SessionJournal(Journal):
 
     def _transcribe(self, database: Transaction, lines: list[Line]) -> None:
         """Makes the kept transcript that of the run; what they share stays."""
-        same = 0
-        while same < min(len(lines), len(self.lines)) and lines[same] == self.lines[same]:
-            same += 1
-        transcribe(database, self._key, lines, same)
+        transcribe(database, self._key, lines, common_prefix(lines, list(self.lines)))
         self.lines = lines
 
     def _keep(self, database: Transaction, step: Step) -> None:

@@ -10,8 +10,9 @@ from threading import Condition
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from loraloop.adapters.base.decoder.native_cache import distinct
+from loraloop.adapters.base.tokenizer import common_prefix
 from loraloop.agent.engine.cache.ledger import Author
-from loraloop.agent.engine.cache.sequence import CachedSequence, Executes, RequestContext, common_prefix
+from loraloop.agent.engine.cache.sequence import CachedSequence, Executes, RequestContext
 
 if TYPE_CHECKING:
     from loraloop.adapters.bank.bank import BankBytes

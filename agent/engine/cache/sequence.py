@@ -296,18 +296,3 @@ def not_finite(author: Author) -> BaseModelError | SkillError:
     return SkillError(
         f"skill {author.skill!r} computed values that are not finite: its weights are damaged; train or fetch it again"
     )
-
-
-def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    """The number of leading tokens that two texts share."""
-    size = min(len(left), len(right))
-    if left[:size] == right[:size]:
-        return size
-    low, high = 0, size  # the first `low` are the same, the first `high` are not
-    while high - low > 1:
-        middle = (low + high) // 2
-        if left[low:middle] == right[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low

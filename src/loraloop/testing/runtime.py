@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from loraloop.adapters.bank.bank import Bank
+from loraloop.adapters.base.tokenizer import common_prefix
 from loraloop.adapters.skill.blank import blank_skill
-from loraloop.agent.engine.cache.sequence import common_prefix
 from loraloop.agent.engine.generate import Delta, Generated, GenerateRequest
 from loraloop.agent.engine.local import LocalEngine
 from loraloop.agent.engine.sampler import Sampler, Sampling
