@@ -35,8 +35,8 @@ class Scaler:
         return ((x - self.mean) / self.scale).clamp(-CLAMP, CLAMP)
 
 
-def minimise(loss: Callable[[], Tensor], parameters: list[Tensor]) -> float:
-    """Run L-BFGS with a strong-Wolfe line search until it stops moving; returns the final loss.
+def minimise(loss: Callable[[], Tensor], parameters: list[Tensor]) -> None:
+    """Run L-BFGS with a strong-Wolfe line search until it stops moving.
 
     Args:
         loss: Computes the loss `[]` of the parameters, with a graph.
@@ -54,7 +54,6 @@ def minimise(loss: Callable[[], Tensor], parameters: list[Tensor]) -> float:
 
     with torch.enable_grad():
         optimiser.step(closure)  # type: ignore[no-untyped-call]
-        return float(loss().detach())
 
 
 def mean_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -84,15 +83,11 @@ class ChoiceModel:
         """
         return ((z @ self.weight.T + self.bias) / self.temperature).masked_fill(blocked, -1e9)
 
-    def blocked(self, states: Sequence[RouterState]) -> Tensor:
-        """`[N, C]`, True where an outcome cannot be chosen."""
-        return torch.tensor([[state.blocked(name) for name in self.names] for state in states], dtype=torch.bool)
-
     def route(self, features: Tensor, state: RouterState) -> Route:
         """Decide one routing point from its features `[F]`."""
         z = self.scaler(features)
-        blocked = [state.blocked(name) for name in self.names]
-        p = self.logits(z, torch.tensor(blocked)).softmax(-1).tolist()
+        blocked = torch.tensor([state.blocked(name) for name in self.names])
+        p = self.logits(z, blocked).softmax(-1).tolist()
         distance = float(self.region.distance(z))
         far = f"far from all training data ({distance:.2f} > {self.region.limit:.2f})"
         return route_of(

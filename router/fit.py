@@ -27,7 +27,6 @@ from loraloop.router.calibration import (
     Scaler,
     auroc,
     expected_calibration_error,
-    fit_binary,
     fit_platt,
     fit_softmax,
     fit_temperature,
@@ -190,9 +189,7 @@ def binary_logits(problem: Problem, x: Tensor, l2: float) -> Tensor:
     """Held-out logits `[N]` from raw features x `[N, F]`."""
 
     def fit(rows: Tensor, index: Tensor) -> Callable[[Tensor], Tensor]:
-        scaler = Scaler.fit(rows)
-        weight, bias = fit_binary(scaler(rows), problem.target[index], problem.weights[index], l2)
-        return lambda other: scaler(other) @ weight + bias
+        return fit_model((), rows, problem.target[index], problem.weights[index], l2).raw
 
     return held_out(problem, x, fit)
 
