@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Self
 
 from loraloop.agent.engine.cache.sequence import MessageSpan, RequestContext
@@ -94,7 +95,7 @@ class Transcript:
 
     def fork(self, length: int) -> Self:
         """A copy of the first `length` tokens that grows apart from this one, within the same bounds."""
-        other = type(self)(self.base, self.context)
-        other.ids, other.messages, other.request_context = list(self.ids), list(self.messages), self.request_context
+        other = copy(self)
+        other.ids, other.messages = list(self.ids), list(self.messages)
         other.cut(length)
         return other

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -195,18 +196,9 @@ class Trunk(Transcript):
     def fork(self, length: int) -> Trunk:
         """A copy of the first `length` tokens that grows apart from this one, within the same bounds."""
         self._check_no_branch()
-        sequence = self.sequence
-        other = Trunk(
-            self.base,
-            self.keep_layers,
-            scheduler=self.scheduler,
-            context=self.context,
-            chunk=self._chunk,
-            full=self._full,
-            prefixes=self._prefixes,
-        )
+        other = copy(self)
         other.ids, other.messages = list(self.ids), list(self.messages)
-        other.sequence = sequence.fork(min(length, sequence.length))
+        other.sequence = self.sequence.fork(min(length, self.sequence.length))
         other.request_context = self.request_context
         other.cut(length)
         return other
