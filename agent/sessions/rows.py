@@ -146,8 +146,8 @@ def storable(text: str) -> str:
     return Message("user", text).content.replace("\0", "\ufffd")
 
 
-def info_rows(database: Transaction, session: str | None = None) -> list[tuple[SessionInfo, bool]]:
-    """What is known of one session, or of all, the last written first; and whether the last run has not ended."""
+def info_rows(database: Transaction, session: str | None = None) -> list[SessionInfo]:
+    """What is known of one session, or of all, the last written first, as if nobody ran any of them now."""
     where = "" if session is None else "WHERE sessions.id = ?"
     rows = database.execute(
         f"""
@@ -160,18 +160,15 @@ def info_rows(database: Transaction, session: str | None = None) -> list[tuple[S
         () if session is None else (session,),
     )
     return [
-        (
-            SessionInfo(
-                id=name,
-                title=title,
-                created=moment(created),
-                updated=moment(updated),
-                state="idle",
-                turns=turns,
-                steps=steps,
-                calls=calls,
-            ),
-            bool(open_runs),
+        SessionInfo(
+            id=name,
+            title=title,
+            created=moment(created),
+            updated=moment(updated),
+            state="interrupted" if open_runs else "idle",
+            turns=turns,
+            steps=steps,
+            calls=calls,
         )
         for name, title, created, updated, turns, steps, calls, open_runs in rows
     ]
@@ -313,10 +310,7 @@ def begin(database: Transaction, place: Place, call: Call, now: float) -> None:
 
 def begin_again(database: Transaction, place: Place, now: float) -> None:
     """Notes that a call that was interrupted is about to run once more."""
-    database.execute(
-        f"UPDATE calls SET begun = ?, times = times + 1 WHERE {_PLACE}",
-        (now, *place),
-    )
+    database.execute(f"UPDATE calls SET begun = ?, times = times + 1 WHERE {_PLACE}", (now, *place))
 
 
 def end(database: Transaction, place: Place, record: CallRecord, now: float) -> None:

@@ -119,9 +119,9 @@ class Sessions:
     def list(self) -> tuple[SessionInfo, ...]:
         """All sessions, the last written first."""
         with self.database.reading() as database:
-            rows = info_rows(database)
-        running = self.database.runners(info.id for info, _ in rows)
-        return tuple(_judged(running.get(info.id), info, unfinished) for info, unfinished in rows)
+            known = info_rows(database)
+        running = self.database.runners(info.id for info in known)
+        return tuple(_run_by(running.get(info.id), info) for info in known)
 
     def waiting(self) -> tuple[str, ...]:
         """The ids of the sessions whose last run waits for approval."""
@@ -202,10 +202,10 @@ class Session:
             UnknownNameError: It has had no run yet.
         """
         with self.store.database.reading() as database:
-            rows = info_rows(database, self.id)
-        if not rows:
+            known = info_rows(database, self.id)
+        if not known:
             raise unknown("session", self.id, (each.id for each in self.store.list()))
-        return _judged(self.store.database.runners([self.id]).get(self.id), *rows[0])
+        return _run_by(self.store.database.runners([self.id]).get(self.id), known[0])
 
     @property
     def state(self) -> SessionState:
@@ -377,7 +377,6 @@ class Session:
             lease.release()
 
 
-def _judged(runner: Runner | None, info: SessionInfo, unfinished: bool) -> SessionInfo:
-    if runner is None:
-        return replace(info, state="interrupted" if unfinished else "idle")
-    return replace(info, state="running", pid=runner.pid or None, host=runner.host)
+def _run_by(runner: Runner | None, info: SessionInfo) -> SessionInfo:
+    """The session, which somebody runs now, or nobody."""
+    return info if runner is None else replace(info, state="running", pid=runner.pid or None, host=runner.host)
