@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from loraloop.agent.agent import Agent
@@ -26,7 +26,7 @@ from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
-    from loraloop.agent.tracing.trace import Trace
+    from loraloop.agent.tracing.trace import ToolUsed, Trace
 
 Given = Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]
 
@@ -123,25 +123,11 @@ def _of_trace(trace: Trace, deps: Any) -> Job:
     """The job that a trace says."""
     settings = trace.settings
     limits = made(Limits, settings.limits)
-    tools = tuple(
-        Tool(
-            name=each.name,
-            description=each.description,
-            parameters=each.parameters,
-            function=_no_function if each.executable else None,
-            strict=each.strict,
-            on_unsupported=each.on_unsupported,
-            returns=each.returns,
-            retries=each.retries,
-            source=each.source,
-        )
-        for each in trace.tools
-    )
     return Job(
         prompt=trace.prompt,
         messages=trace.messages,
         passages=trace.passages,
-        tools=tools,
+        tools=tuple(map(_tool_of, trace.tools)),
         limits=limits,
         policy=policy_of(trace),
         sampling=made(Sampling, settings.sampling),
@@ -151,6 +137,12 @@ def _of_trace(trace: Trace, deps: Any) -> Job:
         guard=guard_of(settings.guard),
         today=stated_today("".join(each.content for each in trace.messages[:1])),
     )
+
+
+def _tool_of(used: ToolUsed) -> Tool:
+    """A tool of a trace, which has a function only to be known as one that has."""
+    known = {each.name: getattr(used, each.name) for each in fields(used) if each.name != "executable"}
+    return Tool(**known, function=_no_function if used.executable else None)
 
 
 def _no_function(**arguments: Any) -> Any:
