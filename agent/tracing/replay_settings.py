@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from loraloop.agent.guard.guard import Gate, Guard
 from loraloop.agent.tracing.tracer import is_function
@@ -12,8 +12,8 @@ from loraloop.agent.values.calls import Approval, Approve, Deny
 from loraloop.agent.values.output_type import OutputType
 from loraloop.agent.values.policy import ALL, Policy, Thresholds
 from loraloop.tool_schemas.errors import InputError, unknown
-from loraloop.tool_schemas.grammar.grammar import Choice, JsonSchema, Lark, Regex
-from loraloop.tool_schemas.schema.dialect import Bounds
+from loraloop.tool_schemas.grammar.grammar import Term
+from loraloop.tool_schemas.jsontext import adapter
 
 if TYPE_CHECKING:
     from loraloop.agent.tracing.trace import Trace
@@ -95,17 +95,12 @@ def guard_of(settings: Mapping[str, Any]) -> Guard:
 
 
 def output_of(form: Mapping[str, Any] | None) -> OutputType[Any]:
+    """The output type of a trace, from its kind and its fields."""
     if form is None:
         return OutputType.of(None)
-    match form:
-        case {"kind": "JsonSchema", "schema": schema, "bounds": bounds, "on_unsupported": wanted}:
-            term: Any = JsonSchema(schema, None if bounds is None else Bounds(**bounds), wanted)
-        case {"kind": "Choice", "options": options}:
-            term = Choice(tuple(options))
-        case {"kind": "Regex", "pattern": pattern}:
-            term = Regex(pattern)
-        case {"kind": "Lark", "grammar": grammar, "python": python}:
-            term = Lark(grammar, python)
-        case _:
-            raise InputError(f"the trace has an output type of an unknown kind: {dict(form)!r}")
+    kinds = {kind.__name__: kind for kind in get_args(Term)}
+    try:
+        term = adapter(kinds[form["kind"]]).validate_python({key: form[key] for key in form if key != "kind"})
+    except (KeyError, ValueError):
+        raise InputError(f"the trace has an output type of an unknown kind: {dict(form)!r}") from None
     return OutputType.of(term)
