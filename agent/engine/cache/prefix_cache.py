@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from threading import Condition
@@ -81,6 +81,12 @@ def stats_of(held: Sequence[CachedSequence], limit: int, evicted: int = 0) -> Ca
     positions, size = distinct(each.cache for each in held)
     tokens = sum(each.length for each in held)
     return CacheStats(len(held), tokens, positions=positions, limit=limit, bytes=size, evicted=evicted)
+
+
+def most_alike(held: Iterable[CachedSequence], ids: Sequence[int]) -> tuple[CachedSequence | None, int]:
+    """The first of the sequences that share most leading tokens with `ids`, and how many; None where there is none."""
+    shared = ((each, common_prefix(each.ids, ids)) for each in held)
+    return max(shared, key=lambda pair: pair[1], default=(None, 0))
 
 
 class Kept(ABC, Generic[K]):
@@ -222,12 +228,7 @@ class PrefixCache(Kept[CachedSequence]):
         return stats_of(self._kept, self.limit, self._evicted)
 
     def _best(self, ids: Sequence[int]) -> tuple[CachedSequence | None, int]:
-        best, count = None, 0
-        for each in (*self._pinned, *self._kept):
-            shared = common_prefix(each.ids, ids)
-            if shared > count:
-                best, count = each, shared
-        return best, count
+        return most_alike((*self._pinned, *self._kept), ids)
 
     def _in_progress(self, ids: Sequence[int]) -> PrefixInProgress | None:
         """The sequence that another run is computing for a beginning of `ids`, if it is worth waiting for."""
@@ -253,13 +254,9 @@ class FullCaches(Kept[CachedSequence]):
         differently is copied.
         """
         with self._changed:
-            best, count = None, WORTH - 1
-            for held in self._kept:
-                if all(author.may_read(span.author) for span in held.ledger.spans):
-                    shared = common_prefix(held.ids, ids)
-                    if shared > count:
-                        best, count = held, shared
-            if best is None:
+            valid = [each for each in self._kept if all(author.may_read(span.author) for span in each.ledger.spans)]
+            best, count = most_alike(valid, ids)
+            if best is None or count < WORTH:
                 return None
             if best.length - count >= WORTH:
                 return best.fork(count)
