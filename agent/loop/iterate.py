@@ -16,8 +16,8 @@ from loraloop.tool_schemas.errors import InputError
 Item = TypeVar("Item")
 
 
-class RunReader(Generic[T]):
-    """A run whose events the caller reads; `result` is there after the last one.
+class RunReader(Generic[Item, T]):
+    """A run whose items the caller reads, with `for` or `async for`; `result` is there after the last one.
 
     As a context manager, sync or async, it stops the run and gives its memory back where the loop is left early.
 
@@ -26,6 +26,7 @@ class RunReader(Generic[T]):
     """
 
     _stepwise = False
+    _items: Iterator[Item]
 
     def __init__(self, start: Callable[[], Run]) -> None:
         self._start = start
@@ -80,11 +81,13 @@ class RunReader(Generic[T]):
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.__exit__(kind)
 
-    async def _taken(self, take: Callable[[], Item | None]) -> AsyncIterator[Item]:
-        """What `take` gives, each item in a thread, until it is None."""
+    def __iter__(self) -> Iterator[Item]:
+        return self._items
+
+    async def __aiter__(self) -> AsyncIterator[Item]:
         while True:
             try:
-                item = await awaited(take, self.cancel)
+                item = await awaited(lambda: next(self._items, None), self.cancel)
             except asyncio.CancelledError:
                 self._events.close()  # its slot and its memory are free now, and not when this is collected
                 raise
@@ -93,14 +96,12 @@ class RunReader(Generic[T]):
             yield item
 
 
-class RunStream(RunReader[T]):
+class RunStream(RunReader[Event, T]):
     """The events of one run, for `for` or `async for`."""
 
-    def __iter__(self) -> Iterator[Event]:
-        return self._events
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        return self._taken(lambda: next(self._events, None))
+    def __init__(self, start: Callable[[], Run]) -> None:
+        super().__init__(start)
+        self._items = self._events
 
 
 class AnswerText:
@@ -124,22 +125,16 @@ class AnswerText:
         return new
 
 
-class RunText(RunReader[T]):
+class RunText(RunReader[str, T]):
     """The text of one run's answer, in pieces, for `for` or `async for`."""
 
     def __init__(self, start: Callable[[], Run]) -> None:
         super().__init__(start)
         answer = AnswerText()
-        self._pieces = (piece for event in self._events if (piece := answer.piece(event)))
-
-    def __iter__(self) -> Iterator[str]:
-        return self._pieces
-
-    def __aiter__(self) -> AsyncIterator[str]:
-        return self._taken(lambda: next(self._pieces, None))
+        self._items = (piece for event in self._events if (piece := answer.piece(event)))
 
 
-class RunSteps(RunReader[T]):
+class RunSteps(RunReader[Pending, T]):
     """The pending steps of one run, for `for` or `async for`.
 
     Attributes:
@@ -151,6 +146,7 @@ class RunSteps(RunReader[T]):
     def __init__(self, start: Callable[[], Run]) -> None:
         super().__init__(start)
         self.happened: tuple[Event, ...] = ()
+        self._items = iter(self._next, None)
 
     def stop(self) -> RunResult[T]:
         """Ends the run before the pending step, and gives what there is."""
@@ -163,13 +159,6 @@ class RunSteps(RunReader[T]):
             self.finish()
         else:
             self.close()
-
-    def __iter__(self) -> Iterator[Pending]:
-        while (pending := self._next()) is not None:
-            yield pending
-
-    def __aiter__(self) -> AsyncIterator[Pending]:
-        return self._taken(self._next)
 
     @property
     def _pending(self) -> Pending | None:
