@@ -77,11 +77,6 @@ class Gates:
             self._state.waiting.append(Suspect(at, record))
         self._state.seen = len(trunk.messages)
 
-    @property
-    def judging(self) -> bool:
-        """Whether a message waits for its verdict: the next step judges it."""
-        return bool(self._state.waiting)
-
     def decision(self) -> Decision:
         """The decision of a step that judges a message; a placeholder where no message waits."""
         if not self._state.waiting:

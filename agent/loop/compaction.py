@@ -124,9 +124,7 @@ class Compactor:
     def _without_turns(self, parts: list[Part], total: int) -> tuple[list[Part], list[Message]]:
         users = [at for at, part in enumerate(parts) if part.message.role == "user"]
         turns = [at - (at > 0 and is_date_note(parts[at - 1].message)) for at in users]
-        if len(users) < 2:
-            return parts, []
-        if total <= self._wanted:
+        if len(users) < 2 or total <= self._wanted:
             return parts, []
         first = cut = turns[0]
         for following, user in zip(turns[1:], users[1:], strict=True):

@@ -315,7 +315,7 @@ class Run:
             seen = list(self._gates.screen_messages(self._trunk, index))
         yield from seen
         plan = StepPlan(index, self._gates.decision(), None, self._writer.grammars.calls(next.first))
-        if not self._gates.judging:
+        if not plan.judging:
             yield from self._limit_tools(plan, clock)
             if plan.form.required and not plan.form.tools:
                 self.state.stop = "invalid"
