@@ -131,10 +131,7 @@ class Router:
 
         c, s, calls = self.choice, self.screen_model, self.call_model
         tensors = {
-            "choice.mean": c.scaler.mean,
-            "choice.scale": c.scaler.scale,
-            "choice.weight": c.weight,
-            "choice.bias": c.bias,
+            **_tensors("choice", c),
             "region.basis": c.region.basis.half(),
             "region.centre": c.region.centre,
             "region.spread": c.region.spread,
@@ -198,13 +195,13 @@ class Router:
         return cls.load(base) if base in shipped_routers() else cls.load()
 
 
-def _tensors(name: str, model: BinaryModel) -> dict[str, Tensor]:
+def _tensors(name: str, model: ChoiceModel | BinaryModel) -> dict[str, Tensor]:
     mean, scale = model.scaler.mean, model.scaler.scale
     return {
         f"{name}.mean": mean,
         f"{name}.scale": scale,
         f"{name}.weight": model.weight,
-        f"{name}.bias": model.bias.reshape(1),
+        f"{name}.bias": model.bias.reshape(-1),
     }
 
 
