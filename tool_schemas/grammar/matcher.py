@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _DECIMALS = 20
 """Digits after a number's point: more than any reader of JSON tells apart, and than anybody writes."""
 _LONG = re.compile(rb"(?:\A|[:,\[])-?[0-9]+\.[0-9]{%d,}\Z" % _DECIMALS)
+_WORDS = re.compile(rb" ?[A-Za-z0-9]+")
+_LIKED = 4.0  # in logits, for tokens of letters and digits: what a person can read
 _ESCAPED = re.compile(rb"\\.")
 _EIGHT = np.dtype((np.void, 32))  # eight float32 values that are moved together
 
@@ -135,6 +137,12 @@ class Vocabulary:
     def digits(self) -> torch.Tensor:
         """The tokens that begin with a digit, int64 [M]."""
         return torch.tensor([token for token in range(self.size) if self.bytes_of(token)[:1].isdigit()])
+
+    @cached_property
+    def liking(self) -> torch.Tensor:
+        """Logits [V] that make texts drawn at random readable."""
+        liked = [_WORDS.fullmatch(self.bytes_of(token)) is not None for token in range(self.size)]
+        return torch.tensor(liked, dtype=torch.float32) * _LIKED
 
     def beginning(self, characters: str) -> torch.Tensor:
         """The tokens, int64 [M], that begin with one of these characters, white space aside."""

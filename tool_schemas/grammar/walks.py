@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loraloop.tool_schemas.errors import LimitError, Violation
@@ -13,44 +10,14 @@ from loraloop.tool_schemas.errors import LimitError, Violation
 if TYPE_CHECKING:
     import torch
 
-    from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
     from loraloop.tool_schemas.grammar.grammar import Grammar, State
+    from loraloop.tool_schemas.grammar.matcher import Vocabulary
 
-_WORDS = re.compile(rb" ?[A-Za-z0-9]+")
 _TRIES = 200  # values that fail their check before a walk gives up
 _WALKS = 6
-_LIKED = 4.0  # in logits, for tokens of letters and digits: what a person can read
 
 
-@dataclass(frozen=True, slots=True)
-class WalkVocabulary:
-    """What walks need of a tokenizer.
-
-    Attributes:
-        decode: The bytes of some tokens.
-        size: Number of logits.
-        ends: Tokens that end a text.
-        liking: Logits [V] that make texts readable.
-    """
-
-    decode: Callable[[list[int]], bytes]
-    size: int
-    ends: frozenset[int]
-    liking: torch.Tensor
-
-    @classmethod
-    def of(cls, compiler: GrammarCompiler) -> WalkVocabulary:
-        """The vocabulary of a compiler."""
-        import torch
-
-        vocabulary = compiler.vocabulary
-        decode = vocabulary.tokenizer.decode_bytes
-        liked = [_WORDS.fullmatch(decode([token])) is not None for token in range(vocabulary.size)]
-        liking = torch.tensor(liked, dtype=torch.float32) * _LIKED
-        return cls(decode, vocabulary.size, frozenset(vocabulary.ends), liking)
-
-
-def shortest(grammar: Grammar, vocabulary: WalkVocabulary, limit: int = 1024) -> str:
+def shortest(grammar: Grammar, vocabulary: Vocabulary, limit: int = 1024) -> str:
     """A short text of the grammar, as an agent closes a call that runs out of tokens; else the shortest of some walks.
 
     Raises:
@@ -58,7 +25,7 @@ def shortest(grammar: Grammar, vocabulary: WalkVocabulary, limit: int = 1024) ->
     """
     path = grammar.start().closing(limit)
     if path is not None:
-        return vocabulary.decode(path).decode(errors="replace")
+        return vocabulary.tokenizer.decode_bytes(path).decode(errors="replace")
     texts = []
     for seed in range(_WALKS):
         with suppress(LimitError):
@@ -68,14 +35,14 @@ def shortest(grammar: Grammar, vocabulary: WalkVocabulary, limit: int = 1024) ->
     return min(texts, key=len)
 
 
-def random_walk(grammar: Grammar, vocabulary: WalkVocabulary, seed: int, limit: int = 200) -> str:
+def random_walk(grammar: Grammar, vocabulary: Vocabulary, seed: int, limit: int = 200) -> str:
     """A text decoded token by token from random logits: whatever the model, the grammar lets through no other.
 
     A value that fails a check is decoded again from where it began, as an agent does.
 
     Args:
         grammar: Compiled; short bounds make short texts.
-        vocabulary: The vocabulary of the same tokenizer.
+        vocabulary: The vocabulary that it was compiled for.
         seed: Seed of the logits.
         limit: Tokens after which the text is closed.
 
@@ -105,10 +72,10 @@ def random_walk(grammar: Grammar, vocabulary: WalkVocabulary, seed: int, limit: 
             del taken[start:]
             continue
         taken += step
-    return vocabulary.decode(taken).decode(errors="replace")
+    return vocabulary.tokenizer.decode_bytes(taken).decode(errors="replace")
 
 
-def _drawn(state: State, vocabulary: WalkVocabulary, generator: torch.Generator) -> int:
+def _drawn(state: State, vocabulary: Vocabulary, generator: torch.Generator) -> int:
     """A token drawn from random logits under the mask."""
     import torch
 

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.errors import LimitError, LoraloopError, SchemaError
-from loraloop.tool_schemas.grammar.walks import WalkVocabulary, random_walk, shortest
+from loraloop.tool_schemas.grammar.walks import random_walk, shortest
 from loraloop.tool_schemas.schema.dialect import Bounds
 from loraloop.tool_schemas.tools.calls import calls_term, parse_calls
 from loraloop.tool_schemas.tools.survey import Note, Survey, survey
@@ -77,7 +77,6 @@ class ToolChecker:
     def __init__(self, compiler: GrammarCompiler, seed: int = 0) -> None:
         self.compiler = compiler
         self.seed = seed
-        self._vocabulary: WalkVocabulary | None = None
 
     def entry(self, entry: ToolEntry, place: str, on_unsupported: OnUnsupported | None = None) -> ToolReport:
         """Checks a tool of a list; what is wrong with it is in the report, all of it that can be told."""
@@ -133,11 +132,9 @@ class ToolChecker:
         try:
             times = self._times(term)
             grammar = self.compiler.compile(replace(term, bounds=_SHORT))
-            if self._vocabulary is None:
-                self._vocabulary = WalkVocabulary.of(self.compiler)
-            short = _call(shortest(grammar, self._vocabulary), tool)
+            short = _call(shortest(grammar, self.compiler.vocabulary), tool)
             seed = self.seed + zlib.crc32(tool.name.encode())
-            drawn = _call(random_walk(grammar, self._vocabulary, seed), tool)
+            drawn = _call(random_walk(grammar, self.compiler.vocabulary, seed), tool)
         except LimitError as error:
             return replace(report, problem=f"no call was found at random: {error}")
         except SchemaError as error:

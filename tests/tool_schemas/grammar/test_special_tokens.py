@@ -10,7 +10,7 @@ import pytest
 
 from loraloop.adapters.base import Base
 from loraloop.tool_schemas import Call, Choice, GrammarCompiler, JsonSchema, Regex, Tool, calls_schema, parse_calls
-from loraloop.tool_schemas.grammar.walks import WalkVocabulary, random_walk, shortest
+from loraloop.tool_schemas.grammar.walks import random_walk, shortest
 
 END = "<|im_end|>"
 
@@ -58,7 +58,7 @@ def test_a_call_that_spells_a_special_token_is_forced_as_text(shipped: GrammarCo
 
 
 def test_walks_and_the_shortest_way_out_reach_the_end(shipped: GrammarCompiler) -> None:
-    vocabulary = WalkVocabulary.of(shipped)
+    vocabulary = shipped.vocabulary
     for tool in HOSTILE:
         grammar = shipped.compile(JsonSchema(calls_schema([tool], 1, 1)))
         for text in (shortest(grammar, vocabulary), random_walk(grammar, vocabulary, 5)):

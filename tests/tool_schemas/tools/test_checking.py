@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from loraloop.tool_schemas import GrammarCompiler, JsonSchema, Tool
 from loraloop.tool_schemas.errors import LimitError, SchemaError
-from loraloop.tool_schemas.grammar.walks import WalkVocabulary, random_walk, shortest
+from loraloop.tool_schemas.grammar.walks import random_walk, shortest
 from loraloop.tool_schemas.schema.keywords import ANNOTATIONS, CHECKED, ENFORCED
 from loraloop.tool_schemas.tools.checking import ToolChecker, ToolReport
 from loraloop.tool_schemas.tools.tool_lists import ToolEntry
@@ -97,7 +97,7 @@ def test_tools_that_are_not_strict(checker: ToolChecker) -> None:
 
 
 def test_walks_are_the_seeds(compiler: GrammarCompiler) -> None:
-    vocabulary = WalkVocabulary.of(compiler)
+    vocabulary = compiler.vocabulary
     grammar = compiler.compile(JsonSchema({"type": "object", "properties": {"a": {"type": "string"}}}))
     texts = [random_walk(grammar, vocabulary, seed) for seed in (1, 1, 2, 3)]
     assert texts[0] == texts[1] and len(set(texts)) > 1
@@ -110,7 +110,7 @@ def test_walks_are_the_seeds(compiler: GrammarCompiler) -> None:
 def test_a_walk_goes_back_where_what_is_forced_fails(compiler: GrammarCompiler) -> None:
     pair = {"type": "array", "prefixItems": [{"enum": [1, 2]}, {"const": 1}], "items": False, "minItems": 2}
     grammar = compiler.compile(JsonSchema({**pair, "uniqueItems": True}, on_unsupported="check"))
-    assert {random_walk(grammar, WalkVocabulary.of(compiler), seed) for seed in range(8)} == {"[2,1]"}
+    assert {random_walk(grammar, compiler.vocabulary, seed) for seed in range(8)} == {"[2,1]"}
 
 
 leaves = st.sampled_from(

@@ -47,7 +47,7 @@ from typing_extensions import TypedDict
 
 from loraloop.tool_schemas import Bounds, GrammarCompiler, JsonSchema, Tool, render_tools
 from loraloop.tool_schemas.errors import SchemaError
-from loraloop.tool_schemas.grammar.walks import WalkVocabulary, random_walk
+from loraloop.tool_schemas.grammar.walks import random_walk
 
 T = TypeVar("T")
 UserId = NewType("UserId", int)
@@ -329,7 +329,7 @@ def test_whatever_is_decoded_reaches_the_function(annotation: Any, compiler: Gra
 
     f.__annotations__ = {"x": annotation}
     made = Tool.from_function(f, on_unsupported="check")
-    vocabulary = WalkVocabulary.of(compiler)
+    vocabulary = compiler.vocabulary
     term = JsonSchema(made.parameters, Bounds(text=12, items=3, keys=2, key=8, number=1e6), "check")
     grammar = compiler.compile(term)
     adapter = TypeAdapter(annotation)
