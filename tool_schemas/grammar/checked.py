@@ -9,7 +9,7 @@ import torch
 
 from loraloop.tool_schemas.errors import InputError, SchemaError, Violation
 from loraloop.tool_schemas.grammar.effort import Effort
-from loraloop.tool_schemas.grammar.reader import Frame, JsonReader
+from loraloop.tool_schemas.grammar.reader import JsonReader
 from loraloop.tool_schemas.schema.places import json_path
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class CheckedState:
     __slots__ = ("_grammar", "_reader", "_state", "_taken")
 
     def __init__(
-        self, grammar: CheckedGrammar, state: State, taken: list[int], reader: JsonReader | None = None
+        self, grammar: CheckedGrammar, state: State, taken: list[int], reader: _CheckingReader | None = None
     ) -> None:
         self._grammar = grammar
         self._state = state
@@ -116,8 +116,7 @@ class CheckedState:
 
     def fork(self) -> CheckedState:
         """An independent copy of this place."""
-        watcher = _Watcher(self._grammar.checks, checking=True)
-        return CheckedState(self._grammar, self._state.fork(), list(self._taken), self._reader.copy(watcher))
+        return CheckedState(self._grammar, self._state.fork(), list(self._taken), self._reader.copy())
 
     def closing(self, limit: int, effort: Effort | None = None) -> list[int] | None:
         """A short path of at most `limit` tokens to a place where `can_stop` holds; None if none was found."""
@@ -169,51 +168,49 @@ class CheckedState:
         allowed = torch.isfinite(logits).nonzero().flatten().tolist()
         return next((token for token in allowed if token not in tried and token not in self._grammar.ends), None)
 
-    def _read(self, tokens: Sequence[int]) -> JsonReader:
+    def _read(self, tokens: Sequence[int]) -> _CheckingReader:
         """A reader that has read these tokens, which passed their checks before, and checks what follows."""
-        watcher = _Watcher(self._grammar.checks)
-        reader = JsonReader(watcher)
+        reader = _CheckingReader(self._grammar.checks)
         for token in tokens:
             reader.feed(self._grammar.token_bytes(token))
-        watcher.checking = True
+        reader.checking = True
         return reader
 
     def _end_problem(self) -> SchemaError | None:
         """The reason why the text cannot end here."""
         reader = self._reader
         if reader.root is None and len(reader.frames) == 1:
-            reader = reader.copy(None)
+            reader = reader.copy()
+            reader.checking = False
             reader.finish()
         if reader.root is None:
             return SchemaError("is not complete", "$")
         return self._grammar.checks.whole_problem(reader.root[0])
 
 
-class _Watcher:
-    """Passes what the reader sees to the checks."""
+class _CheckingReader(JsonReader):
+    """Notes which checks govern each value, and while `checking`, makes them as soon as it closes."""
 
     __slots__ = ("_checks", "checking")
 
-    def __init__(self, checks: Checks, checking: bool = False) -> None:
+    def __init__(self, checks: Checks) -> None:
+        super().__init__()
         self._checks = checks
-        self.checking = checking
+        self.checking = False
 
-    def opened(self, frames: list[Frame]) -> None:
+    def opened(self) -> None:
+        frames = self.frames
         frames[-1].note = self._checks.governing(frames[-1], frames[-2] if len(frames) > 1 else None)
 
-    def closed(self, frames: list[Frame]) -> None:
+    def closed(self) -> None:
         if not self.checking:
             return
-        frame = frames[-1]
+        frames, frame = self.frames, self.frames[-1]
         problem = self._checks.problem(frame) if frame.note else None
         if problem is None and len(frames) > 1 and frames[-2].note:
             problem = self._checks.early_problem(frames[-2], frame.value)
         if problem is None and len(frames) == 1:
             problem = self._checks.whole_problem(frame.value)
         if problem is not None:
-            path = _path(frames) + problem.path.removeprefix("$")
+            path = json_path([each.step for each in frames[1:]]) + problem.path.removeprefix("$")
             raise Violation(problem.reason, path, frame.start)
-
-
-def _path(frames: list[Frame]) -> str:
-    return json_path([frame.step for frame in frames[1:]])

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Self
 
 _SPACE = b" \t\n\r"
 _ENDS = b",]} \t\n\r"
-
-
-class Watcher(Protocol):
-    """Told what is read; whatever it raises stops the reading."""
-
-    def opened(self, frames: list[Frame]) -> None:
-        """The last of `frames` is a value that has just begun."""
-
-    def closed(self, frames: list[Frame]) -> None:
-        """The last of `frames` is a value that is complete, and not yet part of its container."""
 
 
 @dataclass(slots=True)
@@ -29,7 +20,7 @@ class Frame:
         step: Key or index of the value in its container; None for the whole text.
         value: The value: of a container, what is complete of it.
         key: The key whose value comes next, where the container is an object.
-        note: For the watcher.
+        note: For a reader that looks at values as they open and close.
     """
 
     start: int
@@ -41,33 +32,36 @@ class Frame:
 
 
 class JsonReader:
-    """Reads one JSON text, token by token.
+    """Reads one JSON text, token by token. What `opened` and `closed` raise stops the reading.
 
     Attributes:
         frames: The values that are open, the outermost first; each one stands in the one before.
         root: The whole value in a tuple, once it is complete.
     """
 
-    __slots__ = ("_escaped", "_mode", "_name", "_token", "_watcher", "frames", "root")
+    __slots__ = ("_escaped", "_mode", "_name", "_token", "frames", "root")
 
-    def __init__(self, watcher: Watcher | None = None) -> None:
+    def __init__(self) -> None:
         self.frames: list[Frame] = []
         self.root: tuple[Any] | None = None
-        self._watcher = watcher
         self._mode = "value"  # value (between tokens), name (of a property), string, scalar
         self._escaped = False
         self._name = bytearray()
         self._token = 0
 
-    def copy(self, watcher: Watcher | None) -> JsonReader:
+    def opened(self) -> None:
+        """Called when the last of `frames` is a value that has just begun."""
+
+    def closed(self) -> None:
+        """Called when the last of `frames` is a value that is complete, and not yet part of its container."""
+
+    def copy(self) -> Self:
         """A reader that stands where this one does, and goes on apart from it."""
-        other = JsonReader(watcher)
+        other = copy.copy(self)
+        other._name, other.frames = bytearray(self._name), []
         for frame in self.frames:
             value = frame.value.copy() if isinstance(frame.value, dict | list) else frame.value
             other.frames.append(replace(frame, value=value, text=bytearray(frame.text)))
-        other.root = self.root
-        other._mode, other._escaped, other._token = self._mode, self._escaped, self._token
-        other._name = bytearray(self._name)
         return other
 
     def feed(self, text: bytes) -> None:
@@ -132,8 +126,7 @@ class JsonReader:
             frame.text.append(byte)
             self._mode = "string" if byte == 0x22 else "scalar"
         self.frames.append(frame)
-        if self._watcher is not None:
-            self._watcher.opened(self.frames)
+        self.opened()
 
     def _close_scalar(self) -> None:
         self.frames[-1].value = json.loads(self.frames[-1].text.decode(errors="replace"))
@@ -141,8 +134,7 @@ class JsonReader:
         self._close()
 
     def _close(self) -> None:
-        if self._watcher is not None:
-            self._watcher.closed(self.frames)
+        self.closed()
         frame = self.frames.pop()
         if not self.frames:
             self.root = (frame.value,)

@@ -193,6 +193,6 @@ def test_the_reader_reads_json_in_any_pieces(value: Any, cut: int) -> None:
     reader = JsonReader()
     for at in range(0, len(text), cut):
         reader.feed(text[at : at + cut])
-        reader = reader.copy(None)
+        reader = reader.copy()
     reader.finish()
     assert reader.root == (value,)
