@@ -32,9 +32,7 @@ class CheckedGrammar:
     def __init__(self, grammar: LlguidanceGrammar, checks: Checks, vocabulary: Vocabulary) -> None:
         self.grammar = grammar
         self.checks = checks
-        self.token_bytes = vocabulary.bytes_of
-        self.ends = sorted(vocabulary.ends)
-        self.vocab_size = vocabulary.size
+        self.vocabulary = vocabulary
 
     def start(self) -> CheckedState:
         """The state before the first token."""
@@ -86,7 +84,7 @@ class CheckedState:
         """Sets the logits [V] of tokens that cannot follow to minus infinity, in place."""
         self._state.mask_(logits)
         if self._state.can_stop and not self.can_stop:
-            logits[self._grammar.ends] = float("-inf")
+            logits[self._grammar.vocabulary.ends] = float("-inf")
 
     def accept(self, tokens: Sequence[int]) -> None:
         """Moves on by tokens, all or none of them."""
@@ -96,7 +94,7 @@ class CheckedState:
         self._taken += wanted
         try:
             for token in wanted:
-                self._reader.feed(self._grammar.token_bytes(token))
+                self._reader.feed(self._grammar.vocabulary.bytes_of(token))
             if self._state.done and (problem := self._end_problem()) is not None:
                 raise Violation(problem.reason, problem.path, 0)
         except Violation:
@@ -163,16 +161,17 @@ class CheckedState:
 
     def _other(self, tried: set[int]) -> int | None:
         """A token that may follow and has not been tried."""
-        logits = torch.zeros(self._grammar.vocab_size)
+        logits = torch.zeros(self._grammar.vocabulary.size)
         self._state.mask_(logits)
         allowed = torch.isfinite(logits).nonzero().flatten().tolist()
-        return next((token for token in allowed if token not in tried and token not in self._grammar.ends), None)
+        others = tried.union(self._grammar.vocabulary.ends)
+        return next((token for token in allowed if token not in others), None)
 
     def _read(self, tokens: Sequence[int]) -> _CheckingReader:
         """A reader that has read these tokens, which passed their checks before, and checks what follows."""
         reader = _CheckingReader(self._grammar.checks)
         for token in tokens:
-            reader.feed(self._grammar.token_bytes(token))
+            reader.feed(self._grammar.vocabulary.bytes_of(token))
         reader.checking = True
         return reader
 

@@ -62,7 +62,7 @@ def test_a_number_at_the_end_is_checked_before_the_text_may_stop(
     logits = torch.zeros(tokenizer.get_vocab_size())
     state.mask_(logits)
     assert isinstance(state, CheckedState)
-    assert all(logits[end] == float("-inf") for end in state._grammar.ends)
+    assert all(logits[end] == float("-inf") for end in state._grammar.vocabulary.ends)
     state.accept(ids(tokenizer, "3"))
     assert state.can_stop
 
