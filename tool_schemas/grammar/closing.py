@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -62,6 +63,7 @@ class Closers:
     """The tokens that are tried first; found once for each tokenizer, which takes well under a millisecond.
 
     Attributes:
+        text: The bytes of a token, kept once they were asked for.
         quoted: Tokens of a quotation mark and closing brackets, longest first.
         brackets: Tokens of closing brackets alone, longest first.
         values: Tokens that begin, go on with, or part JSON values, in the order of preference; ``,`` is the first.
@@ -74,7 +76,7 @@ class Closers:
         self.size = tokenizer.vocab_size
         self.splitter = splitter
         self._tokenizer = tokenizer
-        self._texts: dict[int, bytes] = {}
+        self.text: Callable[[int], bytes] = functools.cache(lambda token: tokenizer.decode_bytes([token]))
         ends = ["".join(each) for n in range(5) for each in itertools.product("}]", repeat=n)]
         ends.sort(key=len, reverse=True)
         self.quoted = self._tokens('"' + end for end in ends)
@@ -84,13 +86,6 @@ class Closers:
         self.fences = self._tokens(["\n```", "```", "\n"])
         self.singles = self._tokens(map(chr, _SINGLES))
         self.fillers = self._tokens(sorted(_WORDS.split(), key=len, reverse=True))
-
-    def text(self, token: int) -> bytes:
-        """The bytes of a token."""
-        known = self._texts.get(token)
-        if known is None:
-            known = self._texts[token] = self._tokenizer.decode_bytes([token])
-        return known
 
     def _tokens(self, texts: Iterable[str]) -> NDArray[np.int64]:
         """The single tokens among some texts, in their order; of a longer word, its longest token."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +30,7 @@ class Splitter:
     def __init__(self, tokenizer: LLTokenizer) -> None:
         self._tokenizer = tokenizer
         self._words = (tokenizer.vocab_size + 31) // 32
-        self._known: dict[tuple[bytes, bytes, bool], list[int]] = {}
+        self._known = functools.lru_cache(_MOST)(self._before_any)
 
     def split(self, matcher: LLMatcher) -> list[int]:
         """The first tokens of what is forced from a place; empty if they depend on what follows.
@@ -48,15 +49,13 @@ class Splitter:
         mask = np.zeros(self._words, dtype=np.int32)
         if not after.is_stopped():
             after.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
-        key = (text, mask.tobytes(), complete)
-        found = self._known.get(key)
-        if found is None:
-            if len(self._known) >= _MOST:
-                self._known.clear()
-            bits = np.unpackbits(mask.view(np.uint8), bitorder="little")[: self._tokenizer.vocab_size]
-            following = [each for each in np.flatnonzero(bits).tolist() if not self._tokenizer.is_special_token(each)]
-            found = self._known[key] = self.shared(text, following, complete)
-        return list(found)
+        return list(self._known(text, mask.tobytes(), complete))
+
+    def _before_any(self, text: bytes, mask: bytes, complete: bool) -> list[int]:
+        """`shared`, for the tokens that a mask lets follow."""
+        bits = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")[: self._tokenizer.vocab_size]
+        following = [each for each in np.flatnonzero(bits).tolist() if not self._tokenizer.is_special_token(each)]
+        return self.shared(text, following, complete)
 
     def shared(self, text: bytes, following: Sequence[int], complete: bool) -> list[int]:
         """The first tokens of a text that the tokenizer gives it whichever token is written next.
