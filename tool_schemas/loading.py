@@ -125,9 +125,10 @@ def read_document(path: str | os.PathLike[str]) -> Any:
     except UnicodeDecodeError as error:
         raise SchemaError(f"the tools file {file} is no UTF-8 text: {error.reason} at byte {error.start}") from error
     if file.suffix.lower() in (".yaml", ".yml"):
-        from loraloop.tool_schemas.yamltext import read_yaml
+        from loraloop.tool_schemas.yamltext import plain, read_yaml
 
-        return _bounded(read_yaml(text, f"the tools file {file}"), file)
+        problem = f"the tools file {file} is too large, or contains itself; split it"
+        return plain(read_yaml(text, f"the tools file {file}"), _NODES, problem)
     if file.suffix == ".py":
         raise SchemaError(f"the tools file {file} is Python: say what of it, such as --tools {file}:NAME")
     try:
@@ -143,24 +144,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"an object has the key {twice!r} twice; remove one")
     return made
-
-
-def _bounded(document: Any, file: Path) -> Any:
-    """The document with text as keys, if it is no larger than allowed."""
-    left = _NODES
-
-    def plain(value: Any, depth: int) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0 or depth > 200:
-            raise SchemaError(f"the tools file {file} is too large, too deep, or contains itself; split it")
-        if isinstance(value, dict):
-            return {str(key): plain(inner, depth + 1) for key, inner in value.items()}
-        if isinstance(value, list):
-            return [plain(inner, depth + 1) for inner in value]
-        return value
-
-    return plain(document, 0)
 
 
 def python_tools(reference: str, folder: str | os.PathLike[str] | None = None) -> tuple[Tool, ...]:

@@ -39,6 +39,32 @@ def read_yaml(text: str, name: str) -> Any:
         raise SchemaError(f"{name} is not usable YAML: {error}") from None
 
 
+def plain(document: Any, most: int, problem: str) -> Any:
+    """The document with text as keys, in place, once it is known to end.
+
+    Args:
+        document: What `read_yaml` or a JSON reader gave.
+        most: Values that it may have, those that aliases repeat counted each time.
+        problem: The message where it has more, or contains itself.
+
+    Raises:
+        SchemaError: It has more.
+    """
+    left, pending = most, [document]
+    while pending:
+        place = pending.pop()
+        if isinstance(place, dict) and not all(isinstance(key, str) for key in place):
+            items = [(str(key), value) for key, value in place.items()]
+            place.clear()
+            place.update(items)
+        if isinstance(place, dict | list):
+            left -= len(place)
+            pending += place.values() if isinstance(place, dict) else place
+        if left < 0:
+            raise SchemaError(problem)
+    return document
+
+
 MOST_VALUES = 200_000
 """Values of a file that people write, each counted as often as aliases repeat it."""
 

@@ -14,7 +14,7 @@ from loraloop.tool_schemas.http.client import HttpClient, Sending
 from loraloop.tool_schemas.http.policy import NetworkPolicy
 from loraloop.tool_schemas.http.request import HttpRequest
 from loraloop.tool_schemas.schema.places import json_path, place_of, pointer
-from loraloop.tool_schemas.yamltext import read_yaml
+from loraloop.tool_schemas.yamltext import plain, read_yaml
 
 Parts = tuple[str | int, ...]
 
@@ -166,24 +166,11 @@ def _parsed(content: bytes, name: str) -> Any:
 
 
 def _bounded(document: Any, name: str) -> dict[str, Any]:
-    """The document, its keys as text, if it has no more values than are allowed and is no circle.
+    """The document; see `plain`.
 
     Raises:
         SchemaError: If not.
     """
     if not isinstance(document, dict):
         raise SchemaError(f"{name} is no OpenAPI document: it has to be an object with 'openapi' and 'paths'")
-    left = MOST_NODES
-    pending: list[Any] = [document]
-    while pending:
-        place = pending.pop()
-        left -= 1 + len(place)
-        if left < 0:
-            raise SchemaError(f"{name} holds more than {MOST_NODES} values; leave operations out")
-        if isinstance(place, dict):
-            for key in [key for key in place if not isinstance(key, str)]:
-                place[str(key)] = place.pop(key)
-        pending += [
-            item for item in (place.values() if isinstance(place, dict) else place) if isinstance(item, dict | list)
-        ]
-    return document
+    return dict(plain(document, MOST_NODES, f"{name} holds more than {MOST_NODES} values; leave operations out"))
