@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.errors import SchemaError
+from loraloop.tool_schemas.jsontext import levels
 from loraloop.tool_schemas.schema.places import Parts, every, json_path, pointer, subschemas
 
 if TYPE_CHECKING:
@@ -131,23 +132,15 @@ def copied(schema: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[Parts, di
             raise SchemaError(f"has more than {LONGEST} characters; leave out what the model need not see", "$")
         text.encode()
         copy: dict[str, Any] = json.loads(text)
-        level: list[Any] = [copy]
     except RecursionError:
         raise SchemaError("is nested too deeply; flatten the schema", "$") from None
     except UnicodeEncodeError:
         raise SchemaError("holds half of a surrogate pair, which no text can hold; correct it", "$") from None
     except (TypeError, ValueError) as error:
         raise SchemaError(f"is no JSON: {error}", "$") from error
-    for _ in range(_DEEPEST_JSON):
-        level = [
-            inner
-            for each in level
-            for inner in (each.values() if isinstance(each, dict) else each)
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return copy, list(every(copy))
-    raise SchemaError(f"is nested more than {_DEEPEST_JSON} levels deep; flatten the schema", "$")
+    if levels(copy) > _DEEPEST_JSON:
+        raise SchemaError(f"is nested more than {_DEEPEST_JSON} levels deep; flatten the schema", "$")
+    return copy, list(every(copy))
 
 
 def with_nulls(schema: dict[str, Any]) -> dict[str, Any]:
