@@ -160,10 +160,7 @@ def gather(auth: Iterable[Auth]) -> Credentials:
     Raises:
         ToolError: See `Auth.credentials`.
     """
-    total = Credentials()
-    for each in auth:
-        total = total + each.credentials()
-    return total
+    return sum((each.credentials() for each in auth), Credentials())
 
 
 def _check_variable(name: str) -> None:
