@@ -44,6 +44,11 @@ class McpServer:
     Args:
         transport: How it is reached; `stdio` and `http` make one.
         options: Which tools are taken, under what names, and how long it may take.
+
+    Attributes:
+        left_out: The tools that it offers and that cannot be used.
+        hints: What the server says of each tool (``readOnlyHint`` …), by the tool's name here; unproven, so nothing is
+            decided by it unless the server is `trusted`.
     """
 
     def __init__(self, transport: Stdio | Http, options: McpOptions | None = None) -> None:
@@ -51,8 +56,8 @@ class McpServer:
         self.options = options or McpOptions()
         self._session: McpSession | None = None
         self._tools: tuple[Tool, ...] = ()
-        self._left_out: tuple[LeftOut, ...] = ()
-        self._hints: dict[str, dict[str, Any]] = {}
+        self.left_out: tuple[LeftOut, ...] = ()
+        self.hints: Mapping[str, dict[str, Any]] = {}
 
     @classmethod
     def stdio(
@@ -109,18 +114,6 @@ class McpServer:
         """
         self._connected()
         return self._tools
-
-    @property
-    def left_out(self) -> tuple[LeftOut, ...]:
-        """The tools that it offers and that cannot be used."""
-        return self._left_out
-
-    @property
-    def hints(self) -> Mapping[str, dict[str, Any]]:
-        """What the server says of each tool (``readOnlyHint`` …), by the tool's name here; unproven, so nothing is
-        decided by it unless the server is `trusted`.
-        """
-        return self._hints
 
     def __enter__(self) -> McpServer:
         session = self._begin()
@@ -264,14 +257,14 @@ class McpServer:
             if entry.annotations is not None:
                 hints[made.name] = entry.annotations.model_dump(by_alias=True, exclude_none=True)
         again = bool(self._session and self._session.ready.done())
-        self._tools, self._left_out, self._hints = tuple(tools), tuple(left_out), hints
+        self._tools, self.left_out, self.hints = tuple(tools), tuple(left_out), hints
         if again and options.on_change is not None:
             options.on_change(self._tools)
 
     def _warn(self) -> None:
-        if self._left_out:
-            listed = "; ".join(f"{each.name!r} ({each.path or '$'}: {each.reason})" for each in self._left_out[:10])
-            message = f"the MCP server {self.name!r}: {len(self._left_out)} of its tools cannot be used: {listed}"
+        if self.left_out:
+            listed = "; ".join(f"{each.name!r} ({each.path or '$'}: {each.reason})" for each in self.left_out[:10])
+            message = f"the MCP server {self.name!r}: {len(self.left_out)} of its tools cannot be used: {listed}"
             warnings.warn(message, McpWarning, stacklevel=3)
 
     def _function(self, name: str) -> Callable[..., Any]:
