@@ -147,9 +147,8 @@ class SchemaWriter:
         unique = tuple(dict.fromkeys(required))
         return Flat(properties, unique, node.get("additionalProperties"), str(description or ""))
 
-    def write_flat(self, flat: Flat, also: dict[str, Any] | None = None) -> dict[str, Any]:
-        """A plain object written as a schema; `also` replaces properties and makes them required."""
-        fixed = also or {}
+    def write_flat(self, flat: Flat, fixed: dict[str, Any]) -> dict[str, Any]:
+        """A plain object written as a schema; `fixed` replaces properties and makes them required."""
         unseen = {name for name, (inner, parts) in flat.properties.items() if self.hides(inner, parts)} - fixed.keys()
         written = {
             name: fixed[name] if name in fixed else self.write(inner, parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -35,7 +35,7 @@ class Operation:
     node: dict[str, Any] = field(repr=False)
     item: dict[str, Any] = field(repr=False)
     parts: Parts
-    name: str
+    name: str = ""
     problem: SchemaError | None = None
 
     @property
@@ -115,9 +115,9 @@ def operations(document: OpenApiDocument) -> list[Operation]:
     found: list[Operation] = []
     names: set[str] = set()
     same: dict[str, int] = {}  # the last number that each name was given
-    for path, method, node, item, parts, problem in _listed(document):
-        identifier = node.get("operationId")
-        stem = identifier if isinstance(identifier, str) else f"{method}_{path}"
+    for each in _listed(document):
+        identifier, method = each.node.get("operationId"), each.method.lower()
+        stem = identifier if isinstance(identifier, str) else f"{method}_{each.path}"
         stem = re.sub(r"_*[^A-Za-z0-9_-]+_*", "_", stem[: 4 * _LONGEST]).strip("_")[:_LONGEST] or method
         name, number = stem, same.get(stem, 1)
         while name in names:
@@ -125,16 +125,12 @@ def operations(document: OpenApiDocument) -> list[Operation]:
             name = f"{stem[: _LONGEST - len(str(number)) - 1]}_{number}"
         names.add(name)
         same[stem] = number
-        found.append(
-            Operation(method=method.upper(), path=path, node=node, item=item, parts=parts, name=name, problem=problem)
-        )
+        found.append(replace(each, name=name))
     return found
 
 
-_Listed = tuple[str, str, dict[str, Any], dict[str, Any], Parts, SchemaError | None]
-
-
-def _listed(document: OpenApiDocument) -> Iterator[_Listed]:
+def _listed(document: OpenApiDocument) -> Iterator[Operation]:
+    """All operations in the document's order, without names."""
     for path, entry in document.part("paths").items():
         if path.startswith("x-"):
             continue
@@ -142,7 +138,7 @@ def _listed(document: OpenApiDocument) -> Iterator[_Listed]:
         try:
             item, _ = document.followed(entry, parts)
         except SchemaError as error:
-            yield path, "any", {}, {}, (*parts, "any"), error
+            yield Operation("ANY", path, {}, {}, (*parts, "any"), problem=error)
             continue
         item = {**item, **{key: value for key, value in entry.items() if key != "$ref"}}
         for method in METHODS:
@@ -150,9 +146,10 @@ def _listed(document: OpenApiDocument) -> Iterator[_Listed]:
                 continue
             where = (*parts, method)
             if isinstance(item[method], dict):
-                yield path, method, item[method], item, where, None
+                yield Operation(method.upper(), path, item[method], item, where)
             else:
-                yield path, method, {}, {}, where, SchemaError("must be an object", json_path(where))
+                problem = SchemaError("must be an object", json_path(where))
+                yield Operation(method.upper(), path, {}, {}, where, problem=problem)
 
 
 def select(
