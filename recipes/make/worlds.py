@@ -84,7 +84,7 @@ class CarriedToolbox(Toolbox):
         """The state after the earlier turns, whatever the seed."""
         state = super().fresh(self.conversation)
         for name, arguments in self.past:
-            self.function(name)(**copy.deepcopy(arguments))
+            self.functions[name](**copy.deepcopy(arguments))
         return state
 
 
@@ -294,7 +294,7 @@ class Conversation:
             ):
                 continue
             try:
-                result = self.toolbox.function(name)(**copy.deepcopy(arguments))
+                result = self.toolbox.functions[name](**copy.deepcopy(arguments))
             except ValueError as error:
                 result = {"error": str(error)}
             except Exception:  # says nothing that helps

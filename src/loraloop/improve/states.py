@@ -147,11 +147,11 @@ class _Follower:
         return [
             self._call(record.name, record.arguments, record.result, record.error or "")
             for record in step.calls
-            if not record.repeated and record.name in self.world.toolbox.names
+            if not record.repeated and record.name in self.world.toolbox.functions
         ]
 
     def _call(self, name: str, arguments: dict[str, Any], result: Any = None, error: str = "") -> DeskCall:
-        defaults = self.world.defaults(name) if name in self.world.toolbox.names else {}
+        defaults = self.world.defaults(name) if name in self.world.toolbox.functions else {}
         return DeskCall(name, {**defaults, **arguments}, self.number, result, error)
 
     def _spoken(self, call: DeskCall) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -62,9 +61,7 @@ def _wanted(call: Any) -> Iterator[Any]:
 
 def _values(world: World, tool: str, arguments: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """The values of a call that have to come from somewhere."""
-    function = next(each for each in world.module.TOOLS if each.__name__ == tool)
-    hints = get_type_hints(function)
-    defaults = {name: each.default for name, each in inspect.signature(function).parameters.items()}
+    hints, defaults = get_type_hints(world.toolbox.functions[tool]), world.defaults(tool)
     free = {
         name for request in world.requests for turn in request.turns for call in turn.calls if call.name == tool
         for name in call.free
@@ -72,7 +69,7 @@ def _values(world: World, tool: str, arguments: dict[str, Any]) -> Iterator[tupl
     for name, value in arguments.items():
         hint = hints.get(name)  # none of an argument that the tool lacks
         chosen = any(get_origin(each) is Literal for each in (hint, *get_args(hint)))
-        if name in free or chosen or value == defaults.get(name):
+        if name in free or chosen or value == defaults.get(name, ...):
             continue
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, bool) or each is None or (isinstance(each, str) and len(each.split()) > FREE_WORDS):

@@ -173,8 +173,7 @@ def _changed_arguments(
     world: World, turn: DeskTurn, k: int, arguments: Mapping[str, Any]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     wanted = turn.calls[k]
-    function = next(each for each in world.module.TOOLS if each.__name__ == wanted.name)
-    hints = get_type_hints(function)
+    hints = get_type_hints(world.toolbox.functions[wanted.name])
     defaults = world.defaults(wanted.name)
     for name in {**defaults, **arguments}:
         value = arguments.get(name, defaults.get(name))

@@ -233,7 +233,7 @@ def _turn(turn: TurnTemplate, scope: dict[str, Any], toolbox: Toolbox, rng: rand
         needs = [places[label] for label in used if label in places]
         arguments = filled(call.arguments, scope)
         try:
-            result = toolbox.function(call.name)(**arguments)
+            result = toolbox.functions[call.name](**arguments)
         except Exception as error:
             listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
             raise DrawError(f"its right call {call.name}({listed}) raises {type(error).__name__}: {error}") from error

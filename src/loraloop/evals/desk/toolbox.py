@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +21,7 @@ class Toolbox:
 
     Attributes:
         module: The loaded file.
+        functions: The tools by name.
 
     Raises:
         InputError: The file is missing, or defines no `fresh()` or no list `TOOLS`.
@@ -35,13 +36,9 @@ class Toolbox:
         spec.loader.exec_module(self.module)
         if not callable(getattr(self.module, "fresh", None)) or not getattr(self.module, "TOOLS", None):
             raise InputError(f"{file} needs fresh(), which rebuilds the state, and TOOLS, the list of its functions")
+        self.functions: Mapping[str, Callable[..., Any]] = {each.__name__: each for each in self.module.TOOLS}
         self.seeded = bool(inspect.signature(self.module.fresh).parameters)
         self.state: Any = None
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the tools."""
-        return [function.__name__ for function in self.module.TOOLS]
 
     def fork(self) -> Toolbox:
         """A copy of the toolbox with a state of its own, for another thread."""
@@ -56,20 +53,9 @@ class Toolbox:
         self.state = self.module.fresh(random.Random(seed or "0")) if self.seeded else self.module.fresh()
         return self.state
 
-    def function(self, name: str) -> Callable[..., Any]:
-        """A tool by its name.
-
-        Raises:
-            KeyError: There is none of that name.
-        """
-        for function in self.module.TOOLS:
-            if function.__name__ == name:
-                return function  # type: ignore[no-any-return]
-        raise KeyError(name)
-
     def parameters(self, name: str) -> dict[str, inspect.Parameter]:
         """The parameters of a tool, by name."""
-        return dict(inspect.signature(self.function(name)).parameters)
+        return dict(inspect.signature(self.functions[name]).parameters)
 
     def defaults(self, name: str) -> dict[str, Any]:
         """The defaults of a tool's arguments."""

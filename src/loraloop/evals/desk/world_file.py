@@ -79,8 +79,8 @@ def _problems(content: WorldPart, lines: Lines, toolbox: Toolbox) -> Iterator[st
         return lines.at(path)
 
     for place, name in enumerate(content.changes):
-        if name not in toolbox.names:
-            yield f"{at('changes', place)}: {unknown('tool', name, toolbox.names)}"
+        if name not in toolbox.functions:
+            yield f"{at('changes', place)}: {unknown('tool', name, toolbox.functions)}"
     known = [document["id"] for document in content.documents if "id" in document]
     ids: set[str] = set()
     for number, request in enumerate(content.requests):
@@ -115,7 +115,7 @@ def _problems(content: WorldPart, lines: Lines, toolbox: Toolbox) -> Iterator[st
 def _slot_problems(request: RequestTemplate, shared: Mapping[str, Slot], toolbox: Toolbox, at: Any) -> Iterator[str]:
     before: list[str] = []
     for name, slot in {**shared, **request.slots}.items():
-        if name in toolbox.names:
+        if name in toolbox.functions:
             yield f"{at('slots', name)}: a slot must not have the name of a tool, {name}"
         used = [reference.split(".")[0] for reference in references(slot.where)]
         for other in [*used, *([slot.differs_from] if slot.differs_from else [])]:
@@ -143,8 +143,8 @@ def _turn_problems(
 
     for place, call in enumerate(turn.calls):
         path = ("calls", place)
-        if call.name not in toolbox.names:
-            yield str(unknown("tool", call.name, toolbox.names)), path
+        if call.name not in toolbox.functions:
+            yield str(unknown("tool", call.name, toolbox.functions)), path
             continue
         parameters = list(toolbox.parameters(call.name))
         for name in (*call.arguments, *call.free, *call.holds, *call.either):
@@ -178,8 +178,8 @@ def _turn_problems(
 
 
 def _ask_problems(call: CallTemplate, toolbox: Toolbox) -> Iterator[tuple[str, tuple[str | int, ...]]]:
-    if call.name not in toolbox.names:
-        yield str(unknown("tool", call.name, toolbox.names)), ("ask",)
+    if call.name not in toolbox.functions:
+        yield str(unknown("tool", call.name, toolbox.functions)), ("ask",)
         return
     parameters = toolbox.parameters(call.name)
     required = [name for name, found in parameters.items() if found.default is found.empty]
