@@ -26,7 +26,7 @@ from loraloop.server.wire import (
     FunctionCall,
     FunctionDefinition,
     Items,
-    Pairs,
+    ModelRequest,
     RefusalPart,
     ReplyOptions,
     Strict,
@@ -98,25 +98,16 @@ class TextOptions(Strict):
     verbosity: Literal["medium"] | None = None
 
 
-class ResponseRequest(Strict):
+class ResponseRequest(ModelRequest):
     """The body of `POST /v1/responses`."""
 
-    model: str
     input: str | Items[InputItem]
     instructions: str | None = None
     previous_response_id: str | None = None
     tools: Items[ResponseTool] | None = Field(default=None, max_length=512)
-    tool_choice: str | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
-    stream: bool | None = False
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
     max_output_tokens: int | None = Field(default=None, ge=1)
     store: bool | None = None
-    metadata: Pairs[str] | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
     truncation: Literal["disabled"] | None = None
     include: Items[Literal["reasoning.encrypted_content"]] | None = None  # an answer has no reasoning
 

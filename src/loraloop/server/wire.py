@@ -162,27 +162,32 @@ class StreamOptions(Strict):
     include_obfuscation: bool = False
 
 
-class ChatRequest(Strict):
-    """The body of `POST /v1/chat/completions`."""
+class ModelRequest(Strict):
+    """What both forms of a request to a model may say."""
 
     model: str
-    messages: Items[ChatMessage] = Field(min_length=1)
-    tools: Items[ToolDefinition] | None = Field(default=None, max_length=512)
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    response_format: ResponseFormat | None = None
     stream: bool | None = False
-    stream_options: StreamOptions | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
+    user: str | None = None
+    safety_identifier: str | None = None
+    metadata: Pairs[str] | None = None
+
+
+class ChatRequest(ModelRequest):
+    """The body of `POST /v1/chat/completions`."""
+
+    messages: Items[ChatMessage] = Field(min_length=1)
+    tools: Items[ToolDefinition] | None = Field(default=None, max_length=512)
+    response_format: ResponseFormat | None = None
+    stream_options: StreamOptions | None = None
     seed: int | None = None
     stop: str | Items[str] | None = None
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     n: Literal[1] | None = 1
-    user: str | None = None
-    safety_identifier: str | None = None
-    metadata: Pairs[str] | None = None
     store: Literal[False] | None = None
     frequency_penalty: Literal[0] | None = None
     presence_penalty: Literal[0] | None = None
