@@ -36,6 +36,7 @@ from loraloop.server.wire import (
     AUTO,
     BASE,
     ChatMessage,
+    ConversationItem,
     FunctionCall,
     Items,
     RefusalPart,
@@ -97,7 +98,7 @@ class CachedText(TextPart):
 Parts = str | Items[CachedText | JsonPart | ImagePart | RefusalPart]
 
 
-class DecisionItem(Strict):
+class DecisionItem(ConversationItem):
     """A message, a call, or a call's output; a message of the role `tool` is a result as runs have it."""
 
     type: Literal["message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"] = (
@@ -105,13 +106,7 @@ class DecisionItem(Strict):
     )
     role: Literal["user", "developer", "system", "assistant", "tool"] | None = None
     content: Parts | None = None
-    phase: str | None = None
-    id: str | None = None
-    status: str | None = None
     namespace: str | None = None
-    call_id: str | None = None
-    name: str | None = None
-    arguments: str | None = None
     input: str | None = None
     output: Parts | None = None
 
@@ -130,30 +125,31 @@ class ScoreLevel(Strict):
     description: str | None = None
 
 
-class PredicateQuestion(Strict):
+class NamedQuestion(Strict):
+    """What questions of every kind have."""
+
+    instructions: Parts
+    name: str | None = None
+
+
+class PredicateQuestion(NamedQuestion):
     """How likely a statement about the input is true."""
 
     type: Literal["predicate"]
-    instructions: Parts
-    name: str | None = None
 
 
-class ChoiceQuestion(Strict):
+class ChoiceQuestion(NamedQuestion):
     """Which of the options fits the input."""
 
     type: Literal["choice"]
-    instructions: Parts
     choices: Items[ChoiceOption] = Field(min_length=2, max_length=255)
-    name: str | None = None
 
 
-class ScoreQuestion(Strict):
+class ScoreQuestion(NamedQuestion):
     """Which of the ordered levels fits the input."""
 
     type: Literal["score"]
-    instructions: Parts
     levels: Items[ScoreLevel] = Field(min_length=2, max_length=255)
-    name: str | None = None
 
 
 Question = PredicateQuestion | ChoiceQuestion | ScoreQuestion
@@ -318,6 +314,8 @@ class Decider:
 
     def shares(self, trunk: Transcript, asked: Labelled, skill: str = NONE) -> tuple[list[float], int]:
         """The calibrated probabilities of a question's labels, and the tokens that were read for it."""
+        import torch
+
         runtime = self._runtime
         logits, tokens = weigh(runtime, trunk, asked, skill)
         identity, nothing = runtime.bank.identity(skill) if skill != NONE else NONE, [Message("user", NOTHING)]
@@ -325,7 +323,8 @@ class Decider:
             ("prior", identity, asked.text),
             lambda: weigh(runtime, read(runtime, nothing, trunk.request_context)[0], asked, skill)[0],
         )
-        return softmax([own - without for own, without in zip(logits, prior, strict=True)]), tokens
+        own, without = torch.tensor([logits, prior], dtype=torch.float64)
+        return (own - without).softmax(0).tolist(), tokens
 
     def declines(self, asked: Labelled, request_context: RequestContext) -> bool:
         """Whether the question itself asks for harm, by the screen and the verdict that requests of runs meet."""
@@ -385,9 +384,8 @@ def labelled(runtime: Runtime, question: Question) -> Labelled:
     """How a question is asked."""
     instructions = read_text(question.instructions, "questions")
     if isinstance(question, PredicateQuestion):
-        return Labelled(
-            f"Is this statement about the text above true?\n{instructions}\nAnswer Yes or No.", yes_no(runtime)
-        )
+        ids = tuple(runtime.base.tokenizer.encode(word)[0] for word in ("Yes", "No"))
+        return Labelled(f"Is this statement about the text above true?\n{instructions}\nAnswer Yes or No.", ids)
     if isinstance(question, ChoiceQuestion):
         options = [(str(each.value).lower() if isinstance(each.value, bool) else each.value, each.description)
                    for each in question.choices]  # fmt: skip
@@ -405,12 +403,6 @@ def labelled(runtime: Runtime, question: Question) -> Labelled:
         f"Question about the text above: {instructions}\n{listed}\nAnswer with the letter of the answer that fits best."
     )
     return Labelled(text, tuple(token for _, token in names))
-
-
-def yes_no(runtime: Runtime) -> tuple[int, ...]:
-    """The tokens of Yes and No."""
-    encode = runtime.base.tokenizer.encode
-    return encode("Yes")[0], encode("No")[0]
 
 
 def label_names(runtime: Runtime, count: int) -> list[tuple[str, int]]:
@@ -519,11 +511,3 @@ def answer(question: Question, shares: Sequence[float]) -> dict[str, Any]:
         "confidence": shares[best],
         "probabilities": levels,
     }
-
-
-def softmax(values: Sequence[float]) -> list[float]:
-    """Probabilities of logits."""
-    import torch
-
-    found: list[float] = torch.tensor(values, dtype=torch.float64).softmax(0).tolist()
-    return found

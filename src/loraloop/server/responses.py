@@ -23,6 +23,7 @@ from loraloop.server.state import BodyRoute, begun, event_stream, key_of, state_
 from loraloop.server.wire import (
     MOST_ITEMS,
     ChatMessage,
+    ConversationItem,
     FunctionCall,
     FunctionDefinition,
     Items,
@@ -53,21 +54,15 @@ class OutputPart(TextPart):
     parsed: Any = None
 
 
-class InputItem(Strict):
+class InputItem(ConversationItem):
     """An item of the conversation: a message, a call, a call's output, or the id of an item that was answered.
 
     What a client dumps of an answer has the last fields too, which say nothing more.
     """
 
     type: Literal["message", "function_call", "function_call_output", "item_reference"] = "message"
-    id: str | None = None
-    status: str | None = None
     role: Literal["system", "developer", "user", "assistant"] | None = None
     content: str | Items[OutputPart | RefusalPart] | None = None
-    phase: str | None = None
-    call_id: str | None = None
-    name: str | None = None
-    arguments: str | None = None
     output: str | Items[TextPart] | None = None
     parsed_arguments: Any = None
     namespace: None = None

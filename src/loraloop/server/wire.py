@@ -86,6 +86,17 @@ def text_of(content: str | list[Any] | None) -> str:
     return content if isinstance(content, str) else "".join(part.text for part in content or ())
 
 
+class ConversationItem(Strict):
+    """What items of a conversation have, whatever they are."""
+
+    id: str | None = None
+    status: str | None = None
+    phase: str | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+
+
 class FunctionCall(Strict):
     """The function of a call, its arguments as JSON text; openai-python has them parsed beside that."""
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import openai
 import pytest
+import torch
 
 from loraloop.adapters.base import Base, Message
 from loraloop.agent.engine.cache.sequence import RequestContext
 from loraloop.agent.engine.transcript import Transcript
 from loraloop.agent.runtime import Runtime
 from loraloop.server import decisions, responses
-from loraloop.server.decisions import Decider, Labelled, PredicateQuestion, labelled, read, softmax, weigh
+from loraloop.server.decisions import Decider, Labelled, PredicateQuestion, labelled, read, weigh
 from loraloop.server.wire import ChatMessage
 from loraloop.tool_schemas.errors import LimitError, TimeLimitError
 
@@ -189,7 +190,7 @@ def test_probabilities_are_divided_by_those_without_an_input(runtime: Runtime, m
     question = PredicateQuestion(type="predicate", instructions="It is about money.")
     messages, asked = [Message("user", "I lost my wallet.")], labelled(runtime, question)
     logits, prior = (weigh(runtime, read(runtime, [m])[0], asked)[0] for m in (messages[0], Message("user", "N/A")))
-    expected = softmax([own - without for own, without in zip(logits, prior, strict=True)])[0]
+    expected = (torch.tensor(logits) - torch.tensor(prior)).softmax(0)[0].item()
     for _ in range(2):  # the second time, what is known of the question is kept
         (found,) = decider.decide(messages, [question], "base", request_context)["answers"]
         assert found["probability"] == pytest.approx(expected, abs=1e-3)
