@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hmac
-import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from loraloop.integrations.listening import LOOPBACK, listening
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.mcp.server import need_sdk
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PATH = "/mcp"
 
 
@@ -73,21 +72,15 @@ def http_app(
 
 def _guarded(app: ASGIApp, token: str) -> ASGIApp:
     """The application behind a check of the bearer token."""
-    wanted = token.encode()
+    from starlette.responses import PlainTextResponse
+
+    wanted, headers = token.encode(), {"www-authenticate": "Bearer"}
+    refused = PlainTextResponse("invalid token: send Authorization: Bearer TOKEN", 401, headers)
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         scheme, _, brought = dict(scope.get("headers") or ()).get(b"authorization", b"").partition(b" ")
-        if scope["type"] != "http" or (scheme.lower() == b"bearer" and hmac.compare_digest(brought, wanted)):
-            await app(scope, receive, send)
-            return
-        headers = [(b"content-type", b"text/plain"), (b"www-authenticate", b"Bearer")]
-        await send({"type": "http.response.start", "status": 401, "headers": headers})
-        await send(
-            {
-                "type": "http.response.body",
-                "body": b"invalid token: send Authorization: Bearer TOKEN",
-            }
-        )
+        known = scope["type"] != "http" or (scheme.lower() == b"bearer" and hmac.compare_digest(brought, wanted))
+        await (app if known else refused)(scope, receive, send)
 
     return guarded
 
@@ -106,11 +99,7 @@ async def serve_http(app: ASGIApp, host: str, port: int, ready: Callable[[str], 
     """
     import uvicorn
 
-    try:
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise InputError(f"{host}:{port} cannot be listened on ({error}): choose another port, or 0") from error
-    with listening:
-        ready(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}{PATH}")
+    with listening(host, port) as (listener, url):
+        ready(url + PATH)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
-        await uvicorn.Server(config).serve(sockets=[listening])
+        await uvicorn.Server(config).serve(sockets=[listener])

@@ -24,11 +24,12 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from loraloop.agent.tracing.provenance import versions
+from loraloop.integrations.listening import listening
 from loraloop.server import agents, chat, decisions, models, responses
 from loraloop.server.errors import MEANINGS, ApiError, api_error, documented
 from loraloop.server.runs import RunRegistry
 from loraloop.server.state import ServerState, brought_key, key_of, state_of
-from loraloop.tool_schemas.errors import InputError, LoraloopError
+from loraloop.tool_schemas.errors import LoraloopError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -352,14 +353,8 @@ def serve(state: ServerState, ready: Callable[[str], object] = lambda url: None)
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
-    host, port, six = state.settings.host, state.settings.port, ":" in state.settings.host
-    try:
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if six else socket.AF_INET)
-    except OSError as error:
-        raise InputError(f"{host}:{port} cannot be listened on ({error}): choose another port, or 0") from None
-    app = create_app(state)
     config = uvicorn.Config(  # httptools, which it takes where it is installed, does not bound headers
-        app,
+        create_app(state),
         log_level="warning",
         timeout_graceful_shutdown=GRACE + 2,
         timeout_keep_alive=KEEP_ALIVE,
@@ -367,9 +362,9 @@ def serve(state: ServerState, ready: Callable[[str], object] = lambda url: None)
         proxy_headers=False,  # else whoever asks from this machine names the address, and so the owner of runs
         h11_max_incomplete_event_size=HEADER_BYTES,
     )
-    with listening:
+    with listening(state.settings.host, state.settings.port) as (listener, url):
         # Connections inherit it. Else the second packet of an answer waits 40 ms for the client to confirm the first:
         # asyncio sets it only where a socket names its protocol, which those of create_server do not.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        ready(f"http://{f'[{host}]' if six else host}:{listening.getsockname()[1]}")
-        Server(config, state.runs).run(sockets=[listening])
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        ready(url)
+        Server(config, state.runs).run(sockets=[listener])

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loraloop.integrations.listening import LOOPBACK
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
     from loraloop.agent.sessions.sessions import Sessions
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True)
