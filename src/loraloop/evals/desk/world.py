@@ -155,17 +155,17 @@ def read_world(folder: Path) -> World:
         InputError: It is wrong; the message names each mistake with its line.
     """
     toolbox = Toolbox(folder / "tools.py")
-    found = read_world_file(folder / "world.yaml", toolbox)
+    content, plain, templates = read_world_file(folder / "world.yaml", toolbox)
     world = World(
         name=folder.name,
-        instructions=found.content.instructions,
-        documents=found.content.documents,
-        changes=frozenset(found.content.changes),
-        requests=found.plain,
+        instructions=content.instructions,
+        documents=content.documents,
+        changes=frozenset(content.changes),
+        requests=tuple(plain),
         toolbox=toolbox,
-        templates=found.templates,
+        templates=tuple(templates),
     )
-    for template in found.templates:
+    for template in templates:
         world.draw_of(template, 1)  # says what is wrong with the values of requests that are learnt from
         world.requests += tuple(world.draw_of(template, 1, held_out=True))
     return world

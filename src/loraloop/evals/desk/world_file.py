@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +27,8 @@ class WorldPart(Part):
     requests: list[RequestTemplate]
 
 
-@dataclass(frozen=True, slots=True)
-class WorldFile:
-    """What a file holds: its parts, plain requests, and templates of those with slots or several wordings."""
-
-    content: WorldPart
-    plain: tuple[DeskRequest, ...]
-    templates: tuple[RequestTemplate, ...]
-
-
-def read_world_file(file: Path, toolbox: Toolbox) -> WorldFile:
-    """Reads and checks a `world.yaml`.
+def read_world_file(file: Path, toolbox: Toolbox) -> tuple[WorldPart, list[DeskRequest], list[RequestTemplate]]:
+    """What a `world.yaml` holds: its parts, plain requests, and templates of those with slots or several wordings.
 
     Raises:
         InputError: It is wrong, with the line of each mistake; an unknown name with the nearest one.
@@ -60,7 +50,7 @@ def read_world_file(file: Path, toolbox: Toolbox) -> WorldFile:
             templates.append(part.placed(content.slots, lines.at(("requests", place))))
         else:
             plain.append(_plain(part))
-    return WorldFile(content, tuple(plain), tuple(templates))
+    return content, plain, templates
 
 
 def _one_turn_lines(document: Any, lines: Lines) -> Lines:
