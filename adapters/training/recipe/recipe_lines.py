@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from loraloop.tool_schemas.errors import InputError, LoraloopError, file_errors, nearest_name, needing
 from loraloop.tool_schemas.yamltext import expanded
+from loraloop.tool_schemas.yamltext import read_yaml as plain_yaml
 
 Place = tuple[str | int, ...]
 
@@ -55,19 +56,25 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
     return document, _lines(node, str(path))
 
 
-def lines_of(text: str, where: str) -> Lines:
-    """The lines of a YAML text that can be read.
+def read_lines(path: Path, where: str = "") -> tuple[Any, Lines]:
+    """What a YAML file holds, with `no` and dates as texts, and its lines.
 
     Args:
-        text: The text.
-        where: The file's name, for messages.
+        path: The file.
+        where: The file's name in messages about a line; the path where empty.
 
     Raises:
-        InputError: a key occurs twice.
+        InputError, SchemaError: the file cannot be read or is no YAML; aliases make it huge; a key occurs twice.
     """
+    with file_errors(f"cannot read {path}"):
+        text = path.read_text(encoding="utf-8")
+    document = plain_yaml(text, str(path))
+    if why := expanded(document):
+        raise InputError(f"{path}: {why}: write it out")
     import yaml
 
-    return _lines(yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), where)
+    node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return document, _lines(node, where or str(path))
 
 
 def _lines(node: Any, where: str) -> Lines:

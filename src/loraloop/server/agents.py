@@ -13,17 +13,16 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field, ValidationError
 
-from loraloop.adapters.training.recipe.recipe_lines import explain, lines_of, unknown_key
+from loraloop.adapters.training.recipe.recipe_lines import explain, read_lines, unknown_key
 from loraloop.inputs.loading import read_documents
 from loraloop.server.ag_ui import AgUiInput, translated
 from loraloop.server.errors import STREAM, ApiError, documented
 from loraloop.server.runs import HostedAgent, HostedRun, owner_of
 from loraloop.server.state import BodyRoute, begun, check_conversation, event_stream, key_of, state_of, turn_of
 from loraloop.server.wire import Items, Pairs, Strict
-from loraloop.tool_schemas.errors import InputError, LoraloopError, file_errors
+from loraloop.tool_schemas.errors import InputError, LoraloopError
 from loraloop.tool_schemas.jsontext import dumps, levels
 from loraloop.tool_schemas.schema.validation import DEEPEST_VALUE
-from loraloop.tool_schemas.yamltext import expanded, read_yaml
 
 if TYPE_CHECKING:
     from loraloop.agent import Agent, RunStream
@@ -96,12 +95,7 @@ def read_agents(
         InputError: It is wrong; the message names the place and its line.
         LoraloopError: A tool, a document or a server cannot be read.
     """
-    with file_errors(f"cannot read {file}"):
-        text = file.read_text(encoding="utf-8")
-    content = read_yaml(text, str(file))
-    if why := expanded(content):
-        raise InputError(f"{file}: {why}: write it out")
-    lines = lines_of(text, str(file))
+    content, lines = read_lines(file)
     if isinstance(content, dict) and (others := [str(key) for key in content if key != "agents"]):
         unknown = unknown_key(others[0], others[0], ["agents"])
         raise InputError(f"{lines.at(others[:1])}: {unknown}; list every agent under agents:")

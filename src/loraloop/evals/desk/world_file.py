@@ -8,13 +8,12 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from loraloop.adapters.training.recipe.recipe_lines import Lines, explain, lines_of
+from loraloop.adapters.training.recipe.recipe_lines import Lines, explain, read_lines
 from loraloop.evals.desk.request import DeskRequest, DeskTurn
 from loraloop.evals.desk.slots import Part, Slot, references
 from loraloop.evals.desk.template import CallTemplate, RequestTemplate, TurnTemplate
 from loraloop.evals.desk.toolbox import Toolbox
 from loraloop.tool_schemas.errors import InputError, unknown
-from loraloop.tool_schemas.yamltext import expanded, read_yaml
 
 
 class WorldPart(Part):
@@ -33,11 +32,8 @@ def read_world_file(file: Path, toolbox: Toolbox) -> tuple[WorldPart, list[DeskR
     Raises:
         InputError: It is wrong, with the line of each mistake; an unknown name with the nearest one.
     """
-    text = file.read_text(encoding="utf-8")
-    document = read_yaml(text, str(file))
-    if why := expanded(document):
-        raise InputError(f"{file}: {why}: write it out")
-    lines = _one_turn_lines(document, lines_of(text, f"{file.parent.name}/{file.name}"))
+    document, lines = read_lines(file, f"{file.parent.name}/{file.name}")
+    lines = _one_turn_lines(document, lines)
     try:
         content = WorldPart.model_validate(document)
     except ValidationError as error:
