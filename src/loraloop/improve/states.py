@@ -9,8 +9,8 @@ asked for: behind that no step is right.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from loraloop.evals.desk.oracle import NextStep, accepts, next_step
 from loraloop.evals.desk.request import DeskCall, DeskRequest, DeskTurn
@@ -65,22 +65,18 @@ def states_of(
             break  # its messages are not those that its steps read
         start = next((at for at in range(start, len(result.messages)) if result.messages[at].role == "user"), start) + 1
         follower = _Follower(world, request, turn, number, contract_of)
-        for state in follower.states(result, start, right):
-            record = {**shown(state.context, tools), **state.fields, "kind": request.kind}
+        for context, state in follower.states(result, start, right):
+            record = {**shown(context, tools), **state.record, "kind": request.kind}
             origin = {"run": f"{world.name}/{request.id}", "why": state.why}
-            found.append(State(state.contract, state.why, {**record, "origin": origin}))
+            found.append(replace(state, record={**record, "origin": origin}))
         if follower.over:
             break  # what follows stands on what did not happen
         start = len(result.messages)
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    context: Sequence[Message]
-    fields: dict[str, Any]
-    contract: str
-    why: str
+_Found: TypeAlias = "tuple[Sequence[Message], State]"
+"""The transcript that a step stands on, and its state with what is right there as the record."""
 
 
 class _Follower:
@@ -114,7 +110,7 @@ class _Follower:
                 yield from self._calls(step, wanted, context, _repair_prompt(again) if again else {})
             elif contract in ("text", "answer") and step.kept and asked_at != at and wanted != NextStep():
                 asked_at = at
-                yield _Found(context, {"calls": wanted.completion}, "calls", NOT_ASKED)
+                yield context, State("calls", NOT_ASKED, {"calls": wanted.completion})
             if contract == "text" and step.outcome == "text" and step.kept and not wanted.calls:
                 yield from self._text(step, context, right)
             self.made += self._made(step)
@@ -133,15 +129,15 @@ class _Follower:
             if len(calls) < len(wanted.calls):
                 return  # a part of what is right: neither a mistake nor an example
             spoken = [{"name": call.name, "arguments": self._spoken(call)} for call in calls]
-            yield _Found(context, {**extra, "calls": wanted.completion if step.asked else spoken}, "calls", RIGHT)
+            yield context, State("calls", RIGHT, {**extra, "calls": wanted.completion if step.asked else spoken})
         else:
-            yield _Found(context, {**extra, "calls": wanted.completion}, "calls", CORRECTED)
+            yield context, State("calls", CORRECTED, {**extra, "calls": wanted.completion})
 
     def _text(self, step: Step, context: Sequence[Message], right: bool) -> Iterator[_Found]:
         if right:
-            yield _Found(context, {"completion": step.text}, "text", RIGHT)
+            yield context, State("text", RIGHT, {"completion": step.text})
         elif self.turn.good and not self.turn.program and not self.turn.refused and not self.turn.cites:
-            yield _Found(context, {"completion": self.turn.good}, "text", CORRECTED)
+            yield context, State("text", CORRECTED, {"completion": self.turn.good})
 
     def _made(self, step: Step) -> list[DeskCall]:
         return [
