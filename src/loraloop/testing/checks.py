@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from loraloop.tool_schemas.jsontext import dumps
 
 if TYPE_CHECKING:
+    from loraloop.agent.values.calls import CallRecord
     from loraloop.agent.values.result import RunResult
+    from loraloop.tool_schemas.tools.calls import Call
 
-
-class Made(Protocol):
-    """A call: its tool and its arguments."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def arguments(self) -> dict[str, Any]: ...
+Made: TypeAlias = "Call | CallRecord"
+"""A call that the caller has to run, or one that ran: its tool and its arguments."""
 
 
 def assert_routes(result: RunResult[Any], skills: Sequence[str]) -> None:
@@ -100,8 +95,7 @@ def shown(result: RunResult[Any]) -> str:
 
 
 def _calls(result: RunResult[Any]) -> list[Made]:
-    waiting: Iterable[Made] = result.calls
-    return [*(call for step in result.steps for call in step.calls), *waiting]
+    return [*(call for step in result.steps for call in step.calls), *result.calls]
 
 
 def _unlike(call: Made, arguments: Mapping[str, Any] | None, exactly: bool) -> list[str]:
