@@ -6,12 +6,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 from loraloop.tool_schemas.errors import LoraloopError
 
 _lock = threading.Lock()
 _depth = 0
-_real: dict[str, Any] = {}
+_patch: Any = None
 
 
 class RealModelError(LoraloopError, AssertionError):
@@ -25,25 +26,26 @@ def forbid_real_model() -> Iterator[None]:
     `Base.load`, `Base.open` (and so `Runtime.load`) and the forwards of bases that are loaded already raise
     `RealModelError`. A decorator as well: ``@forbid_real_model()``.
     """
-    global _depth
+    global _depth, _patch
     with _lock:
         _depth += 1
         if _depth == 1:
-            _begin()
+            _patch = _patched()
+            _patch.start()
     try:
         yield
     finally:
         with _lock:
             _depth -= 1
             if _depth == 0:
-                _end()
+                _patch.stop()
 
 
-def _begin() -> None:
+def _patched() -> Any:
+    """What takes the place of the methods that load and run a base."""
     from loraloop.adapters.base import Base
     from loraloop.testing.base import scripted
 
-    _real.update({name: Base.__dict__[name] for name in ("load", "open", "forward")})
     forward = Base.forward
 
     def load(cls: type[Base], model: Any = "the default base", *_: Any, **__: Any) -> Base:
@@ -60,14 +62,4 @@ def _begin() -> None:
             )
         return forward(self, *arguments, **named)
 
-    setattr(Base, "load", classmethod(load))  # noqa: B010  (mypy refuses a plain assignment to a method)
-    setattr(Base, "open", classmethod(load))  # noqa: B010
-    setattr(Base, "forward", guarded)  # noqa: B010
-
-
-def _end() -> None:
-    from loraloop.adapters.base import Base
-
-    for name, value in _real.items():
-        setattr(Base, name, value)
-    _real.clear()
+    return mock.patch.multiple(Base, load=classmethod(load), open=classmethod(load), forward=guarded)
