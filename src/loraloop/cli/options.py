@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from loraloop.inputs.loading import BaseName, SkillsFolder, forced_skills, open_runtime, read_documents
+from loraloop.inputs.loading import BaseName, SkillsFolder, forced_skills, open_runtime
 from loraloop.tool_schemas.errors import InputError, file_errors
 
 if TYPE_CHECKING:
     from loraloop.agent import Agent, Fallback, PassageIndex, Runtime
-    from loraloop.inputs.tool_sources import Holds
-    from loraloop.tool_schemas import NetworkPolicy, Tool
+    from loraloop.tool_schemas import McpServer, NetworkPolicy, Tool
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Prompt = Annotated[str, typer.Argument(help="The request; `-` reads it from standard input.")]
@@ -154,11 +153,11 @@ class ToolSources:
 
     allow_local: AllowLocal = None
 
-    def load(self, context: Holds) -> list[Tool]:
-        """Reads the tools. MCP servers stay connected until the context is closed, such as the command's."""
+    def load(self, enter: Callable[[McpServer], McpServer]) -> list[Tool]:
+        """Reads the tools; see `tools_from_sources`."""
         from loraloop.inputs.tool_sources import tools_from_sources
 
-        return tools_from_sources(self.tools, self.mcp, context, policy_of(self.allow_local))
+        return tools_from_sources(self.tools, self.mcp, enter, policy_of(self.allow_local))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +193,6 @@ class AgentOptions:
         str, typer.Option(help="That model's name there; by default the first that it lists.")
     ] = ""
     fallback_key_env: Annotated[str, typer.Option(help="Environment variable with the key for --fallback.")] = ""
-
-    def index(self) -> PassageIndex | None:
-        """Reads the documents; None where there are none."""
-        return read_documents(self.docs)
 
     def settings(self, runtime: Runtime, index: PassageIndex | None) -> dict[str, Any]:
         """The arguments of `Agent` that these options give, without instructions; skills from folders are loaded."""

@@ -142,14 +142,14 @@ class ServerParts:
             stack: Closes connections and threads with the server; without one, they end with the process.
         """
         from loraloop.agent.tracing.otel import OpenTelemetry
+        from loraloop.inputs.loading import read_documents
         from loraloop.inputs.skill_watch import SkillWatch
-        from loraloop.server.agents import Resources, read_agents
+        from loraloop.server.agents import read_agents
         from loraloop.server.runs import HostedAgent
         from loraloop.server.state import ServerState
 
         stack = ExitStack() if stack is None else stack
-        resources = stack.enter_context(Resources())
-        offered, index = self.tools.load(resources), self.agent.index()
+        offered, index = self.tools.load(stack.enter_context), read_documents(self.agent.docs)
         runtime = self.base.open()
         seconds = self.settings.limits.seconds
         options = replace(self.agent, deadline=self.agent.deadline or seconds)
@@ -157,7 +157,7 @@ class ServerParts:
         hosted = {"assistant": HostedAgent("assistant", own, "The agent of the command line")}
         if self.agents is not None:
             local = policy_of(self.tools.allow_local)
-            hosted |= read_agents(self.agents, runtime, resources, seconds, local)
+            hosted |= read_agents(self.agents, runtime, stack, seconds, local)
         watch = SkillWatch(runtime, lambda: self.base.folders(runtime))
         watch.start()
         stack.callback(watch.stop)
@@ -231,7 +231,7 @@ def mcp(
     def make() -> lowlevel.Server:
         from loraloop.agent import Agent
 
-        offered = tools.load(context)
+        offered = tools.load(context.with_resource)
         runtime = base.open(quiet=True)
         offers = skill_offers(runtime, skills, prefix)
         if run:

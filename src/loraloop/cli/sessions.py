@@ -13,6 +13,7 @@ import typer
 from loraloop.cli.options import AgentOptions, AsJson, BaseOptions, ToolSources, command
 from loraloop.cli.run.approval import Waiting, decisions_at_terminal
 from loraloop.cli.run.command import run_to_end
+from loraloop.inputs.loading import read_documents
 from loraloop.render.console import console, print_json, print_line
 from loraloop.tool_schemas.errors import file_errors
 
@@ -97,7 +98,7 @@ def resume(
             calls = ", ".join(f"{call.id} {call.name}" for call in pending.waiting)
             how = "give --approve ID (or all) and --deny ID=REASON, or resume it on a terminal, where you are asked"
             raise SessionError(f"session {session!r} waits for approval ({calls}): {how}")
-        made = agent.agent(base.open(as_json), tools.load(context), agent.index())
+        made = agent.agent(base.open(as_json), tools.load(context.with_resource), read_documents(agent.docs))
         if pending is None:
             begun = made.stream(session=found, on_unfinished=on_unfinished)
         else:

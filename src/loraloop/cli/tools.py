@@ -84,7 +84,7 @@ def render(
     from loraloop.tool_schemas import openai_tools, render_tools
 
     _need(sources, mcp)
-    tools = tools_from_sources(sources, mcp, context, policy_of(allow_local))
+    tools = tools_from_sources(sources, mcp, context.with_resource, policy_of(allow_local))
     text = render_tools(tools)
     if as_json:
         text = json.dumps({"rendered": text, "tools": openai_tools(tools)}, ensure_ascii=False)

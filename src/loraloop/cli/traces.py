@@ -97,7 +97,7 @@ def replay(
     from loraloop.agent.tracing.trace import Trace
 
     trace = Trace.load(file)
-    offered = tools.load(context) or None
+    offered = tools.load(context.with_resource) or None
     if live_tools and trace.tools and offered is None:
         raise InputError("--live-tools needs the tools: give --tools or --mcp as the run had them")
     bare = trace.runtime.router.kind == "Unrouted"

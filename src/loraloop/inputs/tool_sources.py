@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError
 
@@ -18,15 +18,6 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.mcp.server import McpServer
     from loraloop.tool_schemas.schema.findings import OnUnsupported
     from loraloop.tool_schemas.tools.checking import ToolChecker, ToolReport
-
-T = TypeVar("T")
-
-
-class Holds(Protocol):
-    """What keeps a connection open until it is closed itself, such as a command's context."""
-
-    def with_resource(self, resource: AbstractContextManager[T]) -> T: ...
-
 
 _PYTHON = re.compile(r"(?:[\w.]+|.*\.py):[\w.]+")
 
@@ -44,18 +35,18 @@ def is_python(source: str) -> bool:
 def tools_from_sources(
     sources: Sequence[str] | None,
     servers: Sequence[str] | None = None,
-    context: Holds | None = None,
+    enter: Callable[[McpServer], McpServer] | None = None,
     policy: NetworkPolicy | None = None,
     folder: Path | None = None,
 ) -> list[Tool]:
     """The tools of files, folders, OpenAPI documents at URLs, Python modules, and MCP servers.
 
-    Modules are looked for in the working folder first. Servers stay connected until the command's context is closed.
+    Modules are looked for in the working folder first.
 
     Args:
         sources: All but servers.
         servers: Command lines or URLs of MCP servers.
-        context: The command's.
+        enter: Enters a server, which is left later: `with_resource` of a command, or `enter_context` of a stack.
         policy: Where the tools of OpenAPI documents may connect.
         folder: The folder in which the command lines of servers run; where None, the working folder.
 
@@ -72,9 +63,8 @@ def tools_from_sources(
             read = python_tools(source, Path.cwd()) if is_python(source) else load_tools(source, policy=policy)
             found.append((source, read))
     for text in servers or ():
-        assert context is not None
-        server: McpServer = context.with_resource(mcp_server(text, folder))
-        found.append((f"--mcp {text!r}", server.tools))
+        assert enter is not None
+        found.append((f"--mcp {text!r}", enter(mcp_server(text, folder)).tools))
     _check_names(found)
     return [tool for _, tools in found for tool in tools]
 

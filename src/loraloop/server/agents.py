@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, aclosing, suppress
+from contextlib import ExitStack, aclosing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.http.policy import NetworkPolicy
 
 routes = APIRouter(route_class=BodyRoute)
-T = TypeVar("T")
 
 
 class AgentLimits(Strict):
@@ -67,18 +66,10 @@ class AgentSpec(Strict):
     fallback: FallbackSpec | None = None
 
 
-class Resources(ExitStack):
-    """What agents hold while the server runs, such as connections to MCP servers."""
-
-    def with_resource(self, resource: AbstractContextManager[T]) -> T:
-        """Enters a resource, which is left when the server ends."""
-        return self.enter_context(resource)
-
-
 def read_agents(
     file: Path,
     runtime: Runtime,
-    resources: Resources,
+    stack: ExitStack,
     deadline: float | None = None,
     policy: NetworkPolicy | None = None,
 ) -> dict[str, HostedAgent]:
@@ -87,7 +78,7 @@ def read_agents(
     Args:
         file: The file.
         runtime: Base, skills and router.
-        resources: What the agents hold while the server runs.
+        stack: Leaves, when the server ends, what the agents hold, such as connections to MCP servers.
         deadline: Seconds of a run where the file says nothing; None for no bound.
         policy: Where the tools of OpenAPI documents may connect; None for the rules that hold by default.
 
@@ -111,7 +102,7 @@ def read_agents(
         except ValidationError as error:
             raise InputError(explain(error, AgentSpec, lines, ("agents", name))) from None
         spec.limits = spec.limits.model_copy(update={"deadline": spec.limits.deadline or deadline})
-        agent = agent_of(name, spec, runtime, file.parent, resources, policy=policy)
+        agent = agent_of(name, spec, runtime, file.parent, stack, policy=policy)
         found[name] = HostedAgent(name, agent, spec.description)
     return found
 
@@ -121,7 +112,7 @@ def agent_of(
     spec: AgentSpec,
     runtime: Runtime,
     folder: Path,
-    resources: Resources,
+    stack: ExitStack,
     *,
     policy: NetworkPolicy | None = None,
 ) -> Agent[Any, Any]:
@@ -132,7 +123,7 @@ def agent_of(
         spec: What the file says of it.
         runtime: Base, skills and router.
         folder: What the paths in the specification are relative to.
-        resources: What the agent holds while the server runs.
+        stack: Leaves, when the server ends, what the agent holds.
         policy: Where the tools of OpenAPI documents may connect; None for the rules that hold by default.
     """
     from loraloop.agent import Agent, Fallback, Limits, Policy
@@ -147,7 +138,7 @@ def agent_of(
 
     return Agent(
         runtime,
-        tools_from_sources([place(source) for source in spec.tools], spec.mcp, resources, policy, folder),
+        tools_from_sources([place(source) for source in spec.tools], spec.mcp, stack.enter_context, policy, folder),
         spec.instructions,
         python=spec.python,
         limits=Limits(**spec.limits.model_dump()),

@@ -25,7 +25,7 @@ from loraloop.agent.sessions.sessions import Sessions
 from loraloop.agent.sessions.sqlite import SessionFile
 from loraloop.cli.options import AgentOptions, BaseOptions, ToolSources
 from loraloop.cli.serve import ServerParts
-from loraloop.server.agents import Resources, read_agents
+from loraloop.server.agents import read_agents
 from loraloop.server.runs import KEPT, HostedAgent, HostedRun, RunRegistry, owner_of
 from loraloop.server.settings import ServerLimits, ServerSettings
 from loraloop.server.state import ServerState, parts_of, session_name
@@ -569,8 +569,8 @@ def test_agents_are_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "docs" / "returns.md").write_text("# Returns\n\nGoods can be sent back within 30 days.")
     file = tmp_path / "agents.yaml"
     file.write_text("agents: {desk: {instructions: You help., tools: ['shop.py:look'], documents: [docs], ask: [all]}}")
-    with Resources() as resources:
-        agent = read_agents(file, ScriptedRuntime(), resources)["desk"].agent
+    with ExitStack() as stack:
+        agent = read_agents(file, ScriptedRuntime(), stack)["desk"].agent
         assert [each.name for each in agent.tools] == ["look"]
         file.write_text("agents:\n  desk:\n    tool: [x]\n")
         for typo, says in (
@@ -586,10 +586,10 @@ def test_agents_are_read_from_a_file(tmp_path: Path) -> None:
         ):
             file.write_text(typo)
             with pytest.raises(LoraloopError, match=says):
-                read_agents(file, ScriptedRuntime(), resources)
+                read_agents(file, ScriptedRuntime(), stack)
         file.write_text("desk: {}\n")
         with pytest.raises(InputError, match="agents:"):
-            read_agents(file, ScriptedRuntime(), resources)
+            read_agents(file, ScriptedRuntime(), stack)
 
 
 @pytest.mark.parametrize(
@@ -605,8 +605,8 @@ def test_agents_are_read_from_a_file(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_file_of_agents_is_told_with_its_line(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "agents.yaml"
     file.write_text(text)
-    with Resources() as resources, pytest.raises(InputError, match=says):
-        read_agents(file, ScriptedRuntime(), resources)
+    with ExitStack() as stack, pytest.raises(InputError, match=says):
+        read_agents(file, ScriptedRuntime(), stack)
 
 
 def test_a_run_without_a_deadline_of_its_own_has_the_servers(
@@ -619,8 +619,8 @@ def test_a_run_without_a_deadline_of_its_own_has_the_servers(
     file.write_text("agents: {slow: {tools: ['slow.py:TOOLS']}, own: {limits: {deadline: 60}}}")
     settings, runtime = ServerSettings(limits=ServerLimits(seconds=1.0)), ScriptedRuntime(calls(wait={}), "Done.")
     monkeypatch.setattr(BaseOptions, "open", lambda self: runtime)
-    with Resources() as resources:
-        state = ServerParts(settings, AgentOptions(), ToolSources(), BaseOptions(bare=True), file).open(resources)
+    with ExitStack() as stack:
+        state = ServerParts(settings, AgentOptions(), ToolSources(), BaseOptions(bare=True), file).open(stack)
         deadlines = {name: hosted.agent.limits.deadline for name, hosted in state.agents.items()}
         assert deadlines == {"assistant": 1.0, "slow": 1.0, "own": 60.0}
         asked = {"model": "slow", "messages": [{"role": "user", "content": "Wait."}]}
@@ -665,8 +665,8 @@ def test_an_mcp_server_of_the_file_is_started_in_the_folder_of_the_file(tmp_path
     )
     file = tmp_path / "agents.yaml"
     file.write_text(f"agents: {{desk: {{mcp: ['{sys.executable} crm_server.py']}}}}")
-    with Resources() as resources:
-        agent = read_agents(file, ScriptedRuntime(), resources)["desk"].agent
+    with ExitStack() as stack:
+        agent = read_agents(file, ScriptedRuntime(), stack)["desk"].agent
         assert [each.name for each in agent.tools] == ["lookup"]
 
 
@@ -676,8 +676,8 @@ def test_an_agent_whose_name_is_a_number_can_be_asked(
     file = tmp_path / "agents.yaml"
     file.write_text("agents: {2026: {description: Answers.}}")
     runtime = ScriptedRuntime("Hello.", "Hello.")
-    with Resources() as resources:
-        url = serving(runtime, agents=read_agents(file, runtime, resources))
+    with ExitStack() as stack:
+        url = serving(runtime, agents=read_agents(file, runtime, stack))
     assert events(http.post(f"{url}/v1/agents/2026/runs", json={"input": "Hi."}))[-1]["result"]["output"] == "Hello."
     asked = {"model": "2026", "messages": [{"role": "user", "content": "Hi."}]}
     assert http.post(f"{url}/v1/chat/completions", json=asked).json()["choices"][0]["message"]["content"] == "Hello."
@@ -689,8 +689,8 @@ def test_an_agent_whose_name_is_a_number_can_be_asked(
 def test_a_name_that_no_address_leads_to_is_refused(tmp_path: Path, name: str) -> None:
     file = tmp_path / "agents.yaml"
     file.write_text(f"agents: {{{name}: {{}}}}")
-    with Resources() as resources, pytest.raises(InputError, match="without a slash"):
-        read_agents(file, ScriptedRuntime(), resources)
+    with ExitStack() as stack, pytest.raises(InputError, match="without a slash"):
+        read_agents(file, ScriptedRuntime(), stack)
 
 
 NOT_PAID = "Not done, because it was denied: pay (to: ann, amount: 5)."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from loraloop import Fallback
 from loraloop.cli.options import AgentOptions
 from loraloop.router.decision import NONE, Route, RouterState
-from loraloop.server.agents import Resources, read_agents
+from loraloop.server.agents import read_agents
 from loraloop.server.settings import ServerSettings
 from loraloop.testing import ScriptedRouter, ScriptedRuntime
 from loraloop.tool_schemas.errors import InputError
@@ -55,11 +56,11 @@ def test_agents_of_the_file_have_their_own_or_none(
 ) -> None:
     file, made = tmp_path / "agents.yaml", runtime("My own words.")
     file.write_text(FILE.format(url=peer.url))
-    with Resources() as resources, pytest.raises(InputError, match="BIG_KEY is empty"):
-        read_agents(file, made, resources)
+    with ExitStack() as stack, pytest.raises(InputError, match="BIG_KEY is empty"):
+        read_agents(file, made, stack)
     monkeypatch.setenv("BIG_KEY", "long-enough")
-    with Resources() as resources:
-        agents = read_agents(file, made, resources)
+    with ExitStack() as stack:
+        agents = read_agents(file, made, stack)
         url = serving(made, ServerSettings(), agents)
         told = {
             name: httpx.post(f"{url}/v1/agents/{name}/runs", json={"input": "What is this?"}, timeout=30).text
@@ -69,8 +70,8 @@ def test_agents_of_the_file_have_their_own_or_none(
     assert '"written_by":"big"' not in told["bare"] and "My own words." in told["bare"]
     assert len(peer.bodies) == 1 and peer.keys == ["Bearer long-enough"]
     file.write_text(FILE.format(url=peer.url).replace("model:", "modle:"))
-    with Resources() as resources, pytest.raises(InputError, match="model"):
-        read_agents(file, made, resources)
+    with ExitStack() as stack, pytest.raises(InputError, match="model"):
+        read_agents(file, made, stack)
 
 
 def test_the_options_of_a_command(peer: Any) -> None:

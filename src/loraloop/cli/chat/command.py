@@ -15,7 +15,7 @@ import typer
 
 from loraloop.cli.options import AgentOptions, BaseOptions, PassageFile, ToolSources
 from loraloop.cli.run.approval import decisions_at_terminal
-from loraloop.inputs.loading import read_passages
+from loraloop.inputs.loading import read_documents, read_passages
 from loraloop.tool_schemas.errors import InputError, file_errors
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def chat(
 
     if agent.docs and passages is not None:
         raise InputError("--docs and --passages both say what to answer from: give one of them")
-    offered, listed, index = tools.load(context), read_passages(passages), agent.index()
+    offered, listed, index = tools.load(context.with_resource), read_passages(passages), read_documents(agent.docs)
     runtime = base.open(quiet)
     settings = agent.settings(runtime, index)
     names = settings["policy"].skills

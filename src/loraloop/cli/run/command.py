@@ -19,7 +19,7 @@ from loraloop.cli.options import (
     text_of,
 )
 from loraloop.cli.run.approval import WAITS, Waiting, decisions_at_terminal
-from loraloop.inputs.loading import read_passages
+from loraloop.inputs.loading import read_documents, read_passages
 from loraloop.render.console import console, print_json, print_line
 from loraloop.tool_schemas.errors import InputError
 
@@ -66,7 +66,7 @@ def run(
     request = text_of(prompt) if paused is None else ""
     if agent.docs and passages is not None:
         raise InputError("--docs and --passages both say what to answer from: give one of them")
-    offered, listed, index = tools.load(context), read_passages(passages), agent.index()
+    offered, listed, index = tools.load(context.with_resource), read_passages(passages), read_documents(agent.docs)
     hooks = [] if trace is None else [Hook(Tracer(trace), fatal=True)]
     made = agent.agent(base.open(as_json), offered, index, hooks=hooks)
     kept = None if session is None else Sessions(sessions).session(session)
@@ -139,7 +139,7 @@ def route(
     from loraloop.cli.run.routing import first_route
     from loraloop.render.result import show_route
 
-    request, offered, listed = text_of(prompt), tools.load(context), read_passages(passages)
+    request, offered, listed = text_of(prompt), tools.load(context.with_resource), read_passages(passages)
     routed = first_route(
         base.open(as_json),
         request,
