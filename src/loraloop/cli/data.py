@@ -72,20 +72,12 @@ def check(
         how = Reading(contract, form, header=loaded.prompting.tools_header)
     found = check_files(files, held_out or [], how, checker)
     if as_json:
-        print_json(_checked(found))
+        counts = {"read": found.read, "usable": len(found.records), "held_out": len(found.held_out)}
+        listed = [finding.to_dict() for finding in found.findings]
+        print_json({**counts, "counts": found.counts, "findings": listed})
     else:
         _print_checked(found, limit)
     raise typer.Exit(1 if found.errors else 0)
-
-
-def _checked(found: CheckedRecords) -> dict[str, Any]:
-    return {
-        "read": found.read,
-        "usable": len(found.records),
-        "held_out": len(found.held_out),
-        "counts": found.counts,
-        "findings": [finding.to_dict() for finding in found.findings],
-    }
 
 
 def _print_checked(found: CheckedRecords, limit: int) -> None:

@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,13 +14,13 @@ from loraloop.cli.options import AsJson, Quantize, secret
 from loraloop.inputs.loading import BaseName, open_base, read_skill
 from loraloop.render.console import console, print_json
 
-if TYPE_CHECKING:
-    from loraloop.adapters.base import Base
-    from loraloop.adapters.skill.skill import Skill
-
 skills_app = typer.Typer(no_args_is_help=True, help="Skills: list, build for a base, write files for other programs.")
 
 
+WHOLE = (
+    "the merged model acts as the skill on every token, where the skill was trained to act from the invocation on: "
+    "measure it, its scores on the card are not those of this file"
+)
 Target = Literal["peft", "vllm", "sglang", "llama.cpp"]
 Name = Annotated[str, typer.Argument(help="A skill's name, or the folder of a skill or a PEFT adapter.")]
 Names = Annotated[list[str], typer.Argument(help="Names of skills, or their folders.")]
@@ -133,11 +133,14 @@ def merge(
     The skill is added to the values that the base serves in its form.
     """
     from loraloop.adapters.peft.merge import merge as write
+    from loraloop.tool_schemas.errors import InputError
 
-    _check_new(out)
-    loaded, skill = _opened(name, base, quantize, as_json)
+    if out.exists():
+        raise InputError(f"{out} exists: name a new folder, or remove it")
+    folder, loaded = _folder_of(name, base), open_base(base, quantize, as_json)
+    skill = read_skill(folder, loaded)
     write(loaded, skill, out, dtype)
-    notes = _mode_notes(skill)
+    notes = [] if skill.card.activation == "full" else [WHOLE]
     if as_json:
         print_json({"folder": str(out), "base": loaded.name, "form": loaded.form, "notes": notes})
         return
@@ -318,29 +321,6 @@ def _check_base(base: str) -> None:
         raise unknown("base", base, named)
 
 
-def _check_new(folder: Path) -> None:
-    """Raises InputError where a folder is there already; before a base is loaded."""
-    from loraloop.tool_schemas.errors import InputError
-
-    if folder.exists():
-        raise InputError(f"{folder} exists: name a new folder, or remove it")
-
-
-def _opened(name: str, base: str, quantize: str | None, quiet: bool) -> tuple[Base, Skill]:
-    folder = _folder_of(name, base)
-    loaded = open_base(base, quantize, quiet)
-    return loaded, read_skill(folder, loaded)
-
-
 def _hub_id(base: str) -> str:
     """A base that was named by its hub id, else nothing."""
     return base if base.count("/") == 1 and not Path(base).exists() else ""
-
-
-def _mode_notes(skill: Skill) -> list[str]:
-    if skill.card.activation == "full":
-        return []
-    return [
-        "the merged model acts as the skill on every token, where the skill was trained to act from the invocation on: "
-        "measure it, its scores on the card are not those of this file"
-    ]
