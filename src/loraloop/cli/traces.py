@@ -68,8 +68,6 @@ def diff(
 
     found = compared(Trace.load(before), Trace.load(after), tolerance=tolerance)
     _report(found, bool(found), full, width, as_json)
-    if found:
-        raise typer.Exit(1)
 
 
 @trace_app.command()
@@ -108,8 +106,6 @@ def replay(
     if save and found.trace is not None:
         found.trace.save(save)
     _report(found, bool(found.behaviour), full, width, as_json)
-    if found.behaviour:
-        raise typer.Exit(1)
 
 
 @trace_app.command()
@@ -121,14 +117,14 @@ def schema() -> None:
 
 
 def _report(found: Differences, differs: bool, full: bool, width: int | None, as_json: bool) -> None:
+    """Prints what is different, and ends the command with 1 if that counts."""
     from loraloop.agent.values.step import plain
     from loraloop.render.trace import differences
 
     if as_json:
-        document = {"differs": differs, **{name: plain(getattr(found, name)) for name in _SHOWN}}
-        print_json(document)
-        return
-    console(width).print(differences(found, full))
-
-
-_SHOWN = ("setup", "behaviour", "notes")
+        shown = {name: plain(getattr(found, name)) for name in ("setup", "behaviour", "notes")}
+        print_json({"differs": differs, **shown})
+    else:
+        console(width).print(differences(found, full))
+    if differs:
+        raise typer.Exit(1)
