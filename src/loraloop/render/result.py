@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -83,15 +82,12 @@ def show_explanation(console: Console, explanation: Mapping[str, Any]) -> None:
         f"abstains below p = {explanation['threshold']:.3f} or farther than {explanation['distance_limit']:.2f} "
         f"from the training data; this request is at {explanation['distance']:.2f}"
     )
-    table = Table(title="nearest training examples", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("similarity", justify="right")
-    table.add_column("label")
-    table.add_column("said", ratio=1)
-    table.add_column("source")
+    rows = []
     for near in explanation["nearest"]:
         shown = shortened(near["text"], 90) or "(its licence keeps the text out)"
-        table.add_row(f"{near['similarity']:.3f}", skill_text(near["label"]), Text(shown), near["source"])
-    console.print(table)
+        rows.append((f"{near['similarity']:.3f}", skill_text(near["label"]), Text(shown), near["source"]))
+    headings = ("similarity", "label", "said", "source")
+    console.print(table_of(headings, rows, ("similarity",), "nearest training examples"))
 
 
 def _cell(value: Any) -> str:
