@@ -12,6 +12,7 @@ import typer
 
 from loraloop.cli.options import AsJson
 from loraloop.render.console import console, print_json
+from loraloop.render.progress import loading
 from loraloop.tool_schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _measured(recipe: Path, data: Path | None, watch: Watch) -> tuple[Prepared, 
 
     read = read_recipe(recipe, data=data or "")
     check_router(read)
-    with watch.loading() as progress:
+    with loading(watch.quiet) as progress:
         base = load_base(read, progress)
     prepared = prepare(read, base)
     watch.say("measuring a few steps …")

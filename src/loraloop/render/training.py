@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from loraloop.adapters.training.trainer.progress import Progress
@@ -25,11 +25,6 @@ class Watch:
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
         self.live = not quiet and sys.stderr.isatty()
-
-    def loading(self) -> AbstractContextManager[Any]:
-        from loraloop.render.progress import loading
-
-        return loading(self.quiet)
 
     def say(self, text: str) -> None:
         if not self.quiet:
@@ -68,7 +63,7 @@ class Watch:
         """Gives what is called after each record of the evaluation."""
         from loraloop.render.progress import counting
 
-        return nullcontext(_nothing) if self.quiet else counting("evaluating", records)
+        return nullcontext(lambda: None) if self.quiet else counting("evaluating", records)
 
     def working(self, what: str, count: int) -> AbstractContextManager[Callable[[], None]]:
         """Gives what is called after each piece of some work; on a terminal one line says how far it is.
@@ -79,11 +74,7 @@ class Watch:
         """
         from loraloop.render.progress import counting
 
-        return counting(what, count) if self.live else nullcontext(_nothing)
-
-
-def _nothing() -> None:
-    return None
+        return counting(what, count) if self.live else nullcontext(lambda: None)
 
 
 class TrainingPace:

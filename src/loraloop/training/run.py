@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraloop.inputs.loading import open_base
+from loraloop.render.progress import loading
 from loraloop.render.training import Watch
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def run_recipe(
     check_router(read)
     _check_merged(read)
     if base is None:
-        with watch.loading() as progress:
+        with loading(watch.quiet) as progress:
             base = load_base(read, progress)
     prepared = prepare(read, base)
     gathered = prepared.gathered
