@@ -81,7 +81,7 @@ def _skill_command(name: str, about: str) -> Callable[..., None]:
         scores.show_errors(
             out, [(f"{e.id} ({e.kind})", e.messages[-1].content, text, e.completion, why) for e, text, why in wrong]
         )
-        _finish(found.report(_name(json_file, f"skill_{name}"), "", [file.name for file in files]), json_file)
+        _finish(found.report(_name(json_file, f"skill_{name}"), [file.name for file in files]), json_file)
 
     command.__name__, command.__doc__ = name, about
     return command
@@ -218,7 +218,7 @@ def safety(
     runtime = Runtime.load(open_base(base), skills=[skill or "safety"], router=router)
     with counting("safety", len(texts)) as step:
         gated, others = ask(runtime, texts, names, outputs, step)
-    made = report(_name(json_file, "safety"), "", texts, gated=gated, others=others, runtime=runtime)
+    made = report(_name(json_file, "safety"), texts, gated=gated, others=others, runtime=runtime)
     made.show()
     for text, each, where in mistakes(texts, gated)[:show_errors]:
         out = console()
@@ -258,7 +258,7 @@ def router(
     with counting("router", sum(map(len, found.states.values()))) as step:
         ask_router(found, loaded, chosen, known, step=step, cache=cache)
     timed(found, chosen, loaded)
-    made = found.report(_name(json_file, "router"), "")
+    made = found.report(_name(json_file, "router"))
     made.show()
     out = console()
     for state, output in found.errors(show_errors):

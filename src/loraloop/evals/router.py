@@ -78,7 +78,7 @@ class RouterEvaluation:
         """The split that counts."""
         return list(self.states)[-1]
 
-    def report(self, name: str, command: str) -> BenchmarkReport:
+    def report(self, name: str) -> BenchmarkReport:
         """The document: `macro_f1`, `ece` and `ms` of the main split, then every figure by split."""
         figures: dict[str, float] = {}
         details: dict[str, float] = {}
@@ -97,7 +97,7 @@ class RouterEvaluation:
         if self.times:
             figures |= median("ms", self.times) | {"ms_p99": sorted(self.times)[int(0.99 * len(self.times))]}
         total = sum(len(states) for states in self.states.values())
-        return BenchmarkReport(name, total, figures, details=details, command=command)
+        return BenchmarkReport(name, total, figures, details=details)
 
     def errors(self, count: int) -> list[tuple[LabelledState, RouterOutput]]:
         """The most confident wrong choices of the main split."""
@@ -280,7 +280,7 @@ def _choice(pairs: Sequence[tuple[LabelledState, RouterOutput]]) -> dict[str, fl
             found[f"{name}.f1"] = 2 * hit / (of + chosen)
     seen = [name for name in CHOICES if f"{name}.n" in found]
     counted = tuple(name for name in seen if found[f"{name}.n"] >= ENOUGH) or tuple(seen)
-    found |= interval("macro_f1", [(s.text, ((str(s.label), a.skill),)) for s, a in pairs], counted)
+    found |= interval("macro_f1", [(s.text, (str(s.label), a.skill)) for s, a in pairs], counted)
     found["accuracy"] = sum(table[name, name] for name in CHOICES) / len(pairs)
     found["n"] = len(pairs)
     return found
@@ -296,9 +296,7 @@ def macro_f1(table: Mapping[tuple[str, str], float], counted: Sequence[str]) -> 
     return sum(f1) / max(1, len(f1))
 
 
-def interval(
-    name: str, cells: Sequence[tuple[str, Sequence[tuple[str, str]]]], counted: Sequence[str]
-) -> dict[str, float]:
+def interval(name: str, cells: Sequence[tuple[str, tuple[str, str]]], counted: Sequence[str]) -> dict[str, float]:
     """Macro-F1 and its 95 % interval by a bootstrap over requests: states of one request stand or fall together.
 
     Args:
@@ -307,8 +305,8 @@ def interval(
         counted: Outcomes that enter the mean.
     """
     groups: dict[str, Counter[tuple[str, str]]] = {}
-    for key, pairs in cells:
-        groups.setdefault(key, Counter()).update(pairs)
+    for key, pair in cells:
+        groups.setdefault(key, Counter())[pair] += 1
     kinds = sorted({pair for table in groups.values() for pair in table})
     rows = [[float(table[kind]) for kind in kinds] for table in groups.values()]
 

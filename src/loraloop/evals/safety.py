@@ -135,7 +135,6 @@ def ask(
 
 def report(
     name: str,
-    command: str,
     texts: Sequence[JudgedText],
     gated: Sequence[GateOutput],
     others: Mapping[str, Sequence[SafetyOutput]],
@@ -145,7 +144,6 @@ def report(
 
     Args:
         name: The benchmark's name.
-        command: The command that repeats it.
         texts: The texts that were judged.
         gated: What the gate made of each text.
         others: Each peer's verdicts on the texts.
@@ -167,7 +165,7 @@ def report(
     details = {"files": list(dict.fromkeys(each.file for each in texts)), "gate": facts_of(runtime, texts)}
     if "base_told" in found:
         details["told"] = TOLD["safety"]
-    return BenchmarkReport(name, len(texts), ours, peers=found, ratios=ratios, details=details, command=command)
+    return BenchmarkReport(name, len(texts), ours, peers=found, ratios=ratios, details=details)
 
 
 def scores(texts: Sequence[JudgedText], judged: Sequence[SafetyOutput]) -> dict[str, float]:

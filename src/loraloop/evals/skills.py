@@ -64,7 +64,7 @@ class SkillEvaluation:
         """The system that the evaluation is about."""
         return "skill" if "skill" in self.outputs else "base"
 
-    def report(self, name: str, command: str, files: Sequence[str]) -> BenchmarkReport:
+    def report(self, name: str, files: Sequence[str]) -> BenchmarkReport:
         """The document that `--json` writes."""
         from loraloop.adapters.training.scoring.score import summary
         from loraloop.render.report import BenchmarkReport
@@ -83,9 +83,7 @@ class SkillEvaluation:
             details["did_not_fit"] = {system: count for system, count in unfit.items() if count}
         if "base_told" in self.outputs:
             details["told"] = TOLD[self.name]
-        return BenchmarkReport(
-            name, len(self.examples), ours, peers=peers, ratios=ratios, details=details, command=command
-        )
+        return BenchmarkReport(name, len(self.examples), ours, peers=peers, ratios=ratios, details=details)
 
     def wrong(self, system: str) -> list[tuple[Record, str, str]]:
         """(example, what the system wrote, why it is wrong) of each wrong output."""

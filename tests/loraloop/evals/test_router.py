@@ -136,7 +136,7 @@ def test_what_was_said_is_kept_and_not_asked_again(file: Path, base: Base, tmp_p
     ask_router(again, base, router, OutputCache(outputs, {}), lambda: steps.append(1))
     assert not steps and again.outputs == first.outputs
     timed(again, router, base, rounds=5)
-    report = again.report("router", "loraloop eval router --data mine.jsonl")
+    report = again.report("router")
     assert {"macro_f1", "macro_f1_low", "ece", "ms", "tools_present.macro_f1"} <= set(report.metrics)
 
 
