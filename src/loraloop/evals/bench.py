@@ -164,9 +164,6 @@ class Measured:
     step_ms: dict[str, float]
     samples: list[dict[str, str]]
 
-    def to_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("contract", "n", "main", "scores", "step_ms", "samples")}
-
 
 def measure(
     base: Base,

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from loraloop.adapters.base.prompting import CALLS_HEADER
 from loraloop.adapters.training.data.record import Record, RecordPlace
@@ -17,8 +17,15 @@ from loraloop.tool_schemas.errors import InputError, LoraloopError
 if TYPE_CHECKING:
     from loraloop.adapters.base.messages import Message
 
+T = TypeVar("T")
 CATEGORIES = ("simple_python", "multiple", "parallel", "parallel_multiple", "irrelevance")
 """Categories of the Berkeley Function-Calling Leaderboard, which its records name."""
+
+
+def evenly(items: Sequence[T], most: int | None) -> list[T]:
+    """The items; where there are more than `most`, so many of them, spread evenly."""
+    count = len(items) if most is None else min(most, len(items))
+    return [items[place * len(items) // count] for place in range(count)]
 
 
 def data_files(kind: str, data: Sequence[Path]) -> list[Path]:
@@ -157,8 +164,7 @@ def validation_examples(skill: str, limit: int | None = None, header: str = CALL
         for line, row in frozen_rows(name)
         if row.get("part") == "valid"
     ]
-    count = len(every) if limit is None else min(limit, len(every))
-    rows = [every[place * len(every) // count] for place in range(count)]
+    rows = evenly(every, limit)
     if skill in JUDGES:
         how = Reading(JUDGES[skill], turns="last", header=header)
         return [record for place, row in rows for record in records_of(row, how, place)]

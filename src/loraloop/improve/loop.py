@@ -16,7 +16,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -73,9 +73,13 @@ class _Improvement:
     """One improvement: what is learnt from, the runtime, and the journal."""
 
     def __init__(self, order: ImproveOrder, base: Base | None, runtime: Runtime | None, watch: Watch) -> None:
+        from loraloop.agent import Runtime
+
         self.order, self.watch = order, watch
         self.worlds = open_worlds(order.worlds) if order.worlds is not None else []
-        self.runtime = runtime or _runtime(order, base, watch)
+        self.runtime = runtime or Runtime.load(
+            base or open_base(order.base, order.quantize, watch.quiet), skills=order.skills
+        )
         self.base = self.runtime.base
         self.journal = ImproveJournal(order.out, order.facts())  # its clock does not count the loading of the base
         self.runtime.check(order.skill)
@@ -109,7 +113,7 @@ class _Improvement:
         self._use(self.folder)
         if "began" not in journal.facts:
             found = self._measured(0, self.folder, "the skill as it is")
-            journal.facts["began"] = found.to_dict()
+            journal.facts["began"] = asdict(found)
             journal.facts["measuring"] = round(journal.seconds, 1)
             journal.write()
         for done in journal.rounds:
@@ -150,7 +154,7 @@ class _Improvement:
             "training": trained,
             "held_out": held_out.to_dict(),
             "others": [each.to_dict() for each in others],
-            "measured": after.to_dict(),
+            "measured": asdict(after),
             "kept": kept,
             "why": why,
             "minutes": round((journal.seconds - start) / 60, 2),
@@ -354,12 +358,6 @@ class _Improvement:
                 "versions": versions(PACKAGES),
             },
         )
-
-
-def _runtime(order: ImproveOrder, base: Base | None, watch: Watch) -> Runtime:
-    from loraloop.agent import Runtime
-
-    return Runtime.load(base or open_base(order.base, order.quantize, watch.quiet), skills=order.skills)
 
 
 def _start_folder(order: ImproveOrder) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +38,6 @@ class Measured:
     held_out: Mapping[str, bool]
     others: Mapping[str, Mapping[str, bool]]
     kinds: Mapping[str, str] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def frozen_records(recipe: Mapping[str, Any], contract: str, count: int, header: str) -> dict[str, list[Record]]:

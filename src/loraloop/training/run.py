@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +83,7 @@ def run_recipe(
         trained,
         router=router,
         registered=_register(read, base, folder, router),
-        evaluation={} if measured is None else measured.to_dict(),
+        evaluation={} if measured is None else asdict(measured),
         routing={} if refitted is None else refitted.scores,
         notes=notes,
     )

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -222,7 +222,7 @@ def test_a_round_goes_on_from_the_skill_that_was_kept_where_it_began_from_nothin
         patch.setattr(own, "_collected", lambda number: (records, {}, {}))
         patch.setattr(own, "_measured", lambda *given: Measured({"a": True}, {}, {}))
         patch.setattr(own, "_trained", first)
-        own.journal.facts |= {"began": Measured({"a": False}, {}, {}).to_dict(), "measuring": 0.0}
+        own.journal.facts |= {"began": asdict(Measured({"a": False}, {}, {})), "measuring": 0.0}
         own._one_round(1, 10.0)
     with pytest.raises(InterruptedError):
         own._trained(2, records, 1, 10.0)
@@ -276,7 +276,7 @@ def test_a_skill_that_was_kept_is_registered_when_the_command_asks_for_it_later(
 
     (tmp_path / "records.jsonl").write_text("{}\n")
     first = improvement(register=False)
-    first.journal.facts |= {"began": Measured({"a": False}, {}, {}).to_dict(), "measuring": 0.0}
+    first.journal.facts |= {"began": asdict(Measured({"a": False}, {}, {})), "measuring": 0.0}
     assert not first.run().registered and not registered()
     assert improvement(register=True).run().registered and "tools" in registered()
     (version,) = history.versions("tools")
@@ -304,7 +304,7 @@ def test_a_skill_that_falls_in_one_world_is_not_kept_although_all_together_rise(
     (tmp_path / "records.jsonl").write_text("{}\n")
     earlier = [each for each in ids if each.startswith("earlier/")]
     began = Measured({each: each in earlier[:10] for each in ids}, {}, {})
-    own.journal.facts |= {"began": began.to_dict(), "measuring": 0.0}
+    own.journal.facts |= {"began": asdict(began), "measuring": 0.0}
     own._one_round(1, 1.0)
     (done,) = own.journal.rounds
     assert done["held_out"]["gained"] == 20 and done["held_out"]["lost"] == 10

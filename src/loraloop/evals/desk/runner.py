@@ -16,6 +16,7 @@ from loraloop.evals.desk.checks import DeskAnswer, judge
 from loraloop.evals.desk.effects import unasked_effects, ungrounded_values
 from loraloop.evals.desk.request import KINDS, DeskRequest
 from loraloop.evals.desk.world import World
+from loraloop.evals.records import evenly
 from loraloop.render.report import BenchmarkReport
 from loraloop.tool_schemas.errors import InputError, unknown
 
@@ -135,10 +136,7 @@ def answer_of(result: RunResult[Any]) -> DeskAnswer:
 
 def chosen(world: World, kinds: Sequence[str] = (), limit: int | None = None) -> list[DeskRequest]:
     """The requests of some kinds; of more than `limit`, so many, spread evenly."""
-    left = [request for request in world.requests if not kinds or request.kind in kinds]
-    if limit is None or len(left) <= limit:
-        return left
-    return [left[k * len(left) // limit] for k in range(limit)]
+    return evenly([request for request in world.requests if not kinds or request.kind in kinds], limit)
 
 
 def run(
@@ -271,8 +269,7 @@ def sample(worlds: Sequence[World], kinds: Sequence[str], limit: int | None, cou
     Returns:
         Copies of the worlds of which any request is left.
     """
-    every = [(world, request) for world in worlds for request in chosen(world, kinds, limit)]
-    kept = [every[k * len(every) // count] for k in range(min(count, len(every)))] if len(every) > count else every
+    kept = evenly([(world, request) for world in worlds for request in chosen(world, kinds, limit)], count)
     return [
         replace(world, requests=tuple(request for owner, request in kept if owner is world))
         for world in worlds
