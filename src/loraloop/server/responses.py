@@ -192,8 +192,7 @@ def options_of(body: ResponseRequest) -> ReplyOptions:
         tool_choice=body.tool_choice,
         parallel=body.parallel_tool_calls,
         schema=schema,
-        temperature=body.temperature,
-        top_p=body.top_p,
+        sampling=body.sampling,
         max_tokens=body.max_output_tokens,
     )
 

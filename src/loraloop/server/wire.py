@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -186,6 +186,11 @@ class ModelRequest(Strict):
     safety_identifier: str | None = None
     metadata: Pairs[str] | None = None
 
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """How tokens are drawn, as far as the request says it."""
+        return self.model_dump(include={"temperature", "top_p", "seed"}, exclude_none=True)
+
 
 class ChatRequest(ModelRequest):
     """The body of `POST /v1/chat/completions`."""
@@ -214,9 +219,7 @@ class ReplyOptions:
     tool_choice: str | dict[str, Any] | None = None
     parallel: bool | None = None
     schema: dict[str, Any] | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    seed: int | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
     stop: Sequence[str] = ()
     max_tokens: int | None = None
 
@@ -234,9 +237,7 @@ def chat_options(body: ChatRequest) -> ReplyOptions:
         tool_choice=body.tool_choice,
         parallel=body.parallel_tool_calls,
         schema=schema_of(body.response_format),
-        temperature=body.temperature,
-        top_p=body.top_p,
-        seed=body.seed,
+        sampling=body.sampling,
         stop=tuple(stop),
         max_tokens=body.max_completion_tokens or body.max_tokens,
     )
@@ -351,9 +352,7 @@ def reply_request(
         output=FREE if options.schema is None else OutputType.of(options.schema, on_unsupported="check"),
         policy=policy,
         guard=default_guard(runtime),
-        sampling=sampling_of(
-            {"temperature": options.temperature, "top_p": options.top_p, "seed": options.seed}, stop=options.stop
-        ),
+        sampling=sampling_of(options.sampling, stop=options.stop),
         max_tokens=tokens,
         timeout=limits.seconds,
         max_prompt=limits.max_prompt,
