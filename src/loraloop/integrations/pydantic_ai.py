@@ -175,42 +175,36 @@ class LoraloopModel(Model[None]):
         replying, _ = self._replying(messages, model_settings, model_request_parameters)
         return RequestUsage(input_tokens=len(self.runtime.base.chat.render(replying.messages)))
 
-    def _request(
-        self, messages: list[ModelMessage], settings: ModelSettings | None, parameters: ModelRequestParameters
-    ) -> tuple[ReplyRequest, ModelRequestParameters]:
-        settings, parameters = self.prepare_request(settings, parameters)
-        options: Mapping[str, Any] = settings or {}
-        talk = conversation_of(messages, parameters)
-        choice, definitions = offered(options.get("tool_choice"), parameters)
-        policy = replace(self.policy, tool_choice=choice)
-        if options.get("parallel_tool_calls") is False:
-            policy = replace(policy, max_calls=1, min_calls=min(policy.min_calls, 1))
-        if skill := options.get("loraloop_skill"):
-            policy = replace(policy, skills=(skill, *policy.skills))
-        output: OutputType[Any] = FREE
-        if parameters.output_object is not None:
-            output = OutputType.of(parameters.output_object.json_schema, on_unsupported="check")
-        tools = tuple(tool_of(each.name, each.description or "", each.parameters_json_schema) for each in definitions)
-        request = ReplyRequest(
-            messages=tuple(talk.messages),
-            system="\n\n".join(talk.system),
-            tools=tools,
-            answered=frozenset(talk.answered),
-            retry=talk.retry,
-            output=output,
-            policy=policy,
-            guard=self.guard,
-            sampling=sampling_of(options, options.get("loraloop_min_p"), options.get("stop_sequences") or ()),
-            max_tokens=options.get("max_tokens") or MAX_TOKENS,
-            timeout=options.get("timeout"),
-        )
-        return request, parameters
-
     def _replying(
         self, messages: list[ModelMessage], settings: ModelSettings | None, parameters: ModelRequestParameters
     ) -> tuple[Replying, ModelRequestParameters]:
         with mapped_errors(self.model_name):
-            request, parameters = self._request(messages, settings, parameters)
+            settings, parameters = self.prepare_request(settings, parameters)
+            options: Mapping[str, Any] = settings or {}
+            talk = conversation_of(messages, parameters)
+            choice, definitions = offered(options.get("tool_choice"), parameters)
+            policy = replace(self.policy, tool_choice=choice)
+            if options.get("parallel_tool_calls") is False:
+                policy = replace(policy, max_calls=1, min_calls=min(policy.min_calls, 1))
+            if skill := options.get("loraloop_skill"):
+                policy = replace(policy, skills=(skill, *policy.skills))
+            output: OutputType[Any] = FREE
+            if parameters.output_object is not None:
+                output = OutputType.of(parameters.output_object.json_schema, on_unsupported="check")
+            tools = (tool_of(each.name, each.description or "", each.parameters_json_schema) for each in definitions)
+            request = ReplyRequest(
+                messages=tuple(talk.messages),
+                system="\n\n".join(talk.system),
+                tools=tuple(tools),
+                answered=frozenset(talk.answered),
+                retry=talk.retry,
+                output=output,
+                policy=policy,
+                guard=self.guard,
+                sampling=sampling_of(options, options.get("loraloop_min_p"), options.get("stop_sequences") or ()),
+                max_tokens=options.get("max_tokens") or MAX_TOKENS,
+                timeout=options.get("timeout"),
+            )
             return Replying(self.runtime, request), parameters
 
 
