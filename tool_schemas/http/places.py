@@ -181,14 +181,12 @@ def in_path(value: Any, place: Place, name: str) -> str:
 
 
 def in_query(value: Any, place: Place, name: str) -> Pairs:
-    """An argument as query or form fields, percent-encoded; none for null.
+    """An argument as query or form fields, percent-encoded.
 
     Raises:
         ToolError: If it is nested more deeply than the style can say.
     """
     label = place.name or name
-    if value is None:
-        return []
     if place.json:
         return [(encode(label), encode(dumps(value)))]
 
@@ -210,24 +208,20 @@ def in_query(value: Any, place: Place, name: str) -> Pairs:
     return [(encode(label), joint.join(_flat(value, text, joint)))]
 
 
-def in_header(value: Any, place: Place, name: str) -> str | None:
-    """An argument as a header's value; None for null.
+def in_header(value: Any, place: Place, name: str) -> str:
+    """An argument as a header's value.
 
     Raises:
         ToolError: See `header_text` and `scalar`.
     """
-    if value is None:
-        return None
     if place.json:
         return header_text(name, dumps(value))
     joint = "=" if place.explode else ","
     return header_text(name, ",".join(_flat(value, lambda item: scalar(item, name), joint)))
 
 
-def in_cookie(value: Any, place: Place, name: str) -> str | None:
-    """An argument as a cookie's value, percent-encoded so that it cannot end it; None for null."""
-    if value is None:
-        return None
+def in_cookie(value: Any, place: Place, name: str) -> str:
+    """An argument as a cookie's value, percent-encoded so that it cannot end it."""
     if place.json:
         return encode(dumps(value))
     return ",".join(_flat(value, lambda item: encode(scalar(item, name)), ","))

@@ -126,17 +126,17 @@ class Template:
             if name not in arguments:
                 continue
             value, label = arguments[name], place.name or name
+            if value is None and place.where in ("query", "header", "cookie", "form"):
+                continue
             match place.where:
                 case "path":
                     path[label] = in_path(value, place, name)
                 case "query":
                     query += in_query(value, place, name)
                 case "header":
-                    if (text := in_header(value, place, name)) is not None:
-                        headers[label] = text
+                    headers[label] = in_header(value, place, name)
                 case "cookie":
-                    if (text := in_cookie(value, place, name)) is not None:
-                        cookies.append((label, text))
+                    cookies.append((label, in_cookie(value, place, name)))
                 case "body":
                     fields[label] = value
                 case "form":
