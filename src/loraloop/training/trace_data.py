@@ -190,13 +190,11 @@ def _of_trace(found: Harvest, path: Path, contract: str) -> None:
     from loraloop.agent.tracing.trace import Trace
 
     trace = Trace.load(path)
-    if trace.end is None or trace.content == "none" or trace.end.compactions:
+    start, end = len(trace.messages), trace.end
+    if end is None or trace.content == "none" or end.compactions or end.messages[:start] != trace.messages:
         found.left_out["a run without an end, without texts, or compacted"] += 1
         return
-    messages, start = trace.end.messages, len(trace.messages)
-    if messages[:start] != trace.messages:
-        found.left_out["a run without an end, without texts, or compacted"] += 1
-        return
+    messages = end.messages
     if trace.resumed:  # its first messages hold what its steps before the pause left
         start = max((at for at in range(start) if not _of_step(messages[at])), default=-1) + 1
     writer = _Writer(found, _tools(trace), trace.run_id, rating_of(path))
