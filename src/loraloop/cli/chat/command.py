@@ -86,7 +86,7 @@ def converse(talk: Conversation, *, quiet: bool = False, history: bool = False) 
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     screen, code = ChatScreen(talk.runtime, terminal, quiet), 0
-    with _editing(talk, history) if terminal else _plain() as read:
+    with _editing(talk, history) if terminal else nullcontext(_piped) as read:
         if terminal and not quiet:
             screen.say(f"{talk.runtime.base.name}, skills {', '.join(talk.runtime.skills) or 'none'}. /help for help.")
         while True:
@@ -157,16 +157,13 @@ def _stoppable(talk: Conversation) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-@contextmanager
-def _plain() -> Iterator[Callable[[str], str]]:
-    def read(prompt: str) -> str:
-        with file_errors("cannot read standard input"):
-            line = sys.stdin.readline()
-        if not line:
-            raise EOFError
-        return line.rstrip("\r\n")
-
-    yield read
+def _piped(prompt: str) -> str:
+    """The next line of standard input, where no terminal is; the prompt is not shown."""
+    with file_errors("cannot read standard input"):
+        line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.rstrip("\r\n")
 
 
 @contextmanager
