@@ -12,7 +12,7 @@ from loraloop.agent.skills.schemas import PARAMETERS
 from loraloop.agent.values.step import StopReason, plain
 from loraloop.tool_schemas.errors import LimitError
 from loraloop.tool_schemas.schema.keywords import object_schema
-from loraloop.tool_schemas.tools.tool import Tool, check_names
+from loraloop.tool_schemas.tools.tool import Tool
 
 if TYPE_CHECKING:
     from loraloop.agent import Agent, RunResult, RunStream
@@ -172,13 +172,3 @@ def agent_offer(agent: Agent[Any, Any], name: str = "run", description: str = ""
 
 def _called(call: Any) -> dict[str, Any]:
     return {"name": call.name, "arguments": call.arguments}
-
-
-def by_name(offers: Sequence[Offer]) -> dict[str, Offer]:
-    """The offers by their tools' names.
-
-    Raises:
-        SchemaError: Two have one name.
-    """
-    check_names([offer.tool for offer in offers])
-    return {offer.tool.name: offer for offer in offers}

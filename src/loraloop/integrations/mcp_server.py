@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from loraloop.agent.threads import awaited
-from loraloop.integrations.mcp_offers import CallWatch, Offer, by_name
+from loraloop.integrations.mcp_offers import CallWatch, Offer
 from loraloop.tool_schemas.errors import InputError, LoraloopError, unknown
 from loraloop.tool_schemas.jsontext import dumps
 from loraloop.tool_schemas.mcp.server import need_sdk
+from loraloop.tool_schemas.tools.tool import check_names
 
 if TYPE_CHECKING:
     import mcp_types
@@ -50,7 +51,8 @@ def mcp_server(offers: Sequence[Offer], name: str = NAME) -> Server[Any]:
 
     if not offers:
         raise InputError("the server has nothing to offer: name skills, or give it an agent")
-    known = by_name(offers)
+    check_names([offer.tool for offer in offers])
+    known = {offer.tool.name: offer for offer in offers}
     listed = [_listed(offer) for offer in offers]
 
     async def list_tools(
