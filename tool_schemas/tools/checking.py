@@ -72,15 +72,18 @@ class ToolChecker:
     Args:
         compiler: Compiles grammars for the tokenizer.
         seed: Seed of the random examples.
+        on_unsupported: What to do about keywords that decoding cannot enforce, instead of what the tools say; None
+            keeps that.
     """
 
-    def __init__(self, compiler: GrammarCompiler, seed: int = 0) -> None:
+    def __init__(self, compiler: GrammarCompiler, seed: int = 0, on_unsupported: OnUnsupported | None = None) -> None:
         self.compiler = compiler
         self.seed = seed
+        self.on_unsupported = on_unsupported
 
-    def entry(self, entry: ToolEntry, place: str, on_unsupported: OnUnsupported | None = None) -> ToolReport:
+    def entry(self, entry: ToolEntry, place: str) -> ToolReport:
         """Checks a tool of a list; what is wrong with it is in the report, all of it that can be told."""
-        chosen = entry.mode(on_unsupported)
+        chosen = entry.mode(self.on_unsupported)
         try:
             tool = entry.tool(chosen)
         except LoraloopError as error:
@@ -106,15 +109,9 @@ class ToolChecker:
         known = any(note.path == path for note in found.refused)
         return report if known else report.also_refused(Note(path, reason))
 
-    def tool(self, tool: Tool, place: str, on_unsupported: OnUnsupported | None = None) -> ToolReport:
-        """Checks a tool.
-
-        Args:
-            tool: The tool.
-            place: Where it was found.
-            on_unsupported: Instead of the tool's own.
-        """
-        chosen = on_unsupported or tool.on_unsupported
+    def tool(self, tool: Tool, place: str) -> ToolReport:
+        """Checks a tool that was found in a place."""
+        chosen = self.on_unsupported or tool.on_unsupported
         if tool.strict and chosen != tool.on_unsupported:
             try:
                 tool = replace(tool, on_unsupported=chosen)

@@ -54,9 +54,8 @@ def check(
 
     _need(sources, mcp)
     compiler, tokenizer = check_compiler()
-    found, unreadable = all_reports(
-        sources or (), mcp or (), ToolChecker(compiler, seed), on_unsupported, policy_of(allow_local)
-    )
+    checker = ToolChecker(compiler, seed, on_unsupported)
+    found, unreadable = all_reports(sources or (), mcp or (), checker, policy_of(allow_local))
     if as_json:
         document = {
             "tokenizer": tokenizer,

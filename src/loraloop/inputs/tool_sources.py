@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from loraloop.tool_schemas.grammar.compiler import GrammarCompiler
     from loraloop.tool_schemas.grammar.matcher import Vocabulary
     from loraloop.tool_schemas.mcp.server import McpServer
-    from loraloop.tool_schemas.schema.findings import OnUnsupported
     from loraloop.tool_schemas.tools.checking import ToolChecker, ToolReport
 
 _PYTHON = re.compile(r"(?:[\w.]+|.*\.py):[\w.]+")
@@ -137,16 +136,12 @@ def _embedded_vocabulary() -> Vocabulary | None:
     return None
 
 
-def reports(
-    source: str, checker: ToolChecker, on_unsupported: OnUnsupported | None, policy: NetworkPolicy | None = None
-) -> Iterator[ToolReport]:
+def reports(source: str, checker: ToolChecker, policy: NetworkPolicy | None) -> Iterator[ToolReport]:
     """The report of each tool of a file, a folder, an OpenAPI document at a URL, or a Python module.
 
     Args:
         source: A path, a URL, or ``module:attribute``.
         checker: Makes the reports.
-        on_unsupported: What to do about keywords that decoding cannot enforce, instead of what the tools say; None
-            keeps that.
         policy: Where an OpenAPI document at a URL, and its tools, may connect; None for the rules that hold by default.
 
     Raises:
@@ -155,39 +150,33 @@ def reports(
     from loraloop.tool_schemas.loading import as_tool, python_values, tool_files
 
     if is_url(source):
-        yield from _of_service(source, source, checker, on_unsupported, policy)
+        yield from _of_service(source, source, checker, policy)
         return
     if is_python(source):
+        mode = checker.on_unsupported or "refuse"
         for value in python_values(source, Path.cwd()):
             try:
-                yield checker.tool(as_tool(value, source, on_unsupported or "refuse"), source, on_unsupported)
+                yield checker.tool(as_tool(value, source, mode), source)
             except SchemaError as error:
-                body = {"name": getattr(value, "__name__", "?")}
-                yield checker.refusal(body, source, error, on_unsupported or "refuse")
+                yield checker.refusal({"name": getattr(value, "__name__", "?")}, source, error, mode)
         return
     for file in tool_files(source):
-        yield from _of_file(file, checker, on_unsupported)
+        yield from _of_file(file, checker)
 
 
-def _of_file(file: Path, checker: ToolChecker, on_unsupported: OnUnsupported | None) -> Iterator[ToolReport]:
+def _of_file(file: Path, checker: ToolChecker) -> Iterator[ToolReport]:
     from loraloop.tool_schemas.loading import file_entries, read_document
     from loraloop.tool_schemas.tools.tool_lists import is_openapi
 
     document = read_document(file)
     if is_openapi(document):
-        yield from _of_service(document, str(file), checker, on_unsupported)
+        yield from _of_service(document, str(file), checker, None)
         return
     for entry in file_entries(document, file):
-        yield checker.entry(entry, f"{file}, {entry.place}", on_unsupported)
+        yield checker.entry(entry, f"{file}, {entry.place}")
 
 
-def _of_service(
-    document: Any,
-    place: str,
-    checker: ToolChecker,
-    on_unsupported: OnUnsupported | None,
-    policy: NetworkPolicy | None = None,
-) -> Iterator[ToolReport]:
+def _of_service(document: Any, place: str, checker: ToolChecker, policy: NetworkPolicy | None) -> Iterator[ToolReport]:
     """The report of each operation of an OpenAPI document, or of one at a URL.
 
     Nothing is called, so a document that does not say where its service is can be checked as well.
@@ -200,13 +189,13 @@ def _of_service(
     base = "https://service.invalid" if nowhere else None
     with load_openapi(document, on_unsupported="check", on_refused="skip", base_url=base, policy=policy) as service:
         for tool in service.tools:
-            yield checker.tool(tool, f"{place}, {service.report.tools[tool.name]}", on_unsupported)
+            yield checker.tool(tool, f"{place}, {service.report.tools[tool.name]}")
         for each in service.report.refused:
             error = SchemaError(each.reason, each.path)
             yield checker.refusal({"name": each.name}, f"{place}, {each.operation}", error, "check")
 
 
-def mcp_reports(text: str, checker: ToolChecker, on_unsupported: OnUnsupported | None) -> Iterator[ToolReport]:
+def mcp_reports(text: str, checker: ToolChecker) -> Iterator[ToolReport]:
     """The report of each tool of an MCP server.
 
     Raises:
@@ -222,17 +211,13 @@ def mcp_reports(text: str, checker: ToolChecker, on_unsupported: OnUnsupported |
     with closing(server):
         place = f"mcp:{server.name}"
         for tool in server.tools:
-            yield checker.tool(tool, place, on_unsupported)
+            yield checker.tool(tool, place)
         for left in server.left_out:
             yield checker.refusal({"name": left.name}, place, SchemaError(left.reason, left.path), "check")
 
 
 def all_reports(
-    sources: Sequence[str],
-    servers: Sequence[str],
-    checker: ToolChecker,
-    on_unsupported: OnUnsupported | None,
-    policy: NetworkPolicy | None = None,
+    sources: Sequence[str], servers: Sequence[str], checker: ToolChecker, policy: NetworkPolicy | None
 ) -> tuple[list[ToolReport], list[tuple[str, str]]]:
     """The reports of everything, and what could not be read, each with the reason.
 
@@ -242,16 +227,14 @@ def all_reports(
         sources: Paths, URLs, and modules as ``module:attribute``.
         servers: Command lines or URLs of MCP servers.
         checker: Makes the reports.
-        on_unsupported: What to do about keywords that decoding cannot enforce, instead of what the tools say; None
-            keeps that.
         policy: Where OpenAPI documents at URLs, and their tools, may connect; None for the rules that hold by default.
     """
     from loraloop.tool_schemas.tools.survey import Note
 
     found: list[ToolReport] = []
     unreadable: list[tuple[str, str]] = []
-    asked = [(source, reports(source, checker, on_unsupported, policy)) for source in sources]
-    asked += [(text, mcp_reports(text, checker, on_unsupported)) for text in servers]
+    asked = [(source, reports(source, checker, policy)) for source in sources]
+    asked += [(text, mcp_reports(text, checker)) for text in servers]
     for source, making in asked:
         places: dict[str, str] = {}
         try:

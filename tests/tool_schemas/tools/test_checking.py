@@ -45,7 +45,7 @@ def test_what_is_checked_in_check_mode_is_refused_otherwise(checker: ToolChecker
     refused = checker.entry(ToolEntry("tool 0", ENTRY), "f.json, tool 0")
     assert {note.path for note in refused.survey.refused} == {"$.properties.tags.uniqueItems", "$.properties.n.not"}
     assert "on_unsupported='check'" in refused.survey.refused[0].reason and refused.shortest is None
-    told = checker.entry(ToolEntry("tool 0", ENTRY), "f.json, tool 0", "check")
+    told = ToolChecker(checker.compiler, 0, "check").entry(ToolEntry("tool 0", ENTRY), "f.json, tool 0")
     assert not told.survey.refused and keywords(told, "checked") == {"uniqueItems", "not"}
     assert keywords(told, "annotations") == {"description"} and "minItems" in keywords(told, "enforced")
     for call in (told.shortest, told.random):
