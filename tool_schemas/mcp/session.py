@@ -59,9 +59,7 @@ class McpSession:
         self._client: Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scope: anyio.CancelScope | None = None
-        self._changed: anyio.Event | None = None
-        self._renew: anyio.Event | None = None
-        self._renewed: anyio.Event | None = None
+        self._changed, self._renew, self._renewed = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._why = "it has not been opened"
         self._ended = False
         self._thread = threading.Thread(target=self._run, daemon=True, name="loraloop-mcp")
@@ -71,10 +69,9 @@ class McpSession:
         """Whether this is asked in the session's own thread, which must not wait for itself."""
         return threading.current_thread() is self._thread
 
-    def begin(self) -> Future[None]:
-        """Starts connecting; the future is done when the tools are listed, or with the reason why not."""
+    def begin(self) -> None:
+        """Starts connecting; `ready` is done when the tools are listed, or with the reason why not."""
         self._thread.start()
-        return self.ready
 
     def end(self, timeout: float = 15.0) -> None:
         """Closes the connection and stops the server; waits for that, and fails whatever still waits for an answer.
@@ -146,10 +143,8 @@ class McpSession:
     async def _next(self, client: Client) -> Client:
         """The client of the session that follows that of `client`."""
         if self._client is client:
-            assert self._renew is not None and self._renewed is not None
-            renewed = self._renewed
             self._renew.set()
-            await renewed.wait()
+            await self._renewed.wait()
         assert self._client is not None
         return self._client
 
@@ -206,7 +201,7 @@ class McpSession:
 
         with anyio.CancelScope(deadline=anyio.current_time() + self._start_timeout) as scope:
             with self._lock:
-                self._loop, self._scope, self._changed = asyncio.get_running_loop(), scope, anyio.Event()
+                self._loop, self._scope = asyncio.get_running_loop(), scope
                 if self._ended:
                     return
             while True:
@@ -216,33 +211,29 @@ class McpSession:
                     client_info=own_version(),
                     cache=None,
                 ) as client:
-                    renew = await self._opened(client)
+                    await self._opened(client)
                     scope.deadline = math.inf
                     async with anyio.create_task_group() as group:
                         group.start_soon(self._subscribe, client)
                         group.start_soon(self._follow, client)
-                        await renew.wait()
+                        await self._renew.wait()
                         await anyio.sleep(_QUIET)  # for the calls that are being told the same
                         group.cancel_scope.cancel()
                 scope.deadline = anyio.current_time() + self._start_timeout
 
-    async def _opened(self, client: Client) -> anyio.Event:
-        """Lists the tools of a new session and lets calls use it; set when another session has to follow."""
-        import anyio
-
+    async def _opened(self, client: Client) -> None:
+        """Lists the tools of a new session and lets calls use it."""
         if client.server_info is not None and client.server_info.name:
             self.label = fold(client.server_info.name)[:64] or self.label
         self._sieve.version = client.protocol_version
         self._listed(*await self._list(client), self.label)
-        renewed, self._renewed = self._renewed, anyio.Event()
-        self._renew = renew = anyio.Event()
+        renewed, self._renewed = self._renewed, asyncio.Event()
+        self._renew.clear()
         with self._lock:
             self._client, self._words.ended = client, None
         with suppress(InvalidStateError):
             self.ready.set_result(None)
-        if renewed is not None:
-            renewed.set()
-        return renew
+        renewed.set()
 
     async def _heard(self, message: Any) -> None:
         if isinstance(message, Exception):
@@ -251,7 +242,7 @@ class McpSession:
             self._stray.append(fold(str(shown))[:120])
             if len(self._stray) >= _STRAY and self._scope is not None:
                 self._scope.cancel()
-        elif getattr(message, "method", "") == "notifications/tools/list_changed" and self._changed is not None:
+        elif getattr(message, "method", "") == "notifications/tools/list_changed":
             self._changed.set()
 
     async def _subscribe(self, client: Client) -> None:
@@ -264,8 +255,7 @@ class McpSession:
         try:
             async with client.listen(tools_list_changed=True) as events:
                 async for _ in events:
-                    if self._changed is not None:
-                        self._changed.set()
+                    self._changed.set()
         except ListenNotSupportedError:
             return  # an older protocol: they come by themselves
         except Exception as error:
@@ -276,10 +266,9 @@ class McpSession:
         import anyio
 
         while True:
-            assert self._changed is not None
             await self._changed.wait()
             await anyio.sleep(_QUIET)
-            self._changed = anyio.Event()
+            self._changed.clear()
             try:
                 with anyio.fail_after(self._start_timeout):
                     self._listed(*await self._list(client), self.label)
