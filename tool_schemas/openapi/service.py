@@ -242,16 +242,12 @@ def _check_variables(document: OpenApiDocument, found: list[Operation], values: 
 
 def _server(document: OpenApiDocument, operation: Operation, variables: Mapping[str, str]) -> str:
     """The absolute URL that the operation's path is appended to, by the document."""
-    servers: Any = None
-    parts: Parts = ("servers",)
-    for holder, where in (
+    holders: tuple[tuple[Any, Parts], ...] = (
         (operation.node, (*operation.parts, "servers")),
         (operation.item, (*operation.parts[:-1], "servers")),
         (document.root, ("servers",)),
-    ):
-        if holder.get("servers"):
-            servers, parts = holder["servers"], where
-            break
+    )
+    servers, parts = next(((holder["servers"], at) for holder, at in holders if holder.get("servers")), (None, ()))
     server = servers[0] if isinstance(servers, list) else {"url": "/"}
     if not isinstance(server, dict) or not isinstance(server.get("url"), str):
         raise SchemaError("a server needs a 'url'", json_path((*parts, 0)))
