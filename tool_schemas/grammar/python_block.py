@@ -67,7 +67,7 @@ class PythonGrammar:
 
     def start(self) -> PythonState:
         """The state before the first token."""
-        return PythonState(self, self.grammar.start(), [])
+        return PythonState(self, self.grammar.start())
 
 
 class PythonState:
@@ -75,14 +75,12 @@ class PythonState:
 
     __slots__ = ("_ends", "_grammar", "_state", "_text", "_whole")
 
-    def __init__(self, grammar: PythonGrammar, state: State, taken: Sequence[int]) -> None:
+    def __init__(self, grammar: PythonGrammar, state: State) -> None:
         self._grammar = grammar
         self._state = state
         self._text = bytearray()
         self._ends: list[int] = []  # bytes up to each token's end
         self._whole = 0  # bytes up to the last line break at which the code was complete
-        for token in taken:
-            self._add(token)
 
     @property
     def done(self) -> bool:
@@ -112,7 +110,8 @@ class PythonState:
         self._state.accept(list(tokens))
         before, whole = len(self._ends), self._whole
         for token in tokens:
-            self._add(token)
+            self._text += self._grammar.token_bytes(token)
+            self._ends.append(len(self._text))
         start = self._ends[before - 1] if before else 0
         try:
             self._check(start)
@@ -132,7 +131,7 @@ class PythonState:
 
     def fork(self) -> PythonState:
         """An independent copy of this place."""
-        other = PythonState(self._grammar, self._state.fork(), ())
+        other = PythonState(self._grammar, self._state.fork())
         other._text, other._ends, other._whole = bytearray(self._text), list(self._ends), self._whole
         return other
 
@@ -146,10 +145,6 @@ class PythonState:
         except Violation:
             return None
         return path
-
-    def _add(self, token: int) -> None:
-        self._text += self._grammar.token_bytes(token)
-        self._ends.append(len(self._text))
 
     def _cut(self, count: int, whole: int) -> None:
         del self._ends[count:]
