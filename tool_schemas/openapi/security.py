@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from loraloop.tool_schemas.errors import InputError, LoraloopError, SchemaError, unknown
@@ -38,12 +38,9 @@ class Security:
             except SchemaError as error:
                 self._schemes[name] = {"type": "unreadable"}, parts
                 self._unreadable[name] = error
-        self._everywhere: tuple[Auth, ...] | None = None
+        self._everywhere = () if isinstance(credentials, Mapping) else ways_of(credentials)
         self._given: dict[str, Auth] = {}
-        if not isinstance(credentials, Mapping):
-            self._everywhere = ways_of(credentials) or None
-            return
-        for name, value in credentials.items():
+        for name, value in credentials.items() if isinstance(credentials, Mapping) else ():
             if name not in self._schemes:
                 raise unknown("security scheme", name, self._schemes)
             self._given[name] = value if isinstance(value, Auth) else self._made(name, value)
@@ -57,7 +54,7 @@ class Security:
         Raises:
             SchemaError: If every way needs something that is not supported, such as client certificates.
         """
-        if self._everywhere is not None:
+        if self._everywhere:
             return self._everywhere
         where = (*parts, "security") if "security" in operation else ("security",)
         ways = operation.get("security", self._document.root.get("security", []))
@@ -85,18 +82,13 @@ class Security:
             return (Missing(f"this tool needs a credential that was not given; load it with auth={{{hints}}}"),)
         raise problem or SchemaError("no way to authenticate", json_path(where))
 
-    def taken(self, ways: Iterable[Auth]) -> set[tuple[str, str]]:
+    def taken(self, ways: Collection[Auth]) -> set[tuple[str, str]]:
         """Parameters, as (place, name), that these ways fill in."""
-        found: set[tuple[str, str]] = set()
-        for way in ways:
-            if isinstance(way, ApiKey):
-                found.add((way.place, way.name.lower() if way.place == "header" else way.name))
-            if isinstance(way, Missing):
-                schemes = (scheme for scheme, _ in self._schemes.values() if scheme.get("type") == "apiKey")
-                for scheme in schemes:
-                    place, name = str(scheme.get("in")), str(scheme.get("name"))
-                    found.add((place, name.lower() if place == "header" else name))
-        return found
+        found: list[tuple[str, str]] = [(way.place, way.name) for way in ways if isinstance(way, ApiKey)]
+        if any(isinstance(way, Missing) for way in ways):
+            schemes = (scheme for scheme, _ in self._schemes.values() if scheme.get("type") == "apiKey")
+            found += [(str(scheme.get("in")), str(scheme.get("name"))) for scheme in schemes]
+        return {(place, name.lower() if place == "header" else name) for place, name in found}
 
     def _kind(self, name: str) -> str:
         scheme, _ = self._schemes[name]
