@@ -5,6 +5,7 @@ Nothing here is measured or loaded. `rates` measures the rates of this machine; 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from math import ceil, hypot
@@ -325,10 +326,4 @@ def skill_bytes(config: Dimensions, rank: int, width: int = 2) -> int:
 
 def _most(holds: Callable[[int], bool], limit: int = 2**20) -> int:
     """The largest number below `limit` of which `holds` is true, as it is of all smaller ones; 0 for none."""
-    low, high = 0, 1
-    while high < limit and holds(high):
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
+    return bisect_left(range(1, limit), True, key=lambda number: not holds(number))
