@@ -8,7 +8,6 @@ import os
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from loraloop.tool_schemas.errors import InputError, LimitError, SchemaError, ToolError, needing, unknown
@@ -127,9 +126,7 @@ class McpServer:
         self._warn()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     async def __aenter__(self) -> McpServer:
@@ -142,9 +139,7 @@ class McpServer:
         self._warn()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await asyncio.shield(asyncio.to_thread(self.close))
 
     def close(self) -> None:
