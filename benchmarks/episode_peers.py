@@ -16,7 +16,7 @@ import torch
 from episode_script import Episode, Record, ScriptStep, fingerprint
 from transformers_peer import transformers_model, transformers_tokenizer, with_adapters
 
-from loraloop.agent.engine.cache.sequence import common_prefix
+from loraloop.adapters.base.tokenizer import common_prefix
 from loraloop.tool_schemas.grammar.grammar import JsonSchema, Lark, Term
 
 if TYPE_CHECKING:

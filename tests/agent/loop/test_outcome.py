@@ -205,7 +205,7 @@ def test_a_base_that_would_answer_with_a_call_is_told_to_use_words(
     def run(*openers: int, words: str = Prompting().plain_words) -> RunResult:
         runtime = make_runtime("none")
         if openers:
-            monkeypatch.setattr(runtime.engine, "openers", lambda characters: torch.tensor(openers))
+            monkeypatch.setattr(runtime.base.vocabulary, "beginning", lambda characters: torch.tensor(openers))
         monkeypatch.setattr(runtime.base, "prompting", Prompting(plain_words=words))
         return Agent(runtime, [add], limits=Limits(step_tokens=60)).run_sync("go")
 

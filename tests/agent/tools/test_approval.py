@@ -382,7 +382,7 @@ def test_who_decides_knows_the_seconds_that_are_left() -> None:
 
 def test_a_person_may_take_longer_than_the_deadline(make_runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = [0.0]
-    for module in ("loop.run", "engine.generate", "engine.cache.sequence", "tools.executor", "values.limits"):
+    for module in ("loop.run", "engine.cache.sequence", "tools.executor", "values.limits"):
         monkeypatch.setattr(f"loraloop.agent.{module}.monotonic", lambda: time.monotonic() + waited[0])
     monkeypatch.setattr("loraloop.agent.engine.scheduler.Pace.slice", 8)  # what follows is read in several forwards
 
