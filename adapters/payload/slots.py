@@ -130,20 +130,17 @@ class SlotStack:
     ) -> None:
         self.slots = tuple(slots)
         self.rank = rank
-        places: list[tuple[Site, int, int, int]] = []
-        for layer in range(config.layers):
-            for group, parts in GROUPS.items():
-                outputs, inputs = group_shape(config, group)
-                places.append(((layer, group), rank * len(parts), inputs, outputs))
         self._store = zeros_on(device, len(self.slots), slot_elements(config, rank), dtype)
         self.A: dict[Site, Tensor] = {}
         self.B: dict[Site, Tensor] = {}
         offset = 0
-        for site, wide, inputs, outputs in places:
-            self.A[site] = self._block(offset, wide, inputs)
-            offset += _aligned(wide * inputs)
-            self.B[site] = self._block(offset, wide, outputs).transpose(1, 2)
-            offset += _aligned(wide * outputs)
+        for layer in range(config.layers):
+            for group, parts in GROUPS.items():
+                (outputs, inputs), wide = group_shape(config, group), rank * len(parts)
+                self.A[layer, group] = self._block(offset, wide, inputs)
+                offset += _aligned(wide * inputs)
+                self.B[layer, group] = self._block(offset, wide, outputs).transpose(1, 2)
+                offset += _aligned(wide * outputs)
         self._used: dict[int, dict[Site, int]] = {slot: {} for slot in self.slots}
         self._views: dict[tuple[int, Site, int], tuple[Tensor, Tensor]] = {}
 

@@ -7,7 +7,6 @@ base, that is its dequantized values. Quantizing the result again rounds once mo
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,26 +110,20 @@ def merge_payload(
     return folder
 
 
-def _weights(tensors: Mapping[str, Tensor]) -> dict[str, bytes]:
+def _weights(tensors: dict[str, Tensor]) -> dict[str, bytes]:
     """Safetensors files, with an index where they are several."""
+    from huggingface_hub import split_torch_state_dict_into_shards
     from safetensors.torch import save
 
-    shards: list[dict[str, Tensor]] = [{}]
-    size = 0
-    for name, tensor in tensors.items():
-        if size and size + tensor.nbytes > SHARD:
-            shards.append({})
-            size = 0
-        shards[-1][name] = tensor
-        size += tensor.nbytes
-    if len(shards) == 1:
-        return {"model.safetensors": save(shards[0], metadata={"format": "pt"})}
-    names = [f"model-{number + 1:05}-of-{len(shards):05}.safetensors" for number in range(len(shards))]
-    places = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
-    total = sum(tensor.nbytes for tensor in tensors.values())
-    index = {"metadata": {"total_size": total}, "weight_map": places}
-    files = {name: save(shard, metadata={"format": "pt"}) for name, shard in zip(names, shards, strict=True)}
-    return {**files, "model.safetensors.index.json": (json.dumps(index, indent=2) + "\n").encode()}
+    split = split_torch_state_dict_into_shards(tensors, max_shard_size=SHARD)
+    files = {
+        file: save({name: tensors[name] for name in names}, metadata={"format": "pt"})
+        for file, names in split.filename_to_tensors.items()
+    }
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        files["model.safetensors.index.json"] = (json.dumps(index, indent=2) + "\n").encode()
+    return files
 
 
 def _described(base: Base, dtype: str) -> dict[str, bytes]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import torch
 
 from loraloop.adapters.methods.context import MethodContext
 from loraloop.adapters.methods.lora import Lora
-from loraloop.adapters.skill.card import Card, Fingerprints
+from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.skill import Skill
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ def blank_skill(base: Base, name: str, contract: str = "text", description: str 
     Raises:
         SkillError: for another contract or an unusable name.
     """
-    prints = base.fingerprints
     card = Card.checked(
         {
             "name": name,
@@ -44,7 +44,7 @@ def blank_skill(base: Base, name: str, contract: str = "text", description: str 
             "targets": list(method.targets),
             "invocation": list(base.chat.generation_prompt),
             "contract": contract,
-            "fingerprints": Fingerprints(architecture=prints.architecture, weights=prints.weights).model_dump(),
+            "fingerprints": asdict(base.fingerprints),
             "base": base.name,
             "training": {"objective": _OBJECTIVE},
         },

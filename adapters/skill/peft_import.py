@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,28 +77,22 @@ def read_peft(
     config = read_config(folder)
     shapes = store.read_header(folder / WEIGHTS).shapes
     invocation = tuple(config.get("alora_invocation_tokens") or ())
-
-    def card_of(method: Method, tensors: Mapping[str, Tensor]) -> Card:
-        return Card.checked(
-            {
-                "name": name or re.sub(r"[^a-z0-9_-]+", "-", folder.resolve().name.lower()).strip("-_"),
-                "description": description or f"Imported from PEFT ({folder.resolve().name}).",
-                **card_fields(method, tensors),
-                "invocation": invocation,
-                "activation": "branch" if invocation else "full",
-                "contract": contract,
-                "fingerprints": {
-                    "architecture": base.fingerprints.architecture,
-                    "weights": base.fingerprints.weights,
-                },
-                "base": base.name,
-                **card,
-            },
-            f"card of {folder}",
-        )
-
     method, tensors = _Import(folder, base, config, shapes).made()
-    return card_of(method, tensors), {name: tensor.contiguous() for name, tensor in tensors.items()}
+    made = Card.checked(
+        {
+            "name": name or re.sub(r"[^a-z0-9_-]+", "-", folder.resolve().name.lower()).strip("-_"),
+            "description": description or f"Imported from PEFT ({folder.resolve().name}).",
+            **card_fields(method, tensors),
+            "invocation": invocation,
+            "activation": "branch" if invocation else "full",
+            "contract": contract,
+            "fingerprints": asdict(base.fingerprints),
+            "base": base.name,
+            **card,
+        },
+        f"card of {folder}",
+    )
+    return made, {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 class _Import:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -21,8 +21,8 @@ from loraloop.adapters.base.decoder.cache import Cache, KVCache
 from loraloop.adapters.base.decoder.decoder import Attached, Decoder, Forward, Layer, Plan, Row
 from loraloop.adapters.base.decoder.flash_rows import flash_rows
 from loraloop.adapters.base.decoder.step_cache import StepCache, StepInputs
+from loraloop.adapters.payload.sites import GROUPS
 from loraloop.kernels.device import on_device
-from loraloop.kernels.quantized import Weight
 from loraloop.kernels.rows import FEW, NONE, RowSlots
 
 if TYPE_CHECKING:
@@ -37,22 +37,6 @@ class Captured(NamedTuple):
 
     output: Tensor
     replay: Callable[[], None]
-
-
-class StepStream(Protocol):
-    """Where steps are captured and replayed; `CudaStream` is the one of a GPU."""
-
-    def running(self) -> AbstractContextManager[object]:
-        """One thread at a time: the block's work follows that of the caller, whose further work follows the block's."""
-        ...
-
-    def capture(self, run: Callable[[], Tensor]) -> Captured:
-        """Captures a step, given as a function that can be called any number of times and gives the states `[B, H]`."""
-        ...
-
-    def handed_over(self, made: Tensor) -> Tensor:
-        """A tensor that was made while running, such as the states `[N, H]` of a step, for the caller's stream."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +78,7 @@ class DecodeGraphs:
         captures: how many graphs were captured.
     """
 
-    def __init__(self, decoder: Decoder, attached: SegmentedAttached | None, stream: StepStream) -> None:
+    def __init__(self, decoder: Decoder, attached: SegmentedAttached | None, stream: CudaStream) -> None:
         self.captures = 0
         self._decoder, self._attached, self._stream = decoder, attached, stream
         self._steps: dict[GraphKind, _Step] = {}
@@ -169,16 +153,10 @@ def adapted(decoder: Decoder, attached: SegmentedAttached, tables: Tables) -> De
     """
 
     def layer(index: int, own: Layer) -> Layer:
-        def with_slots(group: str, weight: Weight) -> Weight:
-            return cast("Weight", partial(attached.product, (index, group), weight, tables=tables))
-
-        return replace(
-            own,
-            qkv=with_slots("qkv", own.qkv),
-            o=with_slots("o", own.o),
-            gate_up=with_slots("gate_up", own.gate_up),
-            down=with_slots("down", own.down),
-        )
+        products = {
+            group: partial(attached.product, (index, group), getattr(own, group), tables=tables) for group in GROUPS
+        }
+        return replace(own, **cast("dict[str, Any]", products))
 
     made = Decoder(
         decoder.config,
@@ -227,7 +205,7 @@ class GraphedDecoder(Decoder):
     """
 
     _graphs: dict[int, tuple[Attached | None, DecodeGraphs]] = field(init=False, repr=False, default_factory=dict)
-    _stream: StepStream | None = field(init=False, repr=False, default=None)
+    _stream: CudaStream | None = field(init=False, repr=False, default=None)
 
     def graphs(self, attached: Attached | None = None) -> DecodeGraphs:
         """The graphs of a bank's slots, or of the bare base."""
@@ -291,6 +269,7 @@ class CudaStream:
 
     @contextmanager
     def running(self) -> Iterator[None]:
+        """One thread at a time: the block's work follows that of the caller, whose further work follows the block's."""
         with self._lock, torch.cuda.device(self._device):
             self._caller = torch.cuda.current_stream()
             self._stream.wait_stream(self._caller)
@@ -299,7 +278,11 @@ class CudaStream:
             self._caller.wait_stream(self._stream)
 
     def capture(self, run: Callable[[], Tensor]) -> Captured:
-        """Captures `run`, which gives the states `[B, H]` of a step, after two runs that compile and allocate."""
+        """Captures a step after two runs that compile and allocate.
+
+        Args:
+            run: The step: a function that can be called any number of times and gives the states `[B, H]`.
+        """
         for _ in range(2):  # compiles kernels and makes buffers, neither of which can be captured
             run()
         graph = torch.cuda.CUDAGraph()

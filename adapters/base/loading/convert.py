@@ -250,10 +250,7 @@ def open_decoder(folder: Path, card: Converted, device: torch.device, native: Na
 
     layers = [
         Layer(
-            qkv=weight(f"layers.{index}.qkv"),
-            o=weight(f"layers.{index}.o"),
-            gate_up=weight(f"layers.{index}.gate_up"),
-            down=weight(f"layers.{index}.down"),
+            **{group: weight(f"layers.{index}.{group}") for group in GROUPS},
             attention_norm=tensors[f"layers.{index}.attention_norm"],
             mlp_norm=tensors[f"layers.{index}.mlp_norm"],
             qkv_bias=tensors.get(f"layers.{index}.qkv_bias"),

@@ -80,13 +80,7 @@ def _together(parts: Sequence[SourcePart], form: str, copies: bool, tiled: bool)
         codes, scales, zeros = (torch.cat([getattr(part, n) for part in own]) for n in ("codes", "scales", "zeros"))
         return TiledWeight.int4(codes, scales, zeros) if tiled else Int4Weight.pack(codes, scales, zeros, copies)
     values = torch.cat([dense(part) for part in parts])
-    if form == "int8":
-        return _int8(values, tiled)
-    if tiled:
-        return TiledWeight.bf16(values)
-    if form == "nf4":
-        return Nf4Weight.quantize(values)
-    return DenseWeight(values.to(compute_dtype(form)).contiguous())
+    return Nf4Weight.quantize(values) if form == "nf4" else embedding_weight(values, form, tiled)
 
 
 def affine(values: Tensor) -> Codes4:
@@ -99,13 +93,8 @@ def affine(values: Tensor) -> Codes4:
     return Codes4(codes.view_as(values).to(torch.uint8), scales, zeros)
 
 
-def _int8(values: Tensor, tiled: bool) -> Int8Weight | TiledWeight:
-    weight = Int8Weight.quantize(values)
-    return TiledWeight.int8(weight.codes, weight.scales) if tiled else weight
-
-
 def embedding_weight(values: Tensor, form: str, tiled: bool = False) -> Int8Weight | DenseWeight | TiledWeight:
-    """The embedding or head: int8 by rows where the layers are int4 or int8, else dense.
+    """A whole matrix, such as the embedding or head: int8 by rows where the layers are int4 or int8, else dense.
 
     Args:
         values: The matrix `[V, H]`, one row a token, in fp32.
@@ -113,7 +102,8 @@ def embedding_weight(values: Tensor, form: str, tiled: bool = False) -> Int8Weig
         tiled: Whether it is laid out in the tiles that the C decoder reads.
     """
     if form in ("int4", "int8"):
-        return _int8(values, tiled)
+        weight = Int8Weight.quantize(values)
+        return TiledWeight.int8(weight.codes, weight.scales) if tiled else weight
     if tiled:
         return TiledWeight.bf16(values)
     return DenseWeight(values.to(compute_dtype(form)).contiguous())

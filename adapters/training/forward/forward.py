@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.decoder.decoder import Decoder, Layer
-from loraloop.adapters.base.decoder.shards import ShardedWeight
 from loraloop.adapters.payload.payload import PartsBeyond, PayloadAttached
 from loraloop.adapters.training.forward.fused import (
     AdaptedLinear,
     Attend,
+    Dense,
     Linear,
     RmsNorm,
     SwiGlu,
@@ -27,7 +27,7 @@ from loraloop.adapters.training.forward.fused import (
 )
 from loraloop.adapters.training.forward.past import Past
 from loraloop.adapters.training.forward.plan import Plan, RowSpan
-from loraloop.kernels.quantized import DenseWeight, Weight
+from loraloop.kernels.quantized import Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,16 @@ class BranchForward:
     _cos: Tensor = field(init=False)
     _sin: Tensor = field(init=False)
     _spans: list[tuple[RowSpan, Tensor]] = field(init=False)
-    _beyond: PartsBeyond | None = field(init=False)
+    _beyond: PartsBeyond = field(init=False)
 
     def __post_init__(self) -> None:
         self._cos, self._sin = self.plan.angles(self.decoder.rope)
         device, window = self.plan.tokens.device, self.decoder.config.sliding_window
         spans = self.plan.spans(1 if device.type == "cpu" and not self._alone else None)
         self._spans = [(span, span.bias(window, device)) for span in spans]
-        self._beyond = None if self.attached is None else self.attached.beyond(((0, self.plan.total, 1),))
+        whole = ((0, self.plan.total, 1),)
+        beyond = None if self.attached is None else self.attached.beyond(whole)
+        self._beyond = beyond or PartsBeyond([None], whole)
 
     @property
     def _alone(self) -> bool:
@@ -121,7 +123,7 @@ class BranchForward:
     def _projected(self, index: int, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values `[N, heads, D]`, rotated."""
         layer, config = self.decoder.layers[index], self.decoder.config
-        x = self._input(index, "qkv", _norm(h, layer.attention_norm, config.rms_eps))
+        x = self._beyond.input(index, "qkv", _norm(h, layer.attention_norm, config.rms_eps))
         y = self._product(index, layer, "qkv", x)
         dtype = torch.float32 if config.qkv_bias else self.decoder.dtype
         q, k, v = self.decoder._heads(index, y, self._cos, self._sin)
@@ -154,13 +156,13 @@ class BranchForward:
     def _rest(self, index: int, h: Tensor, x: Tensor) -> Tensor:
         """From attention's result to the layer's output; both may be a choice of rows."""
         layer, config = self.decoder.layers[index], self.decoder.config
-        y = self._product(index, layer, "o", self._input(index, "o", x))
-        h = self._added(h, self._output(index, "attention", y))
-        x = self._input(index, "gate_up", _norm(h, layer.mlp_norm, config.rms_eps))
+        y = self._product(index, layer, "o", self._beyond.input(index, "o", x))
+        h = self._added(h, self._beyond.output(index, "attention", y))
+        x = self._beyond.input(index, "gate_up", _norm(h, layer.mlp_norm, config.rms_eps))
         y = self._product(index, layer, "gate_up", x)
-        x = self._input(index, "down", apply(SwiGlu, y))
+        x = self._beyond.input(index, "down", apply(SwiGlu, y))
         y = self._product(index, layer, "down", x)
-        return self._added(h, self._output(index, "mlp", y))
+        return self._added(h, self._beyond.output(index, "mlp", y))
 
     def _added(self, h: Tensor, y: Tensor) -> Tensor:
         scale = self.decoder.config.scales.residual
@@ -169,7 +171,7 @@ class BranchForward:
     def _product(self, index: int, layer: Layer, group: str, x: Tensor) -> Tensor:
         weight: Weight = getattr(layer, group)
         pair = None if self.attached is None else self.attached.payload.pairs.get((index, group))
-        dense = weight if isinstance(weight, DenseWeight | ShardedWeight) else None
+        dense = weight if isinstance(weight, Dense) else None
         rate, seed = (self.dropout.rate, self.dropout.at(index, group)) if self.dropout else (0.0, 0)
         if pair is not None and dense is not None:
             y = apply(AdaptedLinear, x, pair.A, pair.B, (dense, rate, seed))
@@ -178,13 +180,7 @@ class BranchForward:
             if pair is not None:
                 dropped = x * keep_mask(x, rate, seed) if rate else x
                 y = y + (dropped @ pair.A.T) @ pair.B.T
-        return y if self._beyond is None else self._beyond.product(index, group, y)
-
-    def _input(self, index: int, group: str, x: Tensor) -> Tensor:
-        return x if self._beyond is None else self._beyond.input(index, group, x)
-
-    def _output(self, index: int, part: str, y: Tensor) -> Tensor:
-        return y if self._beyond is None else self._beyond.output(index, part, y)
+        return self._beyond.product(index, group, y)
 
 
 def _norm(h: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -8,22 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import rms_norm
 
+from loraloop.adapters.base.decoder.shards import ShardedWeight
+from loraloop.kernels.quantized import DenseWeight
+
 _KEPT = 1 << 22  # attention weights of a layer up to which they are kept for the backward and not made again
 
-
-class Dense(Protocol):
-    """A weight `[O, K]` that a graph keeps instead of its values, which may not be there all the time."""
-
-    @property
-    def values(self) -> Tensor:
-        """The dense values `[O, K]` in the compute dtype."""
-        ...
+Dense = DenseWeight | ShardedWeight
+"""A weight `[O, K]` that a graph keeps instead of its `values`, which may not be there all the time."""
 
 
 def apply(function: Any, *operands: Any) -> Tensor:

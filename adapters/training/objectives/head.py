@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from loraloop.adapters.base.decoder.decoder import Decoder
-from loraloop.adapters.base.decoder.shards import ShardedWeight
 from loraloop.adapters.training.forward.fused import Dense, apply
 from loraloop.kernels.quantized import DenseWeight
 
@@ -62,7 +61,7 @@ def divergence(decoder: Decoder, states: Tensor, teacher: Decoder, taught: Tenso
 
 def _head(decoder: Decoder) -> Dense:
     head = decoder.head
-    return head if isinstance(head, DenseWeight | ShardedWeight) else DenseWeight(head.dequantize())
+    return head if isinstance(head, Dense) else DenseWeight(head.dequantize())
 
 
 def _chunks(states: Tensor) -> Iterator[slice]:

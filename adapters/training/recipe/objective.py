@@ -10,7 +10,7 @@ from loraloop.adapters.training.data.encode import Encoded, encode, encode_pair
 from loraloop.adapters.training.data.record import Record
 from loraloop.adapters.training.objectives.objective import Objective
 from loraloop.adapters.training.recipe.recipe_file import Recipe
-from loraloop.adapters.training.recipe.recipe_lines import unknown_key
+from loraloop.adapters.training.recipe.recipe_lines import refuse_unknown, unknown_key
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 
 if TYPE_CHECKING:
@@ -39,10 +39,7 @@ def make_objective(recipe: Recipe, base: Base) -> Objective:
     if part.name not in OPTIONS:
         problem = unknown_key(f"objective {part.name!r}", part.name, list(OPTIONS))
         raise InputError(f"{recipe.at('objective')}: {problem}")
-    for name in part.options:
-        if name not in OPTIONS[part.name]:
-            problem = unknown_key(f"objective.{name}", name, ["name", *OPTIONS[part.name]])
-            raise InputError(f"{recipe.at('objective', name)}: {problem}")
+    refuse_unknown(part.options, ["name", *OPTIONS[part.name]], recipe.lines, ("objective",))
     try:
         return _made(recipe, base, part.name, part.options)
     except (LoraloopError, TypeError) as error:

@@ -291,10 +291,8 @@ def read_recipe(source: str | Path | Mapping[str, Any], *, data: str | Path = ""
         content = RecipeFile.model_validate(document)
     except ValidationError as error:
         raise InputError(explain(error, RecipeFile, lines)) from None
-    if data:
-        changed = content.data.model_copy(update={"folder": str(Path(data).expanduser().resolve())})
-        content = content.model_copy(update={"data": changed})
-    if output:
-        moved = content.output.model_copy(update={"folder": str(Path(output).expanduser().resolve())})
-        content = content.model_copy(update={"output": moved})
+    for name, part, given in (("data", content.data, data), ("output", content.output, output)):
+        if given:
+            moved = part.model_copy(update={"folder": str(Path(given).expanduser().resolve())})
+            content = content.model_copy(update={name: moved})
     return Recipe(content, folder, where, lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -130,6 +130,20 @@ def unknown_key(key: str, name: str, known: Sequence[str]) -> str:
     return f"unknown key {key}" + (f"; known: {listed}" if known else "")
 
 
+def refuse_unknown(names: Iterable[str], known: Sequence[str], lines: Lines, path: Place) -> None:
+    """Raises InputError, with the line and the nearest known name, at the first of the names that is not known.
+
+    Args:
+        names: The keys of a mapping in the recipe.
+        known: The keys that it may have.
+        lines: The lines of the recipe.
+        path: Where the mapping stands in it.
+    """
+    for name in names:
+        if name not in known:
+            raise InputError(f"{lines.at((*path, name))}: {unknown_key(_dotted((*path, name)), name, known)}")
+
+
 def known_fields(model: Any, path: Sequence[str | int]) -> list[str]:
     """Names of the fields of the model or dataclass that stands at a path within another."""
     for step in path:
@@ -157,10 +171,7 @@ def checked(kind: Any, options: Mapping[str, Any], lines: Lines, path: Place) ->
     Raises:
         InputError: a key is unknown (with the nearest one) or a value is wrong; with its line.
     """
-    known = known_fields(kind, ())
-    for name in options:
-        if name not in known:
-            raise InputError(f"{lines.at((*path, name))}: {unknown_key(_dotted((*path, name)), name, known)}")
+    refuse_unknown(options, known_fields(kind, ()), lines, path)
     try:
         return TypeAdapter(kind).validate_python(dict(options))
     except ValidationError as error:

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,7 +25,7 @@ from loraloop.adapters.payload.extras import SIZES
 from loraloop.adapters.payload.pairs import of_module
 from loraloop.adapters.payload.payload import Payload
 from loraloop.adapters.payload.slots import BUCKETS
-from loraloop.adapters.skill.card import Card, Fingerprints
+from loraloop.adapters.skill.card import Card
 from loraloop.adapters.skill.codes import decode, encode
 from loraloop.adapters.skill.skill import Skill
 from loraloop.adapters.training.checkpoint import alone
@@ -35,7 +35,7 @@ from loraloop.adapters.training.objectives.objective import Objective
 from loraloop.adapters.training.recipe.gather import Gathered, gather
 from loraloop.adapters.training.recipe.objective import PAIRS, encoded, find_skill, make_objective
 from loraloop.adapters.training.recipe.recipe_file import Recipe
-from loraloop.adapters.training.recipe.recipe_lines import checked, unknown_key
+from loraloop.adapters.training.recipe.recipe_lines import checked, refuse_unknown, unknown_key
 from loraloop.adapters.training.trainer.progress import ProgressCallback
 from loraloop.adapters.training.trainer.train_config import OptimizerName, TrainConfig, grouped, setting_names
 from loraloop.adapters.training.trainer.trainer import Trainer
@@ -191,9 +191,7 @@ def _trained(prepared: Prepared, folder: Path, command: str, watch: ProgressCall
             "closes": content.skill.closes,
             "talks": content.skill.talks,
             "asks": any("ask" in record.gold for record in prepared.gathered.train),
-            "fingerprints": Fingerprints(
-                architecture=base.fingerprints.architecture, weights=base.fingerprints.weights
-            ).model_dump(),
+            "fingerprints": asdict(base.fingerprints),
             "base": f"{base.name} ({base.form})",
             "data": [source.model_dump() for source in prepared.gathered.sources],
             "training": {
@@ -322,11 +320,7 @@ def _method(recipe: Recipe) -> Method:
     if part.name not in METHODS:
         raise InputError(f"{recipe.at('method')}: {unknown_key(f'method {part.name!r}', part.name, list(METHODS))}")
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in part.options.items()}
-    known = [field.name for field in fields(METHODS[part.name])]
-    for name in options:
-        if name not in known:
-            at = recipe.at("method", name)
-            raise InputError(f"{at}: {unknown_key(f'method.{name}', name, known)}")
+    refuse_unknown(options, [field.name for field in fields(METHODS[part.name])], recipe.lines, ("method",))
     try:
         method = make_method(part.name, options)
     except LoraloopError as error:
@@ -361,10 +355,7 @@ def _config(recipe: Recipe, examples: int) -> TrainConfig:
     """The schedule; `epochs` may stand in place of `steps`."""
     settings = dict(recipe.content.schedule)
     at = ("schedule", "epochs")
-    known = ("epochs", *setting_names())
-    for name in settings:
-        if name not in known:
-            raise InputError(f"{recipe.at('schedule', name)}: {unknown_key(f'schedule.{name}', name, known)}")
+    refuse_unknown(settings, ("epochs", *setting_names()), recipe.lines, ("schedule",))
     if "epochs" in settings:
         epochs = settings.pop("epochs")
         if "steps" in settings:
@@ -392,7 +383,7 @@ def _claim(folder: Path, prepared: Prepared) -> None:
     """Marks the folder as this recipe's and this data's, or refuses one that is another's, or may be."""
     mark = {
         "base": prepared.base.fingerprints.weights,
-        "method": _plain(prepared.method),
+        "method": asdict(prepared.method),  # type: ignore[call-overload]
         "objective": prepared.recipe.content.objective.model_dump(),
         "start": prepared.recipe.content.start,
         "data_sha256": prepared.fingerprint,
@@ -415,8 +406,3 @@ def _claim(folder: Path, prepared: Prepared) -> None:
     with file_errors(f"cannot write to {folder}", "; give another output.folder"):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
-
-
-def _plain(value: Any) -> Any:
-    """A dataclass as JSON data."""
-    return json.loads(json.dumps(asdict(value) if is_dataclass(value) else value, default=str))  # type: ignore[arg-type]

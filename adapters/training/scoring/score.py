@@ -128,6 +128,12 @@ class Scores(dict[str, float]):
         if hits:
             self.put(name, rate(hits), len(hits))
 
+    def rates(self, hits: Mapping[str, Sequence[bool]]) -> dict[str, float]:
+        """These scores with the rate of each name's hits."""
+        for name, found in hits.items():
+            self.rate(name, found)
+        return dict(self)
+
     def mean(self, name: str, values: Sequence[float]) -> None:
         if values:
             self.put(name, bootstrap(values, lambda table: float(table.mean())), len(values))
@@ -160,10 +166,7 @@ def _tools(pairs: Pairs) -> dict[str, float]:
         else:
             names = sorted(c["name"] for c in calls or ())
             by_name["right_tools"].append(names == sorted(c["name"] for c in gold))
-    report = Scores()
-    for name, hits in by_name.items():
-        report.rate(name, hits)
-    return dict(report)
+    return Scores().rates(by_name)
 
 
 def _code(pairs: Pairs, runs: Runs | None) -> dict[str, float]:
@@ -230,10 +233,7 @@ def _safety(pairs: Pairs) -> dict[str, float]:
         by_name[f"{example.kind}/{'recall' if gold else 'over_refusal'}"].append(verdict.unsafe)
         if gold and example.gold.get("category") in contracts.CATEGORIES:
             by_name["category"].append(verdict.category == example.gold["category"])
-    report = Scores()
-    for name, hits in by_name.items():
-        report.rate(name, hits)
-    return dict(report)
+    return Scores().rates(by_name)
 
 
 def _text(pairs: Pairs) -> dict[str, float]:
@@ -252,10 +252,8 @@ def _text(pairs: Pairs) -> dict[str, float]:
     by_field: dict[str, list[bool]] = defaultdict(list)
     for gold, value in zip(golds, objects, strict=True):
         for name, part in gold.items():
-            by_field[name].append((value or {}).get(name) == part)
-    for name, right in by_field.items():
-        found.rate(f"field_{name}", right)
-    return dict(found)
+            by_field[f"field_{name}"].append((value or {}).get(name) == part)
+    return found.rates(by_field)
 
 
 def _object(text: str) -> dict[str, Any] | None:
