@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from loraloop.adapters.skill.contracts import Passage, user_content
 from loraloop.evals.desk.slots import DrawError
 from loraloop.evals.desk.world import World, load_worlds
 from loraloop.recipes.make.worlds import (
@@ -67,21 +68,17 @@ class Asked(Conversation):
         chosen += rng.sample(others, min(len(others), len(chosen) < MOST and rng.random() < STRANGE))
         rng.shuffle(chosen)
         first = rng.randint(1, 9)
-        passages = [
-            {"id": f"p{first + place}", "title": each["title"], "text": each["text"]}
-            for place, each in enumerate(chosen)
-        ]
-        lines = [f"[{each['id']}] {each['title']}: {each['text']}" for each in passages]
-        text = "\n".join(("Passages:", *lines, "", question.say))
+        shown = [Passage(f"p{at}", each["text"], each["title"]) for at, each in enumerate(chosen, first)]
+        text = user_content(question.say, shown)
         messages = [{"role": each["role"], "content": self._named(each)} for each in self.messages]
         completion: dict[str, Any] = {"answerable": False}
         if question.answer:
-            cited = [each["id"] for each, document in zip(passages, chosen, strict=True) if document in about]
+            cited = [each.id for each, document in zip(shown, chosen, strict=True) if document in about]
             completion = {"answerable": True, "answer": question.answer, "citations": cited}
         return {
             "kind": question.kind,
             "messages": [*messages, {"role": "user", "content": text}],
-            "passages": passages,
+            "passages": [{"id": each.id, "title": each.title, "text": each.text} for each in shown],
             "tools": self.assistant.tools(set()),
             "completion": completion,
             **({"part": part} if part != "train" else {}),

@@ -49,9 +49,7 @@ class Talk(Conversation):
         turn = DeskTurn(self.rng.choice(item["say"]), item["good"], talk=True)
         self._user(turn, False)
         self.with_documents = beside
-        answer = {"at": len(self.messages), "kind": item["kind"], "completion": turn.good, "lang": item["lang"]}
-        self.answers.append(answer)
-        self.messages.append({"role": "assistant", "content": turn.good})
+        self._answer(turn, item["lang"], item["kind"])
 
     def record(self, part: str, phrases: Phrases) -> list[dict[str, Any]]:
         """The conversation with its answers; nothing where one says what it can do and has no tool to tell of."""

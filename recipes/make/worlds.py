@@ -21,12 +21,14 @@ import random
 import re
 from collections.abc import Container, Mapping, Sequence, Set
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import zstandard
 
 from loraloop.adapters.base.messages import Message
+from loraloop.adapters.skill.contracts import Passage, user_content
 from loraloop.agent.dates.notes import with_date_notes
 from loraloop.agent.dates.resolve import stated_today
 from loraloop.evals.desk.oracle import NextStep, next_step, rehearse
@@ -149,7 +151,6 @@ class Assistant:
         self.own = {schema["name"]: schema for schema in schemas[world.name]}
         self.others = [schema for name, of in schemas.items() if name != world.name for schema in of]
         self.used = set[str]()
-        self._shown = list[dict[str, Any]]()
 
     def tools(self, missing: Set[str]) -> list[dict[str, Any]]:
         """The tools that are shown: those that are used, others of the world, in half of the draws strangers.
@@ -157,10 +158,10 @@ class Assistant:
         Args:
             missing: Tools that this conversation lacks.
         """
-        self._shown = self._shown or self._drawn()
         return [self.names.masked(schema) for schema in self._shown if schema["name"] not in missing]
 
-    def _drawn(self) -> list[dict[str, Any]]:
+    @cached_property
+    def _shown(self) -> list[dict[str, Any]]:
         rng = self.rng
         spare = [name for name in self.own if name not in self.used]
         kept = {*self.used, *rng.sample(spare, rng.randint(0, len(spare)))}
@@ -225,6 +226,7 @@ class Conversation:
         self, request: DeskRequest, turn: DeskTurn, template: RequestTemplate, functions: Mapping[str, Any]
     ) -> None:
         shown = self._user(turn, "not_answered" in request.tags)
+        lang = template.id.rpartition("-")[2] if "foreign" in template.tags else "en"
         wanted = next_step(self.world, request, turn, [])
         failed = empty = strayed = False
         first = True
@@ -237,7 +239,7 @@ class Conversation:
             if wanted.ask:
                 self.assistant.used.add(wanted.ask.name)
                 self._step(self._right(wanted), kind, self._flaw(wanted.missing, 0.35))
-                self._answer(turn, template, "ask", f"Missing: {', '.join(map(self.names.argument, wanted.missing))}")
+                self._answer(turn, lang, "ask", f"Missing: {', '.join(map(self.names.argument, wanted.missing))}")
                 return
             calls = self._right(wanted)
             self._step(calls, kind, self._flaw(self._later(turn, wanted), 0.3) if first else "")
@@ -255,11 +257,11 @@ class Conversation:
             return
         if turn.talk or request.kind == "retrieval":
             if "not_answered" in request.tags and shown:
-                self._answer(turn, template, "no_document", f"Not in the documents: {', '.join(shown)}")
+                self._answer(turn, lang, "no_document", f"Not in the documents: {', '.join(shown)}")
             else:
                 self.messages.append({"role": "assistant", "content": turn.good})
             return
-        self._answer(turn, template, "error" if failed else "empty" if empty else "done")
+        self._answer(turn, lang, "error" if failed else "empty" if empty else "done")
 
     def _right(self, wanted: NextStep) -> list[dict[str, Any]]:
         """A right step as it is written."""
@@ -358,8 +360,8 @@ class Conversation:
                 chosen = [cited, *(each for each in chosen if each is not cited)][:3]
                 self.rng.shuffle(chosen)
             titles = [each["title"] for each in chosen]
-            lines = [f"[p{place + 1}] {each['title']}: {each['text']}" for place, each in enumerate(chosen)]
-            text = "\n".join(("Passages:", *lines, "", text))
+            shown = [Passage(f"p{at}", each["text"], each["title"]) for at, each in enumerate(chosen, 1)]
+            text = user_content(text, shown)
         self.messages.append({"role": "user", "content": text})
         return titles
 
@@ -375,8 +377,7 @@ class Conversation:
             again = f"That is not valid: {flaw}\nWrite it again."
             self.steps.append({**step, "kind": "again", "extra_prompt": again})
 
-    def _answer(self, turn: DeskTurn, template: RequestTemplate, kind: str, extra_prompt: str = "") -> None:
-        lang = template.id.rpartition("-")[2] if "foreign" in template.tags else "en"
+    def _answer(self, turn: DeskTurn, lang: str, kind: str, extra_prompt: str = "") -> None:
         answer = {"at": len(self.messages), "kind": kind, "completion": turn.good, "lang": lang}
         self.answers.append({**answer, **({"extra_prompt": extra_prompt} if extra_prompt else {})})
         self.messages.append({"role": "assistant", "content": turn.good})
@@ -390,8 +391,8 @@ class Conversation:
 
     def _later(self, turn: DeskTurn, wanted: Any) -> list[str]:
         """Arguments of the calls that wait for the first ones."""
-        now = list(wanted.calls)
-        return [name for call in turn.calls if call not in now for name in call.arguments if name not in call.free]
+        later = [call for call in turn.calls if call not in wanted.calls]
+        return [name for call in later for name in call.arguments if name not in call.free]
 
     def _flaw(self, names: Sequence[str], often: float) -> str:
         """What the runtime would say of a value that nobody gave for one of these arguments; empty for nothing."""

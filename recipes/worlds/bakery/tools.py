@@ -290,21 +290,18 @@ def small_batch(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 def faulty(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """An oven whose panel shows a fault."""
-    number = rng.choice([key for key, each in STATE["ovens"].items() if each["fault"]])
-    return {"number": int(number), **STATE["ovens"][number]}
+    return rng.choice([{"number": int(key), **each} for key, each in STATE["ovens"].items() if each["fault"]])
 
 
 def sound(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """An oven whose panel shows none."""
-    number = rng.choice([key for key, each in STATE["ovens"].items() if not each["fault"]])
-    return {"number": int(number), **STATE["ovens"][number]}
+    return rng.choice([{"number": int(key), **each} for key, each in STATE["ovens"].items() if not each["fault"]])
 
 
 def offered(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
-    """An ingredient with its offers, the dearest of them and the cheapest."""
-    name = rng.choice([name for name, offers in STATE["offers"].items() if offers])
-    ordered = sorted(STATE["offers"][name], key=lambda offer: offer["euro_per_kg"])
-    return {"ingredient": name, "low": ordered[0], "middle": ordered[1], "high": ordered[2]}
+    """An ingredient with offers, and apart from it the cheapest of them."""
+    found = cheapest(rng, slots)
+    return {"ingredient": found["ingredient"], "low": found}
 
 
 def worker(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

@@ -286,14 +286,18 @@ def series(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return entry(rng, True)
 
 
-def contact(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
-    """A contact whose first name nobody else has."""
+def _known(rng: random.Random, fits: Any) -> dict[str, Any]:
     firsts = [each["name"].split()[0] for each in STATE["contacts"].values()]
     found = [
         {"id": n, **c, "first": c["name"].split()[0], "phone": c["phones"][0]["number"]}
         for n, c in STATE["contacts"].items()
     ]
-    return rng.choice([each for each in found if firsts.count(each["first"]) == 1])
+    return rng.choice([each for each in found if firsts.count(each["first"]) == 1 and fits(each)])
+
+
+def contact(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+    """A contact whose first name nobody else has."""
+    return _known(rng, lambda each: True)
 
 
 def namesakes(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -376,24 +380,14 @@ def open_gap(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     return {"day": f"2028-05-{number}", "said": f"{number} May", "minutes": minutes, "span": span}
 
 
-def _labelled(rng: random.Random, family: bool) -> dict[str, Any]:
-    firsts = [each["name"].split()[0] for each in STATE["contacts"].values()]
-    found = [
-        {"id": n, **c, "first": c["name"].split()[0]}
-        for n, c in STATE["contacts"].items()
-        if (c["label"] == "family") == family and firsts.count(c["name"].split()[0]) == 1
-    ]
-    return rng.choice(found)
-
-
 def relative(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A contact of the family."""
-    return _labelled(rng, True)
+    return _known(rng, lambda each: each["label"] == "family")
 
 
 def no_relative(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A contact of another group."""
-    return _labelled(rng, False)
+    return _known(rng, lambda each: each["label"] != "family")
 
 
 def planned(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

@@ -238,11 +238,10 @@ def without_mandate(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]
     return {"id": person, "name": STATE["people"][person]["name"]}
 
 
-def _gift(rng: random.Random, reachable: bool) -> dict[str, Any]:
+def _gift(rng: random.Random, reachable: bool, sent: bool = False) -> dict[str, Any]:
     people = {key for key, each in STATE["people"].items() if (each["contact_by"] != "none") == reachable}
-    rows = [(key, each) for key, each in sorted(STATE["gifts"].items()) if not each["receipt_sent"]]
-    gift = rng.choice([key for key, each in rows if each["supporter"] in people])
-    return {"id": gift, **STATE["gifts"][gift]}
+    rows = [{"id": key, **each} for key, each in sorted(STATE["gifts"].items()) if each["receipt_sent"] == sent]
+    return rng.choice([each for each in rows if each["supporter"] in people])
 
 
 def reachable_gift(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -284,10 +283,7 @@ def listed_pair(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 def sent_gift(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A gift whose receipt was sent, of somebody who may be written to."""
-    people = {key for key, each in STATE["people"].items() if each["contact_by"] != "none"}
-    rows = [(key, each) for key, each in sorted(STATE["gifts"].items()) if each["receipt_sent"]]
-    gift, each = rng.choice([(key, each) for key, each in rows if each["supporter"] in people])
-    return {"id": gift, **each}
+    return _gift(rng, True, sent=True)
 
 
 def other_way(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

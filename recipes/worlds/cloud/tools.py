@@ -268,9 +268,9 @@ def _services(rng: random.Random, frozen: bool | None = None, bad: bool | None =
     return rng.choice(found)  # type: ignore[no-any-return]
 
 
-def any_service(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
+def any_service(rng: random.Random, slots: dict[str, Any], frozen: bool | None = None) -> dict[str, Any]:
     """A service in production, and other values for it."""
-    found = _services(rng)
+    found = _services(rng, frozen)
     return {
         **found,
         "wanted": found["replicas"] + rng.randrange(1, 6),
@@ -280,12 +280,7 @@ def any_service(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 def thawed_service(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A service that can be deployed, and other values for it."""
-    found = _services(rng, frozen=False)
-    return {
-        **found,
-        "wanted": found["replicas"] + rng.randrange(1, 6),
-        "next": f"{rng.randrange(6, 9)}.{rng.randrange(0, 30)}.{rng.randrange(0, 9)}",
-    }
+    return any_service(rng, slots, frozen=False)
 
 
 def frozen_service(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

@@ -236,28 +236,24 @@ def request_credit(
     return {"requested": True, "amount": amount, "answer_within_days": 3, **asked}
 
 
+def _variant(rng: random.Random, fits: Any) -> dict[str, Any]:
+    found = [
+        {"code": code, "name": item["name"], "variant": variant, "left": left, "back_on": item["back_on"]}
+        for code, item in STATE["articles"].items()
+        for variant, left in item["variants"].items()
+        if fits(left)
+    ]
+    return rng.choice(found)
+
+
 def sold_out(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """An article and a variant of it that is not there."""
-    found = [
-        (code, item, name)
-        for code, item in STATE["articles"].items()
-        for name, left in item["variants"].items()
-        if not left
-    ]
-    code, item, variant = rng.choice(found)
-    return {"code": code, "name": item["name"], "variant": variant, "back_on": item["back_on"]}
+    return _variant(rng, lambda left: not left)
 
 
 def in_stock(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """An article and a variant of it of which enough is there."""
-    found = [
-        (code, item, name)
-        for code, item in STATE["articles"].items()
-        for name, left in item["variants"].items()
-        if left > 10
-    ]
-    code, item, variant = rng.choice(found)
-    return {"code": code, "name": item["name"], "variant": variant, "left": item["variants"][variant]}
+    return _variant(rng, lambda left: left > 10)
 
 
 def late_article(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

@@ -276,8 +276,6 @@ def chosen(rng: random.Random, low: int, high: int) -> dict[str, Any]:
         "holder": policy["holder"],
         "papers_said": " and ".join(claim["papers"]),
         "euros": f"{max(0, total - policy['deductible_cents']) / 100:.2f}",
-        "first": claim["items"][0]["thing"],
-        "first_euros": f"{claim['items'][0]['claimed_cents'] / 100:.2f}",
     }
 
 
@@ -339,14 +337,7 @@ def double(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         (f"the {first['peril']} one", one),
     )
     say, number = rng.choice(ways)
-    return {
-        "policy": policy,
-        "holder": STATE["policies"][policy]["holder"],
-        "one": one,
-        "two": two,
-        "say": say,
-        "number": number,
-    }
+    return {"policy": policy, "holder": STATE["policies"][policy]["holder"], "say": say, "number": number}
 
 
 def insured(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

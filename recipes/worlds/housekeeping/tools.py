@@ -283,9 +283,6 @@ def floor(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     number = rng.randint(1, 5)
     words = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth"}
     dirty = [int(n) for n, each in STATE["rooms"].items() if n[0] == str(number) and each["condition"] == "dirty"]
-    inspected = [
-        int(n) for n, each in STATE["rooms"].items() if n[0] == str(number) and each["condition"] == "inspected"
-    ]
     other = number % 5 + 1
     store = STATE["store"][str(number)]
     return {
@@ -293,7 +290,6 @@ def floor(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         "words": words[number],
         "dirty": dirty,
         "count": len(dirty),
-        "inspected": inspected,
         "other": other,
         "towels": store["bath towels"],
         "others": STATE["store"][str(other)]["bath towels"],
@@ -324,7 +320,6 @@ def robes(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         "n": int(few),
         "from": int(spare),
         "have": have,
-        "there": there,
         "above": have + rng.randint(1, 12),
         "below": rng.randint(1, have),
         "pieces": rng.randint(1, there),

@@ -194,14 +194,9 @@ def send_draft(
     return {"sent": True, "recipients": len(found["parties"]), "way": way}
 
 
-def _complete(rng: random.Random) -> tuple[str, dict[str, Any]]:
-    return rng.choice(
-        [
-            (key, each)
-            for key, each in STATE["files"].items()
-            if each["stage"] != "signed" and not any(p["missing_papers"] for p in each["parties"])
-        ]
-    )
+def _unsigned(rng: random.Random, lacking: bool) -> tuple[str, dict[str, Any]]:
+    rows = [(key, each) for key, each in STATE["files"].items() if each["stage"] != "signed"]
+    return rng.choice([row for row in rows if any(p["missing_papers"] for p in row[1]["parties"]) == lacking])
 
 
 def party(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -252,7 +247,7 @@ def done(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 def ready(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A file that can be signed, with a free time of its notary."""
-    number, found = _complete(rng)
+    number, found = _unsigned(rng, lacking=False)
     at = rng.choice(STATE["calendar"][found["notary"]])
     when = datetime.fromisoformat(at)
     first = next(time for time in STATE["calendar"][found["notary"]] if time >= "2027-05-17")
@@ -271,12 +266,7 @@ def ready(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 def blocked(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A file that cannot be signed yet, with a free time of its notary."""
-    rows = [
-        (key, each)
-        for key, each in STATE["files"].items()
-        if each["stage"] != "signed" and any(p["missing_papers"] for p in each["parties"])
-    ]
-    number, found = rng.choice(rows)
+    number, found = _unsigned(rng, lacking=True)
     at = rng.choice(STATE["calendar"][found["notary"]])
     when = datetime.fromisoformat(at)
     who = next(p for p in found["parties"] if p["missing_papers"])
@@ -336,7 +326,7 @@ def next_days(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 def two_times(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A file that can be signed, and a day on which its notary has exactly two free times."""
-    number, found = _complete(rng)
+    number, found = _unsigned(rng, lacking=False)
     by_day: dict[str, list[str]] = {}
     for time in STATE["calendar"][found["notary"]]:
         by_day.setdefault(time[:10], []).append(time)

@@ -213,16 +213,15 @@ def page_badge(badge: int, message: str) -> dict[str, Any]:
 
 def block(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A queued block with its proposal."""
-    name = rng.choice([key for key, found in sorted(STATE["blocks"].items()) if found["state"] == "queued"])
-    found = STATE["blocks"][name]
+    name, found = rng.choice([row for row in sorted(STATE["blocks"].items()) if row[1]["state"] == "queued"])
     budget = proposal_budget(found["proposal"])
-    return {"id": name, **found, "investigator": budget["investigator"], "left": budget["hours_left"]}
+    return {"id": name, **found, "investigator": budget["investigator"]}
 
 
 def done_block(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A block that is not in the queue any more."""
-    name = rng.choice([key for key, found in sorted(STATE["blocks"].items()) if found["state"] != "queued"])
-    return {"id": name, **STATE["blocks"][name]}
+    name, found = rng.choice([row for row in sorted(STATE["blocks"].items()) if row[1]["state"] != "queued"])
+    return {"id": name, **found}
 
 
 def _night(rng: random.Random, fits: Any) -> dict[str, Any]:
@@ -266,14 +265,8 @@ def two_nights(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         clouds = [STATE["nights"][name]["cloud_percent"] for name in pair]
         if clouds[0] != clouds[1]:
             clear = pair[clouds.index(min(clouds))]
-            return {
-                "list": pair,
-                "one": f"{int(pair[0][8:])} March",
-                "two": f"{int(pair[1][8:])} March",
-                "clear": clear,
-                "said": f"{int(clear[8:])} March",
-                "percent": min(clouds),
-            }
+            one, two, said = (f"{int(night[8:])} March" for night in (*pair, clear))
+            return {"list": pair, "one": one, "two": two, "clear": clear, "said": said}
 
 
 TOOLS = [

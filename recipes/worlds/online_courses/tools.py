@@ -252,8 +252,7 @@ def course(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     slug = rng.choice(sorted(STATE["courses"]))
     each = STATE["courses"][slug]
     longest = max(each["modules"], key=lambda module: module["minutes"])
-    first = each["modules"][0]["minutes"]
-    return {"slug": slug, **each, "longest": longest["no"], "minutes": longest["minutes"], "first": first}
+    return {"slug": slug, **each, "longest": longest["no"], "minutes": longest["minutes"]}
 
 
 def shortest(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

@@ -303,7 +303,6 @@ def full_week(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         "iso": week,
         "number": int(week[-2:]),
         "count": len(found),
-        "first": found[0]["start"],
         "first_day": found[0]["start"][:10],
         "first_time": found[0]["start"][11:],
         "work": found[0]["works"][0],
@@ -313,27 +312,20 @@ def full_week(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 def needed(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A work and a section that it needs."""
     title = rng.choice(sorted(STATE["works"]))
-    section = rng.choice([section for section, count in STATE["works"][title]["players"].items() if count > 1])
-    return {
-        "title": title,
-        "section": section,
-        "count": STATE["works"][title]["players"][section],
-        "duration": STATE["works"][title]["duration"],
-        "minutes": int(STATE["works"][title]["duration"][2:-1]),
-        "composer": STATE["works"][title]["composer"],
-    }
+    work = STATE["works"][title]
+    section, count = rng.choice([(section, count) for section, count in work["players"].items() if count > 1])
+    return {"title": title, "section": section, "count": count, "minutes": int(work["duration"][2:-1]), **work}
 
 
 def unneeded(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A work and a section that it does without."""
     found = [
-        (title, section)
+        {"title": title, "section": section}
         for title, work in sorted(STATE["works"].items())
         for section, count in work["players"].items()
         if not count
     ]
-    title, section = rng.choice(found)
-    return {"title": title, "section": section}
+    return rng.choice(found)
 
 
 def half_free(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

@@ -228,50 +228,34 @@ def price(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _rivalled(rng: random.Random, dearer: bool) -> dict[str, Any]:
+    found = [
+        {"site": site, "grade": grade, "ours": ours, "rival": STATE["rivals"][site][grade]}
+        for site, each in sorted(STATE["sites"].items())
+        for grade, ours in each["prices_cent"].items()
+        if (STATE["rivals"][site][grade] < ours) == dearer
+    ]
+    return rng.choice(found)
+
+
 def dearer(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A price that is above the rival's by no more than a step."""
-    found = [
-        (s, g)
-        for s, each in sorted(STATE["sites"].items())
-        for g in GRADES
-        if STATE["rivals"][s][g] < each["prices_cent"][g]
-    ]
-    site, grade = rng.choice(found)
-    return {
-        "site": site,
-        "grade": grade,
-        "ours": STATE["sites"][site]["prices_cent"][grade],
-        "rival": STATE["rivals"][site][grade],
-    }
+    return _rivalled(rng, True)
 
 
 def cheaper(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A price that is not above the rival's."""
-    found = [
-        (s, g)
-        for s, each in sorted(STATE["sites"].items())
-        for g in GRADES
-        if STATE["rivals"][s][g] >= each["prices_cent"][g]
-    ]
-    site, grade = rng.choice(found)
-    return {
-        "site": site,
-        "grade": grade,
-        "ours": STATE["sites"][site]["prices_cent"][grade],
-        "rival": STATE["rivals"][site][grade],
-    }
+    return _rivalled(rng, False)
 
 
 def _level(rng: random.Random, low: int, high: int) -> dict[str, Any]:
     found = [
-        (site, grade)
+        {"site": site, "town": each["town"], "grade": grade, "litres": tank["litres"]}
         for site, each in sorted(STATE["sites"].items())
-        for grade in GRADES
-        if low <= each["tanks"][grade]["litres"] <= high
+        for grade, tank in each["tanks"].items()
+        if low <= tank["litres"] <= high
     ]
-    site, grade = rng.choice(found)
-    town = STATE["sites"][site]["town"]
-    return {"site": site, "town": town, "grade": grade, "litres": STATE["sites"][site]["tanks"][grade]["litres"]}
+    return rng.choice(found)
 
 
 def low_tank(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

@@ -241,34 +241,24 @@ def call_patrol(slope: str, what: str) -> dict[str, Any]:
     return {"patrol": f"P{len(slope) + 2}", "from_lift": card["lift"], "minutes": 3 + int(slope) % 6}
 
 
+def _running(rng: random.Random, fits: Any) -> dict[str, Any]:
+    running = [{"name": name, **each} for name, each in STATE["lifts"].items() if each["running"]]
+    return rng.choice([each for each in running if fits(each)])
+
+
 def windy_lift(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A running lift above its wind limit."""
-    found = [
-        (name, each)
-        for name, each in STATE["lifts"].items()
-        if each["running"] and each["wind_kmh"] > each["wind_limit_kmh"]
-    ]
-    name, lift = rng.choice(found)
-    return {"name": name, **lift}
+    return _running(rng, lambda each: each["wind_kmh"] > each["wind_limit_kmh"])
 
 
 def calm_lift(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A running lift below its wind limit."""
-    found = [
-        (name, each)
-        for name, each in STATE["lifts"].items()
-        if each["running"] and each["wind_kmh"] < each["wind_limit_kmh"]
-    ]
-    name, lift = rng.choice(found)
-    return {"name": name, **lift}
+    return _running(rng, lambda each: each["wind_kmh"] < each["wind_limit_kmh"])
 
 
 def _way(rng: random.Random, running: bool) -> dict[str, Any]:
-    return {
-        "slope": rng.choice(
-            [key for key, each in STATE["slopes"].items() if STATE["lifts"][each["lift"]]["running"] == running]
-        )
-    }
+    slopes = [(key, STATE["lifts"][each["lift"]]) for key, each in STATE["slopes"].items()]
+    return {"slope": rng.choice([key for key, lift in slopes if lift["running"] == running])}
 
 
 def running_way(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -294,9 +284,7 @@ def snow(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 def other_running(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A running lift that is not the one of the slot `gust`."""
-    found = [name for name, each in STATE["lifts"].items() if each["running"] and name != slots["gust"]["name"]]
-    name = rng.choice(found)
-    return {"name": name, **STATE["lifts"][name]}
+    return _running(rng, lambda each: each["name"] != slots["gust"]["name"])
 
 
 def listed(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -311,9 +299,8 @@ def listed(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 def unblocked_holder(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A guest whose pass is not blocked."""
-    found = [(name, number) for name, number in STATE["holders"].items() if not STATE["passes"][number]["blocked"]]
-    name, number = rng.choice(found)
-    return {"name": name, "number": number}
+    held = [{"name": name, "number": number} for name, number in STATE["holders"].items()]
+    return rng.choice([each for each in held if not STATE["passes"][each["number"]]["blocked"]])
 
 
 TOOLS = [

@@ -260,13 +260,8 @@ def add_rule(name: str, when: Trigger, do: list[Action]) -> dict[str, Any]:
 
 
 def _of(rng: random.Random, kind: str, **wanted: Any) -> dict[str, Any]:
-    rows = [
-        (key, each)
-        for key, each in STATE["devices"].items()
-        if each["kind"] == kind and all(each[name] == value for name, value in wanted.items())
-    ]
-    name, found = rng.choice(rows)
-    return {"id": name, **found}
+    found = [{"id": key, **each} for key, each in STATE["devices"].items() if each["kind"] == kind]
+    return rng.choice([each for each in found if wanted.items() <= each.items()])
 
 
 def lamp(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -312,9 +307,8 @@ def unheated(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 def battery(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
     """A device with a battery."""
-    rows = [(key, each) for key, each in STATE["devices"].items() if each["battery_percent"] is not None]
-    name, found = rng.choice(rows)
-    return {"id": name, **found}
+    devices = [{"id": key, **each} for key, each in STATE["devices"].items()]
+    return rng.choice([each for each in devices if each["battery_percent"] is not None])
 
 
 def two_cells(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
@@ -324,9 +318,7 @@ def two_cells(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
 
 
 def _door(rng: random.Random, open: bool) -> dict[str, Any]:
-    rows = [(key, each) for key, each in STATE["doors"].items() if each["open"] == open]
-    name, found = rng.choice(rows)
-    return {"name": name, **found}
+    return rng.choice([{"name": key, **each} for key, each in STATE["doors"].items() if each["open"] == open])
 
 
 def shut_door(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:

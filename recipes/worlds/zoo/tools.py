@@ -262,7 +262,6 @@ def ration(rng: random.Random, slots: dict[str, Any]) -> dict[str, Any]:
         "first": found["ration"][0]["item"],
         "second": found["ration"][1]["item"],
         "never": other,
-        "store_kg": STATE["stores"][portion["item"]]["kg"],
     }
 
 
