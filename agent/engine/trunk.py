@@ -182,7 +182,7 @@ class Trunk(Transcript):
             sequence, recomputed = self._full_context(author, clock)
         else:
             sequence.begin(author)
-        self._open = Branch(self, author, sequence, prefilled + recomputed, recomputed, self._branch_closed)
+        self._open = Branch(self, author, sequence, prefilled + recomputed, recomputed, closed=self._branch_closed)
         return self._open
 
     def cut(self, length: int) -> None:
