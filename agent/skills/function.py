@@ -130,7 +130,14 @@ class SkillFunction(Generic[R]):
         return self.tool().to_openai()
 
     def from_json(self, arguments: Mapping[str, Any], **how: Unpack[StepOptions]) -> R:
-        """Runs the skill on arguments as JSON data, as the tool's schema says; fields are named like the parameters."""
+        """Runs the skill on arguments as JSON data, as the tool's schema says; fields are named like the parameters.
+
+        Raises:
+            UnknownNameError: The schema has no such argument; the options of a step are not among them.
+        """
+        properties = PARAMETERS[self.contract]["properties"]
+        for name in arguments.keys() - properties.keys():
+            raise unknown("argument of a skill", name, properties)
         return self(**arguments, **how)
 
     async def arun(self, *arguments: Any, **options: Any) -> R:

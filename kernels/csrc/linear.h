@@ -21,7 +21,7 @@ enum { INT4, INT8, BF16 };
 #define INT4_GROUP_BYTES 320
 #define RUNS (LANES / WIDTH)   /* vectors of a tile's lanes */
 #define AHEAD 12     /* groups of int4 that are asked for before they are read: what a core multiplies while memory answers */
-#define STREAMED (RUNS == 1 ? 2 : 0)   /* rows up to which asking ahead makes reading slower: vectors as wide as a cache line find it by themselves */
+#define STREAMED (RUNS == 1 ? 2 : 0)   /* rows up to which asking ahead makes reading slower: whole cache lines are fetched ahead anyway */
 #define BLOCK 16     /* rows whose activations stand together */
 #define TOGETHER (MANY ? 16 : 4)  /* rows that share one reading of a tile, as many as there are registers for their sums of bytes */
 #define SUMS 16   /* vectors of sums at most: RUNS of TOGETHER rows, or the chains of one row or two */
@@ -121,8 +121,8 @@ INLINE const int8_t *whole_of(const inputs *in, int64_t row) {
     return in->whole + row / BLOCK * BLOCK * in->width + row % BLOCK * 4;
 }
 
-/* y[m] = tile . x[row + m] for m rows of a block of `beside`; m is known where it is inlined. Sum i of a row's RUNS vectors for each row is of
-   row i / RUNS, lanes WIDTH * (i % RUNS) and on: what is loaded of a row serves the whole tile, whose lines are read once. */
+/* y[m] = tile . x[row + m] for m rows of a block of `beside`; m is known where it is inlined. Each row has RUNS sums, one for WIDTH lanes of the
+   tile: sum i is of row i / RUNS and of the lanes from WIDTH * (i % RUNS). So each line of the tile is read once, whatever the vectors' width. */
 #define EACH_SUM UNROLL for (int i = 0; i < m * RUNS; i++)
 
 INLINE void int4_tile(const uint8_t *w, const inputs *in, int64_t row, const int m, int64_t beside, float (*y)[LANES]) {

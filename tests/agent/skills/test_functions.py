@@ -15,6 +15,7 @@ from loraloop import Agent, Guard, Runtime, Sampling
 from loraloop.adapters.base import Base, Message
 from loraloop.adapters.skill.blank import blank_skill
 from loraloop.adapters.skill.contracts import Passage
+from loraloop.agent.skills.function import StepOptions
 from loraloop.agent.skills.functions import AnswerFunction, CallsFunction, TextFunction
 from loraloop.agent.skills.schemas import PARAMETERS, RETURNS
 from loraloop.testing import ScriptedRuntime, ScriptError, answer, calls, code, text, verdict
@@ -166,6 +167,13 @@ def test_an_option_that_does_not_exist_is_refused() -> None:
             UnknownNameError, match="no option of a skill is called 'max_token'; did you mean 'max_tokens'"
         ):
             call()
+
+
+def test_arguments_as_data_cannot_set_an_option_of_the_step() -> None:
+    skills = ScriptedRuntime(code("x = 1")).skills
+    for option in StepOptions.__annotations__:
+        with pytest.raises(UnknownNameError, match=f"no argument of a skill is called '{option}'; known: request"):
+            skills.code.from_json({"request": "x", option: None})
 
 
 def test_progress_is_told() -> None:
