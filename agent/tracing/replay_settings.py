@@ -101,6 +101,6 @@ def output_of(form: Mapping[str, Any] | None) -> OutputType[Any]:
     kinds = {kind.__name__: kind for kind in get_args(Term)}
     try:
         term = adapter(kinds[form["kind"]]).validate_python({key: form[key] for key in form if key != "kind"})
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise InputError(f"the trace has an output type of an unknown kind: {dict(form)!r}") from None
     return OutputType.of(term)

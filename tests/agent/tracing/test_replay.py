@@ -12,6 +12,7 @@ import pytest
 from loraloop.agent import Agent, Approve, Deny, Guard, Limits, Policy, Runtime, Sampling, Sandbox, SandboxResult
 from loraloop.agent.tracing.diff import ABSENT, diff
 from loraloop.agent.tracing.replay import replay
+from loraloop.agent.tracing.replay_settings import output_of
 from loraloop.agent.tracing.trace import Trace
 from loraloop.agent.tracing.tracer import Tracer
 from loraloop.testing import ScriptedRuntime, calls, code
@@ -171,6 +172,12 @@ def test_an_answers_form_is_kept() -> None:
         trace, agent = traced((output,), (), output_type=form)
         found = replay(trace, agent.runtime)
         assert not found and found.trace is not None and found.trace.settings.output == trace.settings.output
+
+
+@pytest.mark.parametrize("form", [{}, {"kind": "Painting"}, {"kind": ["Regex"]}, {"kind": "Regex", "pattern": 3}])
+def test_a_form_that_no_version_writes_is_refused(form: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="output type of an unknown kind"):
+        output_of(form)
 
 
 def test_sampling_is_drawn_again(make_runtime: Any) -> None:
