@@ -6,7 +6,7 @@
 N agents (1, 4, 8, 16, 32, 64) begin together, each in a thread of its own: it reads its prompt of 64 tokens, perhaps
 after instructions of 1 500 tokens that all agents have, and writes 48 tokens under a skill. Skills are random LoRAs of
 rank 16 on every linear module: `same` has all agents on one of them, `mixed` each on another (of 16). Each of `--parts`
-can be measured alone; with `--json`, figures are added to those of the file after each number of agents.
+can be measured alone; the file of `--json` is written after each number of agents.
 
 - `alone`: one agent with the scheduler and with a lock, in turn, `--pairs` times: the median of the lock's time over
   the scheduler's, and its 95 % interval.
@@ -24,7 +24,6 @@ can be measured alone; with `--json`, figures are added to those of the file aft
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 import threading
@@ -44,7 +43,7 @@ import agents_peers
 import torch
 from agents_peers import AgentTimes, figures_of
 from episode import random_skill
-from report import BenchmarkReport, command_line, finish, number, options
+from report import BenchmarkReport, finish, number, options
 
 from loraloop.adapters.bank.bank import Bank
 from loraloop.adapters.base import Base
@@ -283,19 +282,13 @@ def ratios_of(metrics: Mapping[str, float], peers: Mapping[str, Mapping[str, flo
 
 @dataclass
 class Results:
-    """The document so far; written after each figure, and added to what the file had."""
+    """The document so far; written after each figure, so that a run that is stopped leaves what it measured."""
 
     base: str
     repeats: int
     path: Path | None
     metrics: dict[str, float] = field(default_factory=dict)
     peers: dict[str, dict[str, float]] = field(default_factory=dict)
-    command: str = ""
-
-    def __post_init__(self) -> None:
-        if self.path is not None and self.path.exists():
-            known = json.loads(self.path.read_text(encoding="utf-8"))
-            self.metrics, self.peers, self.command = known["metrics"], known["peers"], known["command"]
 
     def add(self, figures: Mapping[str, float], peer: str = "") -> None:
         """Adds figures of this base, of a peer where one is named."""
@@ -307,14 +300,11 @@ class Results:
             self.report().write(self.path)
 
     def report(self) -> BenchmarkReport:
-        """With the ratios of each base."""
-        ratios: dict[str, float] = {}
-        for base in dict.fromkeys(name.partition(": ")[0] for name in self.metrics):
-            own = _of(base, self.metrics)
-            peers = {name: _of(base, figures) for name, figures in self.peers.items()}
-            ratios |= {f"{base}: {name}": ratio for name, ratio in ratios_of(own, peers).items()}
-        command = self.command or command_line()
-        return BenchmarkReport("agents", self.repeats, self.metrics, self.peers, ratios, command=command)
+        """With the ratios."""
+        own = _of(self.base, self.metrics)
+        peers = {name: _of(self.base, figures) for name, figures in self.peers.items()}
+        ratios = {f"{self.base}: {name}": ratio for name, ratio in ratios_of(own, peers).items()}
+        return BenchmarkReport("agents", self.repeats, self.metrics, self.peers, ratios)
 
 
 def _of(base: str, figures: Mapping[str, float]) -> dict[str, float]:

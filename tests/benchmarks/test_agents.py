@@ -42,27 +42,28 @@ def test_figures_of_agents_that_write(peers: ModuleType) -> None:
     assert "tokens_per_s" not in served, "who reads is not known of a server"
 
 
-def test_results_are_added_to_those_of_the_file(agents: ModuleType, tmp_path: Path) -> None:
+def test_results_are_of_one_run_and_written_as_they_come(agents: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "agents.json"
-    agents.Results("one", 3, path).add({"free, mixed, shared prefix, 1, MB": 40.0})
-    agents.Results("two", 3, path).add({"free, mixed, 8, tokens_per_s": 50.0})
-    agents.Results("two", 3, path).add({"lock, mixed, 8, tokens_per_s": 20.0})
-    last = agents.Results("one", 3, path)
-    last.add(
+    agents.Results("one", 3, path).add({"free, mixed, 8, tokens_per_s": 50.0})
+    run = agents.Results("one", 3, path)
+    run.add(
         {
             "free, mixed, 16, tokens_per_s": 858.0,
             "free, mixed, 16, whole_per_s": 600.0,
             "lock, mixed, 16, tokens_per_s": 429.0,
+            "free, mixed, shared prefix, 1, MB": 40.0,
             "free, mixed, shared prefix, 16, MB": 80.0,
         }
     )
-    last.add({"free, mixed, 16, whole_per_s": 300.0}, "vLLM")
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert "one: lock, mixed, 16, tokens_per_s" in document["metrics"]
+    assert "one: free, mixed, 8, tokens_per_s" not in document["metrics"], "of an earlier run"
+    run.add({"free, mixed, 16, whole_per_s": 300.0}, "vLLM")
     document = json.loads(path.read_text(encoding="utf-8"))
     assert document["ratios"] == {
         "one: scheduler over lock, 16 agents": 2.0,
         "one: memory without sharing over with it, 16 agents": 8.0,
         "one: over vLLM, mixed, 16 agents": 2.0,
-        "two: scheduler over lock, 8 agents": 2.5,
     }
     assert document["peers"]["vLLM"] == {"one: free, mixed, 16, whole_per_s": 300}
 

@@ -62,7 +62,8 @@ def test_the_table_of_memory_is_made_of_the_committed_results() -> None:
     def figures(name: str) -> dict[str, Any]:
         return json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
 
-    agents, decode, decode_qwen = figures("agents")["metrics"], figures("decode"), figures("decode_qwen")
+    agents = figures("agents")["metrics"] | figures("agents_qwen")["metrics"]
+    decode, decode_qwen = figures("decode"), figures("decode_qwen")
     small, large = (each["details"]["bytes"]["loraloop"] for each in (decode, decode_qwen))
     known: dict[str, list[float]] = {
         "weights that a token reads": [small["weights"] / 1e6, large["weights"] / 1e9],

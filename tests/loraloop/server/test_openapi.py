@@ -11,7 +11,18 @@ from typing import Any
 
 import httpx
 import pytest
+import schemathesis
 from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.parameters import ParameterLocation
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
 
 from loraloop import Agent, Limits, tool
 from loraloop.adapters.base import Base
@@ -19,18 +30,6 @@ from loraloop.agent.runtime import Runtime
 from loraloop.server import agents, chat, decisions, models, responses
 from loraloop.server.runs import HostedAgent
 from loraloop.server.settings import ServerLimits, ServerSettings
-
-schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis: pip install 'loraloop[test]'")
-from schemathesis import GenerationMode  # noqa: E402
-from schemathesis.checks import not_a_server_error  # noqa: E402
-from schemathesis.core.parameters import ParameterLocation  # noqa: E402
-from schemathesis.specs.openapi.checks import (  # noqa: E402
-    content_type_conformance,
-    negative_data_rejection,
-    response_schema_conformance,
-    status_code_conformance,
-    unsupported_method,
-)
 
 EXAMPLES = int(os.environ.get("LORALOOP_EXAMPLES", "10"))
 CHECKS = [

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from loraloop import Agent, Limits, tool
 from loraloop.server.runs import HostedAgent
@@ -52,10 +53,9 @@ def weather(city: str) -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
     if not BROWSER:
-        pytest.skip("needs Chromium")
-    with sync_api.sync_playwright() as playwright:
+        pytest.fail("needs Chromium: apt install chromium")
+    with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         yield opened
         opened.close()

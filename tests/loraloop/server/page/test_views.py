@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from loraloop import Agent, Guard, Limits, Policy, Tracer, tool
 from loraloop.adapters.base import Base
@@ -257,7 +258,7 @@ def first(items: list[int], key: str = "name") -> int:  # of a very long list of
 
 def check_accessible(page: Any, place: str) -> None:
     """What axe-core finds on the page as it is: light on a wide screen, and dark at a narrow phone's width."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    axe = Axe()
     size = page.viewport_size
     for scheme, width in (("light", 1100), ("dark", 320)):
         page.emulate_media(color_scheme=scheme)
