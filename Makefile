@@ -12,6 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN    := $(VENV)/bin
 # What `make bench` measures; LLAMA_PYTHON, VLLM_PYTHON and BFCL_PYTHON are interpreters with llama-cpp-python, vLLM, bfcl-eval.
+# LLAMA_SERVER is llama.cpp's server and GGUF the base for it.
 # `make bench-NAME` writes benchmarks/results/NAME.json; names that end in _qwen are of the recommended base.
 BENCH  ?= switch episode mixed_batch grammar decode decode_qwen agents agents_qwen drafts_qwen first_answer_qwen capacity simulation \
 	training training_qwen rounding rounding_qwen
@@ -28,7 +29,7 @@ SCRIPT_decode_avx512_qwen := decode
 SCRIPT_serve_memory    := serve
 ARGS_activation  := $(patsubst %,$(RECIPES)/%.yaml,tools code retrieval safety) --data $(DATA)
 ARGS_activation_full := $(RECIPES)/tools.yaml --skill adapters/library/smollm2-135m/tools/full --data $(DATA)
-ARGS_agents      := $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
+ARGS_agents      := $(if $(LLAMA_SERVER),--llama-server $(LLAMA_SERVER) --gguf $(GGUF)) $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
 ARGS_agents_qwen := --parts free,newcomer --agents 1,16
 ARGS_bfcl        := $(BFCL) --limit 40
 ARGS_bfcl_qwen   := $(BFCL) --limit 15

@@ -57,7 +57,8 @@ def test_make_has_the_command_of_each_committed_result(tmp_path: Path) -> None:
     documents = [json.loads(path.read_text()) for path in sorted((FOLDER / "results").glob("*.json"))]
     wanted = {each["name"]: each["command"] for each in documents if each["command"].startswith("python ")}
     assert len(wanted) > 20
-    given = [f"{name}_PYTHON=PYTHON" for name in ("LLAMA", "BFCL")] + [f"DATA={tmp_path / 'DATA'}", "VENV=v"]
+    given = ["LLAMA_PYTHON=PYTHON", "BFCL_PYTHON=PYTHON", "LLAMA_SERVER=FILE", "GGUF=FILE"]
+    given += [f"DATA={tmp_path / 'DATA'}", "VENV=v"]
     ready = [part for name in ("v/.test", "build/vllm/.ready", "build/ray/.test") for part in ("-o", name)]
     command = ["make", "-n", *ready, *given, *(f"bench-{name}" for name in wanted)]
     done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=True)
