@@ -300,7 +300,7 @@ class Results:
             self.report().write(self.path)
 
     def report(self) -> BenchmarkReport:
-        """With the ratios."""
+        """The figures so far, with their ratios."""
         own = _of(self.base, self.metrics)
         peers = {name: _of(self.base, figures) for name, figures in self.peers.items()}
         ratios = {f"{self.base}: {name}": ratio for name, ratio in ratios_of(own, peers).items()}

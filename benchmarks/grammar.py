@@ -128,7 +128,7 @@ def main() -> None:
     for case in cases(given.data, given.limit):
         made = decoded(runtime, case)
         if made is None:
-            print(f"left out, over {TOKENS} tokens of calls: {case.messages[-1].content!r}", file=sys.stderr)
+            print(f"left out, its calls do not fit or do not end: {case.messages[-1].content!r}", file=sys.stderr)
             continue
         trunk, out = made
         texts.append((case.schema, out.ids))
