@@ -177,7 +177,7 @@ def test_names_of_a_hostile_document_are_made_in_bounded_time() -> None:
     paths["/long"] = {"get": {**get, "operationId": "_" * 100_000}}
     whole, start = OpenApiDocument(document(paths)), time.thread_time()
     names = [each.name for each in operations(whole)]
-    assert len(set(names)) == len(paths) and max(map(len, names)) <= 64 and time.thread_time() - start < 4
+    assert len(set(names)) == len(paths) and max(map(len, names)) <= 64 and time.thread_time() - start < 1
 
 
 def test_the_tools_alone() -> None:
