@@ -48,7 +48,6 @@ def test_the_replies_are_what_the_schemas_allow(episode: ModuleType, base: Base)
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # PEFT on a busy machine
 def test_three_systems_see_the_same(episode: ModuleType, base: Base, tmp_path: Path) -> None:
-    pytest.importorskip("peft")
     path = tmp_path / "episode.json"
     arguments = ["--limit", "2", "--tokens", "12", "--no-warm-up", "--random", "--json", str(path)]
     assert episode.main(arguments) == 0

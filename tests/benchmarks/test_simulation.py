@@ -15,7 +15,6 @@ from loraloop.scale.capacity import Capacity, Load
 
 @pytest.fixture(scope="module")
 def sim(benchmark: Callable[[str], ModuleType]) -> ModuleType:
-    pytest.importorskip("simpy")
     return benchmark("simulation")
 
 

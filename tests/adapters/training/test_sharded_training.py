@@ -53,7 +53,6 @@ def finish(*processes: Process) -> None:
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """`two(case)` is what each of the two processes found."""
-    pytest.importorskip("accelerate")
     folder = tmp_path_factory.mktemp("shared")
     finish(launched("sharded_job.py", str(folder), *CASES))
     return lambda case: [torch.load(folder / f"{case}-{rank}.pt", weights_only=True) for rank in (0, 1)]
@@ -99,7 +98,6 @@ def size(weight: Any) -> int:
 
 @pytest.mark.timeout(900)
 def test_a_killed_process_ends_all_and_the_run_resumes_with_the_same_bits(tmp_path: Path) -> None:
-    pytest.importorskip("accelerate")
     given = {"steps": 24, "batch": 2, "learning_rate": 1e-2, "validate_every": 12, "save_every": 3}
     given |= {"dropout": 0.1}
     for name in ("whole", "cut"):
@@ -140,7 +138,6 @@ def test_a_killed_process_ends_all_and_the_run_resumes_with_the_same_bits(tmp_pa
 @pytest.mark.timeout(300)
 def test_a_process_ends_well_while_threads_of_gloo_still_drop_tensors() -> None:
     """One that needed the GIL after the interpreter had begun to go would abort the process."""
-    pytest.importorskip("accelerate")
     finish(started(str(HERE / "leaving_job.py"), "12"))
 
 

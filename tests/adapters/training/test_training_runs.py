@@ -249,7 +249,7 @@ def test_galore_is_adamw_where_nothing_is_lost() -> None:
 
 
 def test_eight_bit_optimizers_run_or_say_why_not(tmp_path: Path) -> None:
-    pytest.importorskip("bitsandbytes")
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is installed on Linux only")
     made = trainer(tmp_path / "eight", optimizer="adamw8bit", steps=20, validate_every=10)
     before = made.validate()
     made.run()

@@ -19,7 +19,6 @@ from loraloop.adapters.skill.skill import Skill
 @pytest.mark.timeout(600)
 def test_a_recipe_is_trained_by_processes_that_share_the_base_out(tmp_path: Path, save_llama: Any) -> None:
     """An estimate first; then a skill, measured by the first process on the base that it still serves."""
-    pytest.importorskip("accelerate")
     save_llama(tmp_path / "base")
     words = ("red", "green", "blue", "black", "white", "grey", "pink", "brown")
     rows = [{"text": f"{words[k % 8]} {k}", "label": "warm" if k % 8 in (0, 6, 7) else "cold"} for k in range(60)]
