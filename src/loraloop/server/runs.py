@@ -80,6 +80,7 @@ class HostedRun:
         result: The result's document, when it is there.
         pending: What waits for approval.
         stream: What is being read.
+        cancelled: Whether it has to end: as soon as it is read, if it still waits for its turn.
     """
 
     id: str
@@ -93,6 +94,7 @@ class HostedRun:
     result: dict[str, Any] | None = None
     pending: PendingRun | None = None
     stream: RunStream[Any] | None = None
+    cancelled: bool = False
 
     def summary(self) -> dict[str, Any]:
         """A line of a list of runs."""
@@ -220,7 +222,7 @@ class RunRegistry:
 
     def waits(self, run: HostedRun, pending: PendingRun, result: dict[str, Any] | None) -> None:
         """Keeps a run that waits for approval, as it did before, or as its session knows."""
-        run.result, run.pending, run.state = result, pending, "waiting"
+        run.result, run.pending, run.state, run.cancelled = result, pending, "waiting", False
         self._save(run)
 
     def drop(self, run: HostedRun) -> None:
@@ -231,8 +233,10 @@ class RunRegistry:
 
     def cancel(self, run: HostedRun) -> None:
         """Ends a run that goes on, here or in another server, at its next token."""
+        run.cancelled = True
         if run.stream is not None:
             run.stream.cancel()
+        if self._here.get(run.id) is run:
             return
         with self._database.writing() as database:
             statement = "UPDATE hosted_runs SET state = 'cancelling' WHERE id = ? AND state = 'running'"
@@ -281,7 +285,9 @@ class RunRegistry:
         """
         from loraloop.agent.events import StepFinished
 
-        run.state, run.stream, run.pending = "running", stream, None
+        run.state, run.stream, run.pending, run.result = "running", stream, None, None
+        if run.cancelled:
+            stream.cancel()
         last = next((event["step"]["skill"] for event in reversed(run.events) if event["type"] == "StepFinished"), "")
         try:
             async with aclosing(in_thread(self._going_on(run, stream), stream.cancel)) as events:
@@ -315,6 +321,7 @@ class RunRegistry:
 
     def _going_on(self, run: HostedRun, stream: RunStream[Any]) -> Iterator[Event]:
         """A run's events. One that has to stop is left as by a process that dies: its session is interrupted."""
+        self._heed(run, stream)
         looked = time.monotonic()
         for event in stream:
             yield event
@@ -323,12 +330,17 @@ class RunRegistry:
             except ApiError:
                 stream.close()
                 raise
-            if self._lease is not None and time.monotonic() - looked > _SECONDS:
+            if time.monotonic() - looked > _SECONDS:
                 looked = time.monotonic()
-                with suppress(SessionError), self._database.reading() as database:
-                    row = database.execute("SELECT state FROM hosted_runs WHERE id = ?", (run.id,)).fetchone()
-                    if row == ("cancelling",):
-                        stream.cancel()
+                self._heed(run, stream)
+
+    def _heed(self, run: HostedRun, stream: RunStream[Any]) -> None:
+        """Cancels a run of which another server was told that it has to end."""
+        if self._lease is not None:
+            with suppress(SessionError), self._database.reading() as database:
+                row = database.execute("SELECT state FROM hosted_runs WHERE id = ?", (run.id,)).fetchone()
+                if row == ("cancelling",):
+                    stream.cancel()
 
     def _states(self, rows: Sequence[Any]) -> dict[str, str]:
         """The states of rows (id, state, server, …) by id. A run of a server that has ended has failed."""

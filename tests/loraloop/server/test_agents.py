@@ -257,6 +257,16 @@ def test_an_approval_that_finds_no_room_can_be_given_again(
     assert events(http.post(path, json=decided))[-1]["result"]["output"] == "I paid Ann."
 
 
+def test_a_run_that_fails_after_an_approval_has_no_result(serving: Callable[..., str], http: httpx.Client) -> None:
+    runtime, agents = hosted(PAY)  # the script has nothing for the step after the call
+    path = f"{serving(runtime, agents=agents)}/v1/agents/bank/runs"
+    told = events(http.post(path, json={"input": "Pay Ann 5."}))
+    run, decided = told[0]["run_id"], {"decisions": {waiting_call(told): {"approve": True}}}
+    assert events(http.post(f"{path}/{run}/approve", json=decided))[-1]["type"] == "RunFailed"
+    whole = http.get(path.replace("agents/bank/runs", f"runs/{run}")).json()
+    assert (whole["state"], whole["result"], whole["stop_reason"]) == ("failed", None, None)
+
+
 def test_a_session_goes_on_after_an_approval(serving: Callable[..., str], http: httpx.Client, tmp_path: Path) -> None:
     runtime, agents = hosted(PAY, "I paid Ann.", PAY, "You are welcome.")
     url = serving(runtime, ServerSettings(folder=tmp_path), agents)

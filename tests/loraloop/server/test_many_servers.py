@@ -112,6 +112,45 @@ def test_a_run_is_cancelled_through_another_server(serving: Serving, sessions_pl
     assert listed(one) == listed(two) == ["finished"]
 
 
+@pytest.mark.parametrize("through", [0, 1])
+def test_a_run_that_is_cancelled_while_its_approval_waits_for_a_turn_pays_nothing(
+    serving: Serving, sessions_place: str, through: int
+) -> None:
+    paid, hold = list[str](), threading.Event()
+
+    @tool(requires_approval=True)
+    def pay(to: str) -> str:
+        """Pays."""
+        paid.append(to)
+        return "paid"
+
+    def wait() -> str:
+        """Waits."""
+        hold.wait(20)
+        return "done"
+
+    runtime = ScriptedRuntime(calls(pay={"to": "ann"}), calls(wait={}), "Done.", "Ann was paid.")
+    agents = {name: HostedAgent(name, Agent(runtime, [each])) for name, each in (("bank", pay), ("slow", wait))}
+    settings = ServerSettings(sessions=sessions_place, limits=ServerLimits(concurrency=1))
+    one = f"{serving(runtime, settings, agents)}/v1/agents/bank/runs"
+    two = server(serving, sessions_place, [pay])
+    told = events(post(one, {"input": "Pay Ann."}))
+    (call,) = next(event for event in told if event["type"] == "ApprovalRequested")["calls"]
+    run, load = told[0]["run_id"], one.replace("/agents/bank/runs", "/load")
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(post, one.replace("bank", "slow"), {"input": "Wait."})
+        while httpx.get(load).json()["running"] == 0:
+            time.sleep(0.02)
+        going = pool.submit(post, f"{one}/{run}/approve", {"decisions": {call["id"]: {"approve": True}}})
+        while httpx.get(load).json()["waiting"] == 0:
+            time.sleep(0.02)
+        assert post(f"{(one, two)[through]}/{run}/cancel", {}).json()["state"] == "running"
+        hold.set()
+        assert slow.result().status_code == 200
+        assert events(going.result())[-1]["result"]["stop_reason"] == "cancelled"
+    assert paid == [] and listed(two)[-1] == "finished"
+
+
 def test_who_lost_the_connection_learns_how_the_run_ended(serving: Serving, sessions_place: str) -> None:
     one = server(serving, sessions_place, [], "Hello.", "Again.")
     two = server(serving, sessions_place, [])

@@ -30,7 +30,7 @@ export function showRuns() {
     });
     const open = button(run.prompt, () => openRun(run.id), "prompt");
     const waits = run.state === "waiting";
-    const end = waits ? "waits for approval" : run.ms === null ? run.state : `${run.stop_reason}, ${seconds(run.ms)}`;
+    const end = waits ? "waits for approval" : run.state === "finished" ? `${run.stop_reason}, ${seconds(run.ms)}` : run.state;
     const facts = [run.agent || run.file, run.skills.join(" → "), end, run.started.toLocaleString()].filter(Boolean);
     return make("li", "", waits ? "waits" : "", mark, open, make("span", facts.join(" · "), "facts"));
   });
