@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import ExitStack, aclosing, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -191,6 +192,7 @@ async def start_run(
 ) -> Response:
     """Runs an agent; its events come as server-sent events, of our own or of the AG-UI protocol."""
     from loraloop.adapters.base import Message
+    from loraloop.agent import RunStream
 
     state = state_of(request)
     hosted = hosted_agent(state, name)
@@ -227,8 +229,9 @@ async def start_run(
                 return event_stream(state, _sent(_one(ended.to_dict())))
         if not body.resume:
             await asyncio.to_thread(_check, state, hosted.agent, body.input, options)
-        stream = hosted.agent.stream(body.input, **options)
-        events = await begun(_read(state, run, stream, turn))
+        loop = asyncio.get_running_loop()  # async tools are awaited here; sessions are read and written on a thread
+        starter = await asyncio.to_thread(hosted.agent._starter, body.input, loop=loop, **options)
+        events = await begun(_read(state, run, RunStream(starter), turn))
     except BaseException:
         turn.leave()
         raise
@@ -286,7 +289,7 @@ async def _decided(
     Raises:
         ApiError: 404 or 409, there is no such run, or it does not wait; or a decision does not fit its call.
     """
-    from loraloop.agent import Approve, Deny
+    from loraloop.agent import Approve, Deny, RunStream
 
     state = state_of(request)
     hosted = hosted_agent(state, name)
@@ -299,7 +302,8 @@ async def _decided(
         turn = await turn_of(request)
         try:
             session = state.session_of(run, turn) if run.session else None
-            stream = hosted.agent.resume_stream(pending, decisions, session=session)
+            resume = partial(hosted.agent._resume, pending, decisions, loop=asyncio.get_running_loop())
+            resumed = await asyncio.to_thread(resume, session=session)
         except BaseException:
             turn.leave()
             raise
@@ -307,7 +311,7 @@ async def _decided(
         await asyncio.shield(asyncio.to_thread(state.runs.waits, run, pending, run.result))
         raise
 
-    return await begun(_read(state, run, stream, turn))
+    return await begun(_read(state, run, RunStream(lambda: resumed), turn))
 
 
 @routes.post("/v1/agents/{name}/runs/{run_id}/cancel", responses=documented({404, 409}))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sqlite3
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +280,37 @@ def test_a_session_goes_on_after_an_approval(serving: Callable[..., str], http: 
     assert "I paid Ann." in [message.content for message in runtime.turns[-1].messages]
     decided = {"decisions": {waiting_call(told): {"approve": False}}}
     assert events(http.post(f"{path}/{told[0]['run_id']}/approve", json=decided))[-1]["result"]["output"]
+
+
+def test_nothing_waits_for_the_database_on_the_loop(
+    serving: Callable[..., str], http: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A locked file, or a PostgreSQL that is far away, would hold up every other client."""
+    asked, on_loop = list[str](), list[str]()
+
+    def watch(name: str, real: Callable[[SessionFile], Any]) -> None:
+        def watched(database: SessionFile) -> Any:
+            asked.append(name)
+            with suppress(RuntimeError):
+                asyncio.get_running_loop()
+                on_loop.append("".join(traceback.format_stack(limit=8)))
+            return real(database)
+
+        monkeypatch.setattr(SessionFile, name, watched)
+
+    watch("reading", SessionFile.reading)
+    watch("writing", SessionFile.writing)
+    runtime, agents = hosted(PAY, "I paid Ann.", PAY)
+    url = serving(runtime, ServerSettings(folder=tmp_path), agents)
+    path, asked_for = f"{url}/v1/agents/bank/runs", {"input": "Pay Ann 5.", "session": "talk"}
+    told = events(http.post(path, json=asked_for))
+    decided = {"decisions": {waiting_call(told): {"approve": True}}}
+    assert events(http.post(f"{path}/{told[0]['run_id']}/approve", json=decided))[-1]["result"]["output"]
+    events(http.post(path, json={"session": "talk", "resume": True}))
+    told = events(http.post(path, json=asked_for))
+    assert http.post(f"{path}/{told[0]['run_id']}/cancel").json()["state"] == "finished"
+    assert len(http.get(f"{url}/v1/runs").json()["runs"]) == 2
+    assert {"reading", "writing"} <= set(asked) and not on_loop, "\n".join(on_loop)
 
 
 def test_a_run_of_a_session_that_waits_can_be_ended(
