@@ -27,7 +27,7 @@ class ServerLimits:
         max_tokens: Tokens that a request may ask for.
         max_prompt: Tokens that the conversation of a request may have; 0 for as many as the context holds and can be
             read within `seconds`.
-        seconds: Seconds that a request may run.
+        seconds: Seconds that a request may wait for its turn, and then run.
         preparation: Seconds of a processor that the schemas and the conversation of a request may take to be read.
         transfer_seconds: Seconds in which a body has to come, and in which a client has to take an event of a stream.
     """

@@ -30,7 +30,7 @@ from loraloop.integrations.reply import check_length, check_prompt
 from loraloop.server.errors import ApiError
 from loraloop.server.runs import HostedRun, RunRegistry, take_up_files
 from loraloop.server.settings import ServerLimits, ServerSettings
-from loraloop.tool_schemas.errors import SessionError
+from loraloop.tool_schemas.errors import SessionError, TimeLimitError
 
 if TYPE_CHECKING:
     from fastapi import Response
@@ -163,6 +163,7 @@ class ConcurrencyLimiter:
 
         Raises:
             ApiError: 429, where too many wait already.
+            TimeLimitError: None came in the time that a request may take.
         """
         pending = self._pending()
         waiting = Counter(each for each, _ in pending)
@@ -186,6 +187,7 @@ class ConcurrencyLimiter:
 
         Raises:
             ApiError: 429, it was refused because too many wait.
+            TimeLimitError: As for `enter`.
         """
         self.leave(client, seconds)
         await self._wait(client, 0)
@@ -209,12 +211,17 @@ class ConcurrencyLimiter:
         self._queue.insert(place, (client, turn))
         self._taken[client] = self._begin(client)
         self._give()
+        seconds = self._limits.seconds
         try:
-            await turn
-        except asyncio.CancelledError:
-            if not turn.cancelled() and turn.exception() is None:  # it had come
-                self.leave(client, 0.0)
-            raise
+            async with asyncio.timeout(seconds):
+                try:
+                    await turn
+                except asyncio.CancelledError:
+                    if not turn.cancelled() and turn.exception() is None:  # it had come
+                        self.leave(client, 0.0)
+                    raise
+        except TimeoutError:
+            raise TimeLimitError(f"no turn came within {seconds:g} s: try again later") from None
 
     def _give(self) -> None:
         """Gives the turns that are free."""

@@ -23,6 +23,7 @@ from loraloop.server.errors import ApiError
 from loraloop.server.settings import ServerLimits, ServerSettings
 from loraloop.server.state import ConcurrencyLimiter, RequestTurn
 from loraloop.testing import ScriptedRuntime
+from loraloop.tool_schemas.errors import TimeLimitError
 
 CHAT = "/v1/chat/completions"
 HI = {"role": "user", "content": "Hi"}
@@ -236,6 +237,19 @@ def test_of_ever_new_clients_a_bounded_number_is_remembered(monkeypatch: pytest.
 
     known = asyncio.run(come(50))._taken
     assert 5 <= len(known) <= 11 and known["client 0"] == 60.0, "and who took most is not forgotten"
+
+
+def test_nobody_waits_for_a_turn_longer_than_a_request_may_run() -> None:
+    async def waited() -> None:
+        limiter = ConcurrencyLimiter(ServerLimits(concurrency=1, seconds=0.05))
+        first = await limiter.enter("first")
+        with pytest.raises(TimeLimitError, match=r"0\.05 s"):
+            await asyncio.wait_for(limiter.enter("second"), 5)
+        first.leave()
+        with await limiter.enter("second"):  # its place in the queue is given up
+            assert (limiter.running, limiter.waiting) == (1, 0)
+
+    asyncio.run(waited())
 
 
 async def taken(steps: list[tuple[str, str, int]], limits: ServerLimits) -> None:
