@@ -223,7 +223,7 @@ async def start_run(
     try:
         if run.session:
             options["session"] = session = state.session_of(run, turn)
-            ended = await asyncio.to_thread(_ended, session) if body.resume else None
+            ended = await asyncio.to_thread(_ended, session, body, f"/v1/agents/{hosted.name}/runs")
             if ended is not None:
                 turn.leave()
                 return event_stream(state, _sent(_one(ended.to_dict())))
@@ -246,12 +246,25 @@ def _check(state: ServerState, agent: Agent[Any, Any], prompt: str, options: Map
     check_conversation(state, agent, prompt, (*known, *options.get("messages", ())))
 
 
-def _ended(session: Session) -> RunFinished | None:
-    """The end of a session's last run; None if it has not ended, or there is none."""
+def _ended(session: Session, body: RunBody, route: str) -> RunFinished | None:
+    """The end of a session's last run, where `resume` asks for it; None if it has not ended, or there is none.
+
+    Raises:
+        ApiError: 409, there is a new input, and the last run was interrupted or waits for approval.
+    """
     from loraloop.agent.events import RunFinished
 
-    result = session.result if session.state == "idle" else None
-    return RunFinished(result.run_id, result) if result is not None else None
+    condition = session.state
+    result = session.result if condition == "idle" else None
+    if body.resume:
+        return None if result is None else RunFinished(result.run_id, result)
+    if condition == "interrupted":
+        how = "go on with it first (resume: true, without an input)"
+        raise ApiError(409, f"a run of session {body.session!r} was interrupted: {how}", "interrupted", "session")
+    if result is not None and result.stop_reason == "approval":
+        how = f"decide at {route}/{result.run_id}/approve, or end it at …/cancel"
+        raise ApiError(409, f"session {body.session!r} waits for approval: {how}", "waits_for_approval", "session")
+    return None
 
 
 async def _one(event: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:

@@ -321,8 +321,10 @@ def test_a_run_of_a_session_that_waits_can_be_ended(
     path = f"{url}/v1/agents/bank/runs"
     asked = {"input": "Pay Ann 5.", "session": "talk"}
     told = events(http.post(path, json=asked))
-    assert http.post(path, json=asked).status_code == 400, "the session waits"
     run = f"{path}/{told[0]['run_id']}"
+    waits = http.post(path, json=asked)
+    assert (waits.status_code, waits.json()["error"]["code"]) == (409, "waits_for_approval")
+    assert f"{run.removeprefix(url)}/approve" in waits.text and "resume_sync" not in waits.text
     assert http.post(f"{run}/cancel").json()["state"] == "finished"
     assert http.post(f"{run}/approve", json={"decisions": {waiting_call(told): {"approve": True}}}).status_code == 409
     assert events(http.post(path, json={**asked, "input": "Thanks."}))[-1]["result"]["output"] == "You are welcome."
@@ -402,6 +404,9 @@ def test_a_run_that_goes_on_is_listed_with_what_was_asked(
 
     runtime = ScriptedRuntime("It is a place.")
     url = serving(runtime, settings, {"desk": HostedAgent("desk", Agent(runtime, [look]))})
+    refused = http.post(f"{url}/v1/agents/desk/runs", json={"input": "And now?", "session": "talk"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "interrupted")
+    assert "resume: true" in refused.text and "give_up" not in refused.text, "the route, not the Python"
     more = events(http.post(f"{url}/v1/agents/desk/runs", json={"session": "talk", "resume": True}))
     assert (more[0]["run_id"], more[-1]["type"]) == (told[0]["run_id"], "RunFinished")
     (run,) = http.get(f"{url}/v1/runs").json()["runs"]
