@@ -215,6 +215,8 @@ async def start_run(
             options["messages"] = [Message(each["role"], each["content"]) for each in body.messages]
         except (KeyError, ValueError) as error:
             raise ApiError(400, f"a message needs role and content: {error}", "invalid_value", "messages") from None
+        if any(message.role == "system" for message in options["messages"]):
+            raise ApiError(400, f"{name} has its own instructions: leave system messages out", "agent", "messages")
     run = HostedRun("", hosted.name, owner_of(key_of(request)), body.input, body.session or "")
     if bool(body.input.strip()) == body.resume or (body.resume and body.session is None):
         raise ApiError(400, "give an input, or resume: true with a session", "invalid_value", "input")
