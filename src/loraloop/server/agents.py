@@ -20,7 +20,7 @@ from loraloop.server.ag_ui import AgUiInput, translated
 from loraloop.server.errors import STREAM, ApiError, documented
 from loraloop.server.runs import HostedAgent, HostedRun, owner_of
 from loraloop.server.state import BodyRoute, begun, check_conversation, event_stream, key_of, state_of, turn_of
-from loraloop.server.wire import Items, Pairs, Strict
+from loraloop.server.wire import AUTO, BASE, Items, Pairs, Strict
 from loraloop.tool_schemas.errors import InputError, LoraloopError
 from loraloop.tool_schemas.jsontext import dumps, levels
 from loraloop.tool_schemas.schema.validation import DEEPEST_VALUE
@@ -93,11 +93,15 @@ def read_agents(
         raise InputError(f"{lines.at(others[:1])}: {unknown}; list every agent under agents:")
     if not isinstance(content, dict) or not isinstance(content.get("agents"), dict):
         raise InputError(f"{file}: write agents: with a name for each, see docs/serve.md")
+    models = {AUTO, BASE, "router", runtime.base.name, *runtime.skills}
     found = {}
     for name, entry in ((str(key), entry) for key, entry in content["agents"].items()):
         if not name or "/" in name:  # it is a part of the agent's address
             where = lines.at(("agents", name))
             raise InputError(f"{where}: no agent can be called {name!r}: give it a name without a slash")
+        if name in models:
+            where = lines.at(("agents", name))
+            raise InputError(f"{where}: no agent can be called {name!r}: it is the name of a model of this server")
         try:
             spec = AgentSpec.model_validate(entry or {})
         except ValidationError as error:

@@ -658,6 +658,10 @@ def test_agents_are_read_from_a_file(tmp_path: Path) -> None:
         ("agents:\n  desk:\n    description: Helps.\n    tool: [x]\n", r"yaml:4: unknown key agents\.desk\.tool"),
         ("agents: {}\ndesks: {}\n", "yaml:2: unknown key desks"),
         ("agents:\n  desk: {}\n  a/b: {}\n", "yaml:3: no agent can be called 'a/b'"),
+        *[
+            (f"agents:\n  {name}: {{}}\n", f"yaml:2: no agent can be called '{name}': .* model")
+            for name in ("auto", "base", "router", "tools", ScriptedRuntime().base.name)
+        ],
     ],
 )
 def test_what_is_wrong_with_a_file_of_agents_is_told_with_its_line(tmp_path: Path, text: str, says: str) -> None:
