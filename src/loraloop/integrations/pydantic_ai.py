@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 try:
     from pydantic_ai import ModelAPIError, UserError
     from pydantic_ai.exceptions import ModelContextWindowExceededError
@@ -37,7 +39,7 @@ from loraloop.integrations.in_thread import in_thread
 from loraloop.integrations.pydantic_ai_messages import conversation_of
 from loraloop.integrations.pydantic_ai_tools import offered
 from loraloop.integrations.reply import MAX_TOKENS, UNGUARDED, Reply, Replying, ReplyRequest, sampling_of
-from loraloop.tool_schemas.errors import ContextLengthError, LimitError, LoraloopError
+from loraloop.tool_schemas.errors import ContextLengthError, InputError, LimitError, LoraloopError
 
 if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
@@ -77,6 +79,9 @@ class LoraloopModel(Model[None]):
         guard: What stands between requests and texts from outside, such as `Guard()`; nothing by default.
         settings: Defaults of requests.
         profile: What is different from the model's own profile.
+
+    Raises:
+        InputError: The policy has a `tool_choice`, which is each request's here.
     """
 
     unsupported_settings = frozenset(
@@ -98,6 +103,11 @@ class LoraloopModel(Model[None]):
     ) -> None:
         self.runtime = runtime
         self.policy, self.guard = policy or Policy(), guard or UNGUARDED
+        if self.policy.tool_choice != "auto":  # pydantic-ai says in each request whether a call must come
+            choice = self.policy.tool_choice
+            raise InputError(
+                f"give model_settings={{'tool_choice': {choice!r}}} to the agent, not Policy(tool_choice=…)"
+            )
         super().__init__(settings=settings, profile=profile)
 
     @property
@@ -188,6 +198,7 @@ class LoraloopModel(Model[None]):
                 policy = replace(policy, max_calls=1, min_calls=min(policy.min_calls, 1))
             if skill := options.get("loraloop_skill"):
                 policy = replace(policy, skills=(skill, *policy.skills))
+            timeout = options.get("timeout")
             output: OutputType[Any] = FREE
             if parameters.output_object is not None:
                 output = OutputType.of(parameters.output_object.json_schema, on_unsupported="check")
@@ -203,7 +214,7 @@ class LoraloopModel(Model[None]):
                 guard=self.guard,
                 sampling=sampling_of(options, options.get("loraloop_min_p"), options.get("stop_sequences") or ()),
                 max_tokens=options.get("max_tokens") or MAX_TOKENS,
-                timeout=options.get("timeout"),
+                timeout=timeout.read if isinstance(timeout, httpx.Timeout) else timeout,
             )
             return Replying(self.runtime, request), parameters
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Literal
 
+import httpx
 import pytest
 from pydantic import BaseModel
 from pydantic_ai import (
@@ -37,10 +38,11 @@ from pydantic_ai.models import ModelRequestParameters, override_allow_model_requ
 from pydantic_ai.settings import ToolOrOutput
 from pydantic_ai.tools import ToolDefinition
 
-from loraloop import Guard, Runtime
+from loraloop import Guard, Policy, Runtime
 from loraloop.adapters.base import Base
 from loraloop.integrations.pydantic_ai import LoraloopModel, LoraloopModelSettings
 from loraloop.testing import ScriptedRuntime, calls, text, verdict
+from loraloop.tool_schemas.errors import InputError
 
 
 class City(BaseModel):
@@ -178,6 +180,18 @@ CHOICES: list[tuple[Any, bool]] = [
     (None, False),
     ("none", False),
 ]
+
+
+def test_a_choice_of_tools_that_requests_would_overwrite_is_refused() -> None:
+    with pytest.raises(InputError, match=r"model_settings=.*tool_choice"):
+        LoraloopModel(ScriptedRuntime(), policy=Policy(tool_choice="required"))
+
+
+async def test_a_timeout_of_httpx_counts_as_what_an_answer_may_take() -> None:
+    late = ScriptedRuntime("Hi.")
+    with pytest.raises(ModelAPIError, match="took longer"):
+        await ask(late, Settings(timeout=httpx.Timeout(5.0, read=1e-9)))
+    assert (await ask(ScriptedRuntime("Hi."), Settings(timeout=httpx.Timeout(None)))).text == "Hi."
 
 
 @pytest.mark.parametrize(("choice", "forced"), CHOICES)
