@@ -30,7 +30,11 @@ def models_of(server: RemoteServer) -> dict[str, dict[str, Any]]:
     """
     found = server.get("models")
     listed = found.get("data") if isinstance(found, dict) else None
-    if not listed:
+    if (
+        not isinstance(listed, list)
+        or not listed
+        or not all(isinstance(each, dict) and "id" in each for each in listed)
+    ):
         raise BaseModelError(f"{server.url}/models lists no model: give the address that ends with /v1")
     return {str(each["id"]): each for each in listed}
 

@@ -43,7 +43,7 @@ class Fallback:
         read: Seconds between two pieces of an answer.
 
     Raises:
-        InputError: The variable is empty, or the address is none.
+        InputError: The variable is empty, the address is none, or the key cannot be sent.
         UnknownNameError: There is no such engine.
     """
 
@@ -60,8 +60,6 @@ class Fallback:
         key = os.environ.get(key_env, "").strip() if key_env else ""
         if key_env and not key:
             raise InputError(f"the variable {key_env} is empty: put the key of the fallback there")
-        if not str(url).startswith(("http://", "https://")):
-            raise InputError(f"the fallback's address is {url!r}: give the address of an API, such as https://host/v1")
         if engine not in KINDS:
             raise unknown("engine", engine, KINDS)
         self.url, self.model = url, model

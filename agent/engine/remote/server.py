@@ -49,6 +49,9 @@ class RemoteServer:
         connect: Seconds until a connection is made.
         read: Seconds between two pieces of an answer.
         retries: When a request is sent again of which no answer came. Writing a text has no effect, so it is safe.
+
+    Raises:
+        InputError: The address is none, or the key cannot be sent.
     """
 
     def __init__(
@@ -63,10 +66,18 @@ class RemoteServer:
     ) -> None:
         import httpx
 
+        try:
+            address = httpx.URL(url)
+        except httpx.InvalidURL:
+            address = httpx.URL()
+        if address.scheme not in ("http", "https") or not address.host:
+            raise InputError(f"the server's address is {url!r}: give the address of an API, such as https://host/v1")
         self.url = url.rstrip("/")
         self.requests = 0
         self._retries = retries or Retries()
         headers = {"Authorization": f"Bearer {key}"} if (key := key.strip()) else {}
+        if not (key.isascii() and key.isprintable()):
+            raise InputError(f"the key for {url} has characters that no header can hold: give it as it was issued")
         timeout = httpx.Timeout(read, connect=connect)
         self._options: dict[str, Any] = {"headers": headers, "timeout": timeout, "trust_env": False}
         self._concurrency = concurrency

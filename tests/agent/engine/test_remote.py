@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 
 from loraloop import Agent, Approve, Limits, PendingRun, Policy, Runtime, Sessions, Tracer
 from loraloop.adapters.base import Message
+from loraloop.agent.engine.remote.adapters import models_of
 from loraloop.agent.engine.remote.connect import CONTEXT
 from loraloop.agent.engine.remote.engine import laid_out
+from loraloop.agent.engine.remote.fallback import Fallback
 from loraloop.agent.engine.remote.grammar import RemoteGrammar
 from loraloop.agent.engine.remote.server import RemoteServer
 from loraloop.agent.events import TokenGenerated
@@ -308,6 +310,29 @@ def test_a_forked_child_asks_the_server_itself(connect: Callable[..., Runtime]) 
         ask()
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("url", ["http://x:80a/v1", "x:80/v1", "ftp://x/v1", "http:///v1", ""])
+def test_an_address_that_is_none_is_told_before_anything_is_asked(url: str) -> None:
+    with pytest.raises(InputError, match="https://host/v1"):
+        RemoteServer(url)
+    with pytest.raises(InputError, match="https://host/v1"):
+        Fallback(url)
+
+
+@pytest.mark.parametrize("key", ["sch\u00f6n", "one\ntwo", "one\x00two"])
+def test_a_key_that_no_header_can_hold_is_not_sent(key: str) -> None:
+    with pytest.raises(InputError, match="key") as caught:
+        RemoteServer("http://x/v1", key)
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [[{"object": "model"}], ["model"], {"id": "model"}, []])
+def test_models_without_an_id_are_told(peer: Any, monkeypatch: pytest.MonkeyPatch, data: Any) -> None:
+    server = RemoteServer(peer.url)
+    monkeypatch.setattr(server, "get", lambda path: {"data": data})
+    with pytest.raises(BaseModelError, match="lists no model"):
+        models_of(server)
 
 
 def test_the_connections_of_a_server_that_nobody_uses_are_closed(peer: Any) -> None:
