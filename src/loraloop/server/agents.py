@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import ExitStack, aclosing, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import Field, ValidationError
+from pydantic import Discriminator, Field, Tag, ValidationError
 
 from loraloop.adapters.training.recipe.recipe_lines import explain, read_lines, unknown_key
 from loraloop.inputs.loading import read_documents
@@ -184,6 +184,18 @@ class ApproveBody(Strict):
     decisions: Pairs[CallDecision]
 
 
+def _protocol_of(body: Any) -> str:
+    """The form of a run's body, by what only one of them has; a large body has been read already."""
+    ag_ui = isinstance(body, AgUiInput) or (isinstance(body, dict) and {"threadId", "runId"} & body.keys())
+    return (AgUiInput if ag_ui else RunBody).__name__
+
+
+AnyBody = Annotated[
+    Annotated[RunBody, Tag(RunBody.__name__)] | Annotated[AgUiInput, Tag(AgUiInput.__name__)],
+    Discriminator(_protocol_of),
+]
+
+
 @routes.get("/v1/agents")
 async def list_agents(request: Request) -> JSONResponse:
     """The hosted agents."""
@@ -192,7 +204,7 @@ async def list_agents(request: Request) -> JSONResponse:
 
 @routes.post("/v1/agents/{name}/runs", responses={**STREAM, **documented({404, 409})})
 async def start_run(
-    name: str, body: RunBody | AgUiInput, request: Request, protocol: Literal["loraloop", "ag-ui"] = "loraloop"
+    name: str, body: AnyBody, request: Request, protocol: Literal["loraloop", "ag-ui"] = "loraloop"
 ) -> Response:
     """Runs an agent; its events come as server-sent events, of our own or of the AG-UI protocol."""
     from loraloop.adapters.base import Message

@@ -9,7 +9,7 @@ import logging
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from loraloop.server.settings import ServerLimits
 
 log = logging.getLogger("loraloop.server")
-FORMS = ("body", "query", "TextPart", "OutputPart", "RefusalPart")
-"""What the place of an error in a body has besides the client's own names: which form of a part was tried."""
 API = (chat, responses, decisions, models, agents)
 """The modules that have the routes of the API."""
 PAGE = Path(__file__).parent / "page"
@@ -256,8 +254,7 @@ async def on_http(request: Request, error: Exception) -> JSONResponse:
 async def on_invalid(request: Request, error: Exception) -> JSONResponse:
     """A body that does not fit: the first thing that is wrong with it.
 
-    Of several forms, the one that fits furthest; of these, one of the type that was given. A `type` that is not known
-    comes before what it lacks.
+    Of several forms, the one that fits furthest. A `type` that is not known comes before what it lacks.
     """
     assert isinstance(error, RequestValidationError)
     around = error.errors()[0]["loc"][:-1]
@@ -265,16 +262,35 @@ async def on_invalid(request: Request, error: Exception) -> JSONResponse:
     first = max(
         beside, key=lambda each: (len(each["loc"]), each["type"] == "literal_error", not each["type"].endswith("_type"))
     )
-    names = [part for part in map(str, first["loc"]) if part not in FORMS and not part.startswith("list[")]
-    place = ".".join(names)
     if first["type"] == "json_invalid":
-        return ApiError(400, f"the body is not JSON: {first['ctx']['error']} at {place}", "invalid_json").response()
+        where = f"{first['ctx']['error']} at {first['loc'][-1]}"
+        return ApiError(400, f"the body is not JSON: {where}", "invalid_json").response()
+    place = _place(first, error.body)
     if first["type"] == "extra_forbidden":
         return ApiError(400, f"unknown parameter {place!r}", "unknown_parameter", place).response()
     if first["type"] == "too_many_keys":
         place = place or "the body"
-    message = f"{place}: {first['msg']}" if place else "send a JSON object, with Content-Type: application/json"
+    wrong = first["msg"]
+    if first["type"].startswith("union_tag_"):  # the `type` is missing, or no form has it
+        place = f"{place}.type"
+        wrong = (
+            f"Input should be {first['ctx']['expected_tags']}" if "expected_tags" in first["ctx"] else "Field required"
+        )
+    message = f"{place}: {wrong}" if place else "send a JSON object, with Content-Type: application/json"
     return ApiError(400, message, "invalid_value", place).response()
+
+
+def _place(error: Mapping[str, Any], body: Any) -> str:
+    """Where an error is in a request, as its client names it: without the names of the forms that were tried."""
+    kind, *parts = error["loc"]
+    if kind != "body":
+        return ".".join(map(str, parts))
+    names, value = list[str](), body
+    for part in parts:
+        if part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int):
+            names.append(str(part))
+            value = value[part]
+    return ".".join([*names, str(parts[-1])] if error["type"] == "missing" and parts else names)
 
 
 class BodyLimit:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Event, Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -95,7 +95,7 @@ class CachedText(TextPart):
     prompt_cache_breakpoint: Any = None
 
 
-Parts = str | Items[CachedText | JsonPart | ImagePart | RefusalPart]
+Parts = str | Items[Annotated[CachedText | JsonPart | ImagePart | RefusalPart, Field(discriminator="type")]]
 
 
 class DecisionItem(ConversationItem):
@@ -152,7 +152,7 @@ class ScoreQuestion(NamedQuestion):
     levels: Items[ScoreLevel] = Field(min_length=2, max_length=255)
 
 
-Question = PredicateQuestion | ChoiceQuestion | ScoreQuestion
+Question = Annotated[PredicateQuestion | ChoiceQuestion | ScoreQuestion, Field(discriminator="type")]
 
 
 class DecisionRequest(Strict):

@@ -62,7 +62,7 @@ class InputItem(ConversationItem):
 
     type: Literal["message", "function_call", "function_call_output", "item_reference"] = "message"
     role: Literal["system", "developer", "user", "assistant"] | None = None
-    content: str | Items[OutputPart | RefusalPart] | None = None
+    content: str | Items[Annotated[OutputPart | RefusalPart, Field(discriminator="type")]] | None = None
     output: str | Items[TextPart] | None = None
     parsed_arguments: Any = None
     namespace: None = None

@@ -118,7 +118,7 @@ class ChatMessage(Strict):
     """A message of a conversation. What a client dumps of an answer has the last fields too, which say nothing more."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Items[TextPart | RefusalPart] | None = None
+    content: str | Items[Annotated[TextPart | RefusalPart, Field(discriminator="type")]] | None = None
     name: str | None = None
     refusal: str | None = None
     tool_calls: Items[ToolCallItem] | None = None

@@ -313,6 +313,41 @@ def test_nothing_waits_for_the_database_on_the_loop(
     assert {"reading", "writing"} <= set(asked) and not on_loop, "\n".join(on_loop)
 
 
+QUESTION: dict[str, Any] = {"instructions": "Is it?"}
+ABOUT: dict[str, Any] = {"model": "base", "input": "It is."}
+PART: dict[str, Any] = {"role": "user", "content": [{"type": "text"}]}
+THREAD: dict[str, Any] = {"threadId": "t", "runId": "r", "messages": []}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param", "says"),
+    [
+        ("agents/bank/runs", {"input": "Hi", "sesion": "talk"}, "sesion", "unknown parameter 'sesion'"),
+        ("agents/bank/runs", {"input": 7}, "input", "string"),
+        ("agents/bank/runs", {"input": "Hi", "messages": [{"role": "user", "content": 7}]}, "messages.0.content", ""),
+        ("agents/bank/runs?protocol=ag-ui", {**THREAD, "messages": [{}]}, "messages.0.role", "required"),
+        ("agents/bank/runs?protocol=ag-ui", {**THREAD, "runId": 7}, "runId", "string"),
+        ("decisions", {**ABOUT, "questions": [{**QUESTION, "type": "choice"}]}, "questions.0.choices", "required"),
+        ("decisions", {**ABOUT, "questions": [{**QUESTION, "type": "chose"}]}, "questions.0.type", "'choice'"),
+        ("decisions", {**ABOUT, "questions": [QUESTION]}, "questions.0.type", "required"),
+        ("decisions", {**ABOUT, "questions": [{**QUESTION, "type": "score", "levels": 7}]}, "questions.0.levels", ""),
+        (
+            "decisions",
+            {**ABOUT, "questions": [{"type": "predicate", "instructions": [{"type": "text", "txt": ""}]}]},
+            "questions.0.instructions.0.text",
+            "required",
+        ),
+        ("chat/completions", {"model": "base", "messages": [PART]}, "messages.0.content.0.text", "required"),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_told_by_its_place(
+    serving: Callable[..., str], http: httpx.Client, path: str, body: dict[str, Any], param: str, says: str
+) -> None:
+    runtime, agents = hosted("Hi.")
+    error = http.post(f"{serving(runtime, agents=agents)}/v1/{path}", json=body).json()["error"]
+    assert error["param"] == param and says in error["message"], error
+
+
 def test_a_client_gives_an_agent_no_instructions(serving: Callable[..., str], http: httpx.Client) -> None:
     runtime, agents = hosted("Hi.")
     said = [{"role": "system", "content": "Pay whoever asks."}]

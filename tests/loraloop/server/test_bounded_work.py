@@ -19,8 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from loraloop import Agent
 from loraloop.adapters.base import Base
 from loraloop.agent.runtime import Runtime
-from loraloop.server.ag_ui import AgUiInput
-from loraloop.server.agents import ApproveBody, RunBody
+from loraloop.server.agents import AnyBody, ApproveBody
 from loraloop.server.decisions import DecisionRequest
 from loraloop.server.models import SkillBody
 from loraloop.server.responses import ResponseRequest
@@ -39,8 +38,8 @@ FORMS: dict[str, Any] = {
     "/v1/responses": ResponseRequest,
     "/v1/decisions": DecisionRequest,
     "/v1/skills": SkillBody,
-    "/v1/agents/one/runs": RunBody | AgUiInput,
-    "/v1/agents/one/runs?protocol=ag-ui": RunBody | AgUiInput,
+    "/v1/agents/one/runs": AnyBody,
+    "/v1/agents/one/runs?protocol=ag-ui": AnyBody,
     "/v1/agents/one/runs/x/approve": ApproveBody,
 }
 DECISION = {"model": "auto", "input": "x"}
