@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from loraloop.agent.values.step import GateRecord
 from loraloop.server.errors import ApiError
-from loraloop.server.wire import TEXT, Items
+from loraloop.server.wire import TEXT, ChatMessage, FunctionCall, Items, ToolCallItem, conversation_of
 
 if TYPE_CHECKING:
     from loraloop.agent.runtime import Runtime
@@ -29,11 +29,20 @@ class AgUiPart(Lenient):
     text: str = ""
 
 
+class AgUiCall(Lenient):
+    """A call that the assistant made."""
+
+    id: str
+    function: FunctionCall
+
+
 class AgUiMessage(Lenient):
     """A message of an AG-UI client."""
 
     role: str
     content: str | Items[AgUiPart] | dict[str, Any] | None = ""
+    tool_calls: Items[AgUiCall] | None = Field(default=None, alias="toolCalls")
+    tool_call_id: str | None = Field(default=None, alias="toolCallId")
 
     @property
     def text(self) -> str:
@@ -41,6 +50,12 @@ class AgUiMessage(Lenient):
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content) if isinstance(self.content, list) else ""
+
+    def as_chat(self) -> ChatMessage:
+        """The message as one of OpenAI's."""
+        calls = [ToolCallItem(id=each.id, function=each.function) for each in self.tool_calls or ()]
+        role: Any = self.role
+        return ChatMessage(role=role, content=self.text, tool_calls=calls, tool_call_id=self.tool_call_id)
 
 
 class AgUiApproval(Lenient):
@@ -85,12 +100,13 @@ class AgUiInput(Lenient):
         return "".join(runs), decisions
 
     def split(self) -> tuple[str, list[dict[str, str]]]:
-        """The request, and the conversation before it.
+        """The request, and the conversation before it with its calls and their results.
 
         Raises:
-            ApiError: 400, the last message is not the user's, or one has instructions, or a part that is no text.
+            ApiError: 400, the last message is not the user's, or one has instructions, a part that is no text, or a
+                result that answers no call.
         """
-        conversation = [each for each in self.messages if each.role in ("user", "assistant")]
+        conversation = [each for each in self.messages if each.role in ("user", "assistant", "tool")]
         if any(each.role in ("system", "developer") and each.text.strip() for each in self.messages):
             raise ApiError(400, "this is an agent with its own instructions: leave yours out", "agent", "messages")
         if any(part.type != "text" for each in conversation if isinstance(each.content, list) for part in each.content):
@@ -98,8 +114,8 @@ class AgUiInput(Lenient):
         last = self.messages[-1] if self.messages else None
         if last is None or last.role != "user" or not last.text.strip():
             raise ApiError(400, "the last message has to be the user's", "invalid_value", "messages")
-        turns = [{"role": each.role, "content": each.text} for each in conversation if each.text.strip()]
-        return last.text, turns[:-1]
+        talk = conversation_of([each.as_chat() for each in conversation[:-1]])
+        return last.text, [{"role": each.role, "content": each.content} for each in talk.messages]
 
 
 _DENIED = AgUiApproval(approved=False)

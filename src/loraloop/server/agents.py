@@ -223,7 +223,7 @@ async def start_run(
             }
             goes_on = await _decided(request, name, run_id, answers)
             return event_stream(state, _sent(translated(body, goes_on, state.runtime), named=False))
-        prompt, history = body.split()
+        prompt, history = await asyncio.to_thread(body.split)
         body = RunBody(input=prompt, messages=history)
     options: dict[str, Any] = {"skill": body.skill}
     if body.messages:

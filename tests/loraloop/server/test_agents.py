@@ -957,6 +957,35 @@ def test_a_client_of_ag_ui_answers_calls_that_the_agent_does_not_run(
     assert len(set(made)) == 2, "a thread holds the calls of all its runs"
 
 
+def test_earlier_calls_of_an_ag_ui_thread_and_their_results_are_read(
+    serving: Callable[..., str], http: httpx.Client
+) -> None:
+    from ag_ui.core import AssistantMessage, FunctionCall, RunAgentInput, ToolCall, ToolMessage, UserMessage
+
+    runtime, agents = hosted("To Ann.")
+    path = f"{serving(runtime, agents=agents)}/v1/agents/bank/runs?protocol=ag-ui"
+    paid = ToolCall(id="c1", type="function", function=FunctionCall(name="pay", arguments='{"to": "ann", "amount": 5}'))
+    talk = [
+        UserMessage(id="1", role="user", content="Pay Ann 5."),
+        AssistantMessage(id="2", role="assistant", tool_calls=[paid]),
+        ToolMessage(id="3", role="tool", tool_call_id="c1", content='{"paid": "5 to Ann"}'),
+        UserMessage(id="4", role="user", content="Whom?"),
+    ]
+
+    def asked(*messages: Any) -> dict[str, Any]:
+        facts: dict[str, Any] = {"state": {}, "tools": [], "context": [], "forwarded_props": {}}
+        made = RunAgentInput(thread_id="t", run_id="r", messages=list(messages), **facts)
+        return made.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+    assert events(http.post(path, json=asked(*talk)))[-1]["outcome"] == {"type": "success"}
+    said = [(each.role, each.content) for each in runtime.turns[-1].messages if each.role != "system"]
+    assert [role for role, _ in said] == ["user", "assistant", "tool", "user"]
+    assert json.loads(said[1][1]) == [{"name": "pay", "arguments": {"to": "ann", "amount": 5}}]
+    assert json.loads(said[2][1]) == {"name": "pay", "result": {"paid": "5 to Ann"}}
+    lost = http.post(path, json=asked(talk[0], *talk[2:]))
+    assert (lost.status_code, lost.json()["error"]["param"]) == (400, "messages.1")
+
+
 def test_a_client_of_ag_ui_reads_that_a_run_was_cancelled(serving: Callable[..., str], http: httpx.Client) -> None:
     def look(word: str) -> str:
         """Looks a word up, and has the run cancelled meanwhile."""
