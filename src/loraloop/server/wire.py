@@ -339,6 +339,7 @@ def reply_request(
     if options.tool_choice not in (None, "auto", "none") and not options.tools:
         raise ApiError(400, "tool_choice needs tools", "invalid_value", "tool_choice")
     policy = policy_of(runtime, options.model)
+    check_fits(runtime, options)
     if options.tool_choice is not None:
         policy = replace(policy, tool_choice=options.tool_choice)
     if options.parallel is False:
@@ -357,6 +358,23 @@ def reply_request(
         timeout=limits.seconds,
         max_prompt=limits.max_prompt,
     )
+
+
+def check_fits(runtime: Runtime, options: ReplyOptions) -> None:
+    """Checks that a skill that is asked for by its name can do what the request asks for.
+
+    Raises:
+        ApiError: 400, it has nothing to work on, or cannot keep an option.
+    """
+    name = options.model
+    contract = runtime.contract(name) if name in runtime.skills else ""
+    if contract == "answer":
+        message = f"{name} answers from documents, of which a request has none: ask a hosted agent that has them"
+        raise ApiError(400, message, "invalid_value", "model")
+    if contract == "calls" and not options.tools:
+        raise ApiError(400, f"{name} writes calls: offer tools, or take {AUTO!r}", "invalid_value", "tools")
+    if contract == "code" and options.stop:
+        raise ApiError(400, f"{name} takes no stop: what it writes ends with the program", "invalid_value", "stop")
 
 
 def request_tools(definitions: Sequence[FunctionDefinition]) -> Iterator[Tool]:

@@ -181,6 +181,9 @@ def test_a_part_with_an_earlier_refusal_is_read(serving: Callable[..., str]) -> 
         ({"model": "gpt-6"}, 404, "there is no model 'gpt-6' here; there are auto, base"),
         ({"stop": ["a"] * 5}, 400, "one to four"),
         ({"tool_choice": "required"}, 400, "tool_choice needs tools"),
+        ({"model": "tools"}, 400, "tools writes calls: offer tools, or take 'auto'"),
+        ({"model": "retrieval"}, 400, "retrieval answers from documents"),
+        ({"model": "code", "stop": ["x"]}, 400, "code takes no stop"),
         (
             {"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [TOOL]}, "tools": [OTHER]},
             400,
