@@ -133,13 +133,11 @@ def agent_of(
     """
     from loraloop.agent import Agent, Fallback, Limits, Policy
     from loraloop.agent.tracing.otel import OpenTelemetry
-    from loraloop.inputs.tool_sources import is_url, tools_from_sources
+    from loraloop.inputs.tool_sources import is_python, is_url, tools_from_sources
 
     def place(source: str) -> str:
-        inside = folder / source
-        return (
-            str(inside) if not is_url(source) and (inside.exists() or source.split(":")[0].endswith(".py")) else source
-        )
+        module = is_python(source) and not source.split(":")[0].endswith(".py")
+        return source if module or is_url(source) else str(folder / source)
 
     return Agent(
         runtime,

@@ -782,6 +782,26 @@ def test_an_agent_whose_name_is_a_number_can_be_asked(
     assert unknown.status_code == 404 and "there are 2026" in unknown.json()["error"]["message"]
 
 
+def test_tools_of_the_file_are_not_taken_from_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, working = tmp_path / "served", tmp_path / "working"
+    served.mkdir()
+    working.mkdir()
+    (working / "shop.json").write_text('[{"name": "pay", "parameters": {"type": "object"}}]')
+    monkeypatch.chdir(working)
+    (served / "agents.yaml").write_text("agents: {desk: {tools: [shop.json]}}")
+    with ExitStack() as stack:
+        with pytest.raises(LoraloopError, match=str(served / "shop.json")):
+            read_agents(served / "agents.yaml", ScriptedRuntime(), stack)
+        (working / "shop.json").rename(served / "shop.json")
+        (served / "agents.yaml").write_text("agents: {desk: {tools: [shop.json, 'tests.tools:LIST']}}")
+        with pytest.raises(LoraloopError, match=r"'tests\.tools"):
+            read_agents(served / "agents.yaml", ScriptedRuntime(), stack)
+        (served / "agents.yaml").write_text("agents: {desk: {tools: [shop.json]}}")
+        assert read_agents(served / "agents.yaml", ScriptedRuntime(), stack)["desk"].agent.tools[0].name == "pay"
+
+
 @pytest.mark.parametrize("name", ["a/b", "''"])
 def test_a_name_that_no_address_leads_to_is_refused(tmp_path: Path, name: str) -> None:
     file = tmp_path / "agents.yaml"
