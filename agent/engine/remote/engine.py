@@ -42,7 +42,7 @@ MISSING = (
     "tokens are counted by the tokenizer of the router's base",
 )
 """What no server does."""
-CUT_OFF = ("abort", "error", "content_filter")
+CUT_OFF = ("abort", "error")
 """Reasons of a server to end a text that is not whole then, besides the limit of tokens."""
 UNENFORCED_HERE = {"openai": ("a skill is the server's model under a grammar", "patterns are checked and not enforced")}
 
@@ -95,6 +95,8 @@ class RemoteStep:
                 if piece and self.request.grammar is None and text.strip() and not self._calls(text):
                     yield Delta(text[shown:], len(self._engine.base.tokenizer.encode(text[shown:])))
                     shown = len(text)
+        if reason == "content_filter" and not self._gone():
+            raise RefusedError(self._engine.server.url, 200, f"it broke off and says {reason!r}")
         if reason in CUT_OFF and not self._gone():
             raise BaseModelError(f"the server at {self._engine.server.url} broke off: it says {reason!r}")
         prompt, before = int(usage.get("prompt_tokens") or 0), self._tokens

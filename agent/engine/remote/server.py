@@ -27,7 +27,7 @@ TICK = 0.05
 
 
 class RefusedError(BaseModelError):
-    """A server answered with an error.
+    """A server answered with an error, or refused to write on.
 
     Attributes:
         status: The status of its answer.

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import Field, StrictBool, StrictStr
+from pydantic import Field, StrictBool, StrictStr, field_validator
+from pydantic_core import PydanticCustomError
 
 from loraloop.adapters.base.messages import Message
 from loraloop.agent.engine.cache.sequence import UNBOUNDED, Interrupted, RequestContext
@@ -143,6 +144,13 @@ class ChoiceQuestion(NamedQuestion):
 
     type: Literal["choice"]
     choices: Items[ChoiceOption] = Field(min_length=2, max_length=255)
+
+    @field_validator("choices")
+    @classmethod
+    def _unique(cls, choices: list[ChoiceOption]) -> list[ChoiceOption]:
+        if len({(type(each.value), each.value) for each in choices}) < len(choices):
+            raise PydanticCustomError("choices_repeat", "the choices repeat: each has to be unique")
+        return choices
 
 
 class ScoreQuestion(NamedQuestion):
@@ -389,8 +397,6 @@ def labelled(runtime: Runtime, question: Question) -> Labelled:
     if isinstance(question, ChoiceQuestion):
         options = [(str(each.value).lower() if isinstance(each.value, bool) else each.value, each.description)
                    for each in question.choices]  # fmt: skip
-        if len({(type(each.value), each.value) for each in question.choices}) < len(options):
-            raise ApiError(400, "the choices repeat: each has to be unique", "invalid_value", "questions")
     else:
         options = [(each.label, each.description) for each in question.levels]
     names = label_names(runtime, len(options))

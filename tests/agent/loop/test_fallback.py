@@ -239,7 +239,23 @@ def no_stream(handler: Any) -> None:
     handler.wfile.write(b"data: {no json\n\n")
 
 
-LOST = {"gone": None, "broken": 500, "refused": 401, "unknown": 404, "too long": 400, "half": breaks_off, "empty": ""}
+def filtered(handler: Any) -> None:
+    handler.begin()
+    handler.piece("Half of")
+    handler.piece("", "content_filter")
+    handler.wfile.write(b"data: [DONE]\n\n")
+
+
+LOST = {
+    "gone": None,
+    "broken": 500,
+    "refused": 401,
+    "unknown": 404,
+    "too long": 400,
+    "half": breaks_off,
+    "empty": "",
+    "filtered": filtered,
+}
 
 
 @pytest.mark.parametrize("way", [*LOST, "junk"])
@@ -261,7 +277,7 @@ def test_a_fallback_that_does_not_write_changes_nothing(
     )
     assert all(not step.written_by for step in stream.result.steps)
     assert [record.levelname for record in caplog.records if "fallback" in record.getMessage()]
-    assert fallback.ready == (way in ("unknown", "too long")), "what fails for one request is asked again"
+    assert fallback.ready == (way in ("unknown", "too long", "filtered")), "what fails for one request is asked again"
 
 
 def test_a_fallback_that_could_not_be_reached_rests_for_a_minute(peer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,13 @@ def test_the_router_answers_as_a_decision_model(client: openai.OpenAI) -> None:
             {"questions": [{"type": "choice", "instructions": "x", "choices": [{"value": "a"}, {"value": "a"}]}]},
             "repeat",
         ),
+        (
+            {
+                "model": "router",
+                "questions": [{"type": "choice", "instructions": "x", "choices": [{"value": "code"}] * 2}],
+            },
+            "repeat",
+        ),
         ({"questions": [{"type": "rank", "instructions": "x"}]}, "questions"),
     ],
 )
