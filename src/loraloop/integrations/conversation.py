@@ -76,24 +76,23 @@ class ConversationBuilder:
             self._spoken.append((role, [text]))
 
 
-def tool_of(name: str, description: str, parameters: dict[str, Any], strict: bool = True) -> Tool:
+def tool_of(name: str, description: str, parameters: dict[str, Any]) -> Tool:
     """A tool that its framework calls; the same one for the same fields, so that its grammar is compiled once.
 
     Args:
         name: What the model calls it by.
         description: When to use it.
         parameters: JSON Schema of the arguments.
-        strict: Whether the arguments are decoded under the schema, or as any JSON object and validated afterwards.
 
     Raises:
         SchemaError: The parameters cannot be enforced or checked while decoding; with the JSON path.
     """
-    return _tool(name, description, json.dumps(parameters), strict)
+    return _tool(name, description, json.dumps(parameters))
 
 
 @lru_cache(maxsize=128)  # a grammar may take ten megabytes
-def _tool(name: str, description: str, parameters: str, strict: bool) -> Tool:
+def _tool(name: str, description: str, parameters: str) -> Tool:
     schema = json.loads(parameters)
     if "type" not in schema:
         schema = {"type": "object", **schema}
-    return Tool(name, description, schema, strict=strict, on_unsupported="check")
+    return Tool(name, description, schema, on_unsupported="check")

@@ -324,6 +324,6 @@ def skill_bytes(config: Dimensions, rank: int, width: int = 2) -> int:
     return config.layers * values * width
 
 
-def _most(holds: Callable[[int], bool], limit: int = 2**20) -> int:
-    """The largest number below `limit` of which `holds` is true, as it is of all smaller ones; 0 for none."""
-    return bisect_left(range(1, limit), True, key=lambda number: not holds(number))
+def _most(holds: Callable[[int], bool]) -> int:
+    """The largest number below a million of which `holds` is true, as it is of all smaller ones; 0 for none."""
+    return bisect_left(range(1, 1_000_000), True, key=lambda number: not holds(number))
