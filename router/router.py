@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from loraloop.adapters.atomic_write import atomic_path, write_text
 from loraloop.router.binary import BinaryModel
 from loraloop.router.calibration import Scaler
 from loraloop.router.card import WEIGHTS, shipped_routers
@@ -162,9 +163,10 @@ class Router:
         }
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
-        save_file({name: t.contiguous() for name, t in tensors.items()}, str(path / "router.safetensors"))
-        (path / "router.safetensors").chmod(0o644)
-        (path / "router.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        with atomic_path(path / "router.safetensors") as part:
+            save_file({name: t.contiguous() for name, t in tensors.items()}, str(part))
+            part.chmod(0o644)
+        write_text(path / "router.json", json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: str | Path = WEIGHTS) -> Router:

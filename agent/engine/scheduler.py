@@ -175,31 +175,29 @@ class Scheduler:
             counts = self._forwards, self._rows, self._tokens, len(self._queue), self._most
             return SchedulerStats(*counts, self._pace.token)
 
-    def compute(self, requests: Sequence[ComputeRequest]) -> None:
-        """Computes requests of different sequences, and waits for them.
+    def compute(self, request: ComputeRequest) -> None:
+        """Computes a request, and waits for it.
 
         Raises:
             QueueFullError: Too much waits already.
-            Interrupted: The run of one of them was cancelled, or its deadline is over.
+            Interrupted: Its run was cancelled, or its deadline is over.
             SkillError: Weights gave what is not finite.
         """
         if self._process != os.getpid():
             self._begin()
         with self._lock:
-            for request in requests:
-                self._between.pop(request.sequence, None)
+            self._between.pop(request.sequence, None)
             alone = not self._busy and not self._queue and not self._generating()
             if alone:
                 self._busy = True
             else:
-                self._enqueue(requests)
+                self._enqueue(request)
         if alone:
-            self._alone(requests)
+            self._alone(request)
         else:
-            self._wait(requests)
-        error = next((request.error for request in requests if request.error is not None), None)
-        if error is not None:
-            raise error
+            self._wait(request)
+        if request.error is not None:
+            raise request.error
 
     def leave(self, sequence: CachedSequence) -> None:
         """Nobody needs to wait for a sequence: its run does something else now."""
@@ -214,32 +212,30 @@ class Scheduler:
         with self._lock:
             return not self._queue and self._between.keys() <= {sequence}
 
-    def _alone(self, requests: Sequence[ComputeRequest]) -> None:
+    def _alone(self, request: ComputeRequest) -> None:
         """Computes on the caller's thread, chunk by chunk, until others have submitted something."""
-        live = list(requests)
+        left = True
         try:
-            while live:
-                self._forward([(request, min(request.rest, self._pace.slice)) for request in live], alone=True)
-                live = [
-                    request for request in live if request.rest and request.error is None and not self._gone(request)
-                ]
-                if live and self._queue:
+            while left:
+                self._forward([(request, min(request.rest, self._pace.slice))], alone=True)
+                left = bool(request.rest) and request.error is None and not self._gone(request)
+                if left and self._queue:
                     break
         except BaseException:  # an interrupt, or an error: nothing may be computed for it any more
-            for request in live:
-                request.sequence.forget_half()
-            live = []
+            request.sequence.forget_half()
+            left = False
             raise
         finally:
             with self._lock:
                 self._busy = False
-                self._expect(request for request in requests if request.scores is not None)
+                if request.scores is not None:
+                    self._expect([request])
                 if self._queue:
                     self._wake()
-                if live:
-                    self._enqueue(live)
-        if live:
-            self._wait(live)
+                if left:
+                    self._enqueue(request)
+        if left:
+            self._wait(request)
 
     def _generating(self) -> bool:
         """Whether a run is between two tokens; those that are away are forgotten. The lock is held."""
@@ -258,17 +254,16 @@ class Scheduler:
             if request.error is None:
                 self._between[request.sequence] = request.submitted
 
-    def _enqueue(self, requests: Sequence[ComputeRequest]) -> None:
-        """Adds requests to the queue; the lock is held."""
-        if len(self._queue) + len(requests) > self._limit:
+    def _enqueue(self, request: ComputeRequest) -> None:
+        """Adds a request to the queue; the lock is held."""
+        if len(self._queue) >= self._limit:
             raise QueueFullError(
-                f"{len(self._queue)} requests wait for the base and {len(requests)} more were submitted, but at most "
-                f"{self._limit} may wait: run fewer agents at once (concurrency=…), or load the runtime with queue=…"
+                f"{len(self._queue)} requests wait for the base and at most {self._limit} may: run fewer agents at "
+                "once (concurrency=…), or load the runtime with queue=…"
             )
-        for request in requests:
-            request.gate.acquire()
+        request.gate.acquire()
         begins = not self._queue
-        self._queue.extend(requests)
+        self._queue.append(request)
         self._most = max(self._most, len(self._queue))
         if begins or self._worth_waiting() <= 0:
             self._wake()
@@ -281,15 +276,15 @@ class Scheduler:
         else:
             self._changed.notify()
 
-    def _wait(self, requests: Sequence[ComputeRequest]) -> None:
+    def _wait(self, request: ComputeRequest) -> None:
         try:
-            for request in requests:
-                request.gate.acquire()
+            request.gate.acquire()
         except BaseException:  # an interrupt of the main thread: nothing may be computed for it any more
             with self._lock:
-                left = [request for request in requests if request not in self._queue]
-                self._queue = [request for request in self._queue if request not in requests]
-            for request in left:
+                waits = request in self._queue
+                if waits:
+                    self._queue.remove(request)
+            if not waits:
                 request.gate.acquire(timeout=60)
             raise
 

@@ -187,6 +187,28 @@ def test_a_router_tells_whether_a_users_message_needs_a_call(router: Router, tmp
             assert again.choose(features(row), other).call is None
 
 
+@pytest.mark.parametrize("breaks", ["weights", "facts"])
+def test_a_save_that_breaks_off_leaves_what_was_there(
+    router: Router, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks: str
+) -> None:
+    """A full disk: half of a file is written, and then an error comes."""
+
+    def full(tensors: object, path: str) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    def short(fd: int) -> None:
+        raise OSError("no space left on device")
+
+    router.save(tmp_path)
+    before = (tmp_path / "router.json").read_bytes()
+    monkeypatch.setattr(*(("safetensors.torch.save_file", full) if breaks == "weights" else ("os.fsync", short)))
+    with pytest.raises(OSError, match="no space"):
+        replace(router, card={"epochs": 9}).save(tmp_path)
+    assert (tmp_path / "router.json").read_bytes() == before and Router.load(tmp_path).card == router.card
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["router.json", "router.safetensors"]
+
+
 @pytest.mark.parametrize("damage", ["cut", "shape", "json", "nan", "format"])
 def test_damaged_files_are_refused(router: Router, tmp_path: Path, damage: str) -> None:
     from safetensors.torch import load_file, save_file

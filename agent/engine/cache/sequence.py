@@ -77,7 +77,7 @@ class Executes(Protocol):
     base: Base
     attached: Attached | None
 
-    def compute(self, requests: Sequence[ComputeRequest]) -> None: ...
+    def compute(self, request: ComputeRequest) -> None: ...
 
     def leave(self, sequence: CachedSequence) -> None: ...
 
@@ -162,7 +162,7 @@ class CachedSequence:
             Interrupted: if the run was cancelled, or its time is up.
         """
         request = ComputeRequest(self, author, ids, **wanted)  # type: ignore[arg-type]
-        self.scheduler.compute((request,))
+        self.scheduler.compute(request)
         return request
 
     def truncate(self, length: int) -> None:

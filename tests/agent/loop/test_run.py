@@ -346,11 +346,11 @@ def test_a_full_queue_is_an_error_in_later_steps_too(
     scheduler = runtime.engine.scheduler  # type: ignore[attr-defined]
     compute = scheduler.compute
 
-    def full(requests: Any) -> None:
-        if any(request.logits for request in requests):
+    def full(request: Any) -> None:
+        if request.logits:
             monkeypatch.setattr(scheduler, "_limit", 0)
-            scheduler._enqueue(requests)
-        compute(requests)
+            scheduler._enqueue(request)
+        compute(request)
 
     def fill(now: Literal["yes"]) -> str:
         """Has others fill the queue."""
