@@ -9,7 +9,7 @@ from typing import Any
 
 from loraloop.adapters.base.messages import Message
 from loraloop.adapters.base.origin import Origin, PassageSpan
-from loraloop.adapters.skill.contracts import Passage, user_content
+from loraloop.adapters.skill.contracts import PASSAGES, Passage, passage_line, user_content
 from loraloop.agent.values.limits import check_list, check_messages
 from loraloop.tool_schemas.errors import InputError
 from loraloop.tool_schemas.tools.render import HEADER, render_tools
@@ -88,26 +88,25 @@ def system_content(instructions: str, tools: Sequence[Tool], header: str = HEADE
     return "\n\n".join(part for part in (instructions.strip(), render_tools(tools, header)) if part)
 
 
-def passage_spans(content: str, passages: Sequence[Passage], trusted: bool) -> tuple[PassageSpan, ...]:
-    """Where passages stand in a user's message.
+def passage_spans(passages: Sequence[Passage], trusted: bool) -> tuple[PassageSpan, ...]:
+    """Where passages stand in the user's message that `user_content` makes of them.
 
     Args:
-        content: What `user_content` made of them.
         passages: In their order.
         trusted: Whether they may be followed.
     """
-    spans, at = [], 0
+    spans, at = [], len(PASSAGES)
     for passage in passages:
-        start = content.index(f"[{passage.id}] ", at)
-        at = content.index(passage.text, start) + len(passage.text)
-        spans.append(PassageSpan(passage.id, passage.source, start, at, trusted))
+        end = at + len(passage_line(passage))
+        spans.append(PassageSpan(passage.id, passage.source, at, end, trusted))
+        at = end + 1
     return tuple(spans)
 
 
 def user_message(prompt: str, passages: Sequence[Passage], trusted: bool) -> Message:
     """The user's prompt, with its passages, which may be followed where they are trusted."""
     content = user_content(prompt, passages)
-    return Message("user", content, Origin("user", passages=passage_spans(content, passages, trusted)))
+    return Message("user", content, Origin("user", passages=passage_spans(passages, trusted)))
 
 
 def check_prompt(prompt: object) -> None:

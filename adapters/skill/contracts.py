@@ -92,6 +92,10 @@ class Verdict:
     category: str = ""
 
 
+PASSAGES = "Passages:\n"
+"""The beginning of a user message with passages."""
+
+
 def user_content(question: str, passages: Sequence[Passage] = ()) -> str:
     """The user message of a question, with the passages it may be answered from.
 
@@ -106,8 +110,13 @@ def user_content(question: str, passages: Sequence[Passage] = ()) -> str:
         return question
     if len({passage.id for passage in passages}) != len(passages):
         raise ValueError("passage ids must differ: rename the repeated one")
-    lines = (f"[{p.id}] {p.title}: {p.text}" if p.title else f"[{p.id}] {p.text}" for p in passages)
-    return "Passages:\n" + "\n".join(lines) + "\n\n" + question
+    return PASSAGES + "\n".join(map(passage_line, passages)) + "\n\n" + question
+
+
+def passage_line(passage: Passage) -> str:
+    """A passage as a user message shows it."""
+    title = f"{passage.title}: " if passage.title else ""
+    return f"[{passage.id}] {title}{passage.text}"
 
 
 def answer_schema(passage_ids: Iterable[str]) -> dict[str, Any]:
