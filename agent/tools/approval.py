@@ -69,7 +69,7 @@ class Approver:
         """
         waiting = tuple(call for call in calls if call.open)
         if waiting:
-            yield ApprovalRequested(self.run_id, index, waiting)
+            yield ApprovalRequested(self.run_id, index, deepcopy(waiting))
         if not waiting or self.policy.approve is None:
             return calls
         made = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
@@ -158,7 +159,7 @@ class Executor:
         call, due.ran = due.pending.call, True
         tool = self.tools[call.name]
         self._state.spent.calls += 1
-        yield ToolCallStarted(self._run_id, index, call.name, call.arguments, due.pending.id)
+        yield ToolCallStarted(self._run_id, index, call.name, deepcopy(call.arguments), due.pending.id)
         if self._runner.cancelled():
             yield from self._end(index, due, due.without_result(CANCELLED, tool.source))
             return

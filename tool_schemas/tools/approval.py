@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from loraloop.tool_schemas.errors import SchemaError
@@ -48,6 +49,7 @@ def says_so(rule: ApprovalRule, called: str, arguments: dict[str, Any], context:
     """
     if isinstance(rule, bool):
         return rule
+    arguments = deepcopy(arguments)  # the rule decides about what runs, and changes none of it
     try:
         return bool(rule(arguments, context) if _takes(rule, 2) else rule(arguments))
     except Exception as error:

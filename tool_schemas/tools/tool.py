@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, overload
 
@@ -214,7 +215,7 @@ class Tool:
         """
         self.validate(arguments)
         function, binding = self._implemented(), self.binding
-        positional, keywords = binding.bind(arguments) if binding.bind else ((), dict(arguments))
+        positional, keywords = binding.bind(arguments) if binding.bind else ((), deepcopy(arguments))
         if binding.context and context is not None:
             keywords[binding.context] = context
         elif binding.context and not binding.optional:

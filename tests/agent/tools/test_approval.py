@@ -422,6 +422,32 @@ def test_rules_say_which_calls_wait(caplog: pytest.LogCaptureFixture) -> None:
         waits(False, policy=Policy(needs_approval={"pai"}))
 
 
+@pytest.mark.parametrize("who", ["a rule", "an event"])
+def test_whoever_looks_at_a_call_cannot_change_it(who: str) -> None:
+    def rule(arguments: dict[str, Any]) -> bool:
+        return who == "a rule" and bool(arguments.pop("amount") > 50)
+
+    bank = Bank(requires_approval=lambda arguments: rule(arguments))
+    agent = Agent(ScriptedRuntime(calls(PAY), "Paid."), bank.tools)
+    seen: list[str] = []
+    for event in agent.stream("go"):
+        if who == "an event" and isinstance(event, ToolCallStarted):  # a log that must not hold who was paid
+            event.arguments["to"] = "…"
+            seen.append(event.name)
+    assert bank.done == [("ann", 50)] and seen == ["pay"] * (who == "an event")
+
+
+def test_whoever_is_told_of_a_request_cannot_change_it() -> None:
+    bank = Bank()
+    agent = Agent(ScriptedRuntime(calls(PAY), "Paid."), bank.tools, policy=Policy(approve=auto_approve))
+    seen = []
+    for event in agent.stream("go"):
+        if isinstance(event, ApprovalRequested):
+            event.calls[0].arguments["amount"] = 5000
+            seen.append(event)
+    assert seen and bank.done == [("ann", 50)]
+
+
 def test_rules_are_checked_when_the_tool_is_made() -> None:
     async def later(arguments: dict[str, Any]) -> bool:
         return True

@@ -167,6 +167,20 @@ def test_what_a_tool_does_later_with_the_list_that_it_returned_changes_no_record
     assert result.receipts[0].text == "Done: add note (text: milk). Result: 1 item: milk."
 
 
+def test_what_a_tool_does_with_its_arguments_changes_no_record() -> None:
+    listed = {"type": "object", "properties": {"items": {"type": "array", "items": {"type": "string"}}}}
+    taken: list[str] = []
+
+    def order(items: list[str]) -> int:
+        while items:
+            taken.append(items.pop(0))
+        return len(taken)
+
+    two: dict[str, Any] = {"items": ["tea", "milk"]}
+    result = Agent(ScriptedRuntime(calls(order=two), "Done."), [Tool("order", "Orders.", listed, order)]).run_sync("go")
+    assert taken == ["tea", "milk"] and result.steps[0].calls[0].arguments == {"items": ["tea", "milk"]}
+
+
 def test_a_result_that_cannot_be_copied_is_kept_as_it_is() -> None:
     class Busy:
         def __init__(self) -> None:
