@@ -16,6 +16,7 @@ from __future__ import annotations
 import datetime
 import functools
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,11 +28,14 @@ from loraloop.agent.messages import DATES
 from .words import ALSO, CURRENT, DUTCH, EITHER_SIDE, ENGLISH, FROM, GERMAN, LANGUAGES, TO, Language
 
 Date = datetime.date
+_LONGEST = 200_000  # characters of a text that are looked at
 _SENTENCE = 300  # characters beside a date that may belong to its sentence
+_GAP = 40  # characters in which the words beside a date are looked for
 _DAY = datetime.timedelta(days=1)
 _COUNTED = ("day", "fortnight")  # units that are no period of the calendar
 _PERIODS = ("this", "next", "next either", "coming", "last", "after next", "following")
 _OPEN = ("ahead", "ago", "following")  # a week that is not known from today alone
+_LEAD = re.compile(rf"\b(?:{FROM})$", re.IGNORECASE)
 _NO_NUMBER = r"(?<!\bto\s)(?<!\bor\s)(?<!\bhalf\s)(?<!\bthan\s)(?<!\d-)"  # `2 or 3 days ago`, `half a year ago`
 # `Friday 27` may be a day of the month or not, `Friday 9 am` is none.
 _NUMERAL = r"\s+\d{1,2}\b(?!\s*(?:am|pm|:|h\b|heures|uhr|o['’]clock|uur))"
@@ -98,7 +102,7 @@ def resolve_dates(text: str, today: Date, earlier: Sequence[Date] = ()) -> tuple
     """The calendar words of a text and the days that they mean.
 
     Args:
-        text: What was written.
+        text: What was written. Of a longer text, the first 200 000 characters are looked at.
         today: The day on which it was written.
         earlier: Dates that were spoken of before, the latest last: `the day after that` counts from it.
     """
@@ -184,16 +188,19 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 def _matches(text: str) -> list[_Match]:
     """The date words of a text from left to right; where matches overlap, the longest counts."""
+    text = text[:_LONGEST]
     everything = [
         _Match(kind, words.start(), words.end(), language, words)
         for language, kind, pattern in _patterns()
         for words in pattern.finditer(text)
     ]
-    chosen: list[_Match] = []
+    chosen: list[_Match] = []  # from left to right
     for match in sorted(everything, key=lambda each: each.first - each.after):
-        if all(match.after <= other.first or other.after <= match.first for other in chosen):
-            chosen.append(match)
-    return sorted(chosen, key=lambda each: each.first)
+        place = bisect_left(chosen, match.first, key=lambda each: each.first)
+        after_left = place == 0 or chosen[place - 1].after <= match.first
+        if after_left and (place == len(chosen) or match.after <= chosen[place].first):
+            chosen.insert(place, match)
+    return chosen
 
 
 # What each match means by itself
@@ -311,7 +318,7 @@ def _meaning(match: _Match, today: Date, text: str) -> tuple[Date, Date] | None:
     elif kind in ("ahead", "ago"):
         day = _later(today, match, 1 if kind == "ahead" else -1)
     elif kind == "weekday":
-        numeral = re.match(_NUMERAL, text[match.after : match.after + 40], re.IGNORECASE)
+        numeral = re.match(_NUMERAL, text[match.after : match.after + _GAP], re.IGNORECASE)
         unclear = past or numeral or _is_name(match, text)
         day = None if unclear or number is None else _on(today + _DAY, number)
     elif kind == "nth" and _has(_months_named(match.language), match, text):
@@ -359,7 +366,11 @@ def _beside(match: _Match, today: Date, text: str, number: int | None) -> tuple[
         count = int(today.weekday() > 4)
         unit = unit if match.language in (ENGLISH, GERMAN, DUTCH) else None
     months = "|".join(_any_case(_split(entry)[1]) for entry in match.language.months)
-    inside = re.match(rf"\s(?:(?:of|before|im|des|di|de|van|in the)\b|in (?:{months})\b)", text[match.after :], re.I)
+    inside = re.match(
+        rf"\s(?:(?:of|before|im|des|di|de|van|in the)\b|in (?:{months})\b)",
+        text[match.after : match.after + _GAP],
+        re.I,
+    )
     return None if unit is None or inside else _period(today, unit, count)
 
 
@@ -514,7 +525,7 @@ def _named_period(match: _Match, today: Date) -> tuple[Date, Date] | None:
 def _span(left: _Match, right: _Match, text: str) -> list[_Match] | None:
     """`from Monday to Thursday`: from one day to another, the second weekday counted from the first day."""
     gap = text[left.after : right.first]
-    lead = re.search(rf"\b(?:{FROM})$", text[: left.first], re.IGNORECASE)
+    lead = _LEAD.search(text, max(left.first - _GAP, 0), left.first)
     joined = re.fullmatch(rf"\s*[-–]\s*|\s+(?:{TO})\s+(?:the\s+|le\s+|el\s+)?", gap, re.IGNORECASE)
     between = lead is not None and lead[0].lower().startswith("between")
     if not joined or ("and" in gap.lower().split()) != between:

@@ -3,6 +3,7 @@
 import datetime
 import re
 from pathlib import Path
+from time import perf_counter
 
 import pytest
 from hypothesis import given, settings
@@ -118,3 +119,14 @@ def test_weekdays_and_weeks(today: datetime.date) -> None:
     week = resolve_dates("next week", today)[0]
     assert week.start <= following <= week.end
     assert (week.end - week.start).days == 6
+
+
+@pytest.mark.parametrize("phrase", ["on Friday and then 3 May, ", "next month, ", "vom Montag bis Dienstag, "])
+def test_the_time_grows_as_the_text_does(phrase: str) -> None:
+    def seconds(times: int) -> float:
+        start = perf_counter()
+        assert resolve_dates(phrase * times, TODAY)
+        return perf_counter() - start
+
+    seconds(1)
+    assert seconds(6400) < 40 * min(seconds(400) for _ in range(3))
