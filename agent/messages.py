@@ -18,7 +18,7 @@ from loraloop.tool_schemas.tools.tool_lists import ToolEntry
 
 log = logging.getLogger("loraloop.agent")
 _undescribed: set[str] = set()  # tools that were warned of
-LEFT_OUT = re.compile(r"\A\[(\d+) earlier messages are left out here\.\]\n\n")
+LEFT_OUT = re.compile(r"\A\[(\d{1,9}) earlier messages are left out here\.\]\n\n")
 """The note that stands before a message of which the ones before it are left out."""
 DATES = "Dates: "
 """The beginning of a note on what calendar words mean."""

@@ -44,7 +44,7 @@ _LEFT_OUT = re.compile(
 _TOKEN = re.compile(r"\S+")
 _EDGES = " \t.,;:!?()[]{}\"'“”‘’«»„*_…"
 _GROUPS = re.compile(r"(?<![\w.,])\d+(?:[ \u00a0\u202f'’]\d+)+(?:[.,]\d+)?(?!\d)")  # *1 000*, *+49 30 123456*
-_PARTS = re.compile(r"(?<![\w.,])(\d+)\s?[^\W\d_]+[\s,]+(?:[^\W\d_]{1,3}\s)?(\d+)\s?[^\W\d_]+")
+_PARTS = re.compile(r"(?<![\w.,])(\d{1,15})\s?[^\W\d_]+[\s,]+(?:[^\W\d_]{1,3}\s)?(\d{1,15})\s?[^\W\d_]+")
 """A number in two units: *1 hour and 30 minutes*."""
 _DOTTED = re.compile(r"(?<![\w.,:€$£])\d{1,2}\.\d{1,2}(?![.,:]?\d)(?!\s?[€$£%])")  # *19.3.*, *9.30*
 _COUNTED = re.compile(r"(\d+)-[^\W\d]+")  # *a 5-minute walk*

@@ -25,7 +25,7 @@ _MONTHS = (
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _GROUPED = re.compile(r"\d{1,3}(?:[ \u00a0\u202f'’]\d{3})+(?:[.,]\d+)?(?!\d)")
 _AND_HALF = re.compile(
-    r"(?<![\d.,])(\d+)\s(?:and|et|y|e|en|og)\s(?:an?\s|een\s|en\s)?(?:half|hal[vf]|demie?|medi[oa]|mezz[oa])\b"
+    r"(?<![\d.,])(\d{1,15})\s(?:and|et|y|e|en|og)\s(?:an?\s|een\s|en\s)?(?:half|hal[vf]|demie?|medi[oa]|mezz[oa])\b"
 )
 _ISO = re.compile(r"(?<!\d)(\d{4})([-/.]?)(\d{2})\2(\d{2})(?!\d)")
 _LOOSE_ISO = re.compile(r"(?<!\d)(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)")

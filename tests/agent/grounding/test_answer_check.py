@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -14,9 +14,12 @@ from loraloop.adapters.base.messages import Message
 from loraloop.agent import Agent, CallRecord, Policy, RunResult, events
 from loraloop.agent.grounding.answer_check import value_flaws
 from loraloop.agent.grounding.evidence import Evidence
+from loraloop.agent.grounding.grounding import Grounding, Sources
 from loraloop.agent.values.receipts import receipt_of
 from loraloop.testing import ScriptedRuntime, calls
+from loraloop.tool_schemas import Tool
 from loraloop.tool_schemas.errors import InputError
+from loraloop.tool_schemas.tools.calls import Call
 
 FOUND = CallRecord(
     "find_slots", {"day": "2026-03-19"}, [{"time": "09:30", "price": 12.5}, {"time": "11:00", "price": 20, "no": "W-7"}]
@@ -131,6 +134,40 @@ def test_of_a_result_that_was_cut_for_the_model_only_the_beginning_is_read(monke
     result = Agent(ScriptedRuntime(calls(rows={}), "Row 3 has plums."), [rows]).run_sync("What is there?")
     assert result.steps[0].calls[0].left_out and 0 < sum(map(len, read)) < 60_000
     assert result.output == "Row 3 has plums."
+
+
+PIECES = (
+    *(
+        "9" * 5000,
+        "7",
+        "12",
+        "2026",
+        "and a half",
+        "hours",
+        "minutes",
+        "May",
+        "th",
+        "am",
+        "to",
+        "²",
+        "٣",
+        "½",
+        "a",
+        "@",
+    ),
+    *(" ", " ", "-", ".", ",", ":", "/", "€", "%", "#", "+", "e", "Dates: ", "\n"),
+)
+
+
+@settings(deadline=None)
+@given(*[st.lists(st.sampled_from(PIECES), max_size=12).map("".join)] * 2)
+@example(f"{PIECES[0]} and a half", f"It takes {PIECES[0]} hours and 30 minutes.")
+def test_no_text_breaks_the_checks(said: str, answer: str) -> None:
+    """Numbers of thousands of digits among them, which Python does not read."""
+    argument = {"type": "object", "properties": {"a": {"type": "string"}}}
+    sources = Sources((said,), (answer,), assistant=(f"Shall I? {said}",))
+    Grounding(sources).ungrounded(Call("f", {"a": answer}), Tool("f", "", argument))
+    value_flaws(answer, [CallRecord("f", {}, said)], [Message("user", said)])
 
 
 @settings(deadline=None)
