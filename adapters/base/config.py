@@ -112,8 +112,15 @@ class ModelConfig:
         """Reads a `config.json` dictionary.
 
         Raises:
-            BaseModelError: for another architecture, biases, or a missing field.
+            BaseModelError: for another architecture, biases, or a field that is missing or is no number.
         """
+        try:
+            return cls._from_hf(config)
+        except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise BaseModelError(f"config.json is damaged: {error}; take it from the model again") from error
+
+    @classmethod
+    def _from_hf(cls, config: Mapping[str, Any]) -> ModelConfig:
         kind = str(config.get("model_type", "?"))
         if kind not in ARCHITECTURES:
             raise unsupported(kind, " in config.json")

@@ -16,6 +16,7 @@ from loraloop.adapters.base.loading.convert import convert
 from loraloop.adapters.base.loading.hf_source import HFSource
 from loraloop.adapters.base.loading.quantize import fused
 from loraloop.kernels.quantized import Int4Weight
+from loraloop.scale.rates import config_of
 from loraloop.tool_schemas.errors import BaseModelError, LoraloopError, UnknownNameError
 
 FORMS = ("int4", "int8", "bf16", "nf4")
@@ -146,6 +147,18 @@ def test_a_config_that_its_weights_contradict_is_refused(
     with pytest.raises(BaseModelError, match="config"):
         convert(HFSource(tmp_path / "hf"), "x", "fp32", tmp_path / "made")
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"hidden_size": None}, {"rms_norm_eps": [1]}, {"rope_parameters": [1]}, {"vocab_size": "many"}, None],
+)
+def test_a_damaged_config_is_told_as_one(tmp_path: Path, save_llama: Any, changed: dict[str, Any] | None) -> None:
+    save_llama(tmp_path / "hf")
+    file = tmp_path / "hf" / "config.json"
+    file.write_text(json.dumps(changed and {**json.loads(file.read_text()), **changed}))
+    with pytest.raises(BaseModelError, match=r"config\.json is damaged"):
+        config_of(str(tmp_path / "hf"))
 
 
 ODD: tuple[Any, ...] = (None, "x", -1, 1.5, [], [None], {}, {"a": 1}, True, "\x00")
