@@ -17,6 +17,7 @@ from loraloop.agent.dates.resolve import date_note, resolve_dates, stated_today
 from loraloop.agent.messages import is_date_note, words_of
 from loraloop.tool_schemas.errors import InputError
 
+_LOOKED_AT = 100  # messages in which a date was spoken of
 _ISO = re.compile(r"(?<![\w-])\d{4}-\d\d-\d\d(?![\d-])")
 
 
@@ -65,14 +66,14 @@ def with_date_note(message: Message, today: date | None, before: Sequence[Messag
 
 
 def _dates_before(messages: Sequence[Message]) -> tuple[date, ...]:
-    """The date that was spoken of last, if that is clear.
+    """The date that was spoken of last, if that is clear and not more than `_LOOKED_AT` messages ago.
 
     In the latest turn with a date it is the one that the calls, results and answers name, if they all name the same
     one, else the last one of the user's message. A list of several dates that only a result holds is not clear.
     """
     answered: set[date] = set()
     asked: list[date] = []
-    for place in range(len(messages) - 1, -1, -1):
+    for place in reversed(range(max(len(messages) - _LOOKED_AT, 0), len(messages))):
         message = messages[place]
         if message.role == "user":
             asked = _written(words_of(message))

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -277,3 +278,14 @@ def test_a_note_survives_json(play: Play) -> None:
         second = Agent(runtime, instructions="Be brief.", clock=clock).run_sync("Thanks.", messages=history)
         assert notes(second.messages) == [NOTE.content]
         assert second.messages[0].content == "Be brief."
+
+
+def test_the_time_grows_as_the_conversation_does() -> None:
+    def seconds(turns: int) -> float:
+        messages = [Message("user", "Hi there"), Message("assistant", "Hello.")] * turns
+        start = perf_counter()
+        assert with_date_notes(messages, DAY) == tuple(messages)
+        return perf_counter() - start
+
+    seconds(1)
+    assert seconds(6400) < 40 * min(seconds(400) for _ in range(3))
