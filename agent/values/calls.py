@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -166,7 +167,7 @@ def check_answer(call: PendingCall, answer: object, tool: Tool | None) -> Approv
 
     Args:
         call: The call that the answer is about.
-        answer: The answer.
+        answer: The answer. Its arguments are copied.
         tool: The tool of the call; None where it is gone, which is no matter if the call is denied.
 
     Raises:
@@ -175,10 +176,12 @@ def check_answer(call: PendingCall, answer: object, tool: Tool | None) -> Approv
     """
     if not isinstance(answer, Approve | Deny):
         raise InputError(f"{answer!r} is not an answer about {call.id} ({call.name}): give Approve() or Deny('reason')")
-    if isinstance(answer, Approve) and answer.arguments is not None and tool is not None:
+    if isinstance(answer, Deny) or answer.arguments is None:
+        return answer
+    if tool is not None:
         try:
             tool.validate(answer.arguments)
         except SchemaError as error:
             where = f"the edited arguments of {call.id} ({call.name}) do not fit"
             raise SchemaError(f"{where}: {error.reason}", error.path) from None
-    return answer
+    return Approve(deepcopy(answer.arguments))  # who answered may use the mapping for the next call

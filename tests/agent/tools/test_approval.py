@@ -437,6 +437,19 @@ def test_whoever_looks_at_a_call_cannot_change_it(who: str) -> None:
     assert bank.done == [("ann", 50)] and seen == ["pay"] * (who == "an event")
 
 
+def test_an_answer_holds_as_it_was_given() -> None:
+    edited: dict[str, Any] = {"amount": 20}
+
+    def approve(call: PendingCall, context: Context[Any]) -> Approve:
+        edited["to"] = call.arguments["to"]
+        return Approve(edited)
+
+    bank = Bank()
+    both = calls(PAY, ("pay", {"to": "bob", "amount": 7}))
+    Agent(ScriptedRuntime(both, "Paid."), bank.tools, policy=Policy(approve=approve)).run_sync("go")
+    assert sorted(bank.done) == [("ann", 20), ("bob", 20)]
+
+
 def test_whoever_is_told_of_a_request_cannot_change_it() -> None:
     bank = Bank()
     agent = Agent(ScriptedRuntime(calls(PAY), "Paid."), bank.tools, policy=Policy(approve=auto_approve))
