@@ -130,3 +130,8 @@ def test_the_time_grows_as_the_text_does(phrase: str) -> None:
 
     seconds(1)
     assert seconds(6400) < 40 * min(seconds(400) for _ in range(3))
+
+
+def test_of_a_long_text_the_beginning_is_looked_at() -> None:
+    (found,) = resolve_dates(f"tomorrow {'x' * 200_000} yesterday", TODAY)
+    assert found.words == "tomorrow"

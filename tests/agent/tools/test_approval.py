@@ -422,19 +422,19 @@ def test_rules_say_which_calls_wait(caplog: pytest.LogCaptureFixture) -> None:
         waits(False, policy=Policy(needs_approval={"pai"}))
 
 
-@pytest.mark.parametrize("who", ["a rule", "an event"])
-def test_whoever_looks_at_a_call_cannot_change_it(who: str) -> None:
-    def rule(arguments: dict[str, Any]) -> bool:
-        return who == "a rule" and bool(arguments.pop("amount") > 50)
+def test_whoever_looks_at_a_call_cannot_change_it() -> None:
+    looked: list[str] = []
 
-    bank = Bank(requires_approval=lambda arguments: rule(arguments))
-    agent = Agent(ScriptedRuntime(calls(PAY), "Paid."), bank.tools)
-    seen: list[str] = []
-    for event in agent.stream("go"):
-        if who == "an event" and isinstance(event, ToolCallStarted):  # a log that must not hold who was paid
+    def rule(arguments: dict[str, Any]) -> bool:
+        looked.append("rule")
+        return bool(arguments.pop("amount") > 50)
+
+    bank = Bank(requires_approval=rule)
+    for event in Agent(ScriptedRuntime(calls(PAY), "Paid."), bank.tools).stream("go"):
+        if isinstance(event, ToolCallStarted):  # a log that must not hold who was paid
+            looked.append("event")
             event.arguments["to"] = "…"
-            seen.append(event.name)
-    assert bank.done == [("ann", 50)] and seen == ["pay"] * (who == "an event")
+    assert bank.done == [("ann", 50)] and looked == ["rule", "event"]
 
 
 def test_an_answer_holds_as_it_was_given() -> None:
