@@ -228,9 +228,9 @@ def _spelled(character: str) -> str:
     """A regular expression for the ways to write a character, the longest first."""
     code = ord(character)
     ways = ["".join(f"%(?:25)*{byte:02x}" for byte in character.encode())]
-    ways += [rf"\\+u{code:04x}", rf"\\+x{code:02x}", f"&(?:amp;)*#0*{code};", f"&(?:amp;)*#x0*{code:x};"]
-    if character in '"\\/':
-        ways.append(rf"\\+{re.escape(character)}")
+    escapes = [f"u{code:04x}", f"x{code:02x}", *([re.escape(character)] if character in '"\\/' else [])]
+    ways += [rf"\\{{1,32}}(?:{'|'.join(escapes)})"]  # five times escaped; from a longer run each start would look on
+    ways += [f"&(?:amp;)*#0*{code};", f"&(?:amp;)*#x0*{code:x};"]
     if character == " ":
         ways.append(r"\+")
     ways += [f"&(?:amp;)*{name}" for name, meant in html5.items() if meant == character and name.endswith(";")]
