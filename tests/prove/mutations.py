@@ -56,7 +56,7 @@ TABLE: dict[str, list[tuple[str, str, str]]] = {
     ],
     "tool_schemas/http/test_trust.py::test_any_secret_is_taken_out": [
         (f"{HTTP}/auth.py", "%(?:25)*{byte:02x}", "%{byte:02x}"),
-        (f"{HTTP}/auth.py", r'rf"\\+u{code:04x}", ', ""),
+        (f"{HTTP}/auth.py", 'f"u{code:04x}", ', ""),
         (f"{HTTP}/auth.py", 'f"&(?:amp;)*#0*{code};", ', ""),
         (f"{HTTP}/auth.py", "base64.b64encode, base64.urlsafe_b64encode", "base64.b64encode,"),
         (f"{HTTP}/auth.py", '"".join(map(_spelled, secret))', '"".join(map(_spelled, secret[: len(secret) // 2]))'),
