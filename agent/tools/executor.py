@@ -48,11 +48,16 @@ class _Due:
         """The key of the call as the model wrote it."""
         return call_key(Call(self.pending.name, self.pending.arguments))
 
+    @property
+    def edited(self) -> bool:
+        """Whether the call was approved with other arguments than the model wrote; it then repeats no other one."""
+        return isinstance(self.pending.approval, Approve) and self.pending.approval.arguments is not None
+
     def record_of(self, record: CallRecord) -> CallRecord:
         """The record with this call's id and what was decided about it."""
         answer, wanted = self.pending.approval, None
         approval = "" if answer is None else "denied" if isinstance(answer, Deny) else "approved"
-        if isinstance(answer, Approve) and answer.arguments is not None:
+        if self.edited:
             approval, wanted = "edited", self.pending.arguments
         return replace(record, id=self.pending.id, approval=approval, wanted=wanted)
 
@@ -213,11 +218,11 @@ class Executor:
                 each.record = each.without_result(approval.error, tool.source if tool else "")
             elif each.pending.open or self._runner.cancelled():
                 each.record = each.without_result(CANCELLED if self._runner.cancelled() else "not approved")
-            elif not self._job.policy.repeat_calls and key in self.answered:
+            elif not (self._job.policy.repeat_calls or each.edited) and key in self.answered:
                 each.record = self._repeated_record(each, self.answered[key])
             if self._job.policy.repeat_calls:
                 continue
-            if first.setdefault(key, number) != number and each.record is None:
+            if first.setdefault(key, number) != number and each.record is None and not each.edited:
                 twins[number] = first[key]
         return twins
 

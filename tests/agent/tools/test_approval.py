@@ -507,6 +507,18 @@ def test_one_answer_is_for_all_calls_of_the_step_that_ask_the_same() -> None:
     assert result.steps[0].calls[1].arguments == {"to": "ann", "amount": 1}
 
 
+def test_an_answer_with_other_arguments_makes_a_repeated_call_one_of_its_own() -> None:
+    bank = Bank()
+    pending = pending_of(paused(bank, calls(PAY, PAY)))
+    answers = {"call_0_0": Approve(), "call_0_1": Approve(arguments={"to": "ann", "amount": 1})}
+    result = Agent(ScriptedRuntime("Done."), bank.tools).resume_sync(pending, answers)
+    assert bank.done == [("ann", 50), ("ann", 1)]
+    assert [(call.approval, call.repeated) for call in result.steps[0].calls] == [
+        ("approved", False),
+        ("edited", False),
+    ]
+
+
 @pytest.mark.parametrize("rule", [False, lambda arguments: False])
 def test_a_tool_with_effects_may_say_that_its_calls_do_not_wait(rule: Any) -> None:
     done: list[str] = []
