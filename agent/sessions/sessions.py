@@ -36,7 +36,7 @@ from loraloop.agent.sessions.sqlite import SessionFile
 from loraloop.agent.sessions.store import Lease, Runner, SessionStore
 from loraloop.agent.values.checkpoint import Line
 from loraloop.agent.values.result import RunResult
-from loraloop.tool_schemas.errors import InputError, SessionError, unknown
+from loraloop.tool_schemas.errors import InputError, SessionBusyError, SessionError, unknown
 
 __all__ = ["OnUnfinished", "Session", "SessionCall", "SessionInfo", "SessionState", "SessionTurn", "Sessions"]
 
@@ -150,14 +150,15 @@ class Sessions:
                 lease.release()
 
     def prune(self, older_than: timedelta) -> tuple[str, ...]:
-        """Deletes the idle sessions to which nothing was written for so long; returns their ids."""
+        """Deletes the idle sessions to which nothing was written for so long; returns their ids.
+
+        One that somebody runs, or goes on with while this goes on, stays.
+        """
         if not isinstance(older_than, timedelta):
             raise InputError(f"older_than is {older_than!r}: give a timedelta, such as timedelta(days=30)")
         old = time() - older_than.total_seconds()
-        gone = [each.id for each in self.list() if each.state == "idle" and each.updated.timestamp() < old]
-        for name in gone:
-            self[name].delete()
-        return tuple(gone)
+        idle = [each.id for each in self.list() if each.state == "idle" and each.updated.timestamp() < old]
+        return tuple(name for name in idle if Session(self, name)._delete_older(old))
 
     def close(self) -> None:
         """Closes the database."""
@@ -314,6 +315,17 @@ class Session:
         with self._alone(), self.store.database.writing() as database:
             database.execute("DELETE FROM sessions WHERE id = ?", (self.id,))
         self.store.database.forget(self.id)
+
+    def _delete_older(self, than: float) -> bool:
+        """Deletes it unless it was written to since a time, in seconds since the epoch, or is running."""
+        try:
+            with self._alone(), self.store.database.writing() as database:
+                old = database.execute("DELETE FROM sessions WHERE id = ? AND updated < ?", (self.id, than)).rowcount
+        except SessionBusyError:
+            return False
+        if old:
+            self.store.database.forget(self.id)
+        return bool(old)
 
     def journal(self, prompt: str, on_unfinished: OnUnfinished | None = None, approval: bool = False) -> SessionJournal:
         """The journal of a run that is about to begin, or, without a prompt, to go on.

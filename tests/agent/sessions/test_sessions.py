@@ -249,6 +249,20 @@ def test_titles_deletion_and_pruning(store: Sessions) -> None:
     assert kept == (2, 6)
 
 
+def test_pruning_keeps_what_somebody_goes_on_with_meanwhile(store: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("old", "deleted", "spoken", "running"):
+        agent_of("Hi.").run_sync("Hello.", session=store.session(name))
+    listed = store.list()
+    store["deleted"].delete()  # as another prune does
+    agent_of("Hi.").run_sync("Hello again.", session=store.session("spoken"))
+    lease = store.database.lease("running")
+    monkeypatch.setattr(store, "list", lambda: listed)
+    monkeypatch.setattr("loraloop.agent.sessions.sessions.time", lambda: listed[0].updated.timestamp() + 1e-4)
+    assert store.prune(timedelta(0)) == ("old",)
+    lease.release()
+    assert len(store["spoken"].turns) == 2 and "running" in store
+
+
 def test_one_thread_at_a_time(store: Sessions) -> None:
     inside, go_on = threading.Event(), threading.Event()
 
