@@ -110,6 +110,9 @@ const COLOURED = (code, language) =>
 
 const reader = markdownit({ html: false, breaks: true, linkify: true, highlight: COLOURED });
 reader.linkify.set({ fuzzyLink: false, fuzzyEmail: false });
+// What is no address for a browser stays text as well.
+const { validateLink } = reader;
+reader.validateLink = (address) => validateLink(address) && URL.canParse(address, location.href);
 // An image is a link: to load it would tell its server who reads the answer.
 reader.renderer.rules.image = (tokens, at, options, env, self) => {
   const escape = reader.utils.escapeHtml;
@@ -148,7 +151,7 @@ export function showMarkdown(place, text) {
   }
   const content = DOMPurify.sanitize(reader.render(text), SANITISED);
   for (const link of content.querySelectorAll("a[href]")) {
-    const { host, pathname, protocol, username } = new URL(link.href);
+    const { host, pathname, protocol, username } = link;
     const isAddress = [link.href, link.getAttribute("href")].includes(link.textContent) && !username;
     if (!isAddress) link.after(make("span", ` (${protocol === "mailto:" ? pathname : host})`, "host"));
   }

@@ -131,6 +131,15 @@ def test_where_a_link_leads_is_said_unless_its_text_is_the_address(guarded: Call
     assert hosts == [" (evil.example)", " (a@two.example)", " (evil.example)", " (xn--e1afmkfd.example)"]
 
 
+def test_what_is_no_address_stays_text(guarded: Callable[..., Any]) -> None:
+    texts = "see [this](https://[bad) and <http://256.1.1.1/> or [that](http://), not http://1.2.3.4.5"
+    page = guarded(f"{texts} but [here](https://good.example)", tools=())
+    say(page, "Hi")
+    page.wait_for_selector(".foot")
+    assert page.locator(".answer").inner_text() == f"{texts} but here (good.example)"
+    assert page.locator(".answer a").count() == 1
+
+
 def test_what_is_no_answer_is_text_everywhere(guarded: Callable[..., Any], tmp_path: Any) -> None:
     """Requests, arguments, results, errors, receipts, passages, refused edits; live, in the list, and from a file."""
     bad = "".join(HTML.values()) + f"**bold** [press me](javascript:{BREAKS})"
