@@ -139,8 +139,7 @@ export async function listWaiting() {
 }
 
 async function review(id) {
-  const at = turns.indexOf(id);
-  const form = at < 0 ? null : $("log").children[at]?.querySelector(".approval");
+  const form = $("log").querySelector(`[data-run="${CSS.escape(id)}"] .approval`);
   if (!form) return goTo("runs", id);
   await goTo("chat");
   form.scrollIntoView({ block: "center" });

@@ -74,6 +74,7 @@ export class RunView {
 
   onRunStarted(event) {
     this.working = true;
+    this.place.dataset.run = event.run_id;
     if (event.resumed) this.form?.remove();
     this.form = null;
   }

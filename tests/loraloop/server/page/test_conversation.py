@@ -216,6 +216,9 @@ def test_what_waits_stands_at_the_top_of_each_view(open_page: Callable[..., Any]
     say(page, "Pay Ann.")
     page.wait_for_selector("#waiting:has-text('1 run waits for your approval')")
     page.click("#clear")
+    page.route("**/runs", lambda route: route.abort(), times=1)
+    say(page, "Lost on the way.")
+    page.wait_for_selector("#log .error")
     say(page, "Pay Ann again.")
     page.wait_for_selector("#waiting:has-text('2 runs wait for your approval')")
     colour = "(place) => getComputedStyle(place).backgroundColor"
@@ -227,7 +230,7 @@ def test_what_waits_stands_at_the_top_of_each_view(open_page: Callable[..., Any]
     page.click("#waiting button >> nth=0")  # of the conversation
     page.wait_for_selector("#log .approval:focus")
     page.click("#log :text('Deny')")
-    page.wait_for_selector("#log .answer")
+    page.wait_for_selector("#log .answer:visible")
     page.wait_for_selector("#waiting:has-text('1 run waits for your approval')")
     page.click("#waiting button")  # of one before it
     page.wait_for_selector("#run-view .approval:focus")
@@ -309,6 +312,9 @@ def test_a_new_conversation_knows_nothing_of_the_old_one(open_page: Callable[...
 
 def test_by_keyboard_alone_with_a_key_on_a_phone(open_page: Callable[..., Any]) -> None:
     page = open_page("Hello.", settings=ServerSettings(keys=frozenset(("long-enough",))), width=360)
+    page.fill("#key", "ключ")  # which no header can carry
+    page.keyboard.press("Enter")
+    assert page.locator("#key:invalid").count() == 1
     page.fill("#key", "a-wrong-key")
     page.keyboard.press("Enter")
     page.wait_for_selector("#key-problem:visible")
