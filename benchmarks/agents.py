@@ -81,16 +81,15 @@ class Locked(Scheduler):
         super().__init__(base, attached)
         self._turn = threading.Lock()
 
-    def compute(self, works: Sequence[ComputeRequest]) -> None:
-        for work in works:
-            while work.rest:
-                count = min(work.rest, 512)
-                with self._turn:
-                    out = self.base.forward([work.row(count)], attached=self.attached, keep=work.keep)
-                work.take(out, 0, count)
-            if work.logits and work.states is not None:
-                with self._turn:
-                    work.scores = self.base.logits(work.states)
+    def compute(self, request: ComputeRequest) -> None:
+        while request.rest:
+            count = min(request.rest, 512)
+            with self._turn:
+                out = self.base.forward([request.row(count)], attached=self.attached, keep=request.keep)
+            request.take(out, 0, count)
+        if request.logits and request.states is not None:
+            with self._turn:
+                request.scores = self.base.logits(request.states)
 
 
 class Timed(Sampler):
