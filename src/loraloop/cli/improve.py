@@ -21,7 +21,5 @@ def improve(order: ImproveOrder, as_json: AsJson = False) -> None:
     if as_json:
         print_json(report.to_dict())
         return
-    console().print(report.table(), markup=False, soft_wrap=True)
-    console().print(
-        f"held out: {report.before:.1%} → {report.after:.1%}; report: {order.out / 'report.md'}", markup=False
-    )
+    console().print(report.table(), soft_wrap=True)
+    console().print(f"held out: {report.before:.1%} → {report.after:.1%}; report: {order.out / 'report.md'}")

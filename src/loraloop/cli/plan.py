@@ -61,7 +61,7 @@ def _show(found: dict[str, Any]) -> None:
     """The plan as three tables and a sentence."""
     load, most = found["load"], found["most"]
     words = {"agents": load["agents"], "resident": min(load["skills"], load["slots"])}
-    console().print(f"{found['base']} in {found['form']} on {found['machine']}", markup=False, highlight=False)
+    console().print(f"{found['base']} in {found['form']} on {found['machine']}")
     sizes = {KINDS[name].format(**words): found["bytes"][name] for name in KINDS if found["bytes"][name]}
     rows = [(name, f"{size / 1e9:.3f}") for name, size in sizes.items()]
     whole = f"{sum(sizes.values()) / 1e9:.3f} of {found['memory'] / 1e9:.1f}"
@@ -92,4 +92,4 @@ def _show(found: dict[str, Any]) -> None:
         )
     if min(load["agents"], load["skills"]) > load["slots"]:
         text += f"; at most {load['slots']} skills write at once, and steps of others wait for a slot (--slots)"
-    console().print(text, markup=False, highlight=False, soft_wrap=True)
+    console().print(text, soft_wrap=True)

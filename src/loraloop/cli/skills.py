@@ -104,7 +104,7 @@ def rollback(
 
     version = history.rollback(name, to)
     origin = version.origin.get("command", "")
-    console().print(f"{name} is version {version.number} of {version.when} again ({origin})", markup=False)
+    console().print(f"{name} is version {version.number} of {version.when} again ({origin})")
 
 
 @skills_app.command()
@@ -116,7 +116,7 @@ def remove(name: Own) -> None:
     count = history.remove(name)
     bases = shipping(name)
     again = f"; the one that ships for {' and '.join(bases)} is used again" if bases else ""
-    console().print(f"removed {name} ({count} version{'s' if count > 1 else ''}){again}", markup=False)
+    console().print(f"removed {name} ({count} version{'s' if count > 1 else ''}){again}")
 
 
 @skills_app.command()
@@ -273,7 +273,7 @@ def build(
         if as_json:
             print_json(report.to_dict())
         else:
-            console().print(report.markdown(), markup=False, soft_wrap=True)
+            console().print(report.markdown(), soft_wrap=True)
         return
     parts = plan(order, loaded := open_base(base, quantize, watch.quiet), watch.say)
     if as_json:
@@ -287,7 +287,7 @@ def build(
         table.add_row(part.name, f"{part.steps:,}", clock(part.seconds), *sizes)
     console().print(table)
     console().print(f"{clock(sum(part.seconds for part in parts))} in all, without the evaluation")
-    console().print("\n".join(left_out(order, loaded)), markup=False)
+    console().print("\n".join(left_out(order, loaded)))
 
 
 def _folder_of(name: str, base: str) -> Path:

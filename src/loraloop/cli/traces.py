@@ -50,7 +50,7 @@ def rate(
     """Say whether a run did what was wanted, for `loraloop data from-traces`. It is kept beside the trace."""
     from loraloop.training.trace_data import rate as keep
 
-    console().print(f"kept in {keep(file, rating, correct, step)}", markup=False)
+    console().print(f"kept in {keep(file, rating, correct, step)}")
 
 
 @trace_app.command()

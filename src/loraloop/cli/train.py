@@ -56,7 +56,7 @@ def train(
         if as_json:
             print_json({"router": folder})
         else:
-            console().print(f"router: {folder}", soft_wrap=True, markup=False)
+            console().print(f"router: {folder}", soft_wrap=True)
         return
     if dry_run:
         prepared, reckoned = _measured(recipe, data, watch)
@@ -158,8 +158,8 @@ def _show(report: RecipeReport) -> None:
             f"{found.get('new_test', found['new_held_out']):.1%} of {report.name}'s requests reach it"
         )
     for note in report.notes:
-        out.print(f"note: {note}", soft_wrap=True, markup=False)
-    out.print(f"skill: {report.skill}", soft_wrap=True, markup=False)
+        out.print(f"note: {note}", soft_wrap=True)
+    out.print(f"skill: {report.skill}", soft_wrap=True)
     if report.registered is not None:
-        out.print(f"registered as {report.name}: loraloop run --skill {report.name} …", markup=False)
-    out.print(f"report: {report.folder / 'report.md'}", soft_wrap=True, markup=False)
+        out.print(f"registered as {report.name}: loraloop run --skill {report.name} …")
+    out.print(f"report: {report.folder / 'report.md'}", soft_wrap=True)

@@ -223,10 +223,10 @@ def safety(
     for text, each, where in mistakes(texts, gated)[:show_errors]:
         out = console()
         out.rule(f"{text.id} ({text.category or text.file})")
-        out.print(text.text[-700:], markup=False)
+        out.print(text.text[-700:])
         right = "unsafe" if text.unsafe else "safe"
         line = f"screen {each.screen:.3f}, verdict {each.unsafe:.3f}, said {each.text}"
-        out.print(f"{where}: {line}; it is {right}", style="red", markup=False)
+        out.print(f"{where}: {line}; it is {right}", style="red")
     _finish(made, json_file)
 
 
@@ -264,10 +264,10 @@ def router(
     for state, output in found.errors(show_errors):
         out.rule(f"{state.source} ({state.kind})")
         for message in state.messages:
-            out.print(f"{message.role}: {message.content[-700:]}", markup=False)
+            out.print(f"{message.role}: {message.content[-700:]}")
         listed = ", ".join(f"{name} {p:.2f}" for name, p in output.probabilities.items())
-        out.print(f"output: {output.skill} ({listed})", style="red", markup=False)
-        out.print(f"wanted: {state.label}", style="green", markup=False)
+        out.print(f"output: {output.skill} ({listed})", style="red")
+        out.print(f"wanted: {state.label}", style="green")
     _finish(made, json_file)
 
 
@@ -363,7 +363,7 @@ def _self_test(worlds: Sequence[World]) -> None:
         tried, found = problems(world, runs_program)
         console().print(f"{world.name}: {len(world.requests)} requests, {tried} wrong outcomes, {len(found)} problems")
         for line in found:
-            console().print(line, markup=False)
+            console().print(line)
         wrong += len(found)
     if wrong:
         raise typer.Exit(1)

@@ -18,7 +18,7 @@ def console(width: int | None = None) -> Any:
     """
     from loraloop.render.terminal import HarmlessConsole
 
-    return HarmlessConsole(width=width or (None if sys.stdout.isatty() else 100), highlight=False)
+    return HarmlessConsole(width=width or (None if sys.stdout.isatty() else 100))
 
 
 def print_json(content: Any) -> None:

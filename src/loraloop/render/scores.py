@@ -38,17 +38,17 @@ def show_errors(console: Console, wrong: Sequence[tuple[str, str, str, str, str]
     """Prints (title, request, said, wanted, reason) of errors."""
     for title, request, written, wanted, reason in wrong:
         console.rule(title)
-        console.print(request[-LONGEST:], markup=False)
-        console.print(f"output: {written}", style="red", markup=False)
-        console.print(f"wanted: {wanted}", style="green", markup=False)
-        console.print(f"why:    {reason}", markup=False)
+        console.print(request[-LONGEST:])
+        console.print(f"output: {written}", style="red")
+        console.print(f"wanted: {wanted}", style="green")
+        console.print(f"why:    {reason}")
 
 
 def show_counts(console: Console, errors: Mapping[str, Mapping[str, int]]) -> None:
     """Prints a line for each system with what it got wrong."""
     for system, counts in errors.items():
         listed = ", ".join(f"{reason} {count}" for reason, count in counts.items()) or "nothing wrong"
-        console.print(f"{system.replace('_', ' ')}: {listed}", markup=False, soft_wrap=True)
+        console.print(f"{system.replace('_', ' ')}: {listed}", soft_wrap=True)
 
 
 def desk_table(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]) -> Table:
@@ -88,8 +88,8 @@ def show_failures(console: Console, rows: Sequence[Mapping[str, Any]], count: in
     for row in [row for row in rows if not row["right"]][:count]:
         console.rule(f"{row['id']} ({row['kind']}): {row['why']}", characters="-")
         for turn in row["turns"]:
-            console.print(f"user:   {turn['say']}", markup=False)
-            console.print(f"steps:  {' '.join(turn['steps'])} ({turn['stop']})", style="dim", markup=False)
+            console.print(f"user:   {turn['say']}")
+            console.print(f"steps:  {' '.join(turn['steps'])} ({turn['stop']})", style="dim")
             for call, result in turn["calls"]:
-                console.print(f"call:   {call} -> {result}", markup=False)
-            console.print(f"answer: {turn['answer'][:LONGEST]}", markup=False)
+                console.print(f"call:   {call} -> {result}")
+            console.print(f"answer: {turn['answer'][:LONGEST]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -32,7 +33,16 @@ def table_of(
 
 
 class HarmlessConsole(Console):
-    """Writes texts without control characters, whatever a model, a tool or a file put into them."""
+    """Writes texts as they are, without control characters, whatever a model, a tool or a file put into them.
+
+    rich's marks for styles and emoji stay text too, and nothing is coloured by what it looks like.
+
+    Args:
+        **options: See `rich.console.Console`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments of a renderable; rich's own control codes, such as those of progress bars, stay."""

@@ -97,6 +97,17 @@ def test_your_own_skills_are_listed_and_shown(run: Run, place: Path) -> None:
     assert "full" in run("skills", "show", str(place / "prefix"))[1]
 
 
+def test_what_a_card_says_is_shown_as_it_is(run: Run, place: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    shutil.copytree(place / "lora", tmp_path / "mine" / "lora")
+    card = tmp_path / "mine" / "lora" / "card.json"
+    said = "Ends at [/INST], marks [bold] and 1:100:2."
+    card.write_text(card.read_text(encoding="utf-8").replace("A test.", said), encoding="utf-8")
+    monkeypatch.setenv("LORALOOP_SKILLS", str(tmp_path / "mine"))
+    for words in (("list",), ("show", "lora")):
+        code, out, err = run("skills", *words, "--base", str(place / "tiny"))
+        assert (code, err) == (0, "") and said in " ".join(out.split()), words
+
+
 def test_a_skill_without_its_tensors_is_said(run: Run, place: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("LORALOOP_SKILLS", str(tmp_path))
     shutil.copytree(place / "lora", tmp_path / "lora")

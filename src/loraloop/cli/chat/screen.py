@@ -28,9 +28,7 @@ class ChatScreen:
         self.terminal = terminal
         self._runtime = runtime
         self._quiet = quiet
-        self._detail = HarmlessConsole(
-            file=None if terminal else sys.stderr, width=None if terminal else 120, highlight=False
-        )
+        self._detail = HarmlessConsole(file=None if terminal else sys.stderr, width=None if terminal else 120)
         self._streams = False  # whether the step's text is shown as it comes
         self._open = False  # whether a line has begun
         self._shown = ""  # what was shown of the last text
@@ -69,7 +67,7 @@ class ChatScreen:
     def say(self, shown: Any) -> None:
         """Shows what a command gives."""
         self._end_line()
-        out = HarmlessConsole(width=None if self.terminal else 100, highlight=False)
+        out = HarmlessConsole(width=None if self.terminal else 100)
         out.print(Text(shown) if isinstance(shown, str) else shown)
         sys.stdout.flush()
 

@@ -88,6 +88,8 @@ def run_demo(runtime: Runtime, as_json: bool) -> None:
 
     documents = []
     if not as_json:
+        from rich.text import Text
+
         from loraloop.render.console import console
         from loraloop.render.result import show_result
 
@@ -98,10 +100,10 @@ def run_demo(runtime: Runtime, as_json: bool) -> None:
         if as_json:
             documents.append({"title": request.title, "prompt": request.prompt, "result": result.to_dict()})
             continue
-        out.rule(f"[bold]{request.title}", align="left")
-        out.print(f"[bold]{request.prompt}")
+        out.rule(Text(request.title, "bold"), align="left")
+        out.print(request.prompt, style="bold")
         for passage in request.passages:
-            out.print(f"[{passage.id}] {passage.title}: {passage.text}", style="dim", markup=False)
+            out.print(f"[{passage.id}] {passage.title}: {passage.text}", style="dim")
         show_result(out, result)
         out.print()
     if as_json:
